@@ -1,0 +1,78 @@
+# Targets set up what they need: an environment of their own, once, from pyproject.toml and
+# constraints.txt. Nothing has to be installed before except Python >= 3.11, git and make.
+
+# Where the environment lies and what it is made with; `make test PYTHON=/opt/python3.12/bin/python3`.
+VENV ?= .venv
+PYTHON ?=
+# More options for the step that installs torch, e.g. an index with builds for another accelerator.
+TORCH_OPTIONS ?=
+
+# Settings of `make demo` and `make test`.
+SEED ?= 0
+OUT ?= runs/demo
+TEST_WORKERS ?= 2
+PYTEST_OPTIONS ?=
+
+SHELL := /bin/sh
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UNFINISHED := $(VENV)/.unfinished
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'SEED=1 and OUT=runs/other change the demo; VENV and PYTHON the environment.'
+
+setup: $(READY) ## Make the environment (the other targets do this by themselves)
+	@:
+
+demo: $(READY) ## Generate a corpus, train two stages, score, report, translate a video
+	@$(BIN)/python -m unglossed.experiments.demo --output '$(OUT)' --seed '$(SEED)'
+
+# One thread for each worker: two workers with two threads each wait for each other.
+test: $(READY) ## Run all tests, slow ones included
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+		$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
+check: $(READY) ## Check style, format, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean: ## Remove the environment and all caches (never a run or a corpus)
+	@rm -rf '$(VENV)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# An installation that was interrupted leaves the mark UNFINISHED, and is made anew from nothing.
+# torch is a step of its own so that TORCH_OPTIONS hold for it alone.
+$(READY): pyproject.toml constraints.txt
+	@set -eu; \
+	started=$$(date +%s); \
+	if [ -e '$(UNFINISHED)' ] || [ ! -x '$(BIN)/python' ]; then \
+		python=''; \
+		for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python); do \
+			if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+					>/dev/null 2>&1; then \
+				python="$$candidate"; break; \
+			fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo 'make: no Python >= 3.11 with the modules venv and ensurepip found;' \
+				'install one or name it: make PYTHON=/path/to/python3' >&2; \
+			exit 1; \
+		fi; \
+		echo "Setting up $(VENV) with $$("$$python" --version) (once; a few minutes)"; \
+		rm -rf '$(VENV)'; mkdir -p '$(VENV)'; touch '$(UNFINISHED)'; \
+		"$$python" -m venv '$(VENV)'; \
+	else \
+		echo 'Updating $(VENV)'; touch '$(UNFINISHED)'; \
+	fi; \
+	$(PIP) install --constraint constraints.txt $(TORCH_OPTIONS) torch; \
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'; \
+	mv '$(UNFINISHED)' '$(READY)'; \
+	echo "Environment ready after $$(( $$(date +%s) - started )) s"

@@ -1,0 +1,296 @@
+"""The command line: every verb reads its arguments and calls one function of the library.
+
+Nothing heavy is imported before a verb runs, so that `unglossed --help` answers at once.
+Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong.
+"""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from unglossed.errors import InputError
+
+FAULTS_FOUND = 1
+INPUT_WRONG = 2
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs; a user's mistake in any of them becomes one line and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            fail(str(error))
+        except UnicodeDecodeError as error:
+            fail(f"a text file is not UTF-8: {error}")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+            if error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror}")
+        raise typer.Exit(INPUT_WRONG)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sign language video to text, without glosses, by factorized training.",
+)
+
+
+class Language(StrEnum):
+    """Languages in which the generator speaks."""
+
+    DE = "de"
+    EN = "en"
+    ZH = "zh"
+
+
+class Layout(StrEnum):
+    """Corpus layouts that the generator writes."""
+
+    PHOENIX14T = "phoenix14t"
+
+
+class MediaKind(StrEnum):
+    """How generated clips are stored: a folder of pictures each, or a video file each."""
+
+    PNG = "png"
+    MP4 = "mp4"
+
+
+class Format(StrEnum):
+    """How translations are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def main() -> None:
+    """Entry point of the command `unglossed`."""
+    app()
+
+
+def fail(message: str) -> None:
+    """Print one `error:` line to standard error."""
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+
+
+def print_version(wanted: bool) -> None:
+    """Answer `--version`."""
+    if wanted:
+        from unglossed import __version__
+
+        print(f"unglossed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Sign language video to text, without glosses, by factorized training."""
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to write the corpus to.")],
+    sentences: Annotated[int, typer.Option(min=1, help="Number of clips over all splits.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Width and height of a frame in pixels.")
+    ] = "210x260",
+    level: Annotated[
+        int, typer.Option(min=1, max=3, help="Part of the grammar: 1 is small, 3 is all of it.")
+    ] = 3,
+    language: Annotated[Language, typer.Option(help="Language of the text.")] = Language.DE,
+    layout: Annotated[Layout, typer.Option(help="Corpus whose layout to write.")] = (
+        Layout.PHOENIX14T
+    ),
+    media: Annotated[MediaKind, typer.Option(help="A folder of pictures or a video a clip.")] = (
+        MediaKind.PNG
+    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
+    ] = None,
+) -> None:
+    """Generate a corpus of drawn signing with its sentences."""
+    from unglossed.synthetic.corpus import write_corpus
+
+    width, height = read_size(size)
+    write_corpus(
+        out,
+        sentences,
+        seed,
+        width=width,
+        height=height,
+        level=level,
+        language=language.value,
+        layout=layout.value,
+        media=media.value,
+        num_workers=workers,
+        progress=True,
+    )
+    print(f"{layout.value}:{out}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")],
+    corpus: Annotated[str, typer.Option(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in DIR where it stopped.")
+    ] = False,
+) -> None:
+    """Train the stages of a recipe, one after the other."""
+    from unglossed.training.train import train_recipe
+
+    print(train_recipe(recipe, corpus, output, resume=resume, overrides=overrides or []))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
+    corpus: Annotated[str, typer.Option(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for metrics.json and predictions.jsonl.")
+    ],
+    split: Annotated[str, typer.Option(help="Split of the corpus.")] = "test",
+    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search.")] = 5,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest sentence, in tokens.")] = 150,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
+) -> None:
+    """Translate a split and score the translations against its references."""
+    from unglossed.evaluation.evaluate import evaluate as evaluate_model
+
+    silence_loading()
+    scores = evaluate_model(
+        model,
+        corpus,
+        split,
+        output,
+        num_beams=beams,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        progress=sys.stderr.isatty(),
+    )
+    print(scores)
+
+
+@app.command()
+def score(
+    hypotheses: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
+    references: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
+    language: Annotated[str, typer.Option(help="Of the text: decides the tokenisation.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
+) -> None:
+    """Score sentences in one file against those in another; no model is needed."""
+    from unglossed.evaluation.metrics import score as score_sentences
+
+    scores = score_sentences(read_sentences(hypotheses), read_sentences(references), language)
+    print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
+
+
+@app.command()
+def translate(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
+    files: Annotated[list[str], typer.Argument(help="Videos or folders of frames.")],
+    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.TEXT,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
+    ] = None,
+    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search.")] = 5,
+    n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest sentence, in tokens.")] = 150,
+    batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
+) -> None:
+    """Translate videos into text.
+
+    A video that cannot be read costs one line on standard error; the others are still translated.
+    """
+    from unglossed.inference.output import format_json, format_text, write_atomically
+    from unglossed.inference.translate import SignTranslator
+
+    silence_loading()
+    failed: list[str] = []
+
+    def report_failure(media: str, error: InputError) -> None:
+        failed.append(media)
+        fail(str(error))
+
+    translations = SignTranslator.from_pretrained(model).translate(
+        files,
+        num_beams=beams,
+        n_best=n_best,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        on_error=report_failure,
+    )
+    if form is Format.JSON:
+        text = format_json(translations)
+    else:
+        text = format_text(translations, named=len(files) > 1)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(output, text)
+    if failed:
+        raise typer.Exit(INPUT_WRONG)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, and what would be missing for what."""
+    from unglossed.doctor import examine
+
+    findings = examine()
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.works else "MISSING"
+        print(f"{mark}  {finding.subject:{width}}  {finding.text}")
+    if not all(finding.works for finding in findings):
+        raise typer.Exit(FAULTS_FOUND)
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels out of `210x260`."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"--size: found {text!r}, expected WxH in pixels such as 210x260")
+    return int(width), int(height)
+
+
+def read_sentences(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8; empty ones count, and no other character ends a line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: found byte {error.object[error.start]:#04x} at {error.start}, expected UTF-8"
+        ) from None
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def silence_loading() -> None:
+    """Keep transformers' progress bars for weights out of the output."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

@@ -1,0 +1,114 @@
+"""YAML files to frozen, checked settings, with `key=value` overrides and exact error paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from unglossed.errors import InputError
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+def read_settings(
+    kind: type[SettingsType], path: Path, overrides: Sequence[str] = ()
+) -> SettingsType:
+    """Read a YAML file as `kind`.
+
+    Args:
+        kind: the settings class to build.
+        path: the YAML file.
+        overrides: `key.path=value` items; a list's item is named by its number from 0 or by the
+            `name` it holds: `stages.visual_initialing.epochs=3`. Values are YAML.
+
+    Raises:
+        InputError: no such file, no YAML, a key that does not exist, a value of the wrong kind.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected keys with values, found {type(data).__name__}")
+    for item in overrides:
+        _override(data, item)
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, data)}") from None
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """Write settings as YAML, whole or not at all."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _override(data: dict[str, Any], item: str) -> None:
+    key, separator, text = item.partition("=")
+    if not separator:
+        raise InputError(f"override {item!r}: expected key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"override {item!r}: {text!r} is not a YAML value") from None
+    *parents, last = key.split(".")
+    node: Any = data
+    for name in parents:
+        node = _child(node, name, item)
+    if not isinstance(node, dict):
+        raise InputError(f"override {item!r}: {'.'.join(parents)} holds no keys")
+    node[last] = value
+
+
+def _child(node: Any, name: str, item: str) -> Any:
+    if isinstance(node, dict):
+        if node.get(name) is None:
+            node[name] = {}
+        return node[name]
+    if isinstance(node, list):
+        names = [entry.get("name") for entry in node if isinstance(entry, dict)]
+        if name in names:
+            return node[names.index(name)]
+        if name.isdigit() and int(name) < len(node):
+            return node[int(name)]
+        raise InputError(f"override {item!r}: found {name!r}, expected one of {names}")
+    raise InputError(f"override {item!r}: nothing lies under {name!r}")
+
+
+def _explain(error: ValidationError, data: dict[str, Any]) -> str:
+    """The first fault in one line: where, what was found, what was expected."""
+    fault = error.errors()[0]
+    where = ".".join(_readable(fault["loc"], data))
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: no such key"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: found {fault['input']!r}: {fault['msg']}"
+
+
+def _readable(location: tuple[int | str, ...], data: Any) -> list[str]:
+    parts = []
+    for step in location:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            data = None
+        named = isinstance(step, int) and isinstance(data, dict) and "name" in data
+        parts.append(str(data["name"]) if named else str(step))
+    return parts

@@ -1,0 +1,1 @@
+"""What lies on disk, as rows: one module per corpus, each reading the official layout."""

@@ -1,0 +1,210 @@
+"""RWTH-PHOENIX-Weather 2014 T, and generated corpora which lie on disk in its layout.
+
+Reads the release as it is, at any of its folder levels. No frame is opened here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from unglossed.corpora.sample import Corpus, Sample
+from unglossed.errors import InputError
+
+INNER_FOLDER = "PHOENIX-2014-T"
+ANNOTATIONS = Path("annotations", "manual")
+FRAMES = Path("features", "fullFrame-210x260px")
+VIDEOS = Path("videos")
+HEADER = "name|video|start|end|speaker|orth|translation"
+OFFICIAL_SPLITS = ("train", "dev", "test")
+
+_FILE_PATTERN = re.compile(r"PHOENIX-2014-T\.(.+)\.corpus\.csv")
+_FIELDS = HEADER.split("|")
+
+
+@dataclass(frozen=True)
+class AnnotationRow:
+    """One line of an annotation file, its fields in the file's order and as text."""
+
+    name: str
+    video: str
+    start: str
+    end: str
+    speaker: str
+    orth: str
+    translation: str
+
+
+def annotation_path(base: Path, split: str) -> Path:
+    """Where the annotation file of a split lies below the corpus's inner folder."""
+    return base / ANNOTATIONS / f"PHOENIX-2014-T.{split}.corpus.csv"
+
+
+def read_phoenix14t(spec: str, root: Path, language: str | None = None) -> Corpus:
+    """Read every split that the corpus has.
+
+    Beside train, dev and test any other annotation file with frames of its own is a split. The
+    `video`, `start` and `end` columns say nothing in this corpus and are left aside.
+
+    Args:
+        spec: What the user wrote, for messages.
+        root: The release's folder, or the one above or below it.
+        language: Language of the texts. None: what a generated corpus says about itself, else
+            German.
+
+    Raises:
+        InputError: A file or a frame folder is missing, or an annotation file is malformed.
+    """
+    base = _find_base(root)
+    language = language or _generated_language(base) or "de"
+    splits: dict[str, tuple[Sample, ...]] = {}
+    seen: dict[str, str] = {}
+    for split in _list_splits(base):
+        path = annotation_path(base, split)
+        folder, media = _list_media(base, split)
+        samples = []
+        for number, row in read_annotations(path):
+            if row.name in seen:
+                raise InputError(
+                    f"{path}, line {number}: name {row.name!r} was seen before ({seen[row.name]}), "
+                    "expected each name once"
+                )
+            seen[row.name] = f"{path.name}, line {number}"
+            if row.name not in media:
+                raise InputError(
+                    f"{path}, line {number}: no frame folder for {row.name!r}, expected "
+                    f"{folder / row.name}"
+                )
+            samples.append(
+                Sample(
+                    id=row.name,
+                    media=media[row.name],
+                    text=row.translation,
+                    split=split,
+                    language=language,
+                    signer=row.speaker or None,
+                    gloss=row.orth or None,
+                )
+            )
+        if not samples:
+            raise InputError(f"{path}: found no row, expected at least one below the header")
+        splits[split] = tuple(samples)
+    return Corpus(spec=spec, name="phoenix14t", language=language, splits=splits)
+
+
+def read_annotations(path: Path) -> list[tuple[int, AnnotationRow]]:
+    """Read an annotation file: UTF-8, fields separated by `|`, quotes being plain text.
+
+    Returns:
+        Line number in the file, counted from 1, and row.
+
+    Raises:
+        InputError: The file is not UTF-8, its header differs, or a row has another number of
+            fields than the header, no name or no translation.
+    """
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
+        ) from error
+    # Not splitlines(): a text may hold one of the rarer characters which that splits at.
+    lines = [line.removesuffix("\r") for line in content.split("\n")]
+    if lines[0] != HEADER:
+        raise InputError(f"{path}, line 1: header {lines[0][:80]!r}, expected {HEADER!r}")
+    while not lines[-1]:
+        lines.pop()
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.split("|")
+        if len(fields) != len(_FIELDS):
+            raise InputError(
+                f"{path}, line {number}: found {len(fields)} fields, expected {len(_FIELDS)} "
+                f"({HEADER})"
+            )
+        fields[-1] = unicodedata.normalize("NFC", fields[-1])
+        row = AnnotationRow(*fields)
+        for field, value in (("name", row.name), ("translation", row.translation)):
+            if not value.strip():
+                raise InputError(f"{path}, line {number}: the field {field} is empty")
+        rows.append((number, row))
+    return rows
+
+
+def format_annotations(rows: Iterable[AnnotationRow]) -> str:
+    """Make the text of an annotation file; the inverse of `read_annotations`.
+
+    No field may hold a `|` or a line break: the layout has no way to write them.
+    """
+    lines = [HEADER]
+    for row in rows:
+        fields = astuple(row)
+        assert not any(mark in field for field in fields for mark in "|\r\n"), row
+        lines.append("|".join(fields))
+    return "\n".join(lines) + "\n"
+
+
+def _find_base(root: Path) -> Path:
+    candidates = [
+        root,
+        root / INNER_FOLDER,
+        root / "PHOENIX-2014-T-release-v3" / INNER_FOLDER,
+    ]
+    for candidate in candidates:
+        if (candidate / ANNOTATIONS).is_dir():
+            return candidate
+    raise InputError(f"{root}: found no {ANNOTATIONS}, expected {candidates[1] / ANNOTATIONS}")
+
+
+def _generated_language(base: Path) -> str | None:
+    """Language that a generated corpus notes beside its inner folder."""
+    path = base.parent / "generated.json"
+    if not path.is_file():
+        return None
+    try:
+        language = json.loads(path.read_text(encoding="utf-8")).get("language")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not the JSON object of a generated corpus: {error}") from error
+    return str(language) if language else None
+
+
+def _frame_root(base: Path) -> Path:
+    """The folder of frames; copies at another size carry that size in its name."""
+    if (base / FRAMES).is_dir():
+        return base / FRAMES
+    others = sorted((base / FRAMES.parent).glob("fullFrame-*px"))
+    return others[0] if len(others) == 1 else base / FRAMES
+
+
+def _list_splits(base: Path) -> list[str]:
+    matches = (_FILE_PATTERN.fullmatch(path.name) for path in (base / ANNOTATIONS).iterdir())
+    found = {match[1] for match in matches if match}
+    official = [split for split in OFFICIAL_SPLITS if split in found]
+    # The release has annotation files without frames of their own (train-complex-annotation).
+    extra = [
+        split
+        for split in sorted(found.difference(OFFICIAL_SPLITS))
+        if (_frame_root(base) / split).is_dir() or (base / VIDEOS / split).is_dir()
+    ]
+    if not official + extra:
+        raise InputError(
+            f"{base / ANNOTATIONS}: found no annotation file, expected "
+            "PHOENIX-2014-T.{train,dev,test}.corpus.csv"
+        )
+    return official + extra
+
+
+def _list_media(base: Path, split: str) -> tuple[Path, dict[str, Path]]:
+    """The split's folder and the media in it by clip name; one listing, no look at each clip."""
+    frames, videos = _frame_root(base) / split, base / VIDEOS / split
+    if frames.is_dir():
+        with os.scandir(frames) as entries:
+            return frames, {entry.name: frames / entry.name for entry in entries if entry.is_dir()}
+    if videos.is_dir():
+        return videos, {path.stem: path for path in videos.glob("*.mp4")}
+    raise InputError(f"{annotation_path(base, split)}: no frames for this split, expected {frames}")

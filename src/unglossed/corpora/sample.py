@@ -1,0 +1,70 @@
+"""The two values every reader gives: `Sample`, one clip with its text, and `Corpus`.
+
+Paths and text only: no frame is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unglossed.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip and its reference translation.
+
+    Attributes:
+        id: Name of the clip, unique in its corpus.
+        media: Frame folder or video file.
+        text: Reference as the corpus has it, in Unicode NFC.
+        split: Split that the clip belongs to, such as "train".
+        language: ISO 639 code of the text, such as "de".
+        signer: Who signs, if the corpus tells.
+        gloss: Glosses separated by spaces, if the corpus has them.
+        start_seconds: Begin of the clip within `media`; None: where `media` begins.
+        end_seconds: End of the clip within `media`; None: where `media` ends.
+    """
+
+    id: str
+    media: Path
+    text: str
+    split: str
+    language: str
+    signer: str | None = None
+    gloss: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that has been read.
+
+    Attributes:
+        spec: What the user wrote, such as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
+        name: Kind of the corpus, such as "phoenix14t".
+        language: ISO 639 code of its texts.
+        splits: Samples of each split, in the corpus's own order.
+    """
+
+    spec: str
+    name: str
+    language: str
+    splits: Mapping[str, tuple[Sample, ...]]
+
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """Get one split's samples.
+
+        Raises:
+            InputError: The corpus has no such split; the message lists those it has.
+        """
+        if name not in self.splits:
+            raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {len(rows)}" for name, rows in self.splits.items())
+        return f"Corpus({self.spec!r}, language={self.language!r}, {counts})"

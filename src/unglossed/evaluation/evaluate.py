@@ -1,0 +1,115 @@
+"""A model on a split of a corpus: predictions and scores, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Sample
+from unglossed.errors import InputError
+from unglossed.evaluation.metrics import Scores, score
+from unglossed.inference.output import write_atomically
+from unglossed.inference.translate import SignTranslator
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of `predictions.jsonl`; `score` is the model's own, see `Hypothesis`."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    score: float
+
+
+def evaluate(
+    model: str | Path,
+    corpus: str,
+    split: str,
+    output: Path | str,
+    *,
+    num_beams: int = 5,
+    max_new_tokens: int = 150,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> Scores:
+    """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
+
+    Args:
+        model: a run folder, a model folder or a name on the hub.
+        corpus: a corpus spec, `kind:path`.
+        split: which of its splits.
+        output: folder to write to; it is made if need be.
+        num_beams: width of the beam search (FLa-LLM: 5).
+        max_new_tokens: longest text, in tokens.
+        batch_size: clips that are translated at a time.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: model, corpus or split are not there, a clip cannot be read, or the model writes
+            another language than the corpus has.
+    """
+    read = read_corpus(corpus)
+    samples = read.split(split)
+    translator = SignTranslator.from_pretrained(model)
+    if translator.processor.language != read.language:
+        raise InputError(
+            f"{corpus}: found texts in {read.language!r}, expected"
+            f" {translator.processor.language!r}, which the model {model} writes"
+        )
+    predictions = predict(
+        translator,
+        samples,
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return write_evaluation(Path(output), predictions, read.language)
+
+
+def predict(
+    translator: SignTranslator,
+    samples: Sequence[Sample],
+    *,
+    num_beams: int = 5,
+    max_new_tokens: int = 150,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> list[Prediction]:
+    """Translate samples, in their order; references stay as the corpus has them.
+
+    Raises:
+        InputError: a clip cannot be read; the message names it.
+    """
+    translations = translator.translate(
+        samples,
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return [
+        Prediction(sample.id, sample.text, translation.text, translation.score)
+        for sample, translation in zip(samples, translations, strict=True)
+    ]
+
+
+def write_evaluation(output: Path, predictions: Sequence[Prediction], language: str) -> Scores:
+    """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
+
+    Raises:
+        InputError: no predictions, or an unknown language.
+    """
+    scores = score(
+        [prediction.hypothesis for prediction in predictions],
+        [prediction.reference for prediction in predictions],
+        language,
+    )
+    rows = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
+    write_atomically(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
+    write_atomically(output / "metrics.json", json.dumps(scores.to_dict(), indent=2) + "\n")
+    return scores

@@ -1,0 +1,1 @@
+"""The demo and the papers' tables, as programs over the public parts."""

@@ -1,0 +1,130 @@
+"""From kept frames to the square view that the image backbone sees.
+
+Every geometric change of a clip is one affine map, the same for all its frames, so that each frame
+is interpolated once. Colours are left alone; clips are never mirrored, as signs are handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]
+_SHIFT_REFERENCE = 256
+_ALIASING_SHRINK = 1.5
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far a training clip may be moved: each change is drawn once for the whole clip.
+
+    The defaults are those of the code that FLa-LLM builds on (GFSLT-VLP).
+
+    Attributes:
+        probability: Chance of each of the three changes, in 0..1.
+        rotation_degrees: Largest rotation either way about the picture's centre.
+        resize_fraction: Largest change of scale: 0.2 draws a factor from 0.8 to 1.2.
+        shift_pixels: Largest shift along each axis, in pixels of a picture 256 wide.
+    """
+
+    probability: float = 0.5
+    rotation_degrees: float = 30.0
+    resize_fraction: float = 0.2
+    shift_pixels: float = 10.0
+
+
+def render_view(
+    frames: Frames | Sequence[Frames],
+    resize: int,
+    crop: int,
+    augmentation: AugmentationConfig | None = None,
+    generator: np.random.Generator | None = None,
+) -> Frames:
+    """Resize a clip to a square and crop it; in training also rotate, zoom and shift it.
+
+    The aspect ratio is not kept (METHOD.md 1.2). Rotation happens in the clip's own proportions,
+    before it is squeezed into the square, so that hands stay rigid. Pictures which shrink by more
+    than 1.5 are first averaged down, because thin fingers would break up otherwise.
+
+    Args:
+        frames: (n, height, width, 3) uint8.
+        resize: Side of the square before cropping, in pixels.
+        crop: Side of the view, at most `resize`.
+        augmentation: What training may change; None changes nothing.
+        generator: Training: draws augmentation and crop. None, for evaluation: a centre crop and
+            no augmentation.
+
+    Returns:
+        (n, crop, crop, 3) uint8.
+    """
+    assert 0 < crop <= resize, (crop, resize)
+    height, width = frames[0].shape[:2]
+    spare = resize - crop
+    if generator is None:
+        left = top = spare // 2
+        move = None
+    else:
+        left, top = (int(value) for value in generator.integers(0, spare + 1, size=2))
+        move = _draw_move(augmentation, height, width, generator) if augmentation else None
+
+    view = np.empty((len(frames), crop, crop, 3), np.uint8)
+    shrink = max(height, width) / resize > _ALIASING_SHRINK
+    if move is None:
+        method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        for index, frame in enumerate(frames):
+            square = cv2.resize(frame, (resize, resize), interpolation=method)
+            view[index] = square[top : top + crop, left : left + crop]
+        return view
+
+    squeeze = _scaling(resize / width, resize / height)
+    cut = _translation(-left, -top)
+    # What has been averaged down is already square: the move must happen in squeezed proportions.
+    matrix = cut @ squeeze @ move @ (np.linalg.inv(squeeze) if shrink else np.eye(3))
+    # Given the way back, OpenCV need not invert the map once more for every frame. It counts from
+    # pixel centres, the maps above from the picture's corner: hence the half pixels.
+    inverse = (_translation(-0.5, -0.5) @ np.linalg.inv(matrix) @ _translation(0.5, 0.5))[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for index, frame in enumerate(frames):
+        if shrink:
+            frame = cv2.resize(frame, (resize, resize), interpolation=cv2.INTER_AREA)
+        # Border pixels are repeated: a studio's plain wall goes on, and no black wedge appears.
+        cv2.warpAffine(
+            frame, inverse, (crop, crop), view[index], flags, borderMode=cv2.BORDER_REPLICATE
+        )
+    return view
+
+
+def _draw_move(
+    config: AugmentationConfig, height: int, width: int, generator: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """Draw rotation, zoom and shift in the clip's own pixels; None when none of them happens."""
+    # All numbers are drawn whether used or not: one change never shifts another's draw.
+    happens = generator.random(3) < config.probability
+    amounts = generator.uniform(-1.0, 1.0, 4)
+    if not happens.any():
+        return None
+    angle = np.deg2rad(config.rotation_degrees * amounts[0]) if happens[0] else 0.0
+    scale = 1.0 + config.resize_fraction * amounts[1] if happens[1] else 1.0
+    shift = config.shift_pixels * amounts[2:] if happens[2] else np.zeros(2)
+    turn = np.eye(3)
+    turn[0, :2] = scale * np.cos(angle), -scale * np.sin(angle)
+    turn[1, :2] = scale * np.sin(angle), scale * np.cos(angle)
+    shift_x, shift_y = shift * (width, height) / _SHIFT_REFERENCE
+    centre_x, centre_y = width / 2, height / 2
+    return (
+        _translation(centre_x + shift_x, centre_y + shift_y)
+        @ turn
+        @ _translation(-centre_x, -centre_y)
+    )
+
+
+def _translation(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def _scaling(x: float, y: float) -> NDArray[np.float64]:
+    return np.diag([x, y, 1.0])

@@ -1,0 +1,104 @@
+"""What lies between raw material and tensors: pictures to a packed batch, texts to labels and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
+
+from unglossed.media.augment import AugmentationConfig, render_view
+from unglossed.models.language_model import IGNORED
+
+
+class TranslatorProcessor(ProcessorMixin):
+    """Prepares clips and texts for a `Translator`; saved beside it.
+
+    Args:
+        tokenizer: the language model's tokenizer.
+        language: of the texts: "de", "en", "zh", ...
+        start_token: token with which the decoder starts, the language's code.
+        sampling_rate: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
+        resize: side to which a frame is resized, in pixels.
+        crop: side of the square that is cut out of it.
+    """
+
+    attributes = ["tokenizer"]  # noqa: RUF012 (transformers reads it from the class)
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        language: str = "de",
+        start_token: str = "<s>",
+        sampling_rate: float = 0.25,
+        resize: int = 256,
+        crop: int = 224,
+        **kwargs: Any,
+    ) -> None:
+        self.language = language
+        self.start_token = start_token
+        self.sampling_rate = sampling_rate
+        self.resize = resize
+        self.crop = crop
+        super().__init__(tokenizer, **kwargs)
+
+    def __call__(
+        self,
+        frames: Sequence[NDArray[np.uint8]],
+        augmentation: AugmentationConfig | None = None,
+        generators: Sequence[np.random.Generator] | None = None,
+    ) -> dict[str, Tensor]:
+        """Pack clips into one batch.
+
+        Args:
+            frames: for each clip (n, height, width, 3) uint8 RGB, already thinned.
+            augmentation: how to vary the views in training.
+            generators: one source of chance a clip; without them the centre is cut.
+
+        Returns:
+            `frames` (sum of n, crop, crop, 3) uint8 and `lengths` (batch,) int64.
+        """
+        views = [
+            render_view(
+                clip,
+                resize=self.resize,
+                crop=self.crop,
+                augmentation=augmentation,
+                generator=generators[i] if generators else None,
+            )
+            for i, clip in enumerate(frames)
+        ]
+        return {
+            "frames": torch.from_numpy(np.concatenate(views)),
+            "lengths": torch.tensor([len(view) for view in views]),
+        }
+
+    @property
+    def start_token_id(self) -> int:
+        """Id of the token with which the decoder starts."""
+        return int(self.tokenizer.convert_tokens_to_ids(self.start_token))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a text, closed by the end token."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*ids, self.tokenizer.eos_token_id]
+
+    def decode(self, token_ids: Tensor) -> list[str]:
+        """Texts of generated token ids (batch, tokens), special tokens left out."""
+        token_ids = token_ids.masked_fill(token_ids == IGNORED, self.tokenizer.pad_token_id)
+        return [
+            text.strip() for text in self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
+        ]
+
+
+def pad_labels(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Stack token id rows into (batch, tokens), `IGNORED` where padded."""
+    labels = torch.full((len(rows), max(map(len, rows))), IGNORED)
+    for label_row, row in zip(labels, rows, strict=True):
+        label_row[: len(row)] = torch.tensor(row)
+    return labels

@@ -1,0 +1,117 @@
+"""The visual encoder: an image backbone frame by frame, then a local temporal module.
+
+Turns the frames of a batch of clips into sign-wise features. It knows nothing of text or of files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+
+
+def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
+    """Mask of the real positions of a padded batch.
+
+    Args:
+        lengths: (batch,) number of real positions of each row.
+        time: padded length; the longest row when not given.
+
+    Returns:
+        (batch, time) bool, True where real.
+    """
+    size = int(lengths.max()) if time is None else time
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+class TemporalModule(nn.Module):
+    """Conv1d, BatchNorm, ReLU over time, length preserved (FLa-LLM, section 3.1: local temporal module).
+
+    Padding never enters: the convolution sees zeros beyond a clip's ends, padded or not, and the
+    normalisation's statistics are those of the real frames alone.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, kernel_size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(input_dim, output_dim, kernel_size, padding=kernel_size // 2)
+        self.norm = nn.BatchNorm1d(output_dim)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Mix neighbouring frames.
+
+        Args:
+            features: (batch, time, input_dim), zero where mask is False.
+            mask: (batch, time) bool.
+
+        Returns:
+            (batch, time, output_dim), zero where mask is False.
+        """
+        mixed = self.conv(features.transpose(1, 2)).transpose(1, 2)
+        real = torch.relu(self.norm(mixed[mask]))  # (real frames, output_dim)
+        return real.new_zeros(*mask.shape, real.shape[-1]).masked_scatter(mask[..., None], real)
+
+
+class VisualEncoder(nn.Module):
+    """Frames to sign-wise features (FLa-LLM, section 3.1: f = VisualEncoder(I)).
+
+    1. Frames of all clips, packed without padding, are normalised with the backbone's mean and std.
+    2. The backbone turns each frame into one vector (its pooled output).
+    3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
+
+    Args:
+        config: `backbone` (a transformers configuration as dict), `temporal_dim`,
+            `temporal_kernel`, `image_mean`, `image_std`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        backbone_config = backbone_config_from(config["backbone"])
+        self.backbone = AutoModel.from_config(backbone_config)
+        self.temporal = TemporalModule(
+            backbone_dim(backbone_config), config["temporal_dim"], config["temporal_kernel"]
+        )
+        self.output_dim: int = config["temporal_dim"]
+        self.register_buffer("image_mean", 255 * torch.tensor(config["image_mean"]))
+        self.register_buffer("image_std", 255 * torch.tensor(config["image_std"]))
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch of clips.
+
+        Args:
+            frames: (sum of lengths, height, width, 3) uint8 RGB, the clips one after another.
+            lengths: (batch,) number of frames of each clip.
+
+        Returns:
+            Features (batch, time, dim), zero where padded, and the mask (batch, time).
+        """
+        # A permuted (n, h, w, c) tensor is channels_last, the CNN's fast layout, without a copy.
+        pixels = ((frames - self.image_mean) / self.image_std).permute(0, 3, 1, 2)
+        pooled = pool(self.backbone(pixel_values=pixels))  # (frames, backbone dim)
+        mask = real_positions(lengths.to(frames.device))
+        padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
+        padded = padded.masked_scatter(mask[..., None], pooled)
+        return self.temporal(padded, mask), mask
+
+
+def backbone_config_from(config: dict[str, Any]) -> PreTrainedConfig:
+    """Build the transformers configuration of an image backbone from its dict.
+
+    Raises:
+        ValueError: `model_type` names no model that transformers knows.
+    """
+    settings = dict(config)
+    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+
+
+def backbone_dim(config: PreTrainedConfig) -> int:
+    """Width of a backbone's pooled output: its last stage's, or its hidden size."""
+    sizes = getattr(config, "hidden_sizes", None)
+    return int(sizes[-1]) if sizes else int(config.hidden_size)
+
+
+def pool(output: Any) -> Tensor:
+    """One vector a frame: the pooled output, or the first token where a backbone has none."""
+    pooled = getattr(output, "pooler_output", None)
+    return output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)

@@ -1,0 +1,91 @@
+"""What a run shows and records while it trains: one progress display and `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, TaskID
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsFile(TrainerCallback):
+    """Appends every logged value to `metrics.jsonl`: one JSON object a line, with epoch and step.
+
+    After a resume the lines beyond the checkpoint's step are dropped, so that no step is there twice.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / METRICS_FILE
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **(logs or {})}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a `metrics.jsonl`; none where there is no file. A cut last line is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class ProgressDisplay(TrainerCallback):
+    """Shows a stage as one line of a rich progress display: steps, loss, BLEU-4 on dev."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress = progress
+        self.name = name
+        self.task: TaskID | None = None
+        self.values: dict[str, str] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.task = self.progress.add_task(
+            self.name, total=state.max_steps, completed=state.global_step
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        assert self.task is not None
+        self.progress.update(self.task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        assert self.task is not None
+        for key, label in (("loss", "loss"), ("eval_bleu4", "dev BLEU-4")):
+            if logs and key in logs:
+                self.values[label] = f"{label} {logs[key]:.2f}"
+        described = ", ".join([f"epoch {state.epoch or 0:.0f}", *self.values.values()])
+        self.progress.update(self.task, description=f"{self.name} ({described})")

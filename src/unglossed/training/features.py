@@ -1,0 +1,79 @@
+"""Features of a frozen encoder, computed once a clip and view and kept in the stage's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from unglossed.models.translator import Translator
+from unglossed.training.data import ClipDataset, Collator, EpochIndex
+
+BATCH_SIZE = 16
+
+
+def stored_features(
+    translator: Translator,
+    clips: ClipDataset,
+    view: int,
+    path: Path,
+    *,
+    bfloat16: bool,
+    num_workers: int = 0,
+    advance: Callable[[int], None] | None = None,
+) -> list[Tensor]:
+    """Features (time, dim) of every clip, read from `path` or computed and written there.
+
+    The file appears in one step, so one that is there is whole.
+
+    Args:
+        translator: its encoder is used, in eval mode.
+        clips: the dataset; its epoch `view` is encoded.
+        view: number of the augmented view.
+        path: a safetensors file.
+        bfloat16: compute in bfloat16.
+        num_workers: processes that read frames.
+        advance: told how many clips were done, after each batch.
+    """
+    names = [f"{index:08d}" for index in range(len(clips))]
+    if path.is_file():
+        stored = load_file(path)
+        return [stored[name] for name in names]
+    features = []
+    for batch in encode_clips(
+        translator, clips, view, bfloat16=bfloat16, num_workers=num_workers
+    ):
+        features.extend(batch)
+        if advance is not None:
+            advance(len(batch))
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(zip(names, features, strict=True)), partial)
+    partial.replace(path)
+    return features
+
+
+def encode_clips(
+    translator: Translator, clips: ClipDataset, view: int, *, bfloat16: bool, num_workers: int = 0
+) -> Iterator[list[Tensor]]:
+    """Encode a dataset's epoch `view` batch by batch; yields lists of (time, dim)."""
+    sampler: list[EpochIndex] = [(view, index) for index in range(len(clips))]
+    loader = DataLoader(
+        clips,
+        batch_size=BATCH_SIZE,
+        sampler=sampler,
+        collate_fn=Collator(clips.processor),
+        num_workers=num_workers,
+    )
+    translator.eval()
+    device = translator.device
+    for batch in loader:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            features, mask = translator.encode(
+                batch["frames"].to(device), batch["lengths"].to(device)
+            )
+        yield [row[real].float().cpu() for row, real in zip(features, mask, strict=True)]

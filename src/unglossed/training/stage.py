@@ -1,0 +1,153 @@
+"""Builds the translator of a stage: each part new, inherited from an earlier stage, or pre-trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
+
+from unglossed.errors import InputError
+from unglossed.models.language_model import language_model_config, light_t_config
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import PARTS, Translator, TranslatorConfig
+from unglossed.training.recipe import PartSettings, StageSettings
+
+ENCODER_DEFAULTS = {
+    "temporal_dim": 512,
+    "temporal_kernel": 3,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+}
+ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
+
+
+def build_translator(
+    stage: StageSettings, earlier: Mapping[str, Path], processor: TranslatorProcessor
+) -> Translator:
+    """Build a stage's translator with its inherited and pre-trained weights, frozen as it says.
+
+    Args:
+        stage: its settings.
+        earlier: model folders of the stages that ran before, by name.
+        processor: gives vocabulary and special tokens.
+
+    Raises:
+        InputError: a source is neither a stage nor a loadable model, or does not fit.
+    """
+    configs: dict[str, dict[str, Any]] = {}
+    weights: dict[str, nn.Module] = {}
+    for name in PARTS:
+        part: PartSettings = getattr(stage, name)
+        where = f"stages.{stage.name}.{name}"
+        if part.source in earlier:
+            configs[name], weights[name] = _inherited(name, earlier[part.source], where)
+            configs[name] = {**configs[name], **part.config}
+        elif name == "encoder":
+            configs[name], backbone = _new_encoder(part, where)
+            if backbone is not None:
+                weights["encoder.backbone"] = backbone
+        elif name == "adapter":
+            _only_build(part, where, earlier)
+            configs[name] = {**ADAPTER_DEFAULTS, **part.config}
+        elif part.source == "build":
+            configs[name] = new_language_model_config(part.config, processor, where)
+        else:
+            pretrained = _load(AutoModelForSeq2SeqLM, part.source, f"{where}.source")
+            configs[name] = {**pretrained.config.to_dict(), **part.config}
+            configs[name]["decoder_start_token_id"] = processor.start_token_id
+            weights["language_model.model"] = pretrained
+    translator = Translator(TranslatorConfig(**configs))
+    for name, source in weights.items():
+        try:
+            translator.get_submodule(name).load_state_dict(source.state_dict())
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"stages.{stage.name}.{name}: weights do not fit: {reason}") from None
+    translator.freeze(stage.frozen)
+    return translator
+
+
+def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -> PreTrainedModel:
+    """Build the language model of a stage that trains on text alone."""
+    where = f"stages.{stage.name}.language_model"
+    part = stage.language_model
+    if part.source != "build":
+        return _load(AutoModelForSeq2SeqLM, part.source, f"{where}.source")
+    config = new_language_model_config(part.config, processor, where)
+    return AutoModelForSeq2SeqLM.from_config(language_model_config(config))
+
+
+def new_language_model_config(
+    settings: Mapping[str, Any], processor: TranslatorProcessor, where: str
+) -> dict[str, Any]:
+    """A new language model's full configuration.
+
+    Args:
+        settings: `light_t` (a size, or a dict of layers, heads, width, ffn_dim) or `model_type`
+            (any encoder-decoder of transformers), with further fields of that configuration.
+        processor: gives vocabulary and special tokens.
+        where: field of the recipe, for errors.
+    """
+    tokenizer = processor.tokenizer
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "forced_eos_token_id": None,
+        "decoder_start_token_id": processor.start_token_id,
+    }
+    fields = dict(settings)
+    try:
+        if "light_t" in fields:
+            return light_t_config(
+                fields.pop("light_t"), len(tokenizer), **special, **fields
+            ).to_dict()
+        fields.setdefault("vocab_size", len(tokenizer))
+        return language_model_config({**special, **fields}).to_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{where}.config: not a language model: {reason}") from None
+
+
+def _inherited(name: str, folder: Path, where: str) -> tuple[dict[str, Any], nn.Module]:
+    """Configuration and weights of one part out of an earlier stage's model folder."""
+    config = AutoConfig.from_pretrained(folder)
+    if isinstance(config, TranslatorConfig):
+        translator = Translator.from_pretrained(folder)
+        return getattr(translator.config, name), getattr(translator, name)
+    if name != "language_model":
+        raise InputError(f"{where}.source: that stage has no {name}")
+    # The face adds one level of names around the transformers model.
+    return config.to_dict(), nn.ModuleDict({"model": AutoModelForSeq2SeqLM.from_pretrained(folder)})
+
+
+def _new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], nn.Module | None]:
+    config = {**ENCODER_DEFAULTS, **part.config}
+    if "backbone" not in config:
+        raise InputError(f"{where}.config.backbone: is missing: a hub name, folder or configuration")
+    if part.source != "build":
+        raise InputError(f"{where}.source: found {part.source!r}, expected build or an earlier stage")
+    backbone = config["backbone"]
+    if isinstance(backbone, str):
+        model = _load(AutoModel, backbone, f"{where}.config.backbone")
+        config["backbone"] = model.config.to_dict()
+        return config, model
+    return config, None
+
+
+def _only_build(part: PartSettings, where: str, earlier: Mapping[str, Path]) -> None:
+    if part.source != "build":
+        known = ["build", *earlier]
+        raise InputError(f"{where}.source: found {part.source!r}, expected one of {known}")
+
+
+def _load(kind: Any, source: str, where: str) -> PreTrainedModel:
+    try:
+        return kind.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None

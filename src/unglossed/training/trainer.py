@@ -1,0 +1,175 @@
+"""The training loop of a stage: transformers' Seq2SeqTrainer with the paper's optimisers and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
+
+from unglossed.training.checkpoint import mark_complete
+from unglossed.training.data import Collator, EpochSampler
+from unglossed.training.objectives import text_loss
+from unglossed.training.precision import use_bfloat16
+from unglossed.training.recipe import OptimizerSettings, StageSettings
+
+DevScores = Callable[[], dict[str, float]]
+SCHEDULES = {
+    "cosine": "cosine_with_min_lr",
+    "linear": "linear",
+    "constant": "constant_with_warmup",
+}
+
+
+def stage_arguments(
+    stage: StageSettings, folder: Path, *, steps_per_epoch: int, seed: int, num_workers: int
+) -> Seq2SeqTrainingArguments:
+    """Settings of a stage in the trainer's terms."""
+    every = steps_per_epoch * stage.evaluate_every
+    scored = stage.objective == "translation"
+    schedule = stage.schedule
+    return Seq2SeqTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=stage.batch_size,
+        learning_rate=max(stage.learning_rates.values()),
+        lr_scheduler_type=SCHEDULES[schedule.name],
+        lr_scheduler_kwargs=(
+            {"min_lr_rate": schedule.min_ratio} if schedule.name == "cosine" else None
+        ),
+        warmup_steps=schedule.warmup,
+        max_grad_norm=stage.optimizer.max_grad_norm,
+        eval_strategy="steps" if scored else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        load_best_model_at_end=scored,
+        metric_for_best_model="bleu4" if scored else None,
+        greater_is_better=True if scored else None,
+        logging_strategy="steps",
+        logging_steps=steps_per_epoch,
+        report_to=["tensorboard"],
+        bf16=use_bfloat16(stage.precision),
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=num_workers,
+        dataloader_persistent_workers=num_workers > 0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        seed=seed,
+        log_level="error",
+    )
+
+
+class StageTrainer(Seq2SeqTrainer):
+    """Trains one stage.
+
+    Args:
+        stage: its settings.
+        model: a `Translator`, or a language model for the denoising objective.
+        dataset: what it trains on; items are asked for by (epoch, index).
+        collator: stacks items.
+        arguments: see `stage_arguments`.
+        dev_scores: scores of the model on the dev split, or None where the stage has none.
+        callbacks: of transformers' kind.
+    """
+
+    def __init__(
+        self,
+        stage: StageSettings,
+        model: nn.Module,
+        dataset: Dataset[dict[str, Any]],
+        collator: Collator,
+        arguments: Seq2SeqTrainingArguments,
+        dev_scores: DevScores | None,
+        callbacks: list[Any],
+    ) -> None:
+        self.stage = stage
+        self.dev_scores = dev_scores
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            # The trainer asks for an evaluation set where it evaluates; `evaluate` reads dev itself.
+            eval_dataset=dataset if dev_scores else None,
+            data_collator=collator,
+            callbacks=callbacks,
+        )
+        self.args._n_gpu = min(self.args.n_gpu, 1)  # packed frames cannot be cut by DataParallel
+        self.model_accepts_loss_kwargs = True  # has the trainer count the tokens of a whole batch
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:
+        return EpochSampler(len(self.train_dataset), self.args.seed)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """One group a part, with its learning rate; biases and normalisation are not decayed."""
+        if self.optimizer is None:
+            self.optimizer = build_optimizer(self.stage, self.model)
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The stage's loss, normalised over the tokens of the whole effective batch."""
+        labels = inputs["labels"]
+        outputs = model(**inputs)
+        loss = text_loss(
+            outputs.logits,
+            labels,
+            label_smoothing=self.stage.label_smoothing,
+            num_tokens=num_items_in_batch,
+        )
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Score the dev split."""
+        assert self.dev_scores is not None
+        with torch.random.fork_rng():  # scoring on or off, training sees the same chance
+            scores = self.dev_scores()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir)
+        mark_complete(folder / f"checkpoint-{self.state.global_step}")
+        rotate_checkpoints(
+            output_dir=str(folder),
+            save_total_limit=2,
+            best_model_checkpoint=self.state.best_model_checkpoint,
+        )
+
+
+def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optimizer:
+    """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2)."""
+    groups = []
+    for part, rate in stage.learning_rates.items():
+        module = getattr(model, part) if stage.objective == "translation" else model
+        trained = [p for p in module.parameters() if p.requires_grad]
+        for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
+            chosen = [p for p in trained if (p.ndim < 2) == vectors]
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+    return _optimizer(stage.optimizer, groups)
+
+
+def _optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov)
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(groups, betas=settings.betas)

@@ -1,0 +1,196 @@
+import cv2
+import numpy as np
+import pytest
+
+from unglossed.errors import InputError
+from unglossed.media.video import frame_indices_at, frame_times, num_frames, read_frames
+
+
+def brightness(frames):
+    return frames.reshape(len(frames), -1).mean(axis=1)
+
+
+def test_folder_gives_the_pictures_as_rgb(tmp_path, pictures, write_folder):
+    folder = write_folder(tmp_path / "clip", pictures)
+    assert num_frames(folder) == 9
+    assert (read_frames(folder) == pictures).all()
+
+
+def test_folder_is_ordered_by_number_with_gaps_and_strays(tmp_path, pictures, write_folder):
+    names = ["im2.png", "im10.png", "im101.png"]
+    folder = write_folder(tmp_path / "clip", pictures[:3], names)
+    for stray in ("profile.py.lprof", "._im1.png", "Thumbs.db"):
+        (folder / stray).write_bytes(b"not a picture")
+    assert num_frames(folder) == 3
+    assert (read_frames(folder) == pictures[:3]).all()
+
+
+def test_folder_opens_only_what_is_asked_for(tmp_path, pictures, write_folder):
+    folder = write_folder(tmp_path / "clip", pictures)
+    (folder / "images0002.png").write_bytes(b"broken, and nobody asks")
+    assert (read_frames(folder, [4, 0, 4]) == pictures[[4, 0, 4]]).all()
+
+
+def test_folder_of_jpeg_and_grey_pictures(tmp_path):
+    grey = np.full((20, 30), 77, np.uint8)
+    cv2.imwrite(str(tmp_path / "000000.jpg"), grey)
+    cv2.imwrite(str(tmp_path / "000001.png"), grey)
+    assert (read_frames(tmp_path) == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("v.mp4", "libx264"), ("v.mp4", "mpeg4"), ("v.webm", "libvpx-vp9")]
+)
+def test_video_gives_every_frame_and_the_asked_ones(tmp_path, pictures, write_video, name, codec):
+    path = write_video(tmp_path / name, pictures, codec)
+    frames = read_frames(path)
+    assert num_frames(path) == len(frames) == 9
+    assert np.abs(frames.astype(int) - pictures).mean() < 6
+    chosen = read_frames(path, np.array([7, 0, 3, 3]))
+    assert (chosen == frames[[7, 0, 3, 3]]).all()
+
+
+def test_video_with_hidden_frames_counts_what_can_be_read(tmp_path, write_video):
+    # VP8 writes extra packets that show nothing: 40 frames, more than 40 packets.
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "v.webm", noise, "libvpx")
+    assert num_frames(path) == len(read_frames(path)) == 40
+
+
+def test_rotation_mark_of_a_phone_is_honoured(tmp_path, pictures, write_video):
+    upright = read_frames(write_video(tmp_path / "a.mp4", pictures))
+    turned = read_frames(write_video(tmp_path / "b.mp4", pictures, rotation=90))
+    assert turned.shape == (9, 48, 32, 3)
+    assert (turned == np.rot90(upright, 1, axes=(1, 2))).all()
+
+
+def test_video_at_25_frames_keeps_every_frame(tmp_path, pictures, write_video):
+    path = write_video(tmp_path / "v.mp4", pictures)
+    assert frame_times(path) == pytest.approx(np.arange(9) / 25)
+    assert frame_indices_at(path).tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(100, 2), (50, 4), (30, 8), (24, 9), (12, 19)])
+def test_other_rates_are_thinned_or_filled_by_time(tmp_path, pictures, write_video, rate, expected):
+    path = write_video(tmp_path / "v.mp4", pictures, rate=rate)
+    chosen = frame_indices_at(path)
+    assert len(chosen) == expected
+    distances = np.abs(frame_times(path)[:, None] - np.arange(expected) / 25)
+    taken = distances[chosen, np.arange(expected)]
+    assert taken == pytest.approx(distances.min(axis=0), abs=1e-4)
+
+
+def test_uneven_times_are_evened_out(tmp_path, pictures, write_video):
+    times = [0, 10, 20, 30, 40, 200, 210, 220, 230]
+    path = write_video(tmp_path / "v.webm", pictures, "libvpx-vp9", times_ms=times)
+    # Grid 0, 40, ... 240 ms; the pause from 40 to 200 ms holds the nearer neighbour.
+    assert frame_indices_at(path).tolist() == [0, 4, 4, 4, 5, 5]
+
+
+def test_part_of_a_clip(tmp_path, pictures, write_folder):
+    folder = write_folder(tmp_path / "clip", pictures)
+    assert frame_indices_at(folder, start_seconds=0.12, end_seconds=0.24).tolist() == [3, 4, 5]
+    assert frame_indices_at(folder, end_seconds=99.0).tolist() == list(range(9))
+    with pytest.raises(InputError, match=r"clip: no frame between 5.0 and 6.0 seconds: .* 0.36"):
+        frame_indices_at(folder, start_seconds=5.0, end_seconds=6.0)
+
+
+def test_single_frame(tmp_path, pictures, write_folder):
+    assert frame_indices_at(write_folder(tmp_path / "clip", pictures[:1])).tolist() == [0]
+
+
+@pytest.mark.parametrize("missing", [1, 4, 12, 30, 0.5, 0.9])
+def test_truncated_png_is_refused_in_silence(tmp_path, pictures, write_folder, capfd, missing):
+    folder = write_folder(tmp_path / "clip", pictures[:2])
+    path = folder / "images0002.png"
+    data = path.read_bytes()
+    cut = missing if isinstance(missing, int) else int(missing * len(data))
+    path.write_bytes(data[:-cut])
+    with pytest.raises(
+        InputError, match=r"images0002\.png: (truncated or damaged PNG|no readable)"
+    ):
+        read_frames(folder)
+    assert capfd.readouterr().err == ""
+
+
+def test_damaged_byte_in_a_png_is_refused(tmp_path, pictures, write_folder, capfd):
+    path = write_folder(tmp_path / "clip", pictures[:1]) / "images0001.png"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"images0001\.png: truncated or damaged PNG"):
+        read_frames(path.parent)
+    assert capfd.readouterr().err == ""
+
+
+def test_truncated_jpeg_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / "000001.jpg"
+    cv2.imwrite(str(path), noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"000001\.jpg: no readable picture"):
+        read_frames(tmp_path)
+
+
+def test_frames_of_different_sizes_are_refused(tmp_path, pictures, write_folder):
+    folder = write_folder(tmp_path / "clip", pictures[:2])
+    write_folder(folder, pictures[:1, :20], ["images0003.png"])
+    with pytest.raises(InputError, match=r"clip: found frames of different sizes \(48x20, 48x32\)"):
+        read_frames(folder)
+
+
+def one_line(error):
+    return "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("function", [num_frames, frame_times, frame_indices_at, read_frames])
+class TestWhatIsNoClip:
+    def test_missing(self, tmp_path, function):
+        with pytest.raises(InputError, match=r"nothing\.mp4: not found") as error:
+            function(tmp_path / "nothing.mp4")
+        assert one_line(error)
+
+    def test_empty_folder(self, tmp_path, function):
+        (tmp_path / "notes.txt").write_text("no picture")
+        with pytest.raises(InputError, match="found no frame, expected pictures") as error:
+            function(tmp_path)
+        assert one_line(error)
+
+    def test_zero_bytes(self, tmp_path, function):
+        (tmp_path / "v.mp4").touch()
+        with pytest.raises(InputError, match=r"v\.mp4: the file is empty \(0 bytes\)") as error:
+            function(tmp_path / "v.mp4")
+        assert one_line(error)
+
+    def test_audio_only(self, tmp_path, function, write_sound):
+        with pytest.raises(InputError, match=r"v\.mp4: no video stream \(found audio\)") as error:
+            function(write_sound(tmp_path / "v.mp4"))
+        assert one_line(error)
+
+    def test_no_video_at_all(self, tmp_path, function):
+        (tmp_path / "v.mp4").write_text("hello " * 100)
+        with pytest.raises(InputError, match=r"v\.mp4: not a readable video") as error:
+            function(tmp_path / "v.mp4")
+        assert one_line(error)
+
+
+def test_truncated_video_is_refused(tmp_path, write_video, capfd):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "v.mp4", noise)
+    data = path.read_bytes()
+    damaged = bytearray(data)
+    middle = slice(len(data) // 2, len(data) // 2 + 4000)
+    damaged[middle] = bytes(4000)
+    for content in (data[: len(data) // 2], bytes(damaged)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"v\.mp4: (not a readable|the video is damaged)"):
+            read_frames(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_replaced_video_is_counted_anew(tmp_path, pictures, write_video):
+    path = write_video(tmp_path / "v.mp4", pictures)
+    assert num_frames(path) == 9
+    write_video(path, pictures[:4])
+    assert num_frames(path) == 4

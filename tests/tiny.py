@@ -1,0 +1,102 @@
+"""Small real models, clips and corpora for the tests: seconds to make, nothing is imitated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from unglossed.models.language_model import light_t_config
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.training.tokenizer import train_tokenizer
+
+SENTENCES = ["morgen regnet es im norden", "heute schneit es im süden", "am abend scheint die sonne"]
+
+ENCODER = {
+    "backbone": {
+        "model_type": "resnet",
+        "embedding_size": 8,
+        "hidden_sizes": [8, 16],
+        "depths": [1, 1],
+        "layer_type": "basic",
+    },
+    "temporal_dim": 24,
+    "temporal_kernel": 3,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.25, 0.25, 0.25],
+}
+
+
+def tiny_processor() -> TranslatorProcessor:
+    """A processor with a trained tokenizer, 36 px views and a sampling rate of one half."""
+    return TranslatorProcessor(
+        tokenizer=train_tokenizer(SENTENCES, "de", 120),
+        language="de",
+        start_token="<de>",
+        sampling_rate=0.5,
+        resize=36,
+        crop=32,
+    )
+
+
+def tiny_model(processor: TranslatorProcessor, seed: int = 0) -> Translator:
+    """A translator of about 100,000 weights, in eval mode."""
+    torch.manual_seed(seed)
+    tokenizer = processor.tokenizer
+    language_model = light_t_config(
+        {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64},
+        len(tokenizer),
+        max_position_embeddings=64,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        forced_eos_token_id=None,
+        decoder_start_token_id=processor.start_token_id,
+    )
+    config = TranslatorConfig(
+        encoder=ENCODER,
+        adapter={"hidden_dim": 32, "dropout": 0.0},
+        language_model=language_model.to_dict(),
+    )
+    return Translator(config).eval()
+
+
+def tiny_translator(folder: Path) -> Path:
+    """Save a tiny translator and its processor into `folder`, and return it."""
+    processor = tiny_processor()
+    tiny_model(processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def write_frames(folder: Path, num_frames: int, seed: int = 0) -> Path:
+    """Write a PHOENIX14T frame folder of coloured noise that changes slowly, 26 x 21 pixels."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    base = rng.integers(0, 255, (26, 21, 3))
+    for number in range(1, num_frames + 1):
+        frame = np.clip(base + 4 * number, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"images{number:04d}.png"), frame)
+    return folder
+
+
+def write_corpus(root: Path, num_train: int = 8, num_dev: int = 2) -> str:
+    """Write a miniature corpus in the PHOENIX14T layout and return its spec."""
+    base = root / "PHOENIX-2014-T"
+    annotations = base / "annotations" / "manual"
+    annotations.mkdir(parents=True)
+    words = ["regen", "schnee", "sonne", "wind"]
+    for split, size in (("train", num_train), ("dev", num_dev), ("test", num_dev)):
+        rows = ["name|video|start|end|speaker|orth|translation"]
+        for index in range(size):
+            name = f"{split}-{index}"
+            text = f"{words[index % 4]} im {'norden' if index % 2 else 'süden'} {split} {index}"
+            rows.append(f"{name}|{name}/1/*.png|-1|-1|Signer01|{text.upper()}|{text}")
+            folder = base / "features" / "fullFrame-210x260px" / split / name
+            write_frames(folder, 6 + index, seed=index)
+        path = annotations / f"PHOENIX-2014-T.{split}.corpus.csv"
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return f"phoenix14t:{root}"
