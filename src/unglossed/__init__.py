@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unglossed.config import load_recipe
     from unglossed.errors import InputError
     from unglossed.evaluation.evaluate import evaluate
     from unglossed.evaluation.metrics import score
     from unglossed.inference.translate import SignTranslator, Translation, load, translate
     from unglossed.models.processing import TranslatorProcessor
     from unglossed.models.translator import Translator
+    from unglossed.training.recipe import load_recipe
     from unglossed.training.train import train_recipe as train
 
 __version__ = "0.1.0"
@@ -45,7 +45,7 @@ _HOMES = {
     "TranslatorProcessor": ("unglossed.models.processing", "TranslatorProcessor"),
     "evaluate": ("unglossed.evaluation.evaluate", "evaluate"),
     "load": ("unglossed.inference.translate", "load"),
-    "load_recipe": ("unglossed.config", "load_recipe"),
+    "load_recipe": ("unglossed.training.recipe", "load_recipe"),
     "score": ("unglossed.evaluation.metrics", "score"),
     "train": ("unglossed.training.train", "train_recipe"),
     "translate": ("unglossed.inference.translate", "translate"),

@@ -290,7 +290,8 @@ def read_sentences(path: Path) -> list[str]:
 
 
 def silence_loading() -> None:
-    """Keep transformers' progress bars for weights out of the output."""
+    """Keep transformers' progress bars and reports out of the output: we say what is wrong."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()

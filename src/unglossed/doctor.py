@@ -5,6 +5,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 PACKAGES = (
     ("transformers", "models and their text generation"),
@@ -73,7 +74,7 @@ def _torch() -> list[Finding]:
 
 def _bfloat16(cpu: object) -> str:
     # torch tells in public since 2.11; before, nothing but a trial would.
-    capabilities = getattr(cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(cpu, "get_capabilities", dict)()
     units = [
         unit for unit in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16") if capabilities.get(unit)
     ]

@@ -19,15 +19,15 @@ from torch import Tensor
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.inference.words import WordAttention, merge_words
-from unglossed.media.sampling import sample_indices
-from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
+from unglossed.media.clip import kept_indices
+from unglossed.media.video import FRAME_RATE, read_frames
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.visual import real_positions
 
 Media = Path | str | Sample
 
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,21 @@ class SignTranslator:
                     f"{model}: found a model of the type {config.get('model_type')!r}, expected"
                     f" {TranslatorConfig.model_type!r}"
                 )
-            translator = Translator.from_pretrained(source)
+            translator, loaded = Translator.from_pretrained(
+                source, output_loading_info=True, ignore_mismatched_sizes=True
+            )
             processor = TranslatorProcessor.from_pretrained(source)
         except OSError as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{model}: cannot be loaded as a model: {reason}") from error
+        # A weight that does not come from the file is a random one: nonsense without a sign of it.
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+            if loaded[kind]:
+                first = sorted(str(key) for key in loaded[kind])[0]
+                raise InputError(
+                    f"{model}: found {len(loaded[kind])} {kind.replace('_keys', '')} weights"
+                    f" ({first}, ...), expected exactly those that its config.json asks for"
+                )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(translator.to(device), processor)
 
@@ -172,19 +182,19 @@ class SignTranslator:
         Raises:
             InputError: the clip cannot be read, or is longer than the language model can take in.
         """
-        part: tuple[float | None, float | None] = (None, None)
+        start, end = None, None
         if isinstance(clip, Sample):
-            path, part = clip.media, (clip.start_seconds, clip.end_seconds)
+            path, start, end = clip.media, clip.start_seconds, clip.end_seconds
         else:
             path = Path(clip)
-        grid = frame_indices_at(path, FRAME_RATE, *part)
-        kept = grid[sample_indices(len(grid), self.processor.sampling_rate)]
+        rate = self.processor.sampling_rate
+        kept = kept_indices(path, rate, start_seconds=start, end_seconds=end)
         limit = getattr(self.model.language_model.model.config, "max_position_embeddings", None)
         if limit is not None and len(kept) > limit:
             seconds = limit / self.processor.sampling_rate / FRAME_RATE
             raise InputError(
-                f"{path}: found {len(grid) / FRAME_RATE:.0f} seconds of video, expected at most"
-                f" {seconds:.0f} for this model: cut it into sentences"
+                f"{path}: found {len(grid) / FRAME_RATE:.1f} seconds of video, expected at most"
+                f" {seconds:.1f} for this model: cut it into sentences"
             )
         return read_frames(path, kept)
 
@@ -193,9 +203,7 @@ class SignTranslator:
         batch = self.processor([frames])
         device = self.model.device
         with torch.inference_mode():
-            features, _ = self.model.encode(
-                batch["frames"].to(device), batch["lengths"].to(device)
-            )
+            features, _ = self.model.encode(batch["frames"].to(device), batch["lengths"].to(device))
         return features[0].cpu()
 
 
@@ -213,8 +221,8 @@ def translate_features(
 ) -> list[Translation]:
     """Translate from the encoder's features; their number is the translations' `media`.
 
-    Clips of like length share a batch. The model is in eval mode while it translates and in the mode
-    that it had before, afterwards.
+    Clips of like length share a batch. The model is in eval mode while it translates; afterwards it
+    is in the mode that it had before.
 
     Args:
         model: the translator.
@@ -297,9 +305,7 @@ def _translate_batch(
         words = None
         if weights is not None:
             words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
-        translations.append(
-            Translation("", found[0].text, found[0].score, found, words, len(row))
-        )
+        translations.append(Translation("", found[0].text, found[0].score, found, words, len(row)))
     return translations
 
 
@@ -329,8 +335,11 @@ def find_model(model: str | Path) -> str:
             f"{model}: found neither model/config.json nor config.json,"
             " expected a run folder or a model folder"
         )
-    if folder.exists() or not HUB_NAME.fullmatch(str(model)):
-        raise InputError(f"{model}: no such folder, expected a run folder or a model folder")
+    # `runs/dmeo` looks like a hub name: where there is a folder `runs`, it is a folder misspelt.
+    if folder.exists() or folder.parent.is_dir() or not HUB_NAME.fullmatch(str(model)):
+        raise InputError(
+            f"{model}: no such folder, expected a run folder, a model folder or a hub name"
+        )
     return str(model)
 
 

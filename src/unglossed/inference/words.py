@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import torch
 from torch import Tensor
@@ -53,7 +52,7 @@ def merge_words(
     text = ""
     for row, prefix in zip(rows, prefixes, strict=True):
         waiting.append(row)
-        start = len(commonprefix([text, prefix]))
+        start = _shared_length(text, prefix)
         added = prefix[start:]
         if not added.strip() or added.endswith(BROKEN_CHARACTER):
             continue  # a lone space or half a character belongs to what comes next
@@ -68,3 +67,9 @@ def merge_words(
         WordAttention(text[start:end].strip(), tuple(attention[group].mean(0).tolist()))
         for start, end, group in zip(starts, ends, groups, strict=True)
     )
+
+
+def _shared_length(first: str, second: str) -> int:
+    """Number of characters with which both texts begin."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))

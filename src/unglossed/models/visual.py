@@ -73,8 +73,9 @@ class VisualEncoder(nn.Module):
             backbone_dim(backbone_config), config["temporal_dim"], config["temporal_kernel"]
         )
         self.output_dim: int = config["temporal_dim"]
-        self.register_buffer("image_mean", 255 * torch.tensor(config["image_mean"]))
-        self.register_buffer("image_std", 255 * torch.tensor(config["image_std"]))
+        mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
+        self.register_buffer("pixel_scale", 1 / (255 * std))
+        self.register_buffer("pixel_shift", -mean / std)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of clips.
@@ -87,7 +88,8 @@ class VisualEncoder(nn.Module):
             Features (batch, time, dim), zero where padded, and the mask (batch, time).
         """
         # A permuted (n, h, w, c) tensor is channels_last, the CNN's fast layout, without a copy.
-        pixels = ((frames - self.image_mean) / self.image_std).permute(0, 3, 1, 2)
+        pixels = torch.addcmul(self.pixel_shift, frames.float(), self.pixel_scale)
+        pixels = pixels.permute(0, 3, 1, 2)
         pooled = pool(self.backbone(pixel_values=pixels))  # (frames, backbone dim)
         mask = real_positions(lengths.to(frames.device))
         padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])

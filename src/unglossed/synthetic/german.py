@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unglossed.synthetic import phrases_de as words
+from unglossed.synthetic.arranging import attaches_temperature, clause_order
 from unglossed.synthetic.grammar import pick
 from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.phrases_de import Noun, Predicate, Wording
@@ -91,7 +92,7 @@ def _phenomenon(rng: np.random.Generator, meaning: Meaning, front_known: bool) -
     else:
         manner = "adverb"
         if meaning.certainty and not meaning.negated and wording.nouns:
-            manner = pick(rng, {"adverb": 6, "phrase": 4})
+            manner = pick(rng, {"adverb": 7, "phrase": 3})
         if manner == "phrase":
             return _uncertain(rng, wording, meaning)
         clause = _certain(rng, wording, meaning, front_known)
@@ -114,7 +115,7 @@ def _uncertain(rng: np.random.Generator, wording: Wording, meaning: Meaning) -> 
 def _certain(
     rng: np.random.Generator, wording: Wording, meaning: Meaning, front_known: bool
 ) -> _Clause:
-    if front_known and rng.random() < 0.2:
+    if front_known and rng.random() < 0.1:
         return _elliptical(rng, wording, meaning)
     if meaning.negated:
         noun = words.inflect("", _noun(rng, wording), "acc")
@@ -148,7 +149,7 @@ def _temperature(rng: np.random.Generator, meaning: Meaning, front_known: bool) 
         return _Clause(verb, "die temperaturen", f"auf {degrees}")
     if between:
         return _Clause("liegen", "die temperaturen", degrees)
-    shape = pick(rng, {"es": 5, "lie": 3, "short": 2.5 if front_known else 0})
+    shape = pick(rng, {"es": 6, "lie": 2, "short": 1.5 if front_known else 0})
     if shape == "short":
         return _Clause("", "", degrees)
     if shape == "lie":
@@ -160,7 +161,7 @@ def _comparison(rng: np.random.Generator, meaning: Meaning) -> _Clause:
     assert meaning.comparison is not None
     assert meaning.compared_to is not None
     word = pick(rng, words.COMPARISON[meaning.comparison])
-    verb = pick(rng, {"wird": 7, "ist": 3})
+    verb = pick(rng, {"wird": 8, "ist": 2})
     if meaning.compared_to in words.PLACES:
         other = pick(rng, words.PLACES[meaning.compared_to])
         return _Clause(verb, "es", f"{word} als {other}")
@@ -174,8 +175,8 @@ def _later(rng: np.random.Generator, meaning: Meaning) -> str:
     later = Meaning(phenomenon=meaning.phenomenon_later)
     wording = words.WORDINGS[meaning.phenomenon_later or ""]
     front = pick(rng, words.LATER[meaning.later or ""])
-    if rng.random() < 0.5:
-        text = _elliptical(rng, wording, later).arranged(front, ["dann"] * (rng.random() < 0.4))
+    if rng.random() < 0.35:
+        text = _elliptical(rng, wording, later).arranged(front, ["dann"] * (rng.random() < 0.3))
     else:
         text = _certain(rng, wording, later, False).arranged(front, [])
     return f"und {text}" if rng.random() < 0.7 else text
@@ -187,7 +188,7 @@ def _time(rng: np.random.Generator, meaning: Meaning) -> list[str]:
     if meaning.daypart is None:
         return [pick(rng, words.DAYS[meaning.day])]
     weekday = meaning.day not in ("today", "tomorrow", "day_after_tomorrow")
-    if weekday and meaning.daypart != "night" and rng.random() < 0.4:
+    if weekday and meaning.daypart != "night" and rng.random() < 0.8:
         return [pick(rng, words.DAYS[meaning.day]), pick(rng, words.DAYPARTS[meaning.daypart])]
     return [pick(rng, words.time_phrases(meaning.day, meaning.daypart))]
 
@@ -196,9 +197,9 @@ def _fields(rng: np.random.Generator, meaning: Meaning, clause: _Clause) -> tupl
     """The first field and the middle field of the sentence's first clause."""
     time = _time(rng, meaning)
     place = [pick(rng, words.PLACES[meaning.place])] if meaning.place else []
-    if clause.verb and rng.random() < (0.25 if " " in clause.subject else 0.06):
+    if clause.verb and rng.random() < (0.15 if " " in clause.subject else 0.03):
         return "", [*time, *place]
-    if time and place and rng.random() < 0.25:
+    if time and place and rng.random() < 0.14:
         return place[0], time
     if time or place:
         first, *others = [*time, *place]
@@ -206,51 +207,31 @@ def _fields(rng: np.random.Generator, meaning: Meaning, clause: _Clause) -> tupl
     return "", []
 
 
-def _order(rng: np.random.Generator, meaning: Meaning) -> list[str]:
-    kinds = {
-        "phenomenon": meaning.phenomenon is not None,
-        "temperature": meaning.temperature is not None,
-        "comparison": meaning.comparison is not None,
-    }
-    order = [kind for kind, said in kinds.items() if said]
-    if len(order) > 1 and rng.random() < 0.2:
-        first = order.pop(1 + int(rng.random() * (len(order) - 1)))
-        order.insert(0, first)
-    if len(order) == 3 and rng.random() < 0.3:
-        order[1], order[2] = order[2], order[1]
-    return order
-
-
 def say_german(meaning: Meaning, rng: np.random.Generator) -> str:
     """One German way to say the meaning, in the manner of PHOENIX14T."""
-    order = _order(rng, meaning)
+    order = clause_order(rng, meaning)
+    attached = attaches_temperature(rng, meaning, order)
+    framed = bool(meaning.day or meaning.daypart or meaning.place)
     parts: list[str] = []
-    attach = (
-        "temperature" in order
-        and order[0] == "phenomenon"
-        and meaning.later is None
-        and meaning.change not in words.TEMPERATURE_VERBS
-        and rng.random() < 0.6
-    )
     for kind in order:
+        if kind == "temperature" and attached:
+            continue
         first = not parts
         if kind == "phenomenon":
-            clause = _phenomenon(rng, meaning, first and bool(meaning.time_or_place()))
+            clause = _phenomenon(rng, meaning, first and framed)
         elif kind == "temperature":
-            if attach:
-                continue
-            clause = _temperature(rng, meaning, first and bool(meaning.time_or_place()))
+            clause = _temperature(rng, meaning, first and framed)
         else:
             clause = _comparison(rng, meaning)
         if first:
             front, middle = _fields(rng, meaning, clause)
             parts.append(clause.arranged(front, middle))
-        elif rng.random() < 0.6:
+        elif rng.random() < 0.7:
             parts.append(f"und {clause.arranged('', [])}")
         else:
             parts.append(clause.arranged("dabei", []))
         if kind == "phenomenon":
-            if attach:
+            if attached:
                 degrees, between = _degrees(rng, meaning)
                 parts.append(f"bei temperaturen {degrees}" if between else f"bei {degrees}")
             if meaning.later:

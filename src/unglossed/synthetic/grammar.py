@@ -7,6 +7,7 @@ comes on warm afternoons, fog in the morning. Words are the business of `saying`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,7 @@ _PHENOMENA[3] = {**_PHENOMENA[2], "drizzle": 4, "ice": 3, "hail": 2.5}
 
 _SEASONS: Weights = {"winter": 36, "mild": 34, "summer": 30}
 _MEAN_TEMPERATURE = {"winter": 0.0, "mild": 12.0, "summer": 25.0}
+_COOLER_BY_DAYPART = {"night": 7.0, "morning": 4.0, "evening": 1.0}
 
 # Each factor multiplies the weight of a phenomenon in a context; what is not named has 1.
 _BY_SEASON: dict[str, Weights] = {
@@ -143,14 +145,14 @@ def pick(rng: np.random.Generator, weights: Weights) -> str:
     Only `rng.random` is used, so that a seed gives the same choice under every NumPy.
     """
     point = rng.random() * sum(weights.values())
-    chosen = ""
+    chosen: str | None = None
     for value, weight in weights.items():
         if weight > 0:
             chosen = value
             point -= weight
             if point < 0:
                 break
-    assert chosen, "no key has a positive weight"
+    assert chosen is not None, "no key has a positive weight"
     return chosen
 
 
@@ -162,116 +164,110 @@ def _scaled(weights: Weights, *factors: Weights) -> dict[str, float]:
     return scaled
 
 
-def _draw_temperature(
-    rng: np.random.Generator, season: str, daypart: str | None, meaning: dict[str, object]
-) -> int:
-    phenomenon, place = meaning.get("phenomenon"), meaning.get("place")
-    # The sum of twelve uniform numbers less six is close to a standard normal.
-    spread = sum(rng.random() for _ in range(12)) - 6.0
-    degrees = _MEAN_TEMPERATURE[season] + 5.0 * spread
-    degrees -= {"night": 7.0, "morning": 4.0, "evening": 1.0}.get(daypart or "", 0.0)
-    degrees -= 4.0 if place == "mountains" else 0.0
-    if not meaning.get("negated"):
-        if phenomenon in ("snow", "ice"):
-            degrees = min(degrees, 1.0) if season == "winter" else 1.0 - 2.0 * rng.random()
-        elif phenomenon == "frost":
-            degrees = -1.0 - abs(degrees) * 0.7
-        elif phenomenon == "thunderstorm":
-            degrees = max(degrees, 15.0 + 4.0 * rng.random())
-    return int(min(HIGHEST_TEMPERATURE - 1, max(LOWEST_TEMPERATURE, round(degrees))))
-
-
-def _draw_comparison(
-    rng: np.random.Generator, kinds: Weights, day: str | None, place: str | None
-) -> tuple[str, str]:
-    comparison = pick(rng, kinds)
-    if place in (*COMPASS, *REGIONS) and rng.random() < 0.45:
-        others = {p: w for p, w in _PLACES[3].items() if p not in (place, "everywhere")}
-        if place in COMPASS:
-            others = {p: w * (4 if p in COMPASS else 1) for p, w in others.items()}
-        return comparison, pick(rng, others)
-    if day in ("today", None):
-        return comparison, "yesterday"
-    return comparison, "today"
-
-
 def _draw_time(rng: np.random.Generator, level: int) -> tuple[str | None, str | None]:
     shape = pick(rng, {"day": 42, "both": 34, "daypart": 20, "none": 4})
     day = pick(rng, _DAYS[level]) if shape in ("day", "both") else None
     # "At the weekend in the evening" would name two evenings.
-    daypart = (
-        pick(rng, _DAYPARTS) if shape in ("both", "daypart") and day != "weekend" else None
-    )
+    daypart = pick(rng, _DAYPARTS) if shape in ("both", "daypart") and day != "weekend" else None
     return day, daypart
+
+
+def _draw_extras(rng: np.random.Generator, level: int) -> set[str]:
+    extras: set[str] = set()
+    num_extras = int(pick(rng, _NUM_EXTRAS[level]))
+    while len(extras) < num_extras:
+        extras.add(pick(rng, {n: w for n, w in _EXTRAS[level].items() if n not in extras}))
+    return extras
+
+
+def _compare(rng: np.random.Generator, slots: dict[str, Any]) -> None:
+    slots["comparison"] = pick(rng, _COMPARISONS)
+    place = slots["place"]
+    if place in (*COMPASS, *REGIONS) and rng.random() < 0.45:
+        others = {p: w for p, w in _PLACES[3].items() if p not in (place, "everywhere")}
+        if place in COMPASS:
+            others = {p: w * (4 if p in COMPASS else 1) for p, w in others.items()}
+        slots["compared_to"] = pick(rng, others)
+    else:
+        slots["compared_to"] = "yesterday" if slots["day"] in ("today", None) else "today"
+
+
+def _describe(rng: np.random.Generator, slots: dict[str, Any], extras: set[str]) -> None:
+    """Adds to a phenomenon how it changes, that it is absent, how sure and how strong it is."""
+    phenomenon = slots["phenomenon"]
+    changes = {
+        "spreading": _CAN_SPREAD.get(phenomenon, 0.0),
+        "easing": _CAN_EASE.get(phenomenon, 0.0),
+    }
+    if "change" in extras and any(changes.values()):
+        slots["change"] = pick(rng, changes)
+    elif phenomenon not in _NEVER_NEGATED and rng.random() < 0.12:
+        slots["negated"] = True
+    negated = "negated" in slots
+    if "certainty" in extras:
+        slots["certainty"] = pick(rng, {"possible": 0 if negated else 55, "likely": 45})
+    if not negated and phenomenon not in _NO_DEGREES and rng.random() < 0.42:
+        light = 0 if phenomenon in _ONLY_HEAVY else 42
+        slots["intensity"] = pick(rng, {"heavy": 58, "light": light})
+
+
+def _continue(rng: np.random.Generator, slots: dict[str, Any], season: str, level: int) -> None:
+    """Adds what comes later in the day."""
+    begin = DAYPARTS.index(slots["daypart"]) + 1 if slots["daypart"] else 1
+    later = pick(rng, {name: _DAYPARTS[name] for name in DAYPARTS[begin:] or ("morning",)})
+    follow = _scaled(_PHENOMENA[level], _BY_SEASON[season], _BY_DAYPART[later])
+    follow[slots["phenomenon"]] = 0.0
+    slots["later"], slots["phenomenon_later"] = later, pick(rng, follow)
+
+
+def _measure(
+    rng: np.random.Generator, slots: dict[str, Any], season: str, level: int, changes: bool
+) -> None:
+    """Adds a temperature or a range that fits the season and what falls from the sky."""
+    phenomenon = None if slots.get("negated") else slots.get("phenomenon")
+    # The sum of twelve uniform numbers less six is close to a standard normal.
+    degrees = _MEAN_TEMPERATURE[season] + 5.0 * (sum(rng.random() for _ in range(12)) - 6.0)
+    degrees -= _COOLER_BY_DAYPART.get(slots["daypart"], 0.0)
+    degrees -= 4.0 if slots["place"] == "mountains" else 0.0
+    if phenomenon in ("snow", "ice"):
+        degrees = min(degrees, 1.0 - 2.0 * rng.random())
+    elif phenomenon == "frost":
+        degrees = -1.0 - abs(degrees) * 0.7
+    elif phenomenon == "thunderstorm":
+        degrees = max(degrees, 15.0 + 4.0 * rng.random())
+    low = int(min(HIGHEST_TEMPERATURE - 1, max(LOWEST_TEMPERATURE, round(degrees))))
+    slots["temperature"] = low
+    if level == 3 and rng.random() < 0.45:
+        slots["temperature_high"] = min(HIGHEST_TEMPERATURE, low + 2 + int(rng.random() * 7))
+    if "change" not in slots and rng.random() < (0.4 if changes else 0.15):
+        falling = 3.0 if slots["daypart"] == "night" or season == "winter" else 1.0
+        slots["change"] = pick(rng, {"rising": 1.5, "falling": falling})
 
 
 def _draw_once(rng: np.random.Generator, level: int) -> Meaning:
     season = pick(rng, _SEASONS)
     day, daypart = _draw_time(rng, level)
     place = pick(rng, _PLACES[level]) if rng.random() < 0.8 else None
-    num_extras = int(pick(rng, _NUM_EXTRAS[level]))
-    extras: list[str] = []
-    while len(extras) < num_extras:
-        left = {name: w for name, w in _EXTRAS[level].items() if name not in extras}
-        extras.append(pick(rng, left))
-
-    slots: dict[str, object] = {"day": day, "daypart": daypart, "place": place}
-    factors: list[Weights] = [_BY_SEASON[season]]
-    factors += [_BY_DAYPART[daypart]] if daypart else []
-    factors += [_BY_PLACE.get(place, {})] if place else []
+    extras = _draw_extras(rng, level)
+    slots: dict[str, Any] = {"day": day, "daypart": daypart, "place": place}
+    factors = [
+        _BY_SEASON[season],
+        _BY_DAYPART.get(daypart or "", {}),
+        _BY_PLACE.get(place or "", {}),
+    ]
     if "comparison" in extras:
-        slots["comparison"], slots["compared_to"] = _draw_comparison(
-            rng, _COMPARISONS, day, place
-        )
-        factors.append(_BY_COMPARISON[str(slots["comparison"])])
-
+        _compare(rng, slots)
+        factors.append(_BY_COMPARISON[slots["comparison"]])
     # A forecast of the temperature alone, or of a comparison alone, is a sentence too.
-    bare = (
-        set(extras) <= {"temperature", "comparison"} and bool(extras) and rng.random() < 0.4
-    )
-    phenomenon: str | None = None
+    bare = bool(extras) and extras <= {"temperature", "comparison"} and rng.random() < 0.4
     if not bare:
-        phenomenon = pick(rng, _scaled(_PHENOMENA[level], *factors))
-        slots["phenomenon"] = phenomenon
-        changes: dict[str, float] = {}
-        if "change" in extras:
-            changes = {
-                "spreading": _CAN_SPREAD.get(phenomenon, 0.0),
-                "easing": _CAN_EASE.get(phenomenon, 0.0),
-            }
-        if any(changes.values()):
-            slots["change"] = pick(rng, changes)
-        elif phenomenon not in _NEVER_NEGATED and rng.random() < 0.12:
-            slots["negated"] = True
-        if "certainty" in extras:
-            kinds = {"likely": 1.0} if slots.get("negated") else {"possible": 55, "likely": 45}
-            slots["certainty"] = pick(rng, kinds)
-        if (
-            not slots.get("negated")
-            and phenomenon not in _NO_DEGREES
-            and rng.random() < 0.42
-        ):
-            light = 0.0 if phenomenon in _ONLY_HEAVY else 42.0
-            slots["intensity"] = pick(rng, {"heavy": 58.0, "light": light})
-
-    if "later" in extras and phenomenon is not None:
-        begin = DAYPARTS.index(daypart) if daypart else 0
-        after = DAYPARTS[begin + 1 :] or ("morning",)
-        later = pick(rng, {name: _DAYPARTS[name] for name in after})
-        follow = _scaled(_PHENOMENA[level], _BY_SEASON[season], _BY_DAYPART[later])
-        follow[phenomenon] = 0.0
-        slots["later"], slots["phenomenon_later"] = later, pick(rng, follow)
-
+        slots["phenomenon"] = pick(rng, _scaled(_PHENOMENA[level], *factors))
+        _describe(rng, slots, extras)
+        if "later" in extras:
+            _continue(rng, slots, season, level)
     if "temperature" in extras:
-        degrees = _draw_temperature(rng, season, daypart, slots)
-        slots["temperature"] = degrees
-        if level == 3 and rng.random() < 0.45:
-            high = degrees + 2 + int(rng.random() * 7)
-            slots["temperature_high"] = min(HIGHEST_TEMPERATURE, high)
-        if "change" not in slots and rng.random() < (0.4 if "change" in extras else 0.15):
-            falling = 3.0 if daypart == "night" or season == "winter" else 1.0
-            slots["change"] = pick(rng, {"rising": 1.5, "falling": falling})
-    return Meaning(**slots)  # type: ignore[arg-type]
+        _measure(rng, slots, season, level, "change" in extras)
+    return Meaning(**slots)
 
 
 def draw_meaning(rng: np.random.Generator, level: int) -> Meaning:

@@ -1,6 +1,7 @@
 """Hands as joints: what each handshape bends, and where its finger joints then lie.
 
-A hand is 16 angles; `finger_joints` turns them into points. Placing the hand is `motion`'s business.
+A hand is 16 angles; `finger_joints` turns them into points. Placing the hand is the
+business of `motion`.
 """
 
 import numpy as np
@@ -21,7 +22,8 @@ _TOUCHING = (58.0, 62.0)
 _SPREAD = (18.0, 5.0, -9.0, -23.0)
 _TOGETHER = (2.0, 0.0, -1.0, -3.0)
 
-# A thumb: (angle in the palm's plane away from the fingers, lift out of the plane), first bone, then the other two.
+# A thumb: (angle away from the fingers in the palm's plane, lift out of that plane) of its first
+# bone, then of the other two.
 _THUMB_ASIDE = (38.0, 8.0, 12.0, 4.0)
 _THUMB_OUT = (68.0, 5.0, 62.0, 0.0)
 _THUMB_ACROSS = (35.0, 48.0, -55.0, 42.0)
@@ -44,9 +46,11 @@ def _hand(
     }
     sides = _SPREAD if spread else _TOGETHER
     angles = [
-        value for letter, side in zip(fingers, sides, strict=True) for value in (*bends[letter], side)
+        value
+        for letter, side in zip(fingers, sides, strict=True)
+        for value in (*bends[letter], side)
     ]
-    return np.deg2rad(np.array([*angles, *thumb]))
+    return np.asarray(np.deg2rad([*angles, *thumb]))
 
 
 HANDSHAPES: dict[str, FloatArray] = {
@@ -92,8 +96,9 @@ def finger_joints(shapes: FloatArray) -> FloatArray:
         shapes: (..., 16) angles in radians, a blend of values of `HANDSHAPES`.
 
     Returns:
-        (..., 5, 4, 3) points of thumb, index, middle, ring, little finger from base to tip, in hand lengths, on the axes
-        (along the fingers, towards the thumb, out of the palm) with the wrist at the origin.
+        (..., 5, 4, 3) points of thumb, index, middle, ring, little finger from base to tip, in
+        hand lengths, on the axes (along the fingers, towards the thumb, out of the palm) with the
+        wrist at the origin.
     """
     lead = shapes.shape[:-1]
     bends = shapes[..., :12].reshape(*lead, 4, 3)

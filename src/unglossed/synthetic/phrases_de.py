@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unglossed.synthetic.lexical import Events, Lexicon, Options, enter
+from unglossed.synthetic.phrasebook import Events, Lexicon, Options, enter
 
 DAYS: dict[str, Options] = {
     "today": {"heute": 1},
@@ -18,36 +18,36 @@ DAYS: dict[str, Options] = {
     "wednesday": {"am mittwoch": 1},
     "thursday": {"am donnerstag": 1},
     "friday": {"am freitag": 1},
-    "saturday": {"am samstag": 8, "am sonnabend": 2},
+    "saturday": {"am samstag": 9, "am sonnabend": 1},
     "sunday": {"am sonntag": 1},
     "weekend": {"am wochenende": 1},
 }
 DAYPARTS: dict[str, Options] = {
-    "morning": {"am morgen": 6, "am vormittag": 4},
-    "noon": {"am mittag": 7, "mittags": 3},
-    "afternoon": {"am nachmittag": 8, "nachmittags": 2},
-    "evening": {"am abend": 8, "abends": 2},
-    "night": {"in der nacht": 8, "nachts": 2},
+    "morning": {"am morgen": 7, "am vormittag": 3},
+    "noon": {"am mittag": 8, "mittags": 2},
+    "afternoon": {"am nachmittag": 9, "nachmittags": 1},
+    "evening": {"am abend": 9, "abends": 1},
+    "night": {"in der nacht": 9, "nachts": 1},
 }
 # What follows "heute", "morgen", "übermorgen", or is joined to the name of a weekday.
 _AFTER_DAY: dict[str, Options] = {
-    "morning": {"früh": 6, "vormittag": 4},
+    "morning": {"früh": 7, "vormittag": 3},
     "noon": {"mittag": 1},
     "afternoon": {"nachmittag": 1},
     "evening": {"abend": 1},
     "night": {"nacht": 1},
 }
 LATER: dict[str, Options] = {
-    "morning": {"gegen morgen": 6, "zum morgen hin": 4},
-    "noon": {"gegen mittag": 6, "später am mittag": 2, "zum mittag hin": 2},
-    "afternoon": {"später am nachmittag": 6, "zum nachmittag hin": 4},
-    "evening": {"gegen abend": 6, "später am abend": 2, "zum abend hin": 2},
-    "night": {"später in der nacht": 6, "zur nacht hin": 4},
+    "morning": {"gegen morgen": 8, "zum morgen hin": 2},
+    "noon": {"gegen mittag": 8, "später am mittag": 1, "zum mittag hin": 1},
+    "afternoon": {"später am nachmittag": 8, "zum nachmittag hin": 2},
+    "evening": {"gegen abend": 8, "später am abend": 1, "zum abend hin": 1},
+    "night": {"später in der nacht": 8, "zur nacht hin": 2},
 }
 
 
-def _compass(noun: str, adjective: str, weight: float = 8) -> Options:
-    return {f"im {noun}": weight, f"in den {adjective} regionen": 1, f"im {noun} deutschlands": 1}
+def _compass(noun: str, adjective: str) -> Options:
+    return {f"im {noun}": 20, f"in den {adjective} regionen": 1, f"im {noun} deutschlands": 1}
 
 
 PLACES: dict[str, Options] = {
@@ -59,7 +59,7 @@ PLACES: dict[str, Options] = {
     "southwest": _compass("südwesten", "südwestlichen"),
     "west": {**_compass("westen", "westlichen"), "in der westhälfte": 1},
     "northwest": _compass("nordwesten", "nordwestlichen"),
-    "center": {"in der mitte": 8, "in der mitte deutschlands": 1, "in der landesmitte": 1},
+    "center": {"in der mitte": 16, "in der mitte deutschlands": 1, "in der landesmitte": 1},
     "coast": {"an der küste": 7, "an den küsten": 3},
     "mountains": {"in den bergen": 7, "im bergland": 3},
     "north_sea": {"an der nordsee": 8, "an der nordseeküste": 2},
@@ -67,7 +67,7 @@ PLACES: dict[str, Options] = {
     "rhine": {"am rhein": 8, "entlang des rheins": 2},
     "danube": {"an der donau": 8, "entlang der donau": 2},
     "bavaria": {"in bayern": 1},
-    "everywhere": {"überall": 5, "im ganzen land": 3, "landesweit": 2},
+    "everywhere": {"überall": 7, "im ganzen land": 2, "landesweit": 1},
 }
 
 
@@ -109,15 +109,15 @@ class Wording:
 
 
 _STRENGTH: dict[str, Options] = {
-    "light": {"leicht": 7, "schwach": 3},
-    "heavy": {"stark": 6, "kräftig": 4},
+    "light": {"leicht": 8, "schwach": 2},
+    "heavy": {"stark": 7, "kräftig": 3},
 }
-_GIVES = Predicate("gibt", "es", "{acc}", 5)
+_GIVES = Predicate("gibt", "es", "{acc}", 4)
 
 WORDINGS: dict[str, Wording] = {
     "rain": Wording(
         {Noun("regen", "m", "regen"): 1},
-        (Predicate("regnet", "es", "{adv}", 9), Predicate("fällt", "", "{nom}", 3), _GIVES),
+        (Predicate("regnet", "es", "{adv}", 16), Predicate("fällt", "", "{nom}", 2), _GIVES),
         _STRENGTH,
         _STRENGTH,
         (Predicate("regnet", "es", "nicht", 1),),
@@ -125,16 +125,16 @@ WORDINGS: dict[str, Wording] = {
     ),
     "snow": Wording(
         {Noun("schnee", "m", "schnee"): 8, Noun("schneefall", "m", "schneefall"): 2},
-        (Predicate("schneit", "es", "{adv}", 9), Predicate("fällt", "", "{nom}", 5)),
+        (Predicate("schneit", "es", "{adv}", 14), Predicate("fällt", "", "{nom}", 4)),
         _STRENGTH,
         _STRENGTH,
         (Predicate("schneit", "es", "nicht", 1),),
         verb_words=("schneit", "schneien"),
     ),
     "sun": Wording(
-        {Noun("sonne", "f", "sonne"): 7, Noun("sonnenschein", "m", "sonnenschein"): 3},
+        {Noun("sonne", "f", "sonne"): 8, Noun("sonnenschein", "m", "sonnenschein"): 2},
         (
-            Predicate("scheint", "", "{adv} die sonne", 9),
+            Predicate("scheint", "", "{adv} die sonne", 16),
             _GIVES,
             Predicate("ist", "es", "sonnig", 3, plain_only=True),
         ),
@@ -146,66 +146,66 @@ WORDINGS: dict[str, Wording] = {
     "clouds": Wording(
         {Noun("wolken", "p", "wolken"): 1},
         (
-            Predicate("ist", "es", "{adv} bewölkt", 8),
+            Predicate("ist", "es", "{adv} bewölkt", 15),
             _GIVES,
-            Predicate("ziehen", "", "{nom} durch", 4),
+            Predicate("ziehen", "", "{nom} durch", 3),
         ),
-        {"light": {"einzeln": 5, "locker": 5}, "heavy": {"dicht": 7, "viel": 3}},
+        {"light": {"einzeln": 3, "locker": 7}, "heavy": {"dicht": 7, "viel": 3}},
         {"light": {"leicht": 7, "locker": 3}, "heavy": {"stark": 1}},
-        {"ist es nicht bewölkt": 1},
+        (Predicate("ist", "es", "nicht bewölkt", 1),),
         verb_words=("bewölkt",),
     ),
     "fog": Wording(
         {Noun("nebel", "m", "nebel"): 1},
         (
-            Predicate("bildet sich", "", "{nom}", 8),
+            Predicate("bildet sich", "", "{nom}", 14),
             _GIVES,
             Predicate("ist", "es", "neblig", 4, plain_only=True),
         ),
         {"light": {"leicht": 1}, "heavy": {"dicht": 1}},
         {},
-        {"ist es nicht neblig": 1},
+        (Predicate("ist", "es", "nicht neblig", 1),),
         verb_words=("neblig",),
     ),
     "wind": Wording(
         {Noun("wind", "m", "wind"): 1},
         (
-            Predicate("weht", "", "{nom}", 8),
+            Predicate("weht", "", "{nom}", 14),
             _GIVES,
             Predicate("ist", "es", "windig", 4, plain_only=True),
         ),
         _STRENGTH,
         {},
-        {"ist es nicht windig": 1},
+        (Predicate("ist", "es", "nicht windig", 1),),
         verb_words=("windig",),
     ),
     "storm": Wording(
         {Noun("sturm", "m", "sturm"): 1},
         (
-            Predicate("ist", "es", "stürmisch", 6, plain_only=True),
+            Predicate("ist", "es", "stürmisch", 9, plain_only=True),
             Predicate("herrscht", "", "{nom}", 3),
             _GIVES,
         ),
         {"heavy": {"schwer": 7, "heftig": 3}},
         {},
-        {"ist es nicht stürmisch": 1},
+        (Predicate("ist", "es", "nicht stürmisch", 1),),
         verb_words=("stürmisch",),
     ),
     "thunderstorm": Wording(
         {Noun("gewitter", "p", "gewittern"): 1},
         (
-            Predicate("kommt", "es", "zu {dat}", 6),
+            Predicate("kommt", "es", "zu {dat}", 12),
             _GIVES,
-            Predicate("ziehen", "", "{nom} auf", 4),
+            Predicate("ziehen", "", "{nom} auf", 3),
         ),
-        {"light": {"leicht": 6, "einzeln": 4}, "heavy": {"kräftig": 6, "heftig": 4}},
+        {"light": {"leicht": 7, "einzeln": 3}, "heavy": {"kräftig": 7, "heftig": 3}},
         {},
         (Predicate("gewittert", "es", "nicht", 1),),
         verb_words=("gewittert",),
     ),
     "frost": Wording(
         {Noun("frost", "m", "frost"): 1},
-        (_GIVES, Predicate("herrscht", "", "{nom}", 4)),
+        (_GIVES, Predicate("herrscht", "", "{nom}", 2)),
         {"light": {"leicht": 1}, "heavy": {"streng": 6, "stark": 4}},
         {},
         (Predicate("ist", "es", "frostfrei", 1),),
@@ -219,8 +219,12 @@ WORDINGS: dict[str, Wording] = {
     ),
     "showers": Wording(
         {Noun("schauer", "p", "schauern"): 8, Noun("regenschauer", "p", "regenschauern"): 2},
-        (_GIVES, Predicate("kommt", "es", "zu {dat}", 4), Predicate("ziehen", "", "{nom} durch", 2)),
-        {"light": {"leicht": 6, "einzeln": 4}, "heavy": {"kräftig": 7, "stark": 3}},
+        (
+            _GIVES,
+            Predicate("kommt", "es", "zu {dat}", 1),
+            Predicate("ziehen", "", "{nom} durch", 0.5),
+        ),
+        {"light": {"leicht": 7, "einzeln": 3}, "heavy": {"kräftig": 8, "stark": 2}},
     ),
     "drizzle": Wording(
         {Noun("nieselregen", "m", "nieselregen"): 1},
@@ -245,7 +249,7 @@ WORDINGS: dict[str, Wording] = {
 }
 
 CERTAINTY: dict[str, Options] = {
-    "possible": {"vielleicht": 5, "möglicherweise": 5},
+    "possible": {"vielleicht": 7, "möglicherweise": 3},
     "likely": {"wahrscheinlich": 6, "voraussichtlich": 4},
 }
 CERTAINTY_WORDS = {
@@ -261,13 +265,13 @@ EASING: dict[tuple[str, str, str], float] = {
     ("schwächt sich", "schwächen sich", "ab"): 3,
 }
 TEMPERATURE_VERBS: dict[str, Options] = {
-    "rising": {"steigen": 7, "klettern": 3},
-    "falling": {"sinken": 7, "fallen": 3},
+    "rising": {"steigen": 8, "klettern": 2},
+    "falling": {"sinken": 8, "fallen": 2},
 }
 COMPARISON: dict[str, Options] = {
-    "warmer": {"wärmer": 7, "milder": 3},
-    "colder": {"kälter": 7, "kühler": 3},
-    "wetter": {"nasser": 6, "feuchter": 4},
+    "warmer": {"wärmer": 8, "milder": 2},
+    "colder": {"kälter": 8, "kühler": 2},
+    "wetter": {"nasser": 8, "feuchter": 2},
     "drier": {"trockener": 1},
     "windier": {"windiger": 1},
 }
@@ -332,11 +336,12 @@ def time_phrases(day: str, daypart: str) -> Options:
     if day in ("today", "tomorrow", "day_after_tomorrow"):
         phrases = {f"{name} {part}": weight for part, weight in _AFTER_DAY[daypart].items()}
         if (day, daypart) == ("today", "night"):
-            phrases["in der kommenden nacht"] = 0.5
+            phrases["in der kommenden nacht"] = 0.3
         return phrases
     if daypart == "night":
         return {f"in der nacht zum {name}": 8, f"in der nacht auf {name}": 2}
-    return {f"am {name}{part}": weight for part, weight in _AFTER_DAY[daypart].items()}
+    parts = {"morgen": 7.0, "vormittag": 3.0} if daypart == "morning" else _AFTER_DAY[daypart]
+    return {f"am {name}{part}": weight for part, weight in parts.items()}
 
 
 def lexicon() -> Lexicon:
@@ -367,8 +372,11 @@ def lexicon() -> Lexicon:
     enter(words, negations, (("negated", "yes"),))
     for certainty, options in CERTAINTY.items():
         enter(words, [*options, *CERTAINTY_WORDS[certainty]], (("certainty", certainty),))
-    enter(words, [h for heads in SPREADING for h in heads], (("change", "spreading"),))
-    enter(words, [h for *heads, _ in EASING for h in heads], (("change", "easing"),))
+    for change, verbs in (
+        ("spreading", [verb for numbers in SPREADING for verb in numbers]),
+        ("easing", [verb for *numbers, _ in EASING for verb in numbers]),
+    ):
+        enter(words, [*verbs, *(verb.split()[0] for verb in verbs)], (("change", change),))
     for change, options in TEMPERATURE_VERBS.items():
         enter(words, options, (("change", change),))
     for comparison, options in COMPARISON.items():

@@ -127,17 +127,15 @@ def _hsv(hue: float, saturation: float, value: float) -> Colour:
 
 def _vary(rng: np.random.Generator, colour: Colour, share: float) -> Colour:
     factors = rng.uniform(1 - share, 1 + share, 3)
-    red, green, blue = (
-        float(np.clip(c * f, 8, 252)) for c, f in zip(colour, factors, strict=True)
-    )
+    red, green, blue = (float(np.clip(c * f, 8, 252)) for c, f in zip(colour, factors, strict=True))
     return red, green, blue
 
 
 def _draw_clothes(rng: np.random.Generator, skin: Colour) -> Colour:
     """Signers wear plain clothes off which their hands stand out: dark ones mostly."""
     while True:
-        colour = _hsv(rng.uniform(), rng.uniform(0.05, 0.75), rng.beta(1.6, 2.6))
-        if abs(_luminance(colour) - _luminance(skin)) > 60:
+        colour = _hsv(rng.uniform(), rng.uniform(0.05, 0.75), 0.14 + 0.8 * rng.beta(1.4, 2.6))
+        if abs(_luminance(colour) - _luminance(skin)) > 75:
             return _vary(rng, colour, 0.0)
 
 

@@ -5,17 +5,13 @@ Spoken word order plays no part here, and motion and drawing come later.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from unglossed.synthetic.lexicon import SIGNS
 from unglossed.synthetic.meaning import COMPASS, Meaning
 
-Intensity = Literal["light", "heavy"]
-Certainty = Literal["possible", "likely"]
-
-# How far the mouth is open, how wide, how rounded, and how full the cheeks are (below 0: sucked in).
+# How far the mouth is open, how wide, how rounded; how full the cheeks are (below 0: sucked in).
 MOUTHS: dict[str, tuple[float, float, float, float]] = {
     "rest": (0.0, 0.0, 0.0, 0.0),
     "open": (0.9, 0.1, 0.2, 0.0),
@@ -52,11 +48,23 @@ _POINT_NAMES = {point: name.upper() for name, point in _COMPASS_POINTS.items()}
 
 _DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 _WHOLE_NUMBERS = {10: "TEN", 11: "ELEVEN", 12: "TWELVE"}
-_QUALITIES = {"warmer": "WARM", "colder": "COLD", "wetter": "WET", "drier": "DRY", "windier": "WIND"}
+_QUALITIES = {
+    "warmer": "WARM",
+    "colder": "COLD",
+    "wetter": "WET",
+    "drier": "DRY",
+    "windier": "WIND",
+}
 _CHANGES = {"rising": "RISE", "falling": "FALL", "spreading": "SPREAD", "easing": "EASE"}
 _CERTAINTY_SIGNS = {"possible": "MAYBE", "likely": "LIKELY"}
 # Other signs for the same thing, taken now and then where the sentence is a rich one.
-_VARIANTS = {"THEN": "AFTERWARDS", "WARM": "HOT", "COLD": "COOL", "EVERYWHERE": "WHOLE-LAND", "TODAY": "NOW"}
+_VARIANTS = {
+    "THEN": "AFTERWARDS",
+    "WARM": "HOT",
+    "COLD": "COOL",
+    "EVERYWHERE": "WHOLE-LAND",
+    "TODAY": "NOW",
+}
 _VARIANT_RATE = 0.2
 
 
@@ -66,7 +74,7 @@ class SignToken:
 
     Attributes:
         sign: key of `lexicon.SIGNS`.
-        point: where a POINT sign goes on the map, (right, down) as the viewer sees it, each -1 to 1.
+        point: where a POINT goes on the map, (right, down) as the viewer sees it, each -1 to 1.
         shift: how far the sign is moved in signing space to the hand's own side, in head heights.
         intensity: smaller and shorter, or larger and repeated movement; with cheeks and shoulders.
         negated: headshake throughout the sign.

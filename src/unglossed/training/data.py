@@ -17,9 +17,9 @@ from torch.utils.data import Dataset, Sampler
 
 from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
-from unglossed.media.sampling import sample_indices
+from unglossed.media.clip import kept_indices
 from unglossed.media.seeding import generator_for
-from unglossed.media.video import num_frames, read_frames
+from unglossed.media.video import read_frames
 from unglossed.models.language_model import shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 
@@ -82,8 +82,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         epoch, index = item
         sample = self.samples[index]
         generator = generator_for(self.seed, epoch, sample.id) if self.training else None
-        kept = sample_indices(
-            num_frames(sample.media), self.processor.sampling_rate, generator
+        kept = kept_indices(
+            sample.media,
+            self.processor.sampling_rate,
+            generator,
+            start_seconds=sample.start_seconds,
+            end_seconds=sample.end_seconds,
         )
         views = self.processor(
             [read_frames(sample.media, kept[: self.max_frames])],

@@ -14,6 +14,7 @@ from unglossed.errors import InputError
 from unglossed.models.language_model import language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
+from unglossed.models.visual import backbone_config_from
 from unglossed.training.recipe import PartSettings, StageSettings
 
 ENCODER_DEFAULTS = {
@@ -45,22 +46,30 @@ def build_translator(
         where = f"stages.{stage.name}.{name}"
         if part.source in earlier:
             configs[name], weights[name] = _inherited(name, earlier[part.source], where)
+            _refuse_unknown(part.config, configs[name], f"{where}.config")
             configs[name] = {**configs[name], **part.config}
         elif name == "encoder":
-            configs[name], backbone = _new_encoder(part, where)
+            configs[name], backbone = _new_encoder(part, where, earlier)
             if backbone is not None:
                 weights["encoder.backbone"] = backbone
         elif name == "adapter":
             _only_build(part, where, earlier)
+            _refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
             configs[name] = {**ADAPTER_DEFAULTS, **part.config}
         elif part.source == "build":
             configs[name] = new_language_model_config(part.config, processor, where)
         else:
             pretrained = _load(AutoModelForSeq2SeqLM, part.source, f"{where}.source")
-            configs[name] = {**pretrained.config.to_dict(), **part.config}
+            configs[name] = pretrained.config.to_dict()
+            _refuse_unknown(part.config, configs[name], f"{where}.config")
+            configs[name].update(part.config)
             configs[name]["decoder_start_token_id"] = processor.start_token_id
             weights["language_model.model"] = pretrained
-    translator = Translator(TranslatorConfig(**configs))
+    try:
+        translator = Translator(TranslatorConfig(**configs))
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"stages.{stage.name}: cannot be built: {reason}") from None
     for name, source in weights.items():
         try:
             translator.get_submodule(name).load_state_dict(source.state_dict())
@@ -103,14 +112,16 @@ def new_language_model_config(
     fields = dict(settings)
     try:
         if "light_t" in fields:
-            return light_t_config(
-                fields.pop("light_t"), len(tokenizer), **special, **fields
-            ).to_dict()
-        fields.setdefault("vocab_size", len(tokenizer))
-        return language_model_config({**special, **fields}).to_dict()
+            size = fields.pop("light_t")
+            config = light_t_config(size, len(tokenizer), **{**special, **fields}).to_dict()
+        else:
+            fields.setdefault("vocab_size", len(tokenizer))
+            config = language_model_config({**special, **fields}).to_dict()
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{where}.config: not a language model: {reason}") from None
+    _refuse_unknown(fields, config, f"{where}.config")
+    return config
 
 
 def _inherited(name: str, folder: Path, where: str) -> tuple[dict[str, Any], nn.Module]:
@@ -125,18 +136,40 @@ def _inherited(name: str, folder: Path, where: str) -> tuple[dict[str, Any], nn.
     return config.to_dict(), nn.ModuleDict({"model": AutoModelForSeq2SeqLM.from_pretrained(folder)})
 
 
-def _new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], nn.Module | None]:
+def _new_encoder(
+    part: PartSettings, where: str, earlier: Mapping[str, Path]
+) -> tuple[dict[str, Any], nn.Module | None]:
+    _only_build(part, where, earlier)
     config = {**ENCODER_DEFAULTS, **part.config}
     if "backbone" not in config:
         raise InputError(f"{where}.config.backbone: is missing: a hub name, folder or configuration")
-    if part.source != "build":
-        raise InputError(f"{where}.source: found {part.source!r}, expected build or an earlier stage")
     backbone = config["backbone"]
+    _refuse_unknown(part.config, {**ENCODER_DEFAULTS, "backbone": None}, f"{where}.config")
     if isinstance(backbone, str):
         model = _load(AutoModel, backbone, f"{where}.config.backbone")
         config["backbone"] = model.config.to_dict()
         return config, model
+    try:
+        config["backbone"] = backbone_config_from(backbone).to_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{where}.config.backbone: not an image model: {reason}") from None
+    _refuse_unknown(backbone, config["backbone"], f"{where}.config.backbone")
     return config, None
+
+
+def _refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    """Refuse keys that the part's class would silently ignore.
+
+    A transformers configuration takes any key for its own, so it is compared with a default one.
+    """
+    names = set(known)
+    if "model_type" in known:
+        default = AutoConfig.for_model(known["model_type"])
+        names = {key for key in {*known, *settings} if hasattr(default, key)}
+    for key in settings:
+        if key not in names:
+            raise InputError(f"{where}.{key}: no such key")
 
 
 def _only_build(part: PartSettings, where: str, earlier: Mapping[str, Path]) -> None:

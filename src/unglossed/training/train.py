@@ -22,8 +22,11 @@ import torch
 import transformers
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 from transformers import set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging as transformers_logging
 
 import unglossed
 from unglossed.config import read_settings, write_settings
@@ -35,7 +38,7 @@ from unglossed.inference.translate import translate_features
 from unglossed.media.augment import AugmentationConfig
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
-from unglossed.synthetic.grammar import LANGUAGES, draw_texts
+from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint, whole_folder
 from unglossed.training.data import (
@@ -79,6 +82,7 @@ def train_recipe(
     Raises:
         InputError: the recipe, the corpus or the output folder is not as it must be.
     """
+    transformers_logging.disable_progress_bar()  # there is one progress display: ours
     settings = load_recipe(recipe, list(overrides))
     rows = read_corpus(corpus)
     _prepare_folder(output, settings, rows, resume=resume)
@@ -184,7 +188,11 @@ class Run:
                 num_workers=num_workers,
             ),
             dev,
-            [MetricsFile(folder), ProgressDisplay(progress, stage.name)],
+            [
+                MetricsFile(folder),
+                ProgressDisplay(progress, stage.name),
+                TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))),
+            ],
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = latest_checkpoint(folder)

@@ -53,7 +53,7 @@ def stage_arguments(
         greater_is_better=True if scored else None,
         logging_strategy="steps",
         logging_steps=steps_per_epoch,
-        report_to=["tensorboard"],
+        report_to=[],
         bf16=use_bfloat16(stage.precision),
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=num_workers,
@@ -170,6 +170,8 @@ def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optim
 
 def _optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov)
+        return torch.optim.SGD(
+            groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True
+        )
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(groups, betas=settings.betas)
+    return kind(groups, betas=settings.betas, fused=True)

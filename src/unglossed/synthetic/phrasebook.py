@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+LANGUAGES = ("en", "de", "zh")
+
 Options = Mapping[str, float]
 """Ways to say one thing, each with its weight."""
 

@@ -1,0 +1,293 @@
+"""The demo: a corpus is generated, FLa-LLM's stages are trained on it, scored, and a video translated.
+
+Run by `make demo`, or `python -m unglossed.experiments.demo --output runs/demo --seed 0`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Corpus, Sample
+from unglossed.evaluation.evaluate import Prediction, write_evaluation
+from unglossed.evaluation.metrics import Scores, score
+from unglossed.evaluation.report import (
+    ClipCard,
+    ReportData,
+    ScoreRow,
+    StageCurve,
+    TimeRow,
+    write_report,
+)
+from unglossed.inference.translate import SignTranslator, Translation, translate_features
+from unglossed.media.video import FRAME_RATE
+from unglossed.synthetic.corpus import read_meanings, write_clip, write_corpus
+from unglossed.synthetic.grammar import draw_meaning
+from unglossed.synthetic.meaning import Meaning
+from unglossed.synthetic.parsing import slot_f1_meanings
+from unglossed.synthetic.saying import say
+from unglossed.synthetic.yardsticks import ceiling
+from unglossed.training.callbacks import METRICS_FILE, read_metrics
+from unglossed.training.train import train_recipe
+
+NUM_SENTENCES = 2000
+LEVEL = 1
+WIDTH, HEIGHT = 105, 130
+SPLITS = ("test_seen", "test")
+NOTES = (
+    "test_seen: unseen sentences by the signers of train. test: unseen sentences by signers that"
+    " train has not.",
+    "Ceiling: another saying of the same meaning, as a perfect translator might choose it, scored"
+    " against the reference. Slot F1: the hypothesis parsed back into its meaning.",
+    "Videos shuffled: each sentence is scored against the translation of another clip of the split."
+    " Videos blank: the encoder's features are all zero. Text alone: a sentence of train, drawn at"
+    " random. What lies above these rows was read from the video.",
+)
+STAGE_1, STAGE_2 = "stage 1 alone", "stage 1 + stage 2"
+
+
+@dataclass
+class Clock:
+    """Where the time went: seconds of each named step."""
+
+    seconds: dict[str, float]
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time the block as `name`."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """A split of the generated corpus with what only a generated one knows: the meanings."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    meanings: list[Meaning]
+    language: str
+
+    def row(self, system: str, hypotheses: list[str]) -> ScoreRow:
+        """Score a system's hypotheses, or a yardstick's."""
+        references = [sample.text for sample in self.samples]
+        return ScoreRow(
+            system,
+            self.name,
+            score(hypotheses, references, self.language),
+            slot_f1_meanings(hypotheses, self.meanings, self.language),
+            yardstick=system not in (STAGE_1, STAGE_2),
+        )
+
+
+def run_demo(output: Path, seed: int, recipe: str, console: Console) -> list[ScoreRow]:
+    """Run the whole demo into `output` and return the rows of its score table."""
+    clock = Clock({})
+    corpus_folder, run_folder = output / "corpus", output / "run"
+    console.rule("1. a corpus is generated")
+    with clock.step("corpus"):
+        if not corpus_folder.is_dir():
+            write_corpus(
+                corpus_folder, NUM_SENTENCES, seed, width=WIDTH, height=HEIGHT, level=LEVEL
+            )
+    spec = f"phoenix14t:{corpus_folder}"
+    corpus = read_corpus(spec)
+    console.print(corpus)
+
+    console.rule("2. the stages are trained")
+    with clock.step("training"):
+        train_recipe(recipe, spec, run_folder, resume=True, overrides=[f"seed={seed}"])
+    _split_training_time(clock, run_folder)
+
+    console.rule("3. scores on unseen sentences")
+    with clock.step("evaluation"):
+        stages = sorted(run_folder.glob("[0-9]-*"))
+        systems = {
+            STAGE_1: SignTranslator.from_pretrained(stages[-2] / "model"),
+            STAGE_2: SignTranslator.from_pretrained(run_folder),
+        }
+        splits = [_test_split(corpus, corpus_folder, name) for name in SPLITS]
+        rows, cards = _evaluate(systems, splits, corpus, output, seed)
+    console.print(score_table(rows))
+
+    console.rule("4. a video that is in no split")
+    with clock.step("one video"):
+        video, said = _new_video(output / "new.mp4", corpus, seed)
+        translation = systems[STAGE_2].translate([video], n_best=3)[0]
+    console.print(f"{video}\n  signed:     {said}\n  translated: {translation.text}")
+
+    report = ReportData(
+        title="unglossed: the demo",
+        summary=_summary(corpus, recipe, seed),
+        language=corpus.language,
+        scores=rows,
+        curves=[
+            StageCurve.from_metrics(stage.name, read_metrics(stage / METRICS_FILE))
+            for stage in stages
+        ],
+        times=[TimeRow(step, seconds) for step, seconds in clock.seconds.items()],
+        held_out=_card(systems[STAGE_2], video, said, translation),
+        clips=[_card(systems[STAGE_2], sample, sample.text, told) for sample, told in cards],
+        notes=NOTES,
+    )
+    write_report(output / "report.html", report)
+    _write_facts(output / "demo.json", rows, clock, seed)
+    console.rule("where the time went")
+    for name, seconds in clock.seconds.items():
+        console.print(f"{name:>28} {seconds:6.0f} s")
+    console.print(f"{'together':>28} {sum(clock.seconds.values()):6.0f} s")
+    console.print(f"report: {output / 'report.html'}")
+    return rows
+
+
+def _card(translator: SignTranslator, clip: Path | Sample, said: str, told: Translation) -> ClipCard:
+    frames = translator.read(clip)
+    rate = FRAME_RATE * translator.processor.sampling_rate
+    title = clip.id if isinstance(clip, Sample) else clip.name
+    return ClipCard(
+        title, list(frames), said, told.text, told.score, told.attention, len(frames) / rate
+    )
+
+
+def _summary(corpus: Corpus, recipe: str, seed: int) -> str:
+    counts = ", ".join(f"{len(rows)} {name}" for name, rows in corpus.splits.items())
+    return (
+        f"Recipe {recipe}, seed {seed}, on a generated corpus ({counts} clips at level {LEVEL},"
+        f" {WIDTH}x{HEIGHT} pixels, {corpus.language}). The signing is made up by a program:"
+        " it is no sign language."
+    )
+
+
+def score_table(rows: list[ScoreRow]) -> Table:
+    """The scores as a table for the terminal."""
+    table = Table(caption=rows[0].scores.signature)
+    for title in ("system", "split", "BLEU-1", "BLEU-4", "chrF", "ROUGE-L", "slot F1"):
+        table.add_column(title, justify="left" if title in ("system", "split") else "right")
+    for row in rows:
+        values = (row.scores.bleu1, row.scores.bleu4, row.scores.chrf, row.scores.rouge_l)
+        table.add_row(
+            row.system, row.split, *(f"{value:.2f}" for value in values), f"{row.slot_f1:.3f}"
+        )
+    return table
+
+
+def _evaluate(
+    systems: dict[str, SignTranslator],
+    splits: list[TestSplit],
+    corpus: Corpus,
+    output: Path,
+    seed: int,
+) -> tuple[list[ScoreRow], list[tuple[Sample, Translation]]]:
+    """Every row of the table, and the clips with attention that the report shows."""
+    rows = []
+    rng = np.random.default_rng(seed)
+    said_in_train = [sample.text for sample in corpus.split("train")]
+    cards: list[tuple[Sample, Translation]] = []
+    for split in splits:
+        references = [sample.text for sample in split.samples]
+        rows.append(split.row("ceiling", ceiling(split.meanings, references, split.language, seed)))
+        final = systems[STAGE_2]
+        features: list[Tensor] = []
+        for system, translator in systems.items():
+            # The encoder is the same in both: it was frozen in stage 2.
+            features = features or [translator.encode(translator.read(s)) for s in split.samples]
+            translations = translate_features(translator.model, translator.processor, features)
+            predictions = [
+                Prediction(sample.id, sample.text, translation.text, translation.score)
+                for sample, translation in zip(split.samples, translations, strict=True)
+            ]
+            folder = output / "evaluation" / f"{split.name}-{'12'[system == STAGE_2]}"
+            write_evaluation(folder, predictions, split.language)
+            rows.append(split.row(system, [translation.text for translation in translations]))
+        order = _derangement(len(features), rng)
+        shuffled = [translations[index].text for index in order]
+        rows.append(split.row("stage 2, videos shuffled", shuffled))
+        blank = translate_features(
+            final.model, final.processor, [torch.zeros_like(row) for row in features]
+        )
+        rows.append(split.row("stage 2, videos blank", [t.text for t in blank]))
+        drawn = rng.integers(len(said_in_train), size=len(references))
+        rows.append(split.row("text alone", [said_in_train[index] for index in drawn]))
+        if not cards:
+            shown = slice(0, 10)
+            seen = translate_features(
+                final.model, final.processor, features[shown], attention=True
+            )
+            cards = list(zip(split.samples[shown], seen, strict=True))
+    return rows, cards
+
+
+def _derangement(size: int, rng: np.random.Generator) -> list[int]:
+    """An order in which nothing stays in its place: a random cycle through all."""
+    cycle = rng.permutation(size)
+    order = np.empty(size, dtype=int)
+    order[cycle] = np.roll(cycle, 1)
+    return [int(index) for index in order]
+
+
+def _test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
+    meanings = read_meanings(folder)
+    samples = corpus.split(name)
+    return TestSplit(name, samples, [meanings[s.id] for s in samples], corpus.language)
+
+
+def _new_video(path: Path, corpus: Corpus, seed: int) -> tuple[Path, str]:
+    """Make a clip of a sentence that is in no split; returns it with one saying of its meaning."""
+    rng = np.random.default_rng([seed, 4])
+    said = {sample.text for samples in corpus.splits.values() for sample in samples}
+    while True:
+        meaning = draw_meaning(rng, LEVEL)
+        text = say(meaning, corpus.language, rng)
+        if text not in said:
+            break
+    write_clip(path, meaning, signer_seed=seed, seed=seed, width=WIDTH, height=HEIGHT)
+    return path, text
+
+
+def _split_training_time(clock: Clock, run_folder: Path) -> None:
+    """Put the stages' own times in the place of the training's whole."""
+    whole = clock.seconds.pop("training")
+    for path in sorted(run_folder.glob("[0-9]-*/model/stage.json")):
+        stage: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        clock.seconds[f"stage {stage['name']}"] = stage["seconds"]
+        whole -= stage["seconds"]
+    clock.seconds["training, around the stages"] = max(whole, 0.0)
+
+
+def _write_facts(path: Path, rows: list[ScoreRow], clock: Clock, seed: int) -> None:
+    facts = {
+        "seed": seed,
+        "rows": [
+            {"system": r.system, "split": r.split, "slot_f1": r.slot_f1, **r.scores.to_dict()}
+            for r in rows
+        ],
+        "seconds": clock.seconds,
+    }
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Of the corpus and of the training.")] = 0,
+    recipe: Annotated[str, typer.Option(help="Recipe to train.")] = "demo",
+) -> None:
+    """Generate a corpus, train FLa-LLM's stages on it, score them and translate a video."""
+    run_demo(output, seed, recipe, Console())
+
+
+if __name__ == "__main__":
+    typer.run(main)

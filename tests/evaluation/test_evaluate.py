@@ -1,0 +1,81 @@
+"""A small real model on a miniature corpus, and the files that it leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+
+from tiny import tiny_translator, write_corpus
+from unglossed.corpora.registry import read_corpus
+from unglossed.errors import InputError
+from unglossed.evaluation.evaluate import Prediction, evaluate, predict, write_evaluation
+from unglossed.inference.translate import SignTranslator
+
+KEYS = ["bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l", "num_samples", "signature"]
+
+
+def read_rows(path: Path) -> list[dict[str, str | float]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_predictions_and_metrics_agree_with_the_corpus(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", num_dev=3)
+    model = tiny_translator(tmp_path / "model")
+    scores = evaluate(model, corpus, "test", tmp_path / "scores", num_beams=2, max_new_tokens=8)
+    rows = read_rows(tmp_path / "scores" / "predictions.jsonl")
+    samples = read_corpus(corpus).split("test")
+    assert [list(row) for row in rows] == [["id", "reference", "hypothesis", "score"]] * 3
+    assert [row["id"] for row in rows] == [sample.id for sample in samples]
+    assert [row["reference"] for row in rows] == [sample.text for sample in samples]
+    assert all(float(row["score"]) < 0 for row in rows)
+    metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics) == KEYS
+    assert metrics == scores.to_dict()
+    hypotheses, references = (
+        [str(row[key]) for row in rows] for key in ("hypothesis", "reference")
+    )
+    again = BLEU(max_ngram_order=1).corpus_score(hypotheses, [references]).score
+    assert metrics["bleu1"] == pytest.approx(again, abs=1e-4)
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == [
+        "metrics.json",
+        "predictions.jsonl",
+    ]
+
+
+def test_predictions_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    samples = read_corpus(write_corpus(tmp_path / "corpus", num_dev=4)).split("dev")
+    translator = SignTranslator.from_pretrained(tiny_translator(tmp_path / "model"))
+    one = predict(translator, samples, num_beams=2, max_new_tokens=6, batch_size=1)
+    all_at_once = predict(translator, samples, num_beams=2, max_new_tokens=6, batch_size=4)
+    assert [row.hypothesis for row in one] == [row.hypothesis for row in all_at_once]
+    assert [row.id for row in all_at_once] == [sample.id for sample in samples]
+
+
+def test_another_language_than_the_models_is_refused(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus") + "?language=en"
+    model = tiny_translator(tmp_path / "model")
+    with pytest.raises(InputError, match="found texts in 'en', expected 'de'"):
+        evaluate(model, corpus, "test", tmp_path / "scores")
+    assert not (tmp_path / "scores").exists()
+
+
+def test_an_unknown_split_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    with pytest.raises(InputError, match="no split 'tset', expected train, dev, test"):
+        evaluate(tmp_path / "no model", corpus, "tset", tmp_path / "scores")
+
+
+def test_umlauts_and_chinese_stay_readable_in_the_predictions(tmp_path: Path) -> None:
+    rows = [Prediction("a", "明天北部下雨", "明天南部下雨", -0.5)]
+    scores = write_evaluation(tmp_path, rows, "zh")
+    assert "明天南部下雨" in (tmp_path / "predictions.jsonl").read_text(encoding="utf-8")
+    assert scores.bleu3 == pytest.approx(50)
+
+
+def test_a_failed_evaluation_leaves_the_old_files(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, [Prediction("a", "es regnet", "es regnet", -0.1)], "de")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError):
+        write_evaluation(tmp_path, [], "de")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

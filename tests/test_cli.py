@@ -1,0 +1,269 @@
+"""The command line: what it prints, what it writes, how it ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import unglossed
+from tiny import tiny_translator, write_corpus, write_frames
+from unglossed.cli import app
+from unglossed.training.recipe import find_recipe
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def assert_refused(result: Result, *parts: str) -> None:
+    """One `error:` line that says all of this, nothing on standard output, exit code 2."""
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny_translator(tmp_path_factory.mktemp("run") / "model").parent
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, unglossed.cli as cli\n"
+        "try:\n    cli.app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'cv2', 'av', 'sacrebleu', 'pydantic', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+    for verb in ("synth", "train", "evaluate", "score", "translate", "doctor"):
+        assert f"\n  {verb} " in result.stdout
+
+
+def test_version_and_module() -> None:
+    command = [sys.executable, "-m", "unglossed", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == f"unglossed {unglossed.__version__}\n"
+
+
+@pytest.mark.parametrize("name", [name for name in unglossed.__all__ if name != "__version__"])
+def test_every_public_name_can_be_imported(name: str) -> None:
+    assert callable(getattr(unglossed, name))
+    assert name in dir(unglossed)
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'tranlsate'"):
+        _ = unglossed.tranlsate
+
+
+def test_score_by_hand_as_text_and_json(tmp_path: Path) -> None:
+    hypotheses, references = tmp_path / "hyp.txt", tmp_path / "ref.txt"
+    hypotheses.write_text("morgen scheint die sonne im süden\n", encoding="utf-8")
+    references.write_text("morgen scheint die sonne im norden\n", encoding="utf-8")
+    text = run("score", hypotheses, references, "--language", "de")
+    assert text.exit_code == 0
+    assert text.stdout.startswith("BLEU-1..4 83.33 / 81.65 / 79.37 / 75.98  chrF ")
+    assert "tok:13a" in text.stdout
+    content = json.loads(run("score", hypotheses, references, "--language=de", "--json").stdout)
+    assert content["bleu2"] == pytest.approx(100 * (2 / 3) ** 0.5, abs=1e-4)
+    assert content["num_samples"] == 1
+
+
+def test_score_counts_empty_lines_and_only_line_feeds_end_one(tmp_path: Path) -> None:
+    path = tmp_path / "sentences.txt"
+    path.write_text("eins\n\nzwei\u2028drei\n", encoding="utf-8")
+    content = json.loads(run("score", path, path, "--language", "de", "--json").stdout)
+    assert content["num_samples"] == 3
+
+
+def test_score_refuses_files_that_do_not_fit(tmp_path: Path) -> None:
+    one, two, latin = (tmp_path / name for name in ("one.txt", "two.txt", "latin.txt"))
+    one.write_text("a\n", encoding="utf-8")
+    two.write_text("a\nb\n", encoding="utf-8")
+    latin.write_bytes("süden\n".encode("latin-1"))
+    assert_refused(run("score", one, two, "--language", "de"), "found 1 and 2 sentences")
+    assert_refused(run("score", one, one, "--language", "cn"), "found 'cn'", "zh")
+    assert_refused(
+        run("score", one, tmp_path / "none.txt", "--language", "de"), "none.txt", "No such"
+    )
+    assert_refused(run("score", one, tmp_path, "--language", "de"), str(tmp_path), "directory")
+    assert_refused(run("score", one, latin, "--language", "de"), "latin.txt", "0xfc at 1", "UTF-8")
+
+
+def test_synth_refuses_a_size_that_is_none(tmp_path: Path) -> None:
+    for size in ("210", "210x", "0x260", "axb", "-1x5"):
+        assert_refused(run("synth", tmp_path / "out", f"--size={size}"), f"'{size}'", "210x260")
+    assert not (tmp_path / "out").exists()
+
+
+def test_translate_as_text(model: Path, tmp_path: Path) -> None:
+    clips = [write_frames(tmp_path / f"clip{index}", 6 + index) for index in range(2)]
+    limits = ("--max-new-tokens", 5, "--beams", 3)
+    one = run("translate", model, clips[0], *limits)
+    both = run("translate", model, *clips, *limits)
+    assert one.exit_code == both.exit_code == 0, one.output
+    assert both.stdout.splitlines()[0] == f"{clips[0]}\t{one.stdout.removesuffix(chr(10))}"
+    n_best = run("translate", model, clips[0], *limits, "--n-best", 3).stdout.splitlines()
+    assert len(n_best) == 4
+    assert n_best[0] == n_best[1].split("\t")[1]
+
+
+def test_translate_as_json_into_a_file(model: Path, tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "clip", 8)
+    output = tmp_path / "new" / "texts.json"
+    result = run(
+        *("translate", model, clip, "--format", "json", "--n-best", 2),
+        *("--max-new-tokens", 5, "--output", output),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    (row,) = json.loads(output.read_text(encoding="utf-8"))
+    assert list(row) == ["media", "text", "score", "n_best"]
+    assert row["media"] == str(clip)
+    assert row["n_best"][0] == {"text": row["text"], "score": row["score"]}
+    assert len(row["n_best"]) == 2
+
+
+def test_one_bad_file_does_not_keep_the_others_from_being_translated(model, tmp_path) -> None:
+    good = [write_frames(tmp_path / f"good{index}", 6) for index in range(2)]
+    bad = tmp_path / "bad.mp4"
+    bad.touch()
+    result = run("translate", model, good[0], bad, good[1], "--max-new-tokens", 4)
+    assert_refused(result, "bad.mp4: the file is empty")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(map(str, good))
+
+
+def truncated_png(folder: Path) -> Path:
+    clip = write_frames(folder / "clip", 4)
+    picture = clip / "images0003.png"
+    picture.write_bytes(picture.read_bytes()[:-20])
+    return clip
+
+
+def zero_byte_video(folder: Path) -> Path:
+    path = folder / "empty.mp4"
+    path.touch()
+    return path
+
+
+def audio_only_video(folder: Path) -> Path:
+    path = folder / "audio.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def missing_folder(folder: Path) -> Path:
+    return folder / "missing"
+
+
+def empty_folder(folder: Path) -> Path:
+    path = folder / "empty"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (truncated_png, "images0003.png"),
+        (zero_byte_video, "empty.mp4"),
+        (audio_only_video, "no video stream"),
+        (missing_folder, "missing"),
+        (empty_folder, "found no frame"),
+    ],
+)
+def test_unreadable_video_is_one_line(
+    make: Callable[[Path], Path], said: str, model: Path, tmp_path: Path
+) -> None:
+    result = run("translate", model, make(tmp_path))
+    assert_refused(result, said)
+    assert result.stdout == ""
+
+
+def test_model_that_is_none_is_one_line(tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "clip", 4)
+    assert_refused(run("translate", tmp_path / "none", clip), "none: no such folder")
+    assert_refused(run("translate", clip, clip), "found neither model/config.json nor config.json")
+
+
+def test_evaluate_prints_and_writes_the_scores(model: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    words = ("evaluate", model, "--corpus", corpus, "--output", tmp_path / "out")
+    result = run(*words, "--split", "dev", "--max-new-tokens", 5)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("BLEU-1..4 ")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["num_samples"] == 2
+    assert f"chrF {metrics['chrf']:.2f}" in result.stdout
+
+
+def six_fields(root: Path) -> None:
+    path = root / "PHOENIX-2014-T/annotations/manual/PHOENIX-2014-T.test.corpus.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[2] = lines[2].rpartition("|")[0]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def no_frame_folder(root: Path) -> None:
+    folder = root / "PHOENIX-2014-T/features/fullFrame-210x260px/test/test-1"
+    folder.rename(folder.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(("damage", "said"), [(six_fields, "3"), (no_frame_folder, "test-1")])
+def test_damaged_corpus_is_one_line(
+    damage: Callable[[Path], None], said: str, model: Path, tmp_path: Path
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    damage(tmp_path / "corpus")
+    result = run("evaluate", model, "--corpus", corpus, "--output", tmp_path / "out")
+    assert_refused(result, said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_and_empty_corpus_are_one_line(model: Path, tmp_path: Path) -> None:
+    for folder in (missing_folder(tmp_path), empty_folder(tmp_path)):
+        spec = f"phoenix14t:{folder}"
+        result = run("evaluate", model, "--corpus", spec, "--output", tmp_path / "out")
+        assert_refused(result, str(folder))
+
+
+def test_misspelt_key_in_a_recipe_is_one_line(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    recipe = tmp_path / "recipe.yaml"
+    shipped = find_recipe("demo").read_text(encoding="utf-8")
+    recipe.write_text(shipped + "\nsede: 1\n", encoding="utf-8")
+    result = run("train", recipe, "--corpus", corpus, "--output", tmp_path / "run")
+    assert_refused(result, "recipe.yaml", "sede")
+    assert not (tmp_path / "run").exists()
+
+
+def test_misspelt_override_is_one_line(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    result = run("train", "demo", "--corpus", corpus, "--output", tmp_path / "run", "sede=1")
+    assert_refused(result, "sede")
+
+
+def test_doctor_finds_what_the_tests_run_on() -> None:
+    result = run("doctor")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == (1 if any(line.startswith("MISSING") for line in lines) else 0)
+    subjects = [line.split()[1] for line in lines]
+    assert {"python", "torch", "transformers", "bfloat16", "gpu", "disk"} <= set(subjects)
+    assert any("h264" in line for line in lines)

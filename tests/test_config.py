@@ -1,0 +1,165 @@
+"""Settings from YAML: overrides, and one exact line for each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from unglossed.config import Settings, read_settings, write_settings
+from unglossed.errors import InputError
+
+
+class Inner(Settings):
+    name: str
+    size: int = 3
+
+
+class Outer(Settings):
+    title: str
+    rate: float = 0.5
+    inner: Inner | None = None
+    parts: tuple[Inner, ...] = ()
+    free: dict[str, object] = {}
+
+
+FILE = """\
+title: größe
+parts:
+  - {name: first, size: 1}
+  - {name: second}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def fault(path: Path, *overrides: str) -> str:
+    """The message of a file that is refused; always one line that begins with the file's path."""
+    with pytest.raises(InputError) as caught:
+        read_settings(Outer, path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_file_is_read_with_its_defaults(path: Path) -> None:
+    assert read_settings(Outer, path) == Outer(
+        title="größe", parts=(Inner(name="first", size=1), Inner(name="second", size=3))
+    )
+
+
+def test_settings_cannot_be_changed_afterwards(path: Path) -> None:
+    settings = read_settings(Outer, path)
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.title = "other"
+
+
+def test_written_settings_read_back_the_same(path: Path, tmp_path: Path) -> None:
+    settings = read_settings(Outer, path, ["rate=1e-5", "free={a: [1, 2.5, x]}", "inner.name=n"])
+    copy = tmp_path / "copy.yaml"
+    write_settings(settings, copy)
+
+    assert settings.rate == 1e-5
+    assert read_settings(Outer, copy) == settings
+    assert "größe" in copy.read_text(encoding="utf-8")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["copy.yaml", "settings.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("title=other", {"title": "other"}),
+        ("rate=0.25", {"rate": 0.25}),
+        ("inner={name: n, size: 7}", {"inner": Inner(name="n", size=7)}),
+        ("inner.name=n", {"inner": Inner(name="n")}),
+        ("free.deep.key=[1, 2]", {"free": {"deep": {"key": [1, 2]}}}),
+        ("title='a=b'", {"title": "a=b"}),
+    ],
+)
+def test_an_override_sets_a_value(path: Path, override: str, expected: dict[str, object]) -> None:
+    settings = read_settings(Outer, path, [override])
+
+    assert settings == read_settings(Outer, path).model_copy(update=expected)
+
+
+@pytest.mark.parametrize("name", ["1", "second"])
+def test_an_override_names_a_list_item_by_number_or_name(path: Path, name: str) -> None:
+    settings = read_settings(Outer, path, [f"parts.{name}.size=9"])
+
+    assert [part.size for part in settings.parts] == [1, 9]
+
+
+def test_of_two_overrides_the_later_one_wins(path: Path) -> None:
+    assert read_settings(Outer, path, ["rate=1", "rate=2"]).rate == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "pieces"),
+    [
+        ("title", ["title", "key=value"]),
+        ("title=[", ["title=[", "YAML"]),
+        ("parts.third.size=1", ["third", "first", "second"]),
+        ("parts.2.size=1", ["'2'", "first", "second"]),
+        ("title.deep=1", ["title.deep=1", "title"]),
+        ("title.deep.deeper=1", ["title.deep.deeper=1", "deep"]),
+        ("parts.0=3", ["parts", "0"]),
+    ],
+)
+def test_an_override_that_fits_nowhere_is_named(
+    path: Path, override: str, pieces: list[str]
+) -> None:
+    message = fault(path, override)
+
+    assert all(piece in message for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("override", "pieces"),
+    [
+        ("titel=x", ["titel", "no such key"]),
+        ("inner={size: 1}", ["inner.name", "missing"]),
+        ("inner={name: n, sise: 1}", ["inner.sise", "no such key"]),
+        ("parts.1.sise=1", ["parts.second.sise", "no such key"]),
+        ("parts.1.size=many", ["parts.second.size", "'many'", "integer"]),
+        ("parts.0.size=1.5", ["parts.first.size", "1.5", "integer"]),
+        ("rate=[1]", ["rate", "[1]", "number"]),
+        ("title=3", ["title", "3", "string"]),
+        ("title=", ["title", "None", "string"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_file_and_field(
+    path: Path, override: str, pieces: list[str]
+) -> None:
+    message = fault(path, override)
+
+    assert message.startswith(f"{path}: {pieces[0]}: ")
+    assert all(piece in message for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("content", "pieces"),
+    [
+        (b"titel: x\n", ["title", "is missing"]),
+        (b"title: [\n", ["not YAML"]),
+        (b"- title\n", ["list"]),
+        (b"", ["NoneType"]),
+        (b"title: \xff\n", ["cannot be read"]),
+        (b"title: x\ntitle2: y\n", ["title2", "no such key"]),
+        (b"title: x\nrate: fast\n", ["rate", "'fast'"]),
+    ],
+)
+def test_a_broken_file_is_named(path: Path, content: bytes, pieces: list[str]) -> None:
+    path.write_bytes(content)
+
+    message = fault(path)
+
+    assert message.startswith(f"{path}: ")
+    assert all(piece in message for piece in pieces)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert fault(tmp_path / "none.yaml").startswith(f"{tmp_path / 'none.yaml'}: ")

@@ -1,0 +1,133 @@
+"""Recipes: the shipped ones load, inconsistent ones are refused in one line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unglossed.errors import InputError
+from unglossed.training.recipe import Recipe, find_recipe, load_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+RECIPE = """\
+video: {resize: 36, crop: 32}
+stages:
+  - name: first
+    encoder: {config: {backbone: {model_type: resnet}}}
+    adapter: {}
+    language_model: {config: {light_t: tiny}}
+    learning_rates: {encoder: 0.01, adapter: 0.01, language_model: 0.01}
+    epochs: 2
+    batch_size: 4
+  - name: second
+    encoder: {source: first}
+    adapter: {}
+    language_model: {source: first}
+    frozen: [encoder]
+    learning_rates: {adapter: 0.01, language_model: 1.0e-5}
+    epochs: 1
+    batch_size: 4
+    feature_views: 2
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("shipped", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_by_its_name(shipped: Path) -> None:
+    recipe = load_recipe(shipped.stem)
+
+    assert recipe == load_recipe(shipped)
+    assert recipe.description
+    assert recipe.stages[-1].objective == "translation"
+
+
+def test_fla_llm_has_the_papers_values() -> None:
+    first, second = load_recipe("fla_llm").stages
+
+    assert (first.optimizer.name, first.optimizer.momentum) == ("sgd", 0.9)
+    assert set(first.learning_rates.values()) == {1e-2}
+    assert (first.batch_size, first.epochs, first.label_smoothing) == (8, 75, 0.2)
+    assert first.language_model.config["light_t"] == "base"
+    assert second.optimizer.name == "adam"
+    assert second.learning_rates == {"adapter": 1e-3, "language_model": 1e-5}
+    assert (second.batch_size, second.label_smoothing, second.frozen) == (16, 0.2, ("encoder",))
+    assert first.schedule.name == second.schedule.name == "cosine"
+    recipe = load_recipe("fla_llm")
+    assert (recipe.video.sampling_rate, recipe.video.crop, recipe.beams) == (0.25, 224, 5)
+
+
+def test_an_unknown_name_lists_the_shipped_recipes() -> None:
+    with pytest.raises(InputError) as caught:
+        find_recipe("fla_lm")
+
+    assert "fla_lm" in str(caught.value)
+    assert all(path.stem in str(caught.value) for path in RECIPES)
+
+
+def test_a_file_beside_the_shipped_ones_is_found_by_its_path(path: Path) -> None:
+    assert find_recipe(path) == path
+    assert find_recipe("demo.yaml") == find_recipe("demo")
+
+
+def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path, ["seed=3", "stages.first.optimizer.betas=[0.8, 0.9]"])
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+
+    assert load_recipe(copy) == recipe
+    assert recipe.stages[0].optimizer.betas == (0.8, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("override", "pieces"),
+    [
+        ("stages.first.epoch=3", ["stages.first.epoch", "no such key"]),
+        ("stages.second.epochs=0", ["stages.second.epochs", "found 0", "greater than 0"]),
+        ("stages.first.batch_size=x", ["stages.first.batch_size", "'x'", "integer"]),
+        ("stages.first.name=Stage 1", ["stages.Stage 1.name", "'Stage 1'"]),
+        ("stages.second.name=first", ["two have the same name", "first"]),
+        ("stages=[]", ["stages", "at least 1"]),
+        ("video.crop=40", ["video", "crop 40 is larger than resize 36"]),
+        ("video.sampling_rate=0", ["video.sampling_rate", "greater than 0"]),
+        ("video.augmentation.probability=2", ["video.augmentation.probability", "2"]),
+        ("stages.first.optimizer.name=lion", ["stages.first.optimizer.name", "lion", "adamw"]),
+        ("stages.first.frozen=[decoder]", ["stages.first.frozen.0", "decoder", "language_model"]),
+        ("stages.second.learning_rates.encoder=0.1", ["stages.second", "adapter", "trained"]),
+        ("stages.first.learning_rates={encoder: 0.1}", ["stages.first", "language_model"]),
+        ("stages.first.learning_rates.adapter=0", ["stages.first.learning_rates.adapter", "0"]),
+        ("stages.first.feature_views=1", ["stages.first", "feature_views", "frozen encoder"]),
+        ("stages.first.adapter=null", ["stages.first", "translation", "adapter"]),
+        ("stages.first.objective=denoising", ["stages.first", "denoising", "encoder"]),
+        ("generated_text={num_sentences: 5, level: 4}", ["generated_text.level", "4", "3"]),
+    ],
+)
+def test_an_inconsistent_recipe_is_refused_in_one_line(
+    path: Path, override: str, pieces: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, [override])
+
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert all(piece in message for piece in pieces), message
+
+
+def test_a_stage_that_freezes_all_but_one_part_names_one_rate(path: Path) -> None:
+    recipe = load_recipe(
+        path,
+        [
+            "stages.second.frozen=[encoder, language_model]",
+            "stages.second.learning_rates={adapter: 0.1}",
+        ],
+    )
+
+    assert isinstance(recipe, Recipe)
+    assert recipe.stages[1].learning_rates == {"adapter": 0.1}

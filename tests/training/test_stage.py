@@ -1,0 +1,240 @@
+"""Building a stage: where its parts come from, what is frozen, and what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import MBartConfig, MBartForConditionalGeneration, ResNetConfig, ResNetModel
+
+import tiny
+from unglossed.errors import InputError
+from unglossed.models.language_model import LightT
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import PARTS, Translator
+from unglossed.training.recipe import StageSettings
+from unglossed.training.stage import build_language_model, build_translator
+
+BACKBONE = tiny.ENCODER["backbone"]
+SHAPE = {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}
+PROCESSOR = tiny.tiny_processor()
+
+
+def stage(**changes: Any) -> StageSettings:
+    """A translation stage that builds everything, with changes."""
+    frozen = changes.get("frozen", ())
+    settings: dict[str, Any] = {
+        "name": "second",
+        "encoder": {"config": {"backbone": BACKBONE, "temporal_dim": 24}},
+        "adapter": {"config": {"hidden_dim": 32}},
+        "language_model": {"config": {"light_t": SHAPE}},
+        "learning_rates": {part: 0.01 for part in PARTS if part not in frozen},
+        "epochs": 1,
+        "batch_size": 2,
+    }
+    return StageSettings.model_validate(settings | changes)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model folder of an earlier stage, with weights that no new model has."""
+    folder = tiny.tiny_translator(tmp_path_factory.mktemp("first"))
+    model = Translator.from_pretrained(folder).train()
+    frames = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
+    model.encode(frames, torch.tensor([6]))  # moves the statistics
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretraining(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model folder of an earlier stage that trained a language model alone."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    torch.manual_seed(5)
+    config = MBartConfig(
+        vocab_size=len(PROCESSOR.tokenizer),
+        d_model=16,
+        **{f"{side}_layers": 1 for side in ("encoder", "decoder")},
+        **{f"{side}_attention_heads": 2 for side in ("encoder", "decoder")},
+        **{f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")},
+    )
+    MBartForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def assert_same_weights(module: torch.nn.Module, other: torch.nn.Module) -> None:
+    mine, theirs = module.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def message_of(settings: StageSettings, earlier: dict[str, Path]) -> str:
+    with pytest.raises(InputError) as caught:
+        build_translator(settings, earlier, PROCESSOR)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_everything_new() -> None:
+    model = build_translator(stage(), {}, PROCESSOR)
+
+    assert isinstance(model.language_model.model, LightT)
+    assert model.config.encoder["temporal_kernel"] == 3  # a default, written down
+    assert model.config.encoder["image_mean"] == [0.485, 0.456, 0.406]
+    assert model.adapter.hidden.out_features == 32
+    tokens = model.language_model.model.config
+    assert tokens.vocab_size == len(PROCESSOR.tokenizer)
+    assert tokens.decoder_start_token_id == PROCESSOR.start_token_id
+    assert tokens.pad_token_id == PROCESSOR.tokenizer.pad_token_id
+    assert tokens.eos_token_id == PROCESSOR.tokenizer.eos_token_id
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_an_inherited_part_brings_weights_and_statistics(first: Path) -> None:
+    source = Translator.from_pretrained(first)
+
+    model = build_translator(stage(encoder={"source": "first"}), {"first": first}, PROCESSOR)
+
+    assert_same_weights(model.encoder, source.encoder)
+    assert model.encoder.temporal.norm.num_batches_tracked == 1
+    assert model.config.encoder == source.config.encoder
+    assert not torch.equal(model.adapter.hidden.weight, source.adapter.hidden.weight)
+
+
+def test_all_parts_can_be_inherited(first: Path) -> None:
+    parts = {part: {"source": "first"} for part in PARTS}
+
+    model = build_translator(stage(**parts), {"first": first}, PROCESSOR)
+
+    assert_same_weights(model, Translator.from_pretrained(first))
+
+
+def test_a_language_model_pretrained_on_text_is_inherited(pretraining: Path) -> None:
+    settings = stage(language_model={"source": "pretraining"})
+
+    model = build_translator(settings, {"pretraining": pretraining}, PROCESSOR)
+
+    source = MBartForConditionalGeneration.from_pretrained(pretraining)
+    assert_same_weights(model.language_model.model, source)
+    assert model.adapter.output.out_features == 16
+    lm = model.language_model.model
+    assert lm.lm_head.weight.data_ptr() == lm.model.decoder.embed_tokens.weight.data_ptr()
+
+
+def test_an_inherited_configuration_can_be_changed(first: Path) -> None:
+    settings = stage(language_model={"source": "first", "config": {"dropout": 0.4}})
+
+    model = build_translator(settings, {"first": first}, PROCESSOR)
+
+    assert model.language_model.model.config.dropout == 0.4
+    assert model.language_model.model.model.decoder.layers[0].dropout == 0.4
+
+
+def test_folders_with_pretrained_weights_are_loaded(pretraining: Path, tmp_path: Path) -> None:
+    backbone = ResNetModel(ResNetConfig(**{k: v for k, v in BACKBONE.items() if k != "model_type"}))
+    backbone.save_pretrained(tmp_path)
+    settings = stage(
+        encoder={"config": {"backbone": str(tmp_path)}},
+        language_model={"source": str(pretraining)},
+    )
+
+    model = build_translator(settings, {}, PROCESSOR)
+
+    assert_same_weights(model.encoder.backbone, backbone)
+    source = MBartForConditionalGeneration.from_pretrained(pretraining)
+    assert_same_weights(model.language_model.model, source)
+    assert model.language_model.model.config.decoder_start_token_id == PROCESSOR.start_token_id
+
+
+def test_frozen_parts_are_frozen(first: Path) -> None:
+    settings = stage(encoder={"source": "first"}, frozen=["encoder"])
+
+    model = build_translator(settings, {"first": first}, PROCESSOR).train()
+
+    assert not any(weight.requires_grad for weight in model.encoder.parameters())
+    assert not model.encoder.training
+    assert all(weight.requires_grad for weight in model.adapter.parameters())
+    assert model.language_model.training
+
+
+def test_a_language_model_alone_is_built_or_loaded(pretraining: Path) -> None:
+    shape = {"model_type": "mbart", "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+    rates = {"language_model": 0.1}
+    alone = {"encoder": None, "adapter": None, "learning_rates": rates, "objective": "denoising"}
+
+    built = build_language_model(stage(language_model={"config": shape}, **alone), PROCESSOR)
+    source = {"source": str(pretraining)}
+    loaded = build_language_model(stage(language_model=source, **alone), PROCESSOR)
+
+    assert built.config.vocab_size == len(PROCESSOR.tokenizer)
+    assert built.config.pad_token_id == PROCESSOR.tokenizer.pad_token_id
+    assert_same_weights(loaded, MBartForConditionalGeneration.from_pretrained(pretraining))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ({"encoder": {"source": "frist"}}, ["encoder.source", "'frist'"]),
+        (
+            {"encoder": {"source": "frist", "config": {"backbone": BACKBONE}}},
+            ["encoder.source", "'frist'"],
+        ),
+        ({"encoder": {}}, ["encoder.config.backbone", "missing"]),
+        ({"encoder": {"config": {"backbone": "/nowhere/resnet"}}}, ["backbone", "/nowhere/resnet"]),
+        (
+            {"encoder": {"config": {"backbone": {"model_type": "resnett"}}}},
+            ["encoder.config", "resnett"],
+        ),
+        ({"adapter": {"source": "frist"}}, ["adapter.source", "'frist'", "first"]),
+        ({"language_model": {"source": "/nowhere/mbart"}}, ["language_model.source", "/nowhere"]),
+        ({"language_model": {"config": {"light_t": "huge"}}}, ["language_model.config", "huge"]),
+        ({"language_model": {"config": {"d_model": 8}}}, ["language_model.config", "model_type"]),
+        (
+            {"language_model": {"config": {"model_type": "mbartt"}}},
+            ["language_model.config", "mbartt"],
+        ),
+        (
+            {"encoder": {"source": "first", "config": {"temporal_dim": 7}}},
+            ["encoder", "do not fit", "[7"],
+        ),
+        (
+            {"language_model": {"source": "first", "config": {"d_model": 16}}},
+            ["language_model", "do not fit"],
+        ),
+        ({"encoder": {"source": "pretraining"}}, ["encoder.source", "no encoder"]),
+        (
+            {"encoder": {"config": {"backbone": BACKBONE, "temporal_dims": 8}}},
+            ["encoder.config.temporal_dims", "no such key"],
+        ),
+        (
+            {"encoder": {"config": {"backbone": {**BACKBONE, "depth": [1]}}}},
+            ["encoder.config.backbone.depth", "no such key"],
+        ),
+        (
+            {"encoder": {"config": {"backbone": {"depths": [1]}}}},
+            ["encoder.config.backbone", "model_type"],
+        ),
+        ({"adapter": {"config": {"hidden": 8}}}, ["adapter.config.hidden", "no such key"]),
+        (
+            {"language_model": {"config": {"light_t": SHAPE, "dropuot": 0.1}}},
+            ["language_model.config.dropuot", "no such key"],
+        ),
+        (
+            {"language_model": {"source": "first", "config": {"dropuot": 0.1}}},
+            ["language_model.config.dropuot", "no such key"],
+        ),
+        (
+            {"language_model": {"config": {"light_t": {**SHAPE, "heads": 5}}}},
+            ["cannot be built", "num_heads"],
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_named(
+    changes: dict[str, Any], pieces: list[str], first: Path, pretraining: Path
+) -> None:
+    message = message_of(stage(**changes), {"first": first, "pretraining": pretraining})
+
+    assert message.startswith("stages.second")
+    assert all(piece in message for piece in pieces), message

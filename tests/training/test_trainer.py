@@ -1,0 +1,301 @@
+"""The training loop: optimiser, schedule, order, scores, checkpoints; canaries for its hooks."""
+
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
+from transformers.trainer_utils import rotate_checkpoints
+
+import tiny
+from unglossed.models.translator import PARTS, Translator
+from unglossed.training.checkpoint import MARK
+from unglossed.training.data import Collator, EpochIndex, EpochSampler
+from unglossed.training.objectives import text_loss
+from unglossed.training.recipe import StageSettings
+from unglossed.training.trainer import StageTrainer, build_optimizer, stage_arguments
+
+PROCESSOR = tiny.tiny_processor()
+
+
+class RandomFeatures(Dataset[dict[str, Any]]):
+    """Six clips of features whose texts are drawn from three; notes what it is asked for."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.features = [torch.randn(2 + i % 3, 24, generator=generator) for i in range(6)]
+        self.asked: list[EpochIndex] = []
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+        self.asked.append(item)
+        index = item[1]
+        labels = PROCESSOR.encode_text(tiny.SENTENCES[index % 3])
+        return {"features": self.features[index], "labels": labels}
+
+
+class Recorder(TrainerCallback):
+    """Keeps every logged row."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        self.rows.append({"step": state.global_step, **logs})
+
+
+def stage(**changes: Any) -> StageSettings:
+    settings: dict[str, Any] = {
+        "name": "stage",
+        "encoder": {},
+        "adapter": {},
+        "language_model": {},
+        "frozen": ["encoder"],
+        "learning_rates": {"adapter": 0.01, "language_model": 0.001},
+        "epochs": 3,
+        "batch_size": 4,
+        "precision": "float32",
+    }
+    return StageSettings.model_validate(settings | changes)
+
+
+def build_trainer(
+    settings: StageSettings,
+    folder: Path,
+    dev_scores: Callable[[Translator], dict[str, float]] = lambda model: {"bleu4": 0.0},
+) -> tuple[StageTrainer, Translator, RandomFeatures, Recorder]:
+    dataset, recorder = RandomFeatures(), Recorder()
+    set_seed(7)
+    model = tiny.tiny_model(PROCESSOR)
+    model.freeze(settings.frozen)
+    trainer = StageTrainer(
+        settings,
+        model,
+        dataset,
+        Collator(PROCESSOR),
+        stage_arguments(
+            settings,
+            folder,
+            steps_per_epoch=-(-len(dataset) // settings.batch_size),
+            seed=7,
+            num_workers=0,
+        ),
+        lambda: dev_scores(model),
+        [recorder],
+    )
+    return trainer, model, dataset, recorder
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_equal(mine: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+@pytest.mark.parametrize("frozen", [[], ["encoder"], ["encoder", "adapter"]])
+def test_optimiser_has_each_trained_weight_once_at_its_parts_rate(frozen: list[str]) -> None:
+    rates = {"encoder": 0.1, "adapter": 0.01, "language_model": 0.001}
+    trained = {part: rate for part, rate in rates.items() if part not in frozen}
+    settings = stage(
+        frozen=frozen,
+        learning_rates=trained,
+        optimizer={"name": "sgd", "weight_decay": 0.5},
+    )
+    model = tiny.tiny_model(PROCESSOR)
+    model.freeze(frozen)
+
+    groups = build_optimizer(settings, model).param_groups
+
+    found = {id(weight): group for group in groups for weight in group["params"]}
+    assert len(found) == sum(len(group["params"]) for group in groups)
+    for part in PARTS:
+        for name, weight in getattr(model, part).named_parameters():
+            if part in frozen:
+                assert id(weight) not in found
+            else:
+                group = found[id(weight)]
+                assert group["lr"] == rates[part], name
+                assert group["weight_decay"] == (0.5 if weight.ndim > 1 else 0.0), name
+    assert all(group["momentum"] == 0.9 for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
+)
+def test_optimiser_is_the_named_one(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    optimizer = build_optimizer(
+        stage(optimizer={"name": name, "betas": [0.5, 0.6], "momentum": 0.7}),
+        tiny.tiny_model(PROCESSOR),
+    )
+
+    assert type(optimizer) is kind
+    group = optimizer.param_groups[0]
+    assert group["momentum"] == 0.7 if name == "sgd" else group["betas"] == (0.5, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shape"),
+    [
+        ({"name": "cosine"}, lambda t: 0.5 * (1 + math.cos(math.pi * t))),
+        ({"name": "cosine", "min_ratio": 0.1}, lambda t: 0.1 + 0.45 * (1 + math.cos(math.pi * t))),
+        ({"name": "linear"}, lambda t: 1 - t),
+        ({"name": "constant"}, lambda t: 1.0),
+    ],
+)
+@pytest.mark.parametrize("warmup", [0.0, 0.25])
+def test_learning_rates_follow_the_schedule(
+    schedule: dict[str, Any], shape: Callable[[float], float], warmup: float, tmp_path: Path
+) -> None:
+    settings = stage(epochs=10, schedule={**schedule, "warmup": warmup})
+    trainer, *_ = build_trainer(settings, tmp_path)
+    trainer.create_optimizer_and_scheduler(20)
+    warm = int(20 * warmup)
+
+    for step in range(20):
+        expected = step / warm if step < warm else shape((step - warm) / (20 - warm))
+        for group in trainer.optimizer.param_groups:
+            base = 0.01 if group["params"][0] is trainer.model.adapter.hidden.weight else None
+            if base is not None:
+                assert group["lr"] == pytest.approx(base * expected, abs=1e-9), step
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    rates = {group["initial_lr"] for group in trainer.optimizer.param_groups}
+    assert rates == {0.01, 0.001}
+
+
+def test_every_epoch_reads_every_item_in_its_own_order(tmp_path: Path) -> None:
+    trainer, _, dataset, _ = build_trainer(stage(), tmp_path)
+    trainer.train()
+
+    sampler = EpochSampler(6, 7)
+    expected = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        expected += list(sampler)
+    assert dataset.asked == expected
+
+
+def test_loss_of_a_step_is_the_mean_over_its_tokens(tmp_path: Path) -> None:
+    settings = stage(epochs=1, batch_size=6, label_smoothing=0.2)
+    trainer, model, dataset, recorder = build_trainer(settings, tmp_path)
+    for module in model.modules():
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
+    batch = Collator(PROCESSOR)([dataset[0, index] for index in range(6)])
+    with torch.no_grad():
+        logits = model(**batch).logits
+    trainer.train()
+
+    expected = float(text_loss(logits, batch["labels"], label_smoothing=0.2))
+    losses = [row["loss"] for row in recorder.rows if "loss" in row]
+    assert losses == [pytest.approx(expected, rel=1e-4)]
+
+
+def test_training_leaves_a_frozen_encoder_alone_and_moves_the_rest(tmp_path: Path) -> None:
+    trainer, model, _, _ = build_trainer(stage(), tmp_path)
+    before = weights_of(model)
+    trainer.train()
+
+    moved = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
+    assert {name.partition(".")[0] for name in moved} == {"adapter", "language_model"}
+    assert {name for name, _ in model.adapter.named_parameters(prefix="adapter")} <= moved
+
+
+@pytest.mark.parametrize(
+    ("evaluate_every", "scores", "best"),
+    [(1, [1.0, 3.0, 2.0], 1), (1, [3.0, 2.0, 1.0], 0), (3, [1.0], 0), (1, [0.0, 0.0, 1.0], 2)],
+)
+def test_the_best_checkpoint_on_dev_is_what_remains(
+    evaluate_every: int, scores: list[float], best: int, tmp_path: Path
+) -> None:
+    settings = stage(evaluate_every=evaluate_every)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def dev_scores(model: Translator) -> dict[str, float]:
+        seen.append(weights_of(model))
+        return {"bleu4": scores[len(seen) - 1]}
+
+    trainer, model, _, recorder = build_trainer(settings, tmp_path, dev_scores)
+    trainer.train()
+
+    assert len(seen) == len(scores)
+    assert_equal(weights_of(model), seen[best])
+    assert [row["eval_bleu4"] for row in recorder.rows if "eval_bleu4" in row] == scores
+    steps = [row["step"] for row in recorder.rows if "eval_bleu4" in row]
+    assert steps == [2 * evaluate_every * (i + 1) for i in range(len(scores))]
+
+
+def test_scoring_on_dev_changes_no_random_draw_of_the_training(tmp_path: Path) -> None:
+    def quiet(model: Translator) -> dict[str, float]:
+        return {"bleu4": 1.0}
+
+    def noisy(model: Translator) -> dict[str, float]:
+        torch.rand(100)
+        return {"bleu4": 1.0}
+
+    settings = stage(evaluate_every=1)
+    finals = []
+    for name, scores in (("quiet", quiet), ("noisy", noisy)):
+        trainer, model, _, _ = build_trainer(settings, tmp_path / name, scores)
+        trainer.args.load_best_model_at_end = False
+        trainer.train()
+        finals.append(weights_of(model))
+
+    assert_equal(*finals)
+
+
+def test_checkpoints_are_marked_whole_and_only_the_last_and_the_best_stay(tmp_path: Path) -> None:
+    scores = iter([9.0, 1.0, 2.0, 3.0])
+    trainer, *_ = build_trainer(
+        stage(epochs=4), tmp_path, lambda model: {"bleu4": next(scores)}
+    )
+    trainer.train()
+
+    checkpoints = sorted(tmp_path.glob("checkpoint-*"))
+    assert [path.name for path in checkpoints] == ["checkpoint-2", "checkpoint-8"]
+    assert all((path / MARK).is_file() for path in checkpoints)
+
+
+def test_gradients_are_clipped_to_their_norm(tmp_path: Path) -> None:
+    moves = {}
+    for norm in (0.0, 1e-3):
+        settings = stage(
+            epochs=1,
+            batch_size=6,
+            optimizer={"name": "sgd", "momentum": 0.0, "nesterov": False, "max_grad_norm": norm},
+            schedule={"name": "constant"},
+            learning_rates={"adapter": 1.0, "language_model": 1.0},
+        )
+        trainer, model, _, _ = build_trainer(settings, tmp_path / str(norm))
+        before = [weight.detach().clone() for weight in model.parameters()]
+        trainer.train()
+        pairs = zip(model.parameters(), before, strict=True)
+        moves[norm] = math.sqrt(sum(float((now - then).pow(2).sum()) for now, then in pairs))
+
+    assert moves[1e-3] == pytest.approx(1e-3, rel=1e-2)
+    assert moves[0.0] > 1e-2
+
+
+def test_canary_the_trainers_hooks_are_where_we_hang_on() -> None:
+    assert "train_dataset" in inspect.signature(Seq2SeqTrainer._get_train_sampler).parameters
+    assert list(inspect.signature(Seq2SeqTrainer._save_checkpoint).parameters)[1:] == [
+        "model",
+        "trial",
+    ]
+    assert {"output_dir", "save_total_limit", "best_model_checkpoint"} <= set(
+        inspect.signature(rotate_checkpoints).parameters
+    )
+    assert "num_items_in_batch" in inspect.signature(Seq2SeqTrainer.compute_loss).parameters
+    assert "model_accepts_loss_kwargs" in inspect.getsource(Seq2SeqTrainer.get_batch_samples)
