@@ -18,7 +18,7 @@ class Outer(Settings):
     rate: float = 0.5
     inner: Inner | None = None
     parts: tuple[Inner, ...] = ()
-    free: dict[str, object] = {}
+    free: dict[str, object] | None = None
 
 
 FILE = """\

@@ -23,6 +23,7 @@ ENCODER = {
         "depths": [1, 1],
         "layer_type": "basic",
     },
+    "grid": 1,
     "temporal_dim": 24,
     "temporal_kernel": 3,
     "image_mean": [0.5, 0.5, 0.5],

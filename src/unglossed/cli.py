@@ -27,7 +27,8 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            fail(str(error))
+            # From a worker process the message comes behind the traceback of that process.
+            fail(str(error).strip().splitlines()[-1].removeprefix("unglossed.errors.InputError: "))
         except UnicodeDecodeError as error:
             fail(f"a text file is not UTF-8: {error}")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:

@@ -99,6 +99,8 @@ def _explain(error: ValidationError, data: dict[str, Any]) -> str:
         return f"{where}: no such key"
     if fault["type"] == "missing":
         return f"{where}: is missing"
+    if fault["type"] == "value_error":  # of a validator: it says itself what it found
+        return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
     return f"{where}: found {fault['input']!r}: {fault['msg']}"
 
 

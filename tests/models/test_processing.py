@@ -51,7 +51,12 @@ def test_settings_and_tokenizer_survive_a_save(tmp_path: Path) -> None:
 
     for name in ("language", "start_token", "sampling_rate", "resize", "crop", "start_token_id"):
         assert getattr(loaded, name) == getattr(processor, name), name
-    assert (loaded.language, loaded.sampling_rate, loaded.resize, loaded.crop) == ("de", 0.5, 36, 32)
+    assert (loaded.language, loaded.sampling_rate, loaded.resize, loaded.crop) == (
+        "de",
+        0.5,
+        36,
+        32,
+    )
     assert loaded.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
     for text in [*tiny.SENTENCES, "morgen  regnet es"]:
         ids = processor.encode_text(text)

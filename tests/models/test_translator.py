@@ -1,4 +1,4 @@
-"""The translator as a whole: batching changes nothing, frozen parts stay, save and load are exact."""
+"""The whole translator: batching changes nothing, frozen parts stay, save and load are exact."""
 
 from pathlib import Path
 from typing import Any

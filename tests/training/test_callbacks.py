@@ -46,3 +46,14 @@ def test_a_line_cut_by_a_kill_is_dropped(tmp_path: Path) -> None:
 
 def test_no_file_is_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / METRICS_FILE) == []
+
+
+def test_the_closing_summary_of_the_trainer_is_left_out(tmp_path: Path) -> None:
+    metrics, state = MetricsFile(tmp_path), TrainerState(global_step=3)
+    arguments, control = TrainingArguments(output_dir=str(tmp_path)), TrainerControl()
+    metrics.on_train_begin(arguments, state, control)
+    metrics.on_log(arguments, state, control, logs={"train_runtime": 3.0, "train_loss": 0.1})
+    metrics.on_log(arguments, state, control, logs={"loss": 0.5})
+
+    assert [row["loss"] for row in read_metrics(tmp_path / METRICS_FILE)] == [0.5]
+    assert [path.name for path in tmp_path.iterdir()] == [METRICS_FILE]

@@ -7,6 +7,13 @@ import pytest
 from unglossed.training.checkpoint import latest_checkpoint, mark_complete, whole_folder
 
 
+def fail_within(target: Path, name: str) -> None:
+    """Write one file of a folder, and fail before the rest is written."""
+    with whole_folder(target) as partial:
+        (partial / name).write_text("half")
+        raise RuntimeError("disk full")
+
+
 def test_the_newest_whole_checkpoint_counts_and_broken_ones_go(tmp_path: Path) -> None:
     for step in (9, 10, 100, 101):
         (tmp_path / f"checkpoint-{step}").mkdir()
@@ -44,18 +51,16 @@ def test_a_folder_whose_writing_fails_leaves_the_old_one(tmp_path: Path) -> None
     with whole_folder(target) as partial:
         (partial / "weights").write_text("old")
 
-    with pytest.raises(RuntimeError, match="disk full"), whole_folder(target) as partial:
-        (partial / "weights").write_text("half of the new")
-        raise RuntimeError("disk full")
+    with pytest.raises(RuntimeError, match="disk full"):
+        fail_within(target, "weights")
 
     assert (target / "weights").read_text() == "old"
 
 
 def test_leftovers_of_a_failed_writing_do_not_enter_the_next(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    with pytest.raises(RuntimeError), whole_folder(target) as partial:
-        (partial / "leftover").touch()
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="disk full"):
+        fail_within(target, "leftover")
     assert not target.exists()
 
     with whole_folder(target) as partial:

@@ -1,7 +1,7 @@
 """Datasets: every item a function of (seed, epoch, sample), whatever the order."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_denoising_hides_about_a_third_and_keeps_the_order() -> None:
         assert all(token in rest for token in kept)  # a subsequence of the text
         shares.append(1 - len(kept) / len(words))
         spans.append(visible.count(mask_id))
-        assert not any(a == b == mask_id for a, b in zip(visible, visible[1:], strict=False))
+        assert not any(a == b == mask_id for a, b in pairwise(visible))
 
     assert np.mean(shares) == pytest.approx(0.35, abs=0.02)
     assert min(shares) >= 0.35

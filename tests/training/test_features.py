@@ -114,6 +114,21 @@ def test_an_interrupted_writing_leaves_no_file_that_counts(
     assert len(stored) == len(clips)
 
 
+def test_a_model_in_training_is_scored_in_eval_mode(
+    counted: tuple[Translator, list[int]], clips: ClipDataset
+) -> None:
+    """Dev scores encode with an encoder that is not frozen and was in training a moment ago."""
+    model, _ = counted
+    expected = [row for batch in encode_clips(model, clips, 0, bfloat16=False) for row in batch]
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+
+    found = [row for batch in encode_clips(model, clips, 0, bfloat16=False) for row in batch]
+
+    assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
 def test_progress_is_told_clip_by_clip(
     counted: tuple[Translator, list[int]], clips: ClipDataset, tmp_path: Path
 ) -> None:

@@ -105,6 +105,12 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.first.feature_views=1", ["stages.first", "feature_views", "frozen encoder"]),
         ("stages.first.adapter=null", ["stages.first", "translation", "adapter"]),
         ("stages.first.objective=denoising", ["stages.first", "denoising", "encoder"]),
+        ("stages.second.encoder.source=frist", ["stages.second.encoder.source", "frist", "first"]),
+        ("stages.first.encoder.source=second", ["stages.first.encoder.source", "second"]),
+        ("stages.first.language_model.source=second", ["stages.first.language_model.source"]),
+        ("stages.first.adapter.source=first", ["stages.first.adapter.source", "first"]),
+        ("stages.first.schedule={name: linear, min_ratio: 0.1}", ["first.schedule", "cosine"]),
+        ("stages.first.optimizer={name: sgd, momentum: 0}", ["first.optimizer", "nesterov"]),
         ("generated_text={num_sentences: 5, level: 4}", ["generated_text.level", "4", "3"]),
     ],
 )
@@ -118,6 +124,7 @@ def test_an_inconsistent_recipe_is_refused_in_one_line(
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     assert all(piece in message for piece in pieces), message
+    assert len(message) < len(str(path)) + 150  # not the whole recipe
 
 
 def test_a_stage_that_freezes_all_but_one_part_names_one_rate(path: Path) -> None:
@@ -131,3 +138,9 @@ def test_a_stage_that_freezes_all_but_one_part_names_one_rate(path: Path) -> Non
 
     assert isinstance(recipe, Recipe)
     assert recipe.stages[1].learning_rates == {"adapter": 0.1}
+
+
+def test_a_language_model_may_come_from_a_folder_or_hub(path: Path) -> None:
+    recipe = load_recipe(path, ["stages.first.language_model={source: facebook/mbart-large-cc25}"])
+
+    assert recipe.stages[0].language_model.source == "facebook/mbart-large-cc25"

@@ -5,14 +5,19 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import MBartConfig, MBartForConditionalGeneration, ResNetConfig, ResNetModel
+from transformers import (
+    AutoConfig,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    ResNetConfig,
+    ResNetModel,
+)
 
 import tiny
 from unglossed.errors import InputError
 from unglossed.models.language_model import LightT
-from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import PARTS, Translator
-from unglossed.training.recipe import StageSettings
+from unglossed.training.recipe import StageSettings, load_recipe
 from unglossed.training.stage import build_language_model, build_translator
 
 BACKBONE = tiny.ENCODER["backbone"]
@@ -171,6 +176,21 @@ def test_a_language_model_alone_is_built_or_loaded(pretraining: Path) -> None:
     assert built.config.vocab_size == len(PROCESSOR.tokenizer)
     assert built.config.pad_token_id == PROCESSOR.tokenizer.pad_token_id
     assert_same_weights(loaded, MBartForConditionalGeneration.from_pretrained(pretraining))
+
+
+def test_every_stage_of_the_demo_can_be_built(tmp_path: Path) -> None:
+    earlier: dict[str, Path] = {}
+    for settings in load_recipe("demo").stages:
+        model: Any
+        if settings.objective == "denoising":
+            model = build_language_model(settings, PROCESSOR)
+        else:
+            model = build_translator(settings, earlier, PROCESSOR)
+            assert model.frozen_parts == settings.frozen
+        earlier[settings.name] = tmp_path / settings.name
+        model.save_pretrained(earlier[settings.name])
+
+    assert AutoConfig.from_pretrained(earlier[settings.name]).model_type == "unglossed"
 
 
 @pytest.mark.parametrize(

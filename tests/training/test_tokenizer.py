@@ -18,7 +18,7 @@ GERMAN = [
     "heute nacht minus zwölf grad in straßburg",
     "und nun die wettervorhersage für morgen .",
     "im norden   weht ein starker wind",
-    "übermorgen?! \"sonne\" (vielleicht), 3-5 grad; ja:nein/ob's",
+    'übermorgen?! "sonne" (vielleicht), 3-5 grad; ja:nein/ob\'s',
 ]
 CHINESE = ["明天北方有小雨，气温零下十二度", "今天夜里南部可能下雪", "周末多云转晴"]
 ENGLISH = ["tomorrow it's raining in the north", "don't expect sun , at all ."]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
+from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.metrics import Scores, score
 from unglossed.evaluation.report import (
@@ -94,15 +95,34 @@ class TestSplit:
         )
 
 
-def run_demo(output: Path, seed: int, recipe: str, console: Console) -> list[ScoreRow]:
-    """Run the whole demo into `output` and return the rows of its score table."""
+def run_demo(
+    output: Path,
+    seed: int,
+    *,
+    num_sentences: int = NUM_SENTENCES,
+    recipe: str = "demo",
+    overrides: Sequence[str] = (),
+) -> list[ScoreRow]:
+    """Run the whole demo into `output`, going on where an interrupted one stopped.
+
+    Args:
+        output: folder for corpus, run, scores and report.
+        seed: of the corpus and of the training.
+        num_sentences: clips of the generated corpus, all splits together.
+        recipe: what is trained; its last two stages are compared.
+        overrides: `key=value` changes of the recipe.
+
+    Returns:
+        The rows of its score table.
+    """
+    console = Console()
     clock = Clock({})
     corpus_folder, run_folder = output / "corpus", output / "run"
     console.rule("1. a corpus is generated")
     with clock.step("corpus"):
         if not corpus_folder.is_dir():
             write_corpus(
-                corpus_folder, NUM_SENTENCES, seed, width=WIDTH, height=HEIGHT, level=LEVEL
+                corpus_folder, num_sentences, seed, width=WIDTH, height=HEIGHT, level=LEVEL
             )
     spec = f"phoenix14t:{corpus_folder}"
     corpus = read_corpus(spec)
@@ -110,7 +130,9 @@ def run_demo(output: Path, seed: int, recipe: str, console: Console) -> list[Sco
 
     console.rule("2. the stages are trained")
     with clock.step("training"):
-        train_recipe(recipe, spec, run_folder, resume=True, overrides=[f"seed={seed}"])
+        train_recipe(
+            recipe, spec, run_folder, resume=True, overrides=[f"seed={seed}", *overrides]
+        )
     _split_training_time(clock, run_folder)
 
     console.rule("3. scores on unseen sentences")
@@ -281,12 +303,20 @@ def _write_facts(path: Path, rows: list[ScoreRow], clock: Clock, seed: int) -> N
 
 
 def main(
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value of the recipe.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Of the corpus and of the training.")] = 0,
+    sentences: Annotated[int, typer.Option(help="Clips of the corpus.")] = NUM_SENTENCES,
     recipe: Annotated[str, typer.Option(help="Recipe to train.")] = "demo",
 ) -> None:
     """Generate a corpus, train FLa-LLM's stages on it, score them and translate a video."""
-    run_demo(output, seed, recipe, Console())
+    try:
+        run_demo(
+            output, seed, num_sentences=sentences, recipe=recipe, overrides=overrides or ()
+        )
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

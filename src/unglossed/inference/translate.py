@@ -191,10 +191,10 @@ class SignTranslator:
         kept = kept_indices(path, rate, start_seconds=start, end_seconds=end)
         limit = getattr(self.model.language_model.model.config, "max_position_embeddings", None)
         if limit is not None and len(kept) > limit:
-            seconds = limit / self.processor.sampling_rate / FRAME_RATE
+            found, most = (n / rate / FRAME_RATE for n in (len(kept), limit))
             raise InputError(
-                f"{path}: found {len(grid) / FRAME_RATE:.1f} seconds of video, expected at most"
-                f" {seconds:.1f} for this model: cut it into sentences"
+                f"{path}: found {found:.1f} seconds of video, expected at most {most:.1f} for this"
+                " model: cut it into sentences"
             )
         return read_frames(path, kept)
 

@@ -1,7 +1,7 @@
 """From kept frames to the square view that the image backbone sees.
 
 Every geometric change of a clip is one affine map, the same for all its frames, so that each frame
-is interpolated once. Colours are left alone; clips are never mirrored, as signs are handed.
+is interpolated once. Clips are never mirrored, as signs are handed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ class AugmentationConfig:
         rotation_degrees: Largest rotation either way about the picture's centre.
         resize_fraction: Largest change of scale: 0.2 draws a factor from 0.8 to 1.2.
         shift_pixels: Largest shift along each axis, in pixels of a picture 256 wide.
+        colour: Largest change of brightness, contrast and tint: 0.3 draws gains from 0.7 to 1.3.
+            Not in FLa-LLM; it helps where training has few signers and backgrounds.
     """
 
     probability: float = 0.5
     rotation_degrees: float = 30.0
     resize_fraction: float = 0.2
     shift_pixels: float = 10.0
+    colour: float = 0.0
 
 
 def render_view(
@@ -44,7 +47,7 @@ def render_view(
     augmentation: AugmentationConfig | None = None,
     generator: np.random.Generator | None = None,
 ) -> Frames:
-    """Resize a clip to a square and crop it; in training also rotate, zoom and shift it.
+    """Resize a clip to a square and crop it; in training also rotate, zoom, shift and colour it.
 
     The aspect ratio is not kept (METHOD.md 1.2). Rotation happens in the clip's own proportions,
     before it is squeezed into the square, so that hands stay rigid. Pictures which shrink by more
@@ -66,10 +69,11 @@ def render_view(
     spare = resize - crop
     if generator is None:
         left = top = spare // 2
-        move = None
+        move = colours = None
     else:
         left, top = (int(value) for value in generator.integers(0, spare + 1, size=2))
         move = _draw_move(augmentation, height, width, generator) if augmentation else None
+        colours = _draw_colours(augmentation, generator) if augmentation else None
 
     view = np.empty((len(frames), crop, crop, 3), np.uint8)
     shrink = max(height, width) / resize > _ALIASING_SHRINK
@@ -78,7 +82,7 @@ def render_view(
         for index, frame in enumerate(frames):
             square = cv2.resize(frame, (resize, resize), interpolation=method)
             view[index] = square[top : top + crop, left : left + crop]
-        return view
+        return view if colours is None else _recolour(view, colours)
 
     squeeze = _scaling(resize / width, resize / height)
     cut = _translation(-left, -top)
@@ -95,7 +99,7 @@ def render_view(
         cv2.warpAffine(
             frame, inverse, (crop, crop), view[index], flags, borderMode=cv2.BORDER_REPLICATE
         )
-    return view
+    return view if colours is None else _recolour(view, colours)
 
 
 def _draw_move(
@@ -120,6 +124,26 @@ def _draw_move(
         @ turn
         @ _translation(-centre_x, -centre_y)
     )
+
+
+def _draw_colours(
+    config: AugmentationConfig, generator: np.random.Generator
+) -> NDArray[np.uint8] | None:
+    """Draw a table (1, 256, 3) from old to new values of each channel; None when nothing changes."""
+    if not config.colour:
+        return None
+    happens = generator.random() < config.probability
+    contrast, brightness, *tint = config.colour * generator.uniform(-1.0, 1.0, 5)
+    if not happens:
+        return None
+    values = (np.arange(256.0) - 128) * (1 + contrast) + 128 * (1 + brightness)
+    table = values[:, None] * (1 + np.array(tint) / 2)  # (256, 3)
+    return np.clip(table, 0, 255).astype(np.uint8)[None]
+
+
+def _recolour(view: Frames, table: NDArray[np.uint8]) -> Frames:
+    flat = view.reshape(-1, view.shape[2], 3)  # OpenCV takes one picture: all frames as one
+    return np.asarray(cv2.LUT(flat, table), np.uint8).reshape(view.shape)
 
 
 def _translation(x: float, y: float) -> NDArray[np.float64]:

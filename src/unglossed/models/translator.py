@@ -64,7 +64,7 @@ class Translator(PreTrainedModel):
         self.adapter = Adapter(self.encoder.output_dim, self.language_model.width, config.adapter)
         self.frozen_parts: tuple[str, ...] = ()
         self.post_init()
-        # transformers looks for tied weights in direct children only; the language model lies deeper.
+        # transformers looks for tied weights in direct children only; the language model is deeper.
         self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
 
     def _init_weights(self, module: nn.Module) -> None:

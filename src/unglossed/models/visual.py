@@ -35,7 +35,7 @@ class TemporalModule(nn.Module):
 
     def __init__(self, input_dim: int, output_dim: int, kernel_size: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(input_dim, output_dim, kernel_size, padding=kernel_size // 2)
+        self.conv = nn.Conv1d(input_dim, output_dim, kernel_size, padding="same")
         self.norm = nn.BatchNorm1d(output_dim)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
@@ -57,20 +57,25 @@ class VisualEncoder(nn.Module):
     """Frames to sign-wise features (FLa-LLM, section 3.1: f = VisualEncoder(I)).
 
     1. Frames of all clips, packed without padding, are normalised with the backbone's mean and std.
-    2. The backbone turns each frame into one vector (its pooled output).
+    2. The backbone turns each frame into one vector: its pooled output (the paper's), or its last
+       feature map averaged to a coarse grid, which keeps where in the picture something is.
     3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
 
     Args:
-        config: `backbone` (a transformers configuration as dict), `temporal_dim`,
-            `temporal_kernel`, `image_mean`, `image_std`.
+        config: `backbone` (a transformers configuration as dict), `grid` (cells along each side of
+            the pooled map, 1 in the paper), `temporal_dim`, `temporal_kernel`, `image_mean`,
+            `image_std`.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         backbone_config = backbone_config_from(config["backbone"])
         self.backbone = AutoModel.from_config(backbone_config)
+        self.grid: int = config["grid"]
         self.temporal = TemporalModule(
-            backbone_dim(backbone_config), config["temporal_dim"], config["temporal_kernel"]
+            self.grid**2 * backbone_dim(backbone_config),
+            config["temporal_dim"],
+            config["temporal_kernel"],
         )
         self.output_dim: int = config["temporal_dim"]
         mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
@@ -90,7 +95,7 @@ class VisualEncoder(nn.Module):
         # A permuted (n, h, w, c) tensor is channels_last, the CNN's fast layout, without a copy.
         pixels = torch.addcmul(self.pixel_shift, frames.float(), self.pixel_scale)
         pixels = pixels.permute(0, 3, 1, 2)
-        pooled = pool(self.backbone(pixel_values=pixels))  # (frames, backbone dim)
+        pooled = pool(self.backbone(pixel_values=pixels), self.grid)  # (frames, grid^2 * dim)
         mask = real_positions(lengths.to(frames.device))
         padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
         padded = padded.masked_scatter(mask[..., None], pooled)
@@ -113,7 +118,21 @@ def backbone_dim(config: PreTrainedConfig) -> int:
     return int(sizes[-1]) if sizes else int(config.hidden_size)
 
 
-def pool(output: Any) -> Tensor:
-    """One vector a frame: the pooled output, or the first token where a backbone has none."""
+def pool(output: Any, grid: int) -> Tensor:
+    """One vector a frame from a backbone's output.
+
+    Args:
+        output: of a transformers image model.
+        grid: 1 takes the pooled output, or the first token where a backbone has none; more averages
+            the last feature map (frames, dim, height, width) to grid x grid cells.
+
+    Raises:
+        ValueError: `grid` is over 1 and the backbone gives no feature map.
+    """
+    if grid > 1:
+        features = output.last_hidden_state
+        if features.ndim != 4:
+            raise ValueError(f"encoder.grid: found {grid}, expected 1: the backbone has no map")
+        return nn.functional.adaptive_avg_pool2d(features, grid).flatten(1)
     pooled = getattr(output, "pooler_output", None)
     return output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)

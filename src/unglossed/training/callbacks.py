@@ -15,7 +15,7 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsFile(TrainerCallback):
     """Appends every logged value to `metrics.jsonl`: one JSON object a line, with epoch and step.
 
-    After a resume the lines beyond the checkpoint's step are dropped, so that no step is there twice.
+    After a resume the lines beyond the checkpoint's step are dropped, so that none is there twice.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,7 +25,9 @@ class MetricsFile(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        partial.replace(self.path)
 
     def on_log(
         self,
@@ -35,7 +37,9 @@ class MetricsFile(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **(logs or {})}
+        if logs is None or "train_runtime" in logs:
+            return  # the trainer's closing summary knows only what happened since the last resume
+        row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **logs}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -44,6 +44,8 @@ class Augmentation(Settings):
     resize_fraction: Share = 0.2
     shift_pixels: Annotated[float, Field(ge=0)] = 10.0
     probability: Share = 0.5
+    colour: Share = 0.0
+    """Change of brightness, contrast and tint; not in the paper."""
 
 
 class VideoSettings(Settings):
@@ -85,6 +87,12 @@ class OptimizerSettings(Settings):
     max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
     """Gradients are scaled down to this norm; 0 leaves them."""
 
+    @model_validator(mode="after")
+    def _momentum_fits(self) -> OptimizerSettings:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
 
 class ScheduleSettings(Settings):
     """How learning rates go from their start to `min_ratio` of it."""
@@ -93,6 +101,13 @@ class ScheduleSettings(Settings):
     warmup: Share = 0.0
     """Share of all steps over which the rates rise from 0."""
     min_ratio: Share = 0.0
+    """Of the cosine alone: a line goes to 0, a constant stays."""
+
+    @model_validator(mode="after")
+    def _min_ratio_fits(self) -> ScheduleSettings:
+        if self.min_ratio and self.name != "cosine":
+            raise ValueError(f"min_ratio is for the cosine schedule, not for {self.name}")
+        return self
 
 
 class StageSettings(Settings):
@@ -127,7 +142,9 @@ class StageSettings(Settings):
         present = {name for name in PARTS if getattr(self, name) is not None}
         needed = {"language_model"} if self.objective == "denoising" else set(PARTS)
         if present != needed:
-            raise ValueError(f"objective {self.objective} needs {sorted(needed)}, not {sorted(present)}")
+            raise ValueError(
+                f"objective {self.objective} needs {sorted(needed)}, not {sorted(present)}"
+            )
         trained = present - set(self.frozen)
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
@@ -155,6 +172,19 @@ class Recipe(Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: two have the same name: {names}")
+        earlier = ["build"]
+        for stage in self.stages:
+            for part in PARTS:
+                settings: PartSettings | None = getattr(stage, part)
+                if settings is None or settings.source in earlier:
+                    continue
+                # Only a language model is loaded whole from elsewhere (a backbone: by its config).
+                if part != "language_model" or settings.source in names:
+                    raise ValueError(
+                        f"stages.{stage.name}.{part}.source: found {settings.source!r},"
+                        f" expected one of {earlier}"
+                    )
+            earlier.append(stage.name)
         return self
 
 

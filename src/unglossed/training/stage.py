@@ -1,4 +1,4 @@
-"""Builds the translator of a stage: each part new, inherited from an earlier stage, or pre-trained."""
+"""Builds a stage's translator: each part new, inherited from an earlier stage, or pre-trained."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from unglossed.models.visual import backbone_config_from
 from unglossed.training.recipe import PartSettings, StageSettings
 
 ENCODER_DEFAULTS = {
+    "grid": 1,
     "temporal_dim": 512,
     "temporal_kernel": 3,
     "image_mean": [0.485, 0.456, 0.406],
@@ -142,7 +143,9 @@ def _new_encoder(
     _only_build(part, where, earlier)
     config = {**ENCODER_DEFAULTS, **part.config}
     if "backbone" not in config:
-        raise InputError(f"{where}.config.backbone: is missing: a hub name, folder or configuration")
+        raise InputError(
+            f"{where}.config.backbone: is missing: a hub name, folder or configuration"
+        )
     backbone = config["backbone"]
     _refuse_unknown(part.config, {**ENCODER_DEFAULTS, "backbone": None}, f"{where}.config")
     if isinstance(backbone, str):

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 import transformers
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -83,6 +84,7 @@ def train_recipe(
         InputError: the recipe, the corpus or the output folder is not as it must be.
     """
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
+    cv2.setNumThreads(1)  # the readers run side by side already, as processes
     settings = load_recipe(recipe, list(overrides))
     rows = read_corpus(corpus)
     _prepare_folder(output, settings, rows, resume=resume)

@@ -1,0 +1,177 @@
+"""Draws the pictures of docs/generated-corpus.md into this folder: python docs/images/make.py.
+
+Every run gives the same pictures. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.media.seeding import generator_for
+from unglossed.synthetic.corpus import draw_corpus_signer
+from unglossed.synthetic.drawing import draw_frames
+from unglossed.synthetic.meaning import Meaning
+
+# Only these pictures write glosses under frames, so `animate` does not tell where the strokes lie.
+from unglossed.synthetic.motion import _plan_hands, animate
+from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
+from unglossed.synthetic.saying import LANGUAGES, say
+from unglossed.synthetic.signer import Signer
+from unglossed.synthetic.signing import SignToken, glosses, sign_sentence
+
+Image = NDArray[np.uint8]
+Span = tuple[int, int]
+
+FOLDER = Path(__file__).parent
+SEED = 0
+SENTENCE = Meaning(
+    day="tomorrow",
+    daypart="night",
+    place="north",
+    phenomenon="snow",
+    intensity="heavy",
+    temperature=-12,
+)
+SHOWN_SIGNS = {
+    "RAIN": Meaning(phenomenon="rain"),
+    "SUN": Meaning(phenomenon="sun"),
+    "FOG": Meaning(phenomenon="fog"),
+    "THUNDERSTORM": Meaning(phenomenon="thunderstorm"),
+    "TOMORROW": Meaning(day="tomorrow"),
+    "MORNING": Meaning(daypart="morning"),
+    "RHINE": Meaning(place="rhine"),
+    "EVERYWHERE": Meaning(place="everywhere"),
+    "SEVEN": Meaning(temperature=7),
+    "TENS-2": Meaning(temperature=20),
+    "MOUNTAINS": Meaning(place="mountains"),
+    "NIGHT": Meaning(daypart="night"),
+}
+MAP = (
+    *("northwest", "north", "northeast"),
+    *("west", "center", "east"),
+    *("southwest", "south", "southeast"),
+)
+WAYS_TO_RAIN = {
+    "rain": Meaning(phenomenon="rain"),
+    "heavy rain": Meaning(phenomenon="rain", intensity="heavy"),
+    "light rain": Meaning(phenomenon="rain", intensity="light"),
+    "no rain": Meaning(phenomenon="rain", negated=True),
+    "possible": Meaning(phenomenon="rain", certainty="possible"),
+    "likely": Meaning(phenomenon="rain", certainty="likely"),
+}
+
+
+def perform(
+    tokens: Sequence[SignToken], signer: Signer, size: tuple[int, int]
+) -> tuple[list[Image], list[Span]]:
+    """Frames of some signs, and the first and last frame of each sign's stroke."""
+    _, spans = _plan_hands(tokens, signer, generator_for(SEED, 0, "picture"))
+    poses = animate(tokens, signer, generator_for(SEED, 0, "picture"))
+    return list(draw_frames(poses, signer, *size)), spans
+
+
+def one_sign(meaning: Meaning, sign: str) -> list[SignToken]:
+    """One sign out of those of a meaning, as it is signed there."""
+    tokens = sign_sentence(meaning, generator_for(SEED, 0, "signs"))
+    return [token for token in tokens if token.sign == sign][:1]
+
+
+def labelled(image: Image, text: str, height: int = 16, scale: float = 0.38) -> Image:
+    """The picture with a line of text below it."""
+    strip = np.full((height, image.shape[1], 3), 255, np.uint8)
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    left = max(1, (image.shape[1] - width) // 2)
+    place = (left, height - 5)
+    cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.concatenate([image, strip])
+
+
+def sheet(images: Sequence[Image], columns: int, gap: int = 4) -> Image:
+    """Pictures of one size in rows, on white."""
+    framed = [cv2.copyMakeBorder(i, 0, gap, 0, gap, 0, value=(255,) * 3) for i in images]
+    blank = np.full_like(framed[0], 255)
+    framed += [blank] * (-len(framed) % columns)
+    rows = [np.hstack(framed[at : at + columns]) for at in range(0, len(framed), columns)]
+    return np.vstack(rows)
+
+
+def at_shares(frames: Sequence[Image], span: Span, shares: Sequence[float]) -> list[Image]:
+    """Frames at shares (0 to 1) of a stroke."""
+    first, last = span[0], span[1] - 1
+    return [frames[round(first + share * (last - first))] for share in shares]
+
+
+def film_strip() -> Image:
+    """One sentence in twenty frames at even distances, with the gloss whose stroke each shows."""
+    tokens = sign_sentence(SENTENCE, generator_for(SEED, 0, "sentence"))
+    names = glosses(tokens)
+    frames, spans = perform(tokens, draw_corpus_signer(SEED, "Signer03"), (105, 130))
+    print(f"{len(frames)} frames: {' '.join(names)}")
+    pictures = []
+    for number in np.linspace(2, len(frames) - 1, 20).round().astype(int):
+        here = [n for n, (first, end) in zip(names, spans, strict=True) if first <= number < end]
+        pictures.append(labelled(frames[number], " ".join(here)))
+    return sheet(pictures, 10)
+
+
+def signers() -> Image:
+    """All people of the corpus with seed 0, at the same point of the same sign."""
+    pictures = []
+    for name in (*TRAIN_SIGNERS, *UNSEEN_SIGNERS):
+        signer = draw_corpus_signer(SEED, name)
+        frames, spans = perform(one_sign(Meaning(phenomenon="rain"), "RAIN"), signer, (168, 208))
+        note = " (unseen)" if name in UNSEEN_SIGNERS else ""
+        pictures.append(labelled(*at_shares(frames, spans[0], [0.5]), name + note))
+    return sheet(pictures, 5)
+
+
+def signs() -> Image:
+    """Some signs, each at its start, middle and end."""
+    signer = draw_corpus_signer(SEED, "Signer02")
+    pictures = []
+    for name, meaning in SHOWN_SIGNS.items():
+        frames, spans = perform(one_sign(meaning, name), signer, (100, 124))
+        shown = at_shares(frames, spans[0], [0.05, 0.5, 0.95])
+        pictures.append(labelled(np.hstack(shown), name))
+    return sheet(pictures, 3, gap=8)
+
+
+def on_face_and_movement() -> Image:
+    """One sign for six meanings: what intensity, negation and certainty add to it."""
+    signer = draw_corpus_signer(SEED, "Signer04")
+    pictures = []
+    for name, meaning in WAYS_TO_RAIN.items():
+        frames, spans = perform(one_sign(meaning, "RAIN"), signer, (116, 144))
+        shown = at_shares(frames, spans[0], [0.05, 0.35, 0.65, 0.95])
+        pictures.append(labelled(np.hstack(shown), name))
+    return sheet(pictures, 2, gap=8)
+
+
+def pointing() -> Image:
+    """The nine directions of the compass, laid out as on the map that the viewer sees."""
+    signer = draw_corpus_signer(SEED, "Signer06")
+    pictures = []
+    for place in MAP:
+        frames, spans = perform(one_sign(Meaning(place=place), "POINT"), signer, (126, 156))
+        pictures.append(labelled(*at_shares(frames, spans[0], [0.9]), place))
+    return sheet(pictures, 3)
+
+
+def main() -> None:
+    """Write all pictures, and print what the page says about the sentence."""
+    for language in LANGUAGES:
+        print(f"{language}: {say(SENTENCE, language, generator_for(SEED, 0, language))}")
+    for draw in (film_strip, signers, signs, on_face_and_movement, pointing):
+        picture = cv2.cvtColor(draw(), cv2.COLOR_RGB2BGR)
+        path = FOLDER / f"{draw.__name__.replace('_', '-')}.jpg"
+        assert cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 86])
+        print(f"{path.name}: {picture.shape[1]}x{picture.shape[0]}, {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

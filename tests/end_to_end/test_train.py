@@ -1,0 +1,368 @@
+"""Training from a recipe on a corpus, to the end: what is learnt, frozen, cached and resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+import tiny
+from unglossed.config import write_settings
+from unglossed.corpora.registry import read_corpus
+from unglossed.errors import InputError
+from unglossed.inference.translate import SignTranslator
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.visual import VisualEncoder
+from unglossed.training.callbacks import read_metrics
+from unglossed.training.recipe import load_recipe
+from unglossed.training.train import train_recipe
+
+pytestmark = pytest.mark.slow
+
+RECIPE = Path(__file__).with_name("tiny.yaml")
+STAGES = ("1-pretraining", "2-visual_initialing", "3-llm_fine_tuning")
+
+# Trains as the command line does and kills itself, as `kill -9` would, after so many steps.
+KILLED_RUN = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from unglossed.training.train import train_recipe
+
+torch.set_num_threads(1)
+recipe, corpus, output, resume, last_step = sys.argv[1:]
+steps = 0
+
+def count(*_):
+    global steps
+    steps += 1
+    if steps == int(last_step):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+register_optimizer_step_post_hook(count)
+train_recipe(recipe, corpus, Path(output), resume=resume == "resume")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums do not depend on how many threads share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"), num_train=8, num_dev=2)
+
+
+@pytest.fixture(scope="module")
+def run(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that nobody killed. Tests do not change it."""
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    assert train_recipe(RECIPE, corpus, output) == output / "model"
+    return output
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(folder: Path, other: Path) -> None:
+    mine, theirs = weights_of(folder), weights_of(other)
+    assert mine.keys() == theirs.keys()
+    different = [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
+    assert not different
+
+
+def train_until_killed(corpus: str, output: Path, mode: str, last_step: int) -> None:
+    arguments = [str(RECIPE), corpus, str(output), mode, str(last_step)]
+    source = Path(__file__).parents[2] / "src"
+    finished = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN, *arguments],
+        env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()[-2000:]
+
+
+@contextmanager
+def counted_frames() -> Iterator[list[int]]:
+    """Number of frames of each call of a visual encoder."""
+    calls: list[int] = []
+
+    def count(module: torch.nn.Module, arguments: Any, output: Any) -> None:
+        if isinstance(module, VisualEncoder):
+            calls.append(len(arguments[0]))
+
+    handle = register_module_forward_hook(count)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    return read_metrics(folder / "metrics.jsonl")
+
+
+def test_a_run_leaves_models_metrics_and_its_recipe(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+
+    assert names == {"recipe.yaml", "run.json", "processor", "model", *STAGES}
+    for stage in STAGES:
+        assert not list((run / stage).glob("checkpoint-*"))
+        assert list((run / stage / "tensorboard").glob("events*"))
+    assert_same_weights(run / "model", run / STAGES[2] / "model")
+    rows = logged(run / STAGES[1])
+    assert [row["step"] for row in rows if "loss" in row] == [4, 8, 12]
+    assert [row["step"] for row in rows if "eval_bleu4" in row] == [4, 8, 12]
+    assert {"eval_loss", "eval_bleu1", "eval_rouge_l"} <= {key for row in rows for key in row}
+
+
+def test_the_frozen_encoder_is_bit_equal_after_the_second_stage(run: Path) -> None:
+    first = weights_of(run / STAGES[1] / "model")
+    second = weights_of(run / STAGES[2] / "model")
+
+    encoder = {name for name in first if name.startswith("encoder.")}
+    assert encoder == {name for name in second if name.startswith("encoder.")}
+    assert any("running_var" in name for name in encoder)
+    assert any("num_batches_tracked" in name for name in encoder)
+    for name in encoder:
+        assert first[name].dtype == second[name].dtype
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_the_second_stage_trains_the_inherited_language_model(run: Path) -> None:
+    before = weights_of(run / STAGES[0] / "model")
+    after = weights_of(run / STAGES[2] / "model")
+
+    prefix = "language_model.model."
+    after = {name[len(prefix) :]: value for name, value in after.items() if name.startswith(prefix)}
+    assert before.keys() == after.keys()
+    moves = {name: float((after[name] - before[name]).abs().max()) for name in before}
+    # Twelve steps of AdamW at 0.001, falling: an inherited weight cannot be far from where it was.
+    assert max(moves.values()) < 0.012
+    assert sum(move > 0 for move in moves.values()) > 0.8 * len(moves)
+
+
+def test_the_final_model_translates(run: Path, corpus: str) -> None:
+    translator = SignTranslator.from_pretrained(run)
+
+    results = translator.translate(read_corpus(corpus).split("test"), max_new_tokens=8)
+
+    assert len(results) == 2
+    assert all(result.text for result in results)
+
+
+def test_training_twice_gives_the_same(run: Path, corpus: str, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    train_recipe(RECIPE, corpus, again, overrides=["seed=3"])
+
+    for stage in STAGES:
+        assert_same_weights(again / stage / "model", run / stage / "model")
+
+
+def test_a_killed_and_resumed_run_ends_like_one_never_killed(
+    run: Path, corpus: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "killed"
+    # 8 steps of the first stage, then 10 of the second: two into its third epoch.
+    train_until_killed(corpus, output, "new", 18)
+    second = output / STAGES[1]
+    assert sorted(path.name for path in second.glob("checkpoint-*")) == [
+        "checkpoint-4",
+        "checkpoint-8",
+    ]
+    broken = second / "checkpoint-10"
+    shutil.copytree(second / "checkpoint-8", broken)
+    (broken / "complete").unlink()
+    (broken / "model.safetensors").write_bytes(b"half of the weights")
+
+    # The last epoch of the second stage anew, then 7 steps of the third: in its second epoch.
+    train_until_killed(corpus, output, "resume", 4 + 7)
+    assert not broken.exists()
+    assert (second / "model").is_dir()
+    third = output / STAGES[2]
+    assert [path.name for path in third.glob("checkpoint-*")] == ["checkpoint-4"]
+    assert not (third / "model").exists()
+    assert not (output / "model").exists()
+
+    with counted_frames() as calls:
+        train_recipe(RECIPE, corpus, output, resume=True)
+
+    assert calls == []  # the features were stored before the kill
+    for stage in STAGES:
+        assert_same_weights(output / stage / "model", run / stage / "model")
+        rows = logged(output / stage)
+        assert rows == logged(run / stage)
+        keys = [(row["step"], *sorted(row)) for row in rows]
+        assert len(keys) == len(set(keys))
+    assert_same_weights(output / "model", run / "model")
+
+
+def test_a_run_stopped_while_it_writes_its_model_trains_no_step_again(
+    run: Path, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "late"
+    shutil.copytree(run, output)
+    third = output / STAGES[2]
+    shutil.rmtree(output / "model")
+    shutil.rmtree(third / "model")
+    steps: list[torch.optim.Optimizer] = []
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: steps.append(optimizer))
+
+    def fail(processor: TranslatorProcessor, folder: Path) -> None:
+        raise OSError("no space left on device")
+
+    with counted_frames() as calls:
+        with monkeypatch.context() as patch:
+            patch.setattr(TranslatorProcessor, "save_pretrained", fail)
+            with pytest.raises(OSError, match="no space left"):
+                train_recipe(RECIPE, corpus, output, resume=True)
+        assert len(steps) == 12
+        assert (third / "checkpoint-12" / "complete").is_file()
+        assert not (third / "model").exists()
+
+        train_recipe(RECIPE, corpus, output, resume=True)
+    handle.remove()
+
+    assert len(steps) == 12
+    assert calls == []  # the features were there
+    assert_same_weights(output / "model", run / "model")
+    assert not (third / "model.partial").exists()
+    assert logged(third) == logged(run / STAGES[2])
+
+
+def test_features_are_computed_once_a_clip_and_view(run: Path, corpus: str, tmp_path: Path) -> None:
+    output = tmp_path / "anew"
+    shutil.copytree(run, output)
+    shutil.rmtree(output / "model")
+    shutil.rmtree(output / STAGES[2])
+
+    with counted_frames() as calls:
+        train_recipe(RECIPE, corpus, output, resume=True)
+
+    kept = sum(-(-(6 + index) // 2) for index in range(8))
+    kept_dev = sum(-(-(6 + index) // 2) for index in range(2))
+    assert sorted(calls) == sorted([kept, kept, kept_dev])  # two views, and dev once
+    files = sorted(path.name for path in (output / STAGES[2] / "features").iterdir())
+    assert files == ["dev.safetensors", "train-0.safetensors", "train-1.safetensors"]
+    assert_same_weights(output / "model", run / "model")
+
+
+def test_training_from_stored_features_equals_encoding_in_every_epoch(
+    run: Path, corpus: str, tmp_path: Path
+) -> None:
+    """With as many views as epochs both see the same: only the order of float32 sums differs."""
+    overrides = ["stages.llm_fine_tuning.optimizer={name: sgd, max_grad_norm: 1.0}"]
+    finals = []
+    for views in (3, 0):
+        output = tmp_path / f"{views}-views"
+        settings = [*overrides, f"stages.llm_fine_tuning.feature_views={views}"]
+        output.mkdir()
+        for name in (*STAGES[:2], "processor", "run.json"):
+            source = run / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, output / name)
+        write_settings(load_recipe(RECIPE, settings), output / "recipe.yaml")
+        train_recipe(RECIPE, corpus, output, resume=True, overrides=settings)
+        finals.append(weights_of(output / "model"))
+
+    assert not (tmp_path / "0-views" / STAGES[2] / "features").exists()
+    assert finals[0].keys() == finals[1].keys()
+    for name, value in finals[0].items():
+        torch.testing.assert_close(value, finals[1][name], atol=1e-4, rtol=1e-4)
+
+
+def test_eight_clips_are_learnt_by_heart(corpus: str, tmp_path: Path) -> None:
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    recipe["stages"] = [stage for stage in recipe["stages"] if stage["name"] == "visual_initialing"]
+    path = tmp_path / "heart.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    rates = "{encoder: 0.003, adapter: 0.003, language_model: 0.003}"
+    changes = [
+        "video.augmentation=null",
+        "stages.0.adapter.config.dropout=0",
+        "stages.0.language_model.config.dropout=0",
+        f"stages.0.learning_rates={rates}",
+        "stages.0.batch_size=8",
+        "stages.0.epochs=120",
+        "stages.0.evaluate_every=120",
+    ]
+
+    model = train_recipe(path, corpus, tmp_path / "run", overrides=changes)
+
+    rows = logged(tmp_path / "run" / "1-visual_initialing")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[0] > 3
+    assert losses[-1] < 0.05
+    samples = read_corpus(corpus).split("train")
+    results = SignTranslator.from_pretrained(model).translate(samples, num_beams=3)
+    assert [result.text for result in results] == [sample.text for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pieces"),
+    [(["seed=4"], ["recipe.yaml", "differs"]), (["stages.0.epochs=9"], ["recipe.yaml", "differs"])],
+)
+def test_resuming_with_another_recipe_is_refused(
+    run: Path, corpus: str, overrides: list[str], pieces: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        train_recipe(RECIPE, corpus, run, resume=True, overrides=overrides)
+
+    assert all(piece in str(caught.value) for piece in [*pieces, str(run)])
+    assert "\n" not in str(caught.value)
+
+
+def test_resuming_on_another_corpus_is_refused(run: Path, tmp_path: Path) -> None:
+    other = tiny.write_corpus(tmp_path, 2, 1)
+
+    with pytest.raises(InputError, match="was trained on"):
+        train_recipe(RECIPE, other, run, resume=True)
+
+
+def test_a_folder_with_something_in_it_is_not_trained_into(
+    run: Path, corpus: str, tmp_path: Path
+) -> None:
+    (tmp_path / "holidays.jpg").touch()
+    before = sorted(run.iterdir())
+
+    with pytest.raises(InputError, match="--resume"):
+        train_recipe(RECIPE, corpus, run)
+    for resume in (False, True):
+        with pytest.raises(InputError, match="not an empty folder"):
+            train_recipe(RECIPE, corpus, tmp_path, resume=resume)
+    with pytest.raises(InputError, match="not an empty folder"):
+        train_recipe(RECIPE, corpus, tmp_path / "holidays.jpg")
+
+    assert sorted(run.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["holidays.jpg"]
+
+
+def test_a_stage_that_cannot_be_built_is_named(corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"stages\.visual_initialing\.language_model\.config"):
+        train_recipe(
+            RECIPE,
+            corpus,
+            tmp_path / "run",
+            overrides=["stages.1.language_model.config.light_t=huge", "stages.0.epochs=1"],
+        )
