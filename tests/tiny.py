@@ -13,7 +13,11 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.tokenizer import train_tokenizer
 
-SENTENCES = ["morgen regnet es im norden", "heute schneit es im süden", "am abend scheint die sonne"]
+SENTENCES = [
+    "morgen regnet es im norden",
+    "heute schneit es im süden",
+    "am abend scheint die sonne",
+]
 
 ENCODER = {
     "backbone": {

@@ -6,4 +6,4 @@ program itself raises anything else and keeps its traceback.
 
 
 class InputError(ValueError):
-    """A user's input is wrong: the message names the file and field, what was found and expected."""
+    """A user's input is wrong: the message names file and field, what was found and expected."""

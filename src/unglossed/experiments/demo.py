@@ -1,4 +1,4 @@
-"""The demo: a corpus is generated, FLa-LLM's stages are trained on it, scored, and a video translated.
+"""The demo: a generated corpus, FLa-LLM's stages trained on it, scores, and a translated video.
 
 Run by `make demo`, or `python -m unglossed.experiments.demo --output runs/demo --seed 0`.
 """
@@ -24,7 +24,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
-from unglossed.evaluation.metrics import Scores, score
+from unglossed.evaluation.metrics import score
 from unglossed.evaluation.report import (
     ClipCard,
     ReportData,
@@ -130,9 +130,7 @@ def run_demo(
 
     console.rule("2. the stages are trained")
     with clock.step("training"):
-        train_recipe(
-            recipe, spec, run_folder, resume=True, overrides=[f"seed={seed}", *overrides]
-        )
+        train_recipe(recipe, spec, run_folder, resume=True, overrides=[f"seed={seed}", *overrides])
     _split_training_time(clock, run_folder)
 
     console.rule("3. scores on unseen sentences")
@@ -176,7 +174,9 @@ def run_demo(
     return rows
 
 
-def _card(translator: SignTranslator, clip: Path | Sample, said: str, told: Translation) -> ClipCard:
+def _card(
+    translator: SignTranslator, clip: Path | Sample, said: str, told: Translation
+) -> ClipCard:
     frames = translator.read(clip)
     rate = FRAME_RATE * translator.processor.sampling_rate
     title = clip.id if isinstance(clip, Sample) else clip.name
@@ -246,9 +246,7 @@ def _evaluate(
         rows.append(split.row("text alone", [said_in_train[index] for index in drawn]))
         if not cards:
             shown = slice(0, 10)
-            seen = translate_features(
-                final.model, final.processor, features[shown], attention=True
-            )
+            seen = translate_features(final.model, final.processor, features[shown], attention=True)
             cards = list(zip(split.samples[shown], seen, strict=True))
     return rows, cards
 
@@ -311,9 +309,7 @@ def main(
 ) -> None:
     """Generate a corpus, train FLa-LLM's stages on it, score them and translate a video."""
     try:
-        run_demo(
-            output, seed, num_sentences=sentences, recipe=recipe, overrides=overrides or ()
-        )
+        run_demo(output, seed, num_sentences=sentences, recipe=recipe, overrides=overrides or ())
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None

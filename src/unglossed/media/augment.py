@@ -129,7 +129,7 @@ def _draw_move(
 def _draw_colours(
     config: AugmentationConfig, generator: np.random.Generator
 ) -> NDArray[np.uint8] | None:
-    """Draw a table (1, 256, 3) from old to new values of each channel; None when nothing changes."""
+    """Draw a table (1, 256, 3) from old to new values a channel; None when nothing changes."""
     if not config.colour:
         return None
     happens = generator.random() < config.probability

@@ -1,1 +1,1 @@
-"""The translator and its parts: encoder, adapter, language model. Knows nothing of files on disk."""
+"""The translator and its parts: encoder, adapter, language model. Knows nothing of corpora."""

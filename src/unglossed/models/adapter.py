@@ -26,6 +26,6 @@ class Adapter(nn.Module):
         self.dropout = nn.Dropout(config["dropout"])
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features (batch, time, input_dim) to (batch, time, output_dim); the mask is handed on."""
+        """Map (batch, time, input_dim) to (batch, time, output_dim); the mask is handed on."""
         hidden = self.dropout(nn.functional.gelu(self.hidden(features)))
         return self.output(hidden), mask

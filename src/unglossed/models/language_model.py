@@ -1,7 +1,7 @@
 """Language models fed by features: Light-T and transformers' encoder-decoders.
 
-One face, `EncoderDecoder`: logits of a given text, generation, attention. Start token and padding of
-the text side live here and nowhere else.
+One face, `EncoderDecoder`: logits of a given text, generation, attention. Start token and padding
+of the text side live here and nowhere else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIGHT_T_SIZES: dict[str, dict[str, int]] = {
     "base": {"layers": 3, "heads": 8, "width": 512, "ffn_dim": 2048},
     "large": {"layers": 4, "heads": 8, "width": 1024, "ffn_dim": 4096},
 }
-"""The four sizes of FLa-LLM's Table 7: 3.61, 18.25, 25.61 and 124.66 M parameters at 2,429 tokens."""
+"""Sizes of FLa-LLM's Table 7: 3.61, 18.25, 25.61, 124.66 M parameters at 2,429 tokens."""
 
 
 class LightTConfig(MBartConfig):
@@ -63,14 +63,14 @@ def light_t_config(
 
 
 class LightT(MBartForConditionalGeneration):
-    """The light translation model of stage 1: h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h).
+    """The light translation model of stage 1 (FLa-LLM, section 3.2).
 
-    An mBART-shaped network with learned positions on both sides, one word embedding (the decoder's:
+    h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h). An mBART-shaped network with learned positions on both sides, one word embedding (the decoder's:
     the encoder is fed features) and a separate head (FLa-LLM, section 3.2).
     """
 
     config_class = LightTConfig
-    _tied_weights_keys: dict[str, str] = {}  # noqa: RUF012 (transformers reads it from the class)
+    _tied_weights_keys: dict[str, str] = {}
 
     def __init__(self, config: LightTConfig) -> None:
         super().__init__(config)
@@ -149,8 +149,8 @@ class EncoderDecoder(nn.Module):
         Args:
             embeds: (batch, time, width) adapted features.
             mask: (batch, time) bool.
-            token_ids: (batch, tokens) as `generate` gives them, without the start token; padded with
-                the padding token.
+            token_ids: (batch, tokens) as `generate` gives them, without the start token; padded
+                with the padding token.
 
         Returns:
             (batch, tokens, time), the mean over layers and heads; each row sums to 1.

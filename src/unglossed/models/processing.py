@@ -1,4 +1,4 @@
-"""What lies between raw material and tensors: pictures to a packed batch, texts to labels and back."""
+"""Between raw material and tensors: pictures to a packed batch, texts to labels and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TranslatorProcessor(ProcessorMixin):
         crop: side of the square that is cut out of it.
     """
 
-    attributes = ["tokenizer"]  # noqa: RUF012 (transformers reads it from the class)
+    attributes = ["tokenizer"]
     tokenizer_class = "AutoTokenizer"
 
     def __init__(
@@ -91,9 +91,8 @@ class TranslatorProcessor(ProcessorMixin):
     def decode(self, token_ids: Tensor) -> list[str]:
         """Texts of generated token ids (batch, tokens), special tokens left out."""
         token_ids = token_ids.masked_fill(token_ids == IGNORED, self.tokenizer.pad_token_id)
-        return [
-            text.strip() for text in self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
-        ]
+        texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
 
 def pad_labels(rows: Sequence[Sequence[int]]) -> Tensor:

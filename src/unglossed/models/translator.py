@@ -59,6 +59,7 @@ class Translator(PreTrainedModel):
 
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__(config)
+        assert config.encoder and config.adapter and config.language_model
         self.encoder = VisualEncoder(config.encoder)
         self.language_model = EncoderDecoder(config.language_model)
         self.adapter = Adapter(self.encoder.output_dim, self.language_model.width, config.adapter)
@@ -106,6 +107,7 @@ class Translator(PreTrainedModel):
             labels: (batch, tokens), -100 where padded.
         """
         if features is None:
+            assert frames is not None and lengths is not None
             features, mask = self.encode(frames, lengths)
         embeds, mask = self.adapter(features, mask)
         return TranslatorOutput(logits=self.language_model(embeds, mask, labels))
@@ -116,4 +118,5 @@ class Translator(PreTrainedModel):
 
     def attend(self, features: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         """Attention (batch, tokens, time) of tokens over frames; see `EncoderDecoder.attend`."""
-        return self.language_model.attend(*self.adapter(features, mask), token_ids)
+        embeds, mask = self.adapter(features, mask)
+        return self.language_model.attend(embeds, mask, token_ids)

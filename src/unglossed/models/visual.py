@@ -27,7 +27,7 @@ def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
 
 
 class TemporalModule(nn.Module):
-    """Conv1d, BatchNorm, ReLU over time, length preserved (FLa-LLM, section 3.1: local temporal module).
+    """Conv1d, BatchNorm, ReLU over time, length preserved (FLa-LLM, section 3.1).
 
     Padding never enters: the convolution sees zeros beyond a clip's ends, padded or not, and the
     normalisation's statistics are those of the real frames alone.
@@ -66,6 +66,9 @@ class VisualEncoder(nn.Module):
             the pooled map, 1 in the paper), `temporal_dim`, `temporal_kernel`, `image_mean`,
             `image_std`.
     """
+
+    pixel_scale: Tensor
+    pixel_shift: Tensor
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()

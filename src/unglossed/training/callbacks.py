@@ -24,6 +24,7 @@ class MetricsFile(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Drop lines beyond the checkpoint that a resumed run starts from."""
         kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
         partial = self.path.with_name(self.path.name + ".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
@@ -37,6 +38,7 @@ class MetricsFile(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
+        """Append the logged values."""
         if logs is None or "train_runtime" in logs:
             return  # the trainer's closing summary knows only what happened since the last resume
         row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **logs}
@@ -69,6 +71,7 @@ class ProgressDisplay(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Show the stage's line."""
         self.task = self.progress.add_task(
             self.name, total=state.max_steps, completed=state.global_step
         )
@@ -76,6 +79,7 @@ class ProgressDisplay(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        """Move the bar on."""
         assert self.task is not None
         self.progress.update(self.task, completed=state.global_step)
 
@@ -87,6 +91,7 @@ class ProgressDisplay(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
+        """Show the newest loss and BLEU-4."""
         assert self.task is not None
         for key, label in (("loss", "loss"), ("eval_bleu4", "dev BLEU-4")):
             if logs and key in logs:

@@ -150,7 +150,8 @@ class DenoisingDataset(Dataset[dict[str, Any]]):
         hidden = self._hidden(len(words), generator_for(self.seed, epoch, f"text {index}"))
         starts = hidden & ~np.r_[False, hidden[:-1]]  # each hidden span leaves one mask token
         visible = np.where(starts, self.mask_id, words)[~hidden | starts]
-        return {"input_ids": [*visible.tolist(), self.labels[index][-1]], "labels": self.labels[index]}
+        labels = self.labels[index]
+        return {"input_ids": [*visible.tolist(), labels[-1]], "labels": labels}
 
     def _hidden(self, size: int, generator: np.random.Generator) -> NDArray[np.bool_]:
         hidden = np.zeros(size, dtype=bool)
@@ -174,6 +175,7 @@ class Collator:
         self.start_id = processor.start_token_id
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Stack items; what they hold decides what the batch holds."""
         batch = {"labels": pad_labels([item["labels"] for item in items])}
         if "frames" in items[0]:
             batch["frames"] = torch.cat([item["frames"] for item in items])

@@ -44,9 +44,7 @@ def stored_features(
         stored = load_file(path)
         return [stored[name] for name in names]
     features = []
-    for batch in encode_clips(
-        translator, clips, view, bfloat16=bfloat16, num_workers=num_workers
-    ):
+    for batch in encode_clips(translator, clips, view, bfloat16=bfloat16, num_workers=num_workers):
         features.extend(batch)
         if advance is not None:
             advance(len(batch))

@@ -15,7 +15,7 @@ def text_loss(
     label_smoothing: float = 0.0,
     num_tokens: Tensor | int | None = None,
 ) -> Tensor:
-    """Cross-entropy of a text, mean over its tokens (FLa-LLM, section 3.2: - sum log p(o_i | o_<i, V)).
+    """Cross-entropy of a text, - log p(o_i | o_<i, V), mean over its tokens (FLa-LLM, 3.2).
 
     Args:
         logits: (batch, tokens, vocabulary).

@@ -125,8 +125,6 @@ class StageSettings(Settings):
     epochs: PositiveInt
     batch_size: PositiveInt
     label_smoothing: Share = 0.0
-    word_dropout: Share = 0.0
-    """Share of the words given to the decoder in training that are hidden from it."""
     feature_views: Annotated[int, Field(ge=0)] = 0
     """With a frozen encoder: how many augmented views of each clip are encoded, once, and trained
     from in turn; 0 encodes each clip anew in every epoch."""

@@ -24,6 +24,8 @@ ENCODER_DEFAULTS = {
     "image_mean": [0.485, 0.456, 0.406],
     "image_std": [0.229, 0.224, 0.225],
 }
+MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "mobilenet_v2", "regnet", "resnet")
+"""Backbones whose last hidden state is a map (frames, dim, height, width)."""
 ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
 
 
@@ -61,6 +63,7 @@ def build_translator(
             configs[name] = new_language_model_config(part.config, processor, where)
         else:
             pretrained = _load(AutoModelForSeq2SeqLM, part.source, f"{where}.source")
+            _check_vocabulary(pretrained, processor, where)
             configs[name] = pretrained.config.to_dict()
             _refuse_unknown(part.config, configs[name], f"{where}.config")
             configs[name].update(part.config)
@@ -85,8 +88,12 @@ def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -
     """Build the language model of a stage that trains on text alone."""
     where = f"stages.{stage.name}.language_model"
     part = stage.language_model
+    if processor.tokenizer.mask_token_id is None:
+        raise InputError(f"stages.{stage.name}: denoising needs a tokenizer with a mask token")
     if part.source != "build":
-        return _load(AutoModelForSeq2SeqLM, part.source, f"{where}.source")
+        model = _load(AutoModelForSeq2SeqLM, part.source, f"{where}.source")
+        _check_vocabulary(model, processor, where)
+        return model
     config = new_language_model_config(part.config, processor, where)
     return AutoModelForSeq2SeqLM.from_config(language_model_config(config))
 
@@ -158,6 +165,11 @@ def _new_encoder(
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{where}.config.backbone: not an image model: {reason}") from None
     _refuse_unknown(backbone, config["backbone"], f"{where}.config.backbone")
+    if config["grid"] > 1 and backbone_config_from(backbone).model_type not in MAP_BACKBONES:
+        raise InputError(
+            f"{where}.config.grid: found {config['grid']}, expected 1, or a backbone with a feature"
+            f" map: {', '.join(MAP_BACKBONES)}"
+        )
     return config, None
 
 
@@ -173,6 +185,15 @@ def _refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where
     for key in settings:
         if key not in names:
             raise InputError(f"{where}.{key}: no such key")
+
+
+def _check_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor, where: str) -> None:
+    known, needed = int(model.config.vocab_size), len(processor.tokenizer)
+    if needed > known:
+        raise InputError(
+            f"{where}.source: found a model of {known} tokens, expected at least the tokenizer's"
+            f" {needed}: name the model's own in tokenizer.pretrained"
+        )
 
 
 def _only_build(part: PartSettings, where: str, earlier: Mapping[str, Path]) -> None:

@@ -56,7 +56,10 @@ def train_tokenizer(
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(" "), "merged_with_next"), pre_tokenizers.Metaspace(split=False)]
+        [
+            pre_tokenizers.Split(Regex(" "), "merged_with_next"),
+            pre_tokenizers.Metaspace(split=False),
+        ]
     )
     tokenizer.decoder = decoders.Metaspace()
     trainer = BpeTrainer(

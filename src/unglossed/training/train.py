@@ -251,6 +251,7 @@ class DevScores:
         self.features: list[Tensor] | None = None
 
     def __call__(self) -> dict[str, float]:
+        """Translate and score the whole dev split."""
         features = self.features
         if features is None:
             batches = encode_clips(self.model, self.clips, 0, bfloat16=self.bfloat16)

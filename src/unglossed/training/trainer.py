@@ -1,4 +1,4 @@
-"""The training loop of a stage: transformers' Seq2SeqTrainer with the paper's optimisers and scores."""
+"""The training loop of a stage: transformers' Seq2SeqTrainer, the paper's optimisers and scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
 from unglossed.training.checkpoint import mark_complete
@@ -79,6 +79,9 @@ class StageTrainer(Seq2SeqTrainer):
         callbacks: of transformers' kind.
     """
 
+    control: TrainerControl
+    optimizer: torch.optim.Optimizer | None
+
     def __init__(
         self,
         stage: StageSettings,
@@ -95,7 +98,7 @@ class StageTrainer(Seq2SeqTrainer):
             model=model,
             args=arguments,
             train_dataset=dataset,
-            # The trainer asks for an evaluation set where it evaluates; `evaluate` reads dev itself.
+            # The trainer asks for one where it evaluates; `evaluate` reads dev itself.
             eval_dataset=dataset if dev_scores else None,
             data_collator=collator,
             callbacks=callbacks,
