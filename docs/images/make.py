@@ -124,10 +124,10 @@ def signers() -> Image:
     pictures = []
     for name in (*TRAIN_SIGNERS, *UNSEEN_SIGNERS):
         signer = draw_corpus_signer(SEED, name)
-        frames, spans = perform(one_sign(Meaning(phenomenon="rain"), "RAIN"), signer, (168, 208))
+        frames, spans = perform(one_sign(Meaning(phenomenon="rain"), "RAIN"), signer, (140, 173))
         note = " (unseen)" if name in UNSEEN_SIGNERS else ""
         pictures.append(labelled(*at_shares(frames, spans[0], [0.5]), name + note))
-    return sheet(pictures, 5)
+    return sheet(pictures, 6)
 
 
 def signs() -> Image:

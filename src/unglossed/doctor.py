@@ -15,7 +15,6 @@ PACKAGES = (
     ("av", "reading and writing video files"),
     ("sacrebleu", "scores"),
     ("tensorboard", "learning curves while training"),
-    ("matplotlib", "figures"),
 )
 """Distributions that are needed, and for what. torch has a line of its own."""
 

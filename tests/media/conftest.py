@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from unglossed.synthetic.corpus import to_video_frame
+
 
 @pytest.fixture
 def pictures() -> np.ndarray:
@@ -51,7 +53,7 @@ def write_video() -> Callable[..., Path]:
             if times_ms:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for index, frame in enumerate(frames):
-                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                picture = to_video_frame(frame)
                 if times_ms:
                     picture.pts, picture.time_base = times_ms[index], Fraction(1, 1000)
                 container.mux(stream.encode(picture))

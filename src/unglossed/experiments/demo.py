@@ -46,7 +46,7 @@ from unglossed.training.train import train_recipe
 
 NUM_SENTENCES = 2000
 LEVEL = 1
-WIDTH, HEIGHT = 105, 130
+WIDTH, HEIGHT = 84, 104
 SPLITS = ("test_seen", "test")
 NOTES = (
     "test_seen: unseen sentences by the signers of train. test: unseen sentences by signers that"

@@ -65,7 +65,8 @@ def light_t_config(
 class LightT(MBartForConditionalGeneration):
     """The light translation model of stage 1 (FLa-LLM, section 3.2).
 
-    h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h). An mBART-shaped network with learned positions on both sides, one word embedding (the decoder's:
+    h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h). An mBART-shaped network with learned
+    positions on both sides, one word embedding (the decoder's:
     the encoder is fed features) and a separate head (FLa-LLM, section 3.2).
     """
 

@@ -300,13 +300,13 @@ def _write_video(path: Path, frames: Iterable[NDArray[np.uint8]], width: int, he
         num_frames = 0
         for frame in frames:
             num_frames += 1
-            container.mux(stream.encode(_to_video_frame(frame)))
+            container.mux(stream.encode(to_video_frame(frame)))
         container.mux(stream.encode())
     return num_frames
 
 
-def _to_video_frame(frame: NDArray[np.uint8]) -> av.VideoFrame:
-    """Convert to YUV 4:2:0 with zeros behind the end of each row.
+def to_video_frame(frame: NDArray[np.uint8]) -> av.VideoFrame:
+    """Convert a picture (height, width, 3) RGB to YUV 4:2:0 with zeros behind the end of each row.
 
     x264 looks at those bytes too, and what happened to be in memory would show in the video.
     """

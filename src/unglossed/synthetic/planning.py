@@ -16,8 +16,8 @@ from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.saying import LANGUAGES, say
 
 SPLITS = ("train", "dev", "test", "test_seen")
-TRAIN_SIGNERS = tuple(f"Signer{number:02d}" for number in range(1, 9))
-UNSEEN_SIGNERS = ("Signer09", "Signer10")
+TRAIN_SIGNERS = tuple(f"Signer{number:02d}" for number in range(1, 17))
+UNSEEN_SIGNERS = ("Signer17", "Signer18")
 EVALUATION_SHARE = 0.08
 """Share of all clips in each of dev, test and test_seen; train has the rest."""
 
