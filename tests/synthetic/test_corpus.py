@@ -89,8 +89,6 @@ def test_layout_has_the_quirks_of_the_release(corpus_folder):
     row = re.compile(
         r"([^|]+)\|\1/1/\*\.png\|-1\|-1\|Signer(?:0[1-9]|1[0-6])\|[A-Z0-9 neg+-]+\|[^|A-Z0-9.]+"
     )
-        r"([^|]+)\|\1/1/\*\.png\|-1\|-1\|Signer(?:0[1-9]|1[0-6])\|[A-Z0-9 neg+-]+\|[^|A-Z0-9.]+"
-    )
     assert [line for line in rows if not row.fullmatch(line)] == []
     train = base / "features/fullFrame-210x260px/train"
     assert len(list(train.rglob("*.lprof"))) == 1
