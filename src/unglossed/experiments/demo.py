@@ -40,19 +40,22 @@ from unglossed.synthetic.grammar import draw_meaning
 from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.parsing import slot_f1_meanings
 from unglossed.synthetic.saying import say
-from unglossed.synthetic.yardsticks import ceiling
+from unglossed.synthetic.yardsticks import ceiling, consensus
 from unglossed.training.callbacks import METRICS_FILE, read_metrics
+from unglossed.training.recipe import load_recipe
 from unglossed.training.train import train_recipe
 
-NUM_SENTENCES = 2000
+NUM_SENTENCES = 1800
 LEVEL = 1
 WIDTH, HEIGHT = 84, 104
+NUM_CARDS = 10
 SPLITS = ("test_seen", "test")
 NOTES = (
     "test_seen: unseen sentences by the signers of train. test: unseen sentences by signers that"
     " train has not.",
     "Ceiling: another saying of the same meaning, as a perfect translator might choose it, scored"
-    " against the reference. Slot F1: the hypothesis parsed back into its meaning.",
+    " against the reference; typical saying: the one most like all others, which a translator that"
+    " prefers the likely comes closer to. Slot F1: the hypothesis parsed back into its meaning.",
     "Videos shuffled: each sentence is scored against the translation of another clip of the split."
     " Videos blank: the encoder's features are all zero. Text alone: a sentence of train, drawn at"
     " random. What lies above these rows was read from the video.",
@@ -141,7 +144,8 @@ def run_demo(
             STAGE_2: SignTranslator.from_pretrained(run_folder),
         }
         splits = [_test_split(corpus, corpus_folder, name) for name in SPLITS]
-        rows, cards = _evaluate(systems, splits, corpus, output, seed)
+        limit = load_recipe(recipe, list(overrides)).max_new_tokens
+        rows, cards = _evaluate(systems, splits, corpus, output, seed, limit)
     console.print(score_table(rows))
 
     console.rule("4. a video that is in no split")
@@ -213,40 +217,53 @@ def _evaluate(
     corpus: Corpus,
     output: Path,
     seed: int,
+    max_new_tokens: int,
 ) -> tuple[list[ScoreRow], list[tuple[Sample, Translation]]]:
     """Every row of the table, and the clips with attention that the report shows."""
+
+    def written(
+        system: str, features: Sequence[Tensor], *, attention: bool = False
+    ) -> list[Translation]:
+        translator = systems[system]
+        return translate_features(
+            translator.model,
+            translator.processor,
+            features,
+            max_new_tokens=max_new_tokens,
+            attention=attention,
+        )
+
     rows = []
     rng = np.random.default_rng(seed)
     said_in_train = [sample.text for sample in corpus.split("train")]
     cards: list[tuple[Sample, Translation]] = []
     for split in splits:
         references = [sample.text for sample in split.samples]
-        rows.append(split.row("ceiling", ceiling(split.meanings, references, split.language, seed)))
+        others = ceiling(split.meanings, references, split.language, seed)
+        typical = consensus(split.meanings, split.language, seed)
+        rows += [split.row("ceiling", others), split.row("ceiling, typical saying", typical)]
+        # The encoder is the same in both systems: it was frozen in stage 2.
         final = systems[STAGE_2]
-        features: list[Tensor] = []
-        for system, translator in systems.items():
-            # The encoder is the same in both: it was frozen in stage 2.
-            features = features or [translator.encode(translator.read(s)) for s in split.samples]
-            translations = translate_features(translator.model, translator.processor, features)
+        features = [final.encode(final.read(sample)) for sample in split.samples]
+        for number, system in enumerate(systems, start=1):
+            translations = written(system, features)
             predictions = [
                 Prediction(sample.id, sample.text, translation.text, translation.score)
                 for sample, translation in zip(split.samples, translations, strict=True)
             ]
-            folder = output / "evaluation" / f"{split.name}-{'12'[system == STAGE_2]}"
+            folder = output / "evaluation" / f"{split.name}-stage-{number}"
             write_evaluation(folder, predictions, split.language)
             rows.append(split.row(system, [translation.text for translation in translations]))
         order = _derangement(len(features), rng)
         shuffled = [translations[index].text for index in order]
         rows.append(split.row("stage 2, videos shuffled", shuffled))
-        blank = translate_features(
-            final.model, final.processor, [torch.zeros_like(row) for row in features]
-        )
-        rows.append(split.row("stage 2, videos blank", [t.text for t in blank]))
+        blank = written(STAGE_2, [torch.zeros_like(row) for row in features])
+        rows.append(split.row("stage 2, videos blank", [one.text for one in blank]))
         drawn = rng.integers(len(said_in_train), size=len(references))
         rows.append(split.row("text alone", [said_in_train[index] for index in drawn]))
         if not cards:
-            shown = slice(0, 10)
-            seen = translate_features(final.model, final.processor, features[shown], attention=True)
+            shown = slice(0, NUM_CARDS)
+            seen = written(STAGE_2, features[shown], attention=True)
             cards = list(zip(split.samples[shown], seen, strict=True))
     return rows, cards
 
