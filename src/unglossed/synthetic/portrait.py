@@ -130,13 +130,13 @@ def _eyes(head: _Head, poses: Poses, signer: Signer) -> list[Shape]:
 
 
 def _glasses(head: _Head, signer: Signer) -> list[Shape]:
-    colour = head.camera.lit((40.0, 40.0, 48.0))
+    colour = head.camera.lit((105.0, 92.0, 84.0))
     shapes = []
     for side in (-1.0, 1.0):
         ring = np.concatenate(
             [
                 _ellipse(0.42 * side, -0.04, 0.32, 0.2),
-                _ellipse(0.42 * side, -0.04, 0.28, 0.165)[::-1],
+                _ellipse(0.42 * side, -0.04, 0.3, 0.182)[::-1],
             ]
         )
         # Outer and inner ring joined by a slit: an outline that fills as a rim.
