@@ -18,7 +18,8 @@ def test_the_demo_goes_from_nothing_to_a_translated_video(tmp_path, capsys):
     rows = run_demo(output, seed=3, num_sentences=24, recipe=str(RECIPE))
 
     page = (output / "report.html").read_text(encoding="utf-8")
-    assert STAGE_2 in page and "http" not in page.replace("http://www.w3.org", "")
+    assert STAGE_2 in page
+    assert "http" not in page.replace("http://www.w3.org", "")
     assert {row.split for row in rows} == {"test_seen", "test"}
     told = json.loads((output / "demo.json").read_text(encoding="utf-8"))
     assert told["seconds"].keys() >= {"corpus", "stage visual_initialing", "evaluation"}
@@ -28,4 +29,5 @@ def test_the_demo_goes_from_nothing_to_a_translated_video(tmp_path, capsys):
     assert metrics["bleu4"] == by_name[STAGE_2, "test"]["bleu4"]
     assert (output / "new.mp4").stat().st_size > 0
     shown = capsys.readouterr().out
-    assert "translated:" in shown and "where the time went" in shown
+    assert "translated:" in shown
+    assert "where the time went" in shown

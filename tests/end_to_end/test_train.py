@@ -366,3 +366,4 @@ def test_a_stage_that_cannot_be_built_is_named(corpus: str, tmp_path: Path) -> N
             tmp_path / "run",
             overrides=["stages.1.language_model.config.light_t=huge", "stages.0.epochs=1"],
         )
+    assert not (tmp_path / "run").exists()  # found before anything was trained, nothing left behind

@@ -148,3 +148,31 @@ def test_thin_lines_survive_shrinking():
     frame[:, ::6] = 255
     view = render_view(frame[None], 40, 40, AugmentationConfig(0.0), np.random.default_rng(0))
     assert np.abs(view.astype(int) - 255 / 6).max() <= 1
+
+
+def test_colour_changes_a_clip_as_a_whole_and_nothing_of_its_geometry():
+    frames = np.stack([smooth_picture(72, 72)] * 3)
+    plain = render_view(frames, 72, 72)
+    config = AugmentationConfig(1.0, 0, 0, 0, colour=0.3)
+    views = [
+        render_view(frames, 72, 72, config, np.random.default_rng(seed)).astype(int)
+        for seed in range(50)
+    ]
+    assert all((view == view[:1]).all() for view in views)
+    gains = [(view[0].std() / plain[0].std()) for view in views]
+    assert min(gains) < 0.8
+    assert max(gains) > 1.1
+    # Equal values stay equal: only a table of values was applied, channel by channel.
+    for channel in range(3):
+        values = plain[0, ..., channel].ravel()
+        told = dict(zip(values, views[0][0, ..., channel].ravel(), strict=True))
+        assert [told[old] for old in values] == views[0][0, ..., channel].ravel().tolist()
+
+
+def test_without_colour_the_other_draws_are_what_they_were():
+    frames = smooth_picture(72, 72)[None]
+    moved = [
+        render_view(frames, 72, 64, AugmentationConfig(colour=colour), np.random.default_rng(5))
+        for colour in (0.0, 1e-9)
+    ]
+    assert np.abs(moved[0].astype(int) - moved[1]).max() <= 1

@@ -29,6 +29,25 @@ MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "mobilenet_v2", "regn
 ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
 
 
+def check_new_parts(stage: StageSettings, processor: TranslatorProcessor) -> None:
+    """Check the configuration of every part that a stage builds, before any stage is trained.
+
+    Raises:
+        InputError: names the field of the recipe that is wrong.
+    """
+    for name in PARTS:
+        part: PartSettings | None = getattr(stage, name)
+        where = f"stages.{stage.name}.{name}"
+        if part is None or part.source != "build":
+            continue
+        if name == "language_model":
+            new_language_model_config(part.config, processor, where)
+        elif name == "adapter":
+            _refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
+        elif not isinstance(part.config.get("backbone"), str):  # what has a name is loaded later
+            _new_encoder(part, where, {})
+
+
 def build_translator(
     stage: StageSettings, earlier: Mapping[str, Path], processor: TranslatorProcessor
 ) -> Translator:

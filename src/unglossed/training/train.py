@@ -53,7 +53,7 @@ from unglossed.training.features import encode_clips, stored_features
 from unglossed.training.objectives import text_loss
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe, StageSettings, load_recipe
-from unglossed.training.stage import build_language_model, build_translator
+from unglossed.training.stage import build_language_model, build_translator, check_new_parts
 from unglossed.training.tokenizer import build_tokenizer
 from unglossed.training.trainer import StageTrainer, stage_arguments
 
@@ -87,8 +87,13 @@ def train_recipe(
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
     settings = load_recipe(recipe, list(overrides))
     rows = read_corpus(corpus)
-    _prepare_folder(output, settings, rows, resume=resume)
-    run = Run(settings, rows, output)
+    is_new = _prepare_folder(output, settings, rows, resume=resume)
+    try:
+        run = Run(settings, rows, output)
+    except InputError:
+        if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
+            shutil.rmtree(output)
+        raise
     earlier: dict[str, Path] = {}
     with _progress() as progress:
         for number, stage in enumerate(settings.stages, start=1):
@@ -117,6 +122,8 @@ class Run:
         self.texts = [sample.text for sample in self.train_samples]
         self.texts += _generated_texts(recipe, corpus)
         self.processor = self._processor(corpus.language, output / "processor")
+        for stage in recipe.stages:
+            check_new_parts(stage, self.processor)
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
@@ -303,8 +310,12 @@ def _generated_texts(recipe: Recipe, corpus: Corpus) -> list[str]:
     )
 
 
-def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: bool) -> None:
-    """Make the run's folder, or check that it holds a run of the same recipe and corpus."""
+def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: bool) -> bool:
+    """Make the run's folder, or check that it holds a run of the same recipe and corpus.
+
+    Returns:
+        Whether the run is new.
+    """
     path = output / "recipe.yaml"
     if resume and path.is_file():
         if read_settings(Recipe, path) != recipe:
@@ -312,7 +323,7 @@ def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: boo
         spec = json.loads((output / "run.json").read_text(encoding="utf-8"))["corpus"]
         if spec != corpus.spec:
             raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
-        return
+        return False
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         hint = "no recipe.yaml in it to resume" if resume else "add --resume to go on with it"
         raise InputError(f"{output}: is not an empty folder ({hint})")
@@ -327,6 +338,7 @@ def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: boo
     }
     (output / "run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     write_settings(recipe, path)
+    return True
 
 
 def _progress() -> Progress:
