@@ -227,7 +227,8 @@ def translate(
 
     A video that cannot be read costs one line on standard error; the others are still translated.
     """
-    from unglossed.inference.output import format_json, format_text, write_atomically
+    from unglossed.files import write_text
+    from unglossed.inference.output import format_json, format_text
     from unglossed.inference.translate import SignTranslator
 
     silence_loading()
@@ -252,7 +253,7 @@ def translate(
     if output is None:
         sys.stdout.write(text)
     else:
-        write_atomically(output, text)
+        write_text(output, text)
     if failed:
         raise typer.Exit(INPUT_WRONG)
 

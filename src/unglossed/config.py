@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unglossed.errors import InputError
+from unglossed.files import write_text
 
 
 class Settings(BaseModel):
@@ -54,9 +55,7 @@ def read_settings(
 def write_settings(settings: Settings, path: Path) -> None:
     """Write settings as YAML, whole or not at all."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def _override(data: dict[str, Any], item: str) -> None:

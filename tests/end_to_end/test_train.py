@@ -248,7 +248,7 @@ def test_a_run_stopped_while_it_writes_its_model_trains_no_step_again(
     assert len(steps) == 12
     assert calls == []  # the features were there
     assert_same_weights(output / "model", run / "model")
-    assert not (third / "model.partial").exists()
+    assert not (third / ".model.partial").exists()
     assert logged(third) == logged(run / STAGES[2])
 
 

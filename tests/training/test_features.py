@@ -107,7 +107,7 @@ def test_an_interrupted_writing_leaves_no_file_that_counts(
         stored_features(model, clips, 0, path, bfloat16=False, advance=interrupt)
     assert not path.exists()
 
-    (tmp_path / "view.safetensors.partial").write_bytes(b"half")
+    (tmp_path / ".view.safetensors.partial").write_bytes(b"half")
     calls.clear()
     stored = stored_features(model, clips, 0, path, bfloat16=False)
     assert len(calls) == 2

@@ -11,7 +11,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.metrics import Scores, score
-from unglossed.inference.output import write_atomically
+from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator
 
 
@@ -110,6 +110,6 @@ def write_evaluation(output: Path, predictions: Sequence[Prediction], language: 
         language,
     )
     rows = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
-    write_atomically(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
-    write_atomically(output / "metrics.json", json.dumps(scores.to_dict(), indent=2) + "\n")
+    write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
+    write_text(output / "metrics.json", json.dumps(scores.to_dict(), indent=2) + "\n")
     return scores

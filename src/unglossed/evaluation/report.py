@@ -25,7 +25,7 @@ from unglossed.evaluation.figures import (
     thumbnails,
 )
 from unglossed.evaluation.metrics import Scores
-from unglossed.inference.output import write_atomically
+from unglossed.files import write_text
 from unglossed.inference.words import WordAttention
 
 NUM_THUMBNAILS = 8
@@ -126,7 +126,7 @@ class ReportData:
 
 def write_report(output: Path, data: ReportData) -> None:
     """Write the page to the file `output`, whole or not at all."""
-    write_atomically(output, render_report(data))
+    write_text(output, render_report(data))
 
 
 def render_report(data: ReportData) -> str:

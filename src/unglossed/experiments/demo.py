@@ -33,6 +33,7 @@ from unglossed.evaluation.report import (
     TimeRow,
     write_report,
 )
+from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator, Translation, translate_features
 from unglossed.media.video import FRAME_RATE
 from unglossed.synthetic.corpus import read_meanings, write_clip, write_corpus
@@ -314,7 +315,7 @@ def _write_facts(path: Path, rows: list[ScoreRow], clock: Clock, seed: int) -> N
         ],
         "seconds": clock.seconds,
     }
-    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(facts, indent=2) + "\n")
 
 
 def main(

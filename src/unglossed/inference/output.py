@@ -1,9 +1,7 @@
-"""Translations as text or JSON, and files that are written whole or not at all."""
+"""Translations as text or JSON."""
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,14 +27,3 @@ def format_json(translations: "Sequence[Translation]") -> str:
     """A JSON list with `media`, `text`, `score` and `n_best` of each translation."""
     rows = [translation.to_dict() for translation in translations]
     return json.dumps(rows, ensure_ascii=False, indent=2) + "\n"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file in UTF-8; a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

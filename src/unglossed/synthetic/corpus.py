@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from unglossed.corpora.phoenix14t import (
     format_annotations,
 )
 from unglossed.errors import InputError
+from unglossed.files import whole_file, whole_folder
 from unglossed.media.seeding import generator_for
 from unglossed.synthetic.drawing import draw_frames
 from unglossed.synthetic.grammar import LEVELS
@@ -100,7 +99,9 @@ def write_corpus(
     """
     _check(num_sentences, width, height, level, language, layout, media)
     clips = plan_clips(num_sentences, seed, level)
-    with _made_at_once(out) as folder:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already, expected a new or an empty folder")
+    with whole_folder(out) as folder:
         base = folder / INNER_FOLDER
         draw = partial(_write_media, base, seed, width, height, media)
         drawn: Iterable[tuple[int, str]] = _run(draw, clips, num_workers)
@@ -183,12 +184,8 @@ def write_clip(
     width, height = width + width % 2, height + height % 2
     clip = Clip(path.stem, "", signer, meaning, {})
     frames, _ = _draw_clip(clip, signer_seed, generator_for(seed, 0, "clip alone"), width, height)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        _write_video(part, frames, width, height)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        _write_video(partial, frames, width, height)
 
 
 def read_meanings(out: Path) -> dict[str, Meaning]:
@@ -332,23 +329,6 @@ def _media_path(base: Path, clip: Clip, media: str) -> Path:
 def _write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def _made_at_once(out: Path) -> Iterator[Path]:
-    """Give a folder to fill; it becomes `out` when all went well and vanishes otherwise."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already, expected a new or an empty folder")
-    out = out.absolute()
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if out.exists():
-            out.rmdir()
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check(

@@ -9,6 +9,8 @@ from typing import Any
 from rich.progress import Progress, TaskID
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from unglossed.files import write_text
+
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -26,9 +28,7 @@ class MetricsFile(TrainerCallback):
     ) -> None:
         """Drop lines beyond the checkpoint that a resumed run starts from."""
         kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        partial.replace(self.path)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def on_log(
         self,

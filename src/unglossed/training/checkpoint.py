@@ -1,10 +1,8 @@
-"""Checkpoints that are whole or do not count, and folders that appear in one step."""
+"""Checkpoints that are whole or do not count."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 MARK = "complete"
@@ -25,14 +23,3 @@ def latest_checkpoint(folder: Path) -> Path | None:
         else:
             shutil.rmtree(checkpoint)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into that takes the target's name only when the block ends well."""
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from unglossed.files import whole_file
 from unglossed.models.translator import Translator
 from unglossed.training.data import ClipDataset, Collator, EpochIndex
 
@@ -48,10 +49,8 @@ def stored_features(
         features.extend(batch)
         if advance is not None:
             advance(len(batch))
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(dict(zip(names, features, strict=True)), partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(dict(zip(names, features, strict=True)), partial)
     return features
 
 

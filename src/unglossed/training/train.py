@@ -35,13 +35,14 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.metrics import score
+from unglossed.files import whole_folder, write_text
 from unglossed.inference.translate import translate_features
 from unglossed.media.augment import AugmentationConfig
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
-from unglossed.training.checkpoint import latest_checkpoint, whole_folder
+from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import (
     ClipDataset,
     Collator,
@@ -336,7 +337,7 @@ def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: boo
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
     }
-    (output / "run.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_text(output / "run.json", json.dumps(facts, indent=2) + "\n")
     write_settings(recipe, path)
     return True
 
