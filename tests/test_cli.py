@@ -260,6 +260,31 @@ def test_misspelt_override_is_one_line(tmp_path: Path) -> None:
     assert_refused(result, "sede")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_model_is_one_line(tmp_path: Path, name: str) -> None:
+    folder = tiny_translator(tmp_path / "model")
+    (folder / name).write_bytes((folder / name).read_bytes()[:100])
+    result = run("translate", folder, write_frames(tmp_path / "clip", 4))
+    assert_refused(result, str(folder), "cannot be loaded as a model")
+
+
+def test_evaluate_refuses_a_file_as_its_output_folder(model: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "scores"
+    taken.write_text("mine")
+    spec = write_corpus(tmp_path / "corpus", 1, 1)
+    result = run("evaluate", model, "--corpus", spec, "--split", "dev", "--output", taken)
+    assert_refused(result, str(taken), "expected a folder")
+    assert taken.read_text() == "mine"
+
+
+def test_no_translation_leaves_the_output_file_alone(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "told.json"
+    output.write_text("before")
+    broken = zero_byte_video(tmp_path)
+    assert_refused(run("translate", model, broken, "--format", "json", "--output", output), "empty")
+    assert output.read_text() == "before"
+
+
 def test_doctor_finds_what_the_tests_run_on() -> None:
     result = run("doctor")
     lines = result.stdout.splitlines()

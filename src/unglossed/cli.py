@@ -31,7 +31,13 @@ class Verbs(TyperGroup):
             fail(str(error).strip().splitlines()[-1].removeprefix("unglossed.errors.InputError: "))
         except UnicodeDecodeError as error:
             fail(f"a text file is not UTF-8: {error}")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        except (
+            FileExistsError,
+            FileNotFoundError,
+            NotADirectoryError,
+            IsADirectoryError,
+            PermissionError,
+        ) as error:
             if error.filename is None:
                 raise
             fail(f"{error.filename}: {error.strerror}")
@@ -252,7 +258,7 @@ def translate(
         text = format_text(translations, named=len(files) > 1)
     if output is None:
         sys.stdout.write(text)
-    else:
+    elif translations:
         write_text(output, text)
     if failed:
         raise typer.Exit(INPUT_WRONG)

@@ -367,3 +367,19 @@ def test_a_stage_that_cannot_be_built_is_named(corpus: str, tmp_path: Path) -> N
             overrides=["stages.1.language_model.config.light_t=huge", "stages.0.epochs=1"],
         )
     assert not (tmp_path / "run").exists()  # found before anything was trained, nothing left behind
+
+
+def test_a_pretrained_model_that_is_not_there_is_named_before_anything_is_trained(
+    corpus: str, tmp_path: Path
+) -> None:
+    missing = tmp_path / "no-such-model"
+    with pytest.raises(
+        InputError, match=r"llm_fine_tuning\.language_model\.source: .*no-such-model"
+    ):
+        train_recipe(
+            RECIPE,
+            corpus,
+            tmp_path / "run",
+            overrides=[f"stages.llm_fine_tuning.language_model.source={missing}"],
+        )
+    assert not (tmp_path / "run").exists()

@@ -52,6 +52,8 @@ def evaluate(
         InputError: model, corpus or split are not there, a clip cannot be read, or the model writes
             another language than the corpus has.
     """
+    if Path(output).exists() and not Path(output).is_dir():
+        raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     read = read_corpus(corpus)
     samples = read.split(split)
     translator = SignTranslator.from_pretrained(model)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from unglossed.corpora.sample import Sample
@@ -98,7 +99,9 @@ class SignTranslator:
                 source, output_loading_info=True, ignore_mismatched_sizes=True
             )
             processor = TranslatorProcessor.from_pretrained(source)
-        except OSError as error:
+        except InputError:
+            raise
+        except (OSError, ValueError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{model}: cannot be loaded as a model: {reason}") from error
         # A weight that does not come from the file is a random one: nonsense without a sign of it.

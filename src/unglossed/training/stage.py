@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,17 @@ MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "mobilenet_v2", "regn
 ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
 
 
-def check_new_parts(stage: StageSettings, processor: TranslatorProcessor) -> None:
-    """Check the configuration of every part that a stage builds, before any stage is trained.
+def check_new_parts(
+    stage: StageSettings, stage_names: Sequence[str], processor: TranslatorProcessor
+) -> None:
+    """Check every part that a stage does not inherit, before any stage is trained.
+
+    What is built must have a valid configuration, what is loaded must be there.
+
+    Args:
+        stage: its settings.
+        stage_names: of the recipe, which a part may name as its source.
+        processor: gives vocabulary and special tokens.
 
     Raises:
         InputError: names the field of the recipe that is wrong.
@@ -38,13 +47,17 @@ def check_new_parts(stage: StageSettings, processor: TranslatorProcessor) -> Non
     for name in PARTS:
         part: PartSettings | None = getattr(stage, name)
         where = f"stages.{stage.name}.{name}"
-        if part is None or part.source != "build":
+        if part is None or part.source in stage_names:
             continue
-        if name == "language_model":
+        if part.source != "build":
+            _load(AutoConfig, part.source, f"{where}.source")
+        elif name == "language_model":
             new_language_model_config(part.config, processor, where)
         elif name == "adapter":
             _refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
-        elif not isinstance(part.config.get("backbone"), str):  # what has a name is loaded later
+        elif isinstance(part.config.get("backbone"), str):
+            _load(AutoConfig, part.config["backbone"], f"{where}.config.backbone")
+        else:
             _new_encoder(part, where, {})
 
 
@@ -221,9 +234,10 @@ def _only_build(part: PartSettings, where: str, earlier: Mapping[str, Path]) -> 
         raise InputError(f"{where}.source: found {part.source!r}, expected one of {known}")
 
 
-def _load(kind: Any, source: str, where: str) -> PreTrainedModel:
+def _load(kind: Any, source: str, where: str) -> Any:
+    settings = {} if kind is AutoConfig else {"dtype": torch.float32}
     try:
-        return kind.from_pretrained(source, dtype=torch.float32)
+        return kind.from_pretrained(source, **settings)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None

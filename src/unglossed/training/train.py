@@ -124,7 +124,7 @@ class Run:
         self.texts += _generated_texts(recipe, corpus)
         self.processor = self._processor(corpus.language, output / "processor")
         for stage in recipe.stages:
-            check_new_parts(stage, self.processor)
+            check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
@@ -320,7 +320,10 @@ def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: boo
     path = output / "recipe.yaml"
     if resume and path.is_file():
         if read_settings(Recipe, path) != recipe:
-            raise InputError(f"{path}: differs from the recipe given; resume with the same one")
+            raise InputError(
+                f"{path}: differs from the recipe given; resume with the same recipe"
+                " and the same key=value changes"
+            )
         spec = json.loads((output / "run.json").read_text(encoding="utf-8"))["corpus"]
         if spec != corpus.spec:
             raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
