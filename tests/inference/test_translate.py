@@ -237,3 +237,10 @@ def test_a_language_model_with_tied_embeddings_is_loaded_whole(tmp_path: Path) -
     features = [torch.randn(5, model.encoder.output_dim)]
     again = translate_features(loaded.model, processor, features, max_new_tokens=6)
     assert again == translate_features(model, processor, features, max_new_tokens=6)
+
+
+def test_no_more_tokens_are_asked_for_than_there_are_positions(translator, clips) -> None:
+    # The tiny model has 64 positions and, being untrained, rarely ends a sentence by itself.
+    rows = translator.translate(clips, num_beams=1, max_new_tokens=500)
+    assert len(rows) == len(clips)
+    assert all(np.isfinite(row.score) for row in rows)

@@ -152,7 +152,7 @@ def run_demo(
     console.rule("4. a video that is in no split")
     with clock.step("one video"):
         video, said = _new_video(output / "new.mp4", corpus, seed)
-        translation = systems[STAGE_2].translate([video], n_best=3)[0]
+        translation = systems[STAGE_2].translate([video], n_best=3, max_new_tokens=limit)[0]
     console.print(f"{video}\n  signed:     {said}\n  translated: {translation.text}")
 
     report = ReportData(

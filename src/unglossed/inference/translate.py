@@ -192,7 +192,7 @@ class SignTranslator:
             path = Path(clip)
         rate = self.processor.sampling_rate
         kept = kept_indices(path, rate, start_seconds=start, end_seconds=end)
-        limit = getattr(self.model.language_model.model.config, "max_position_embeddings", None)
+        limit = self.model.language_model.max_positions
         if limit is not None and len(kept) > limit:
             found, most = (n / rate / FRAME_RATE for n in (len(kept), limit))
             raise InputError(
@@ -233,7 +233,7 @@ def translate_features(
         features: for each clip (time, dim).
         num_beams: width of the beam search.
         n_best: hypotheses of each clip, at most `num_beams`.
-        max_new_tokens: longest text, in tokens.
+        max_new_tokens: longest text, in tokens; at most what the language model has positions for.
         batch_size: clips that are translated at a time.
         attention: also tell which frames each word attended to.
         progress: show a progress bar on standard error.
@@ -246,6 +246,9 @@ def translate_features(
     """
     if n_best > num_beams:
         raise InputError(f"n_best: found {n_best}, expected at most the {num_beams} beams")
+    limit = model.language_model.max_positions
+    if limit is not None:
+        max_new_tokens = min(max_new_tokens, limit - 1)  # one position is the start token's
     order = sorted(range(len(features)), key=lambda index: -len(features[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     done: dict[int, Translation] = {}

@@ -117,6 +117,11 @@ class EncoderDecoder(nn.Module):
         """Width of the embeddings that the model is fed."""
         return int(self.model.config.hidden_size)
 
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence on either side, in positions; None where nothing limits it."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits of a text given the features.
 
