@@ -58,6 +58,8 @@ _PNG_SETTINGS = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
 )
 _STRAY_FILE = "createDnnTrainingLabels-profile.py.lprof"
+# x264's look-ahead for these two reads memory that nobody has written, and its bytes differ then.
+_X264_OPTIONS = {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0:weightp=0"}
 
 
 def write_corpus(
@@ -289,7 +291,7 @@ def _write_video(path: Path, frames: Iterable[NDArray[np.uint8]], width: int, he
         stream = container.add_stream(
             "libx264" if has_x264 else "mpeg4",
             rate=FRAME_RATE,
-            options={"crf": "18", "preset": "veryfast"} if has_x264 else {"qscale": "3"},
+            options=_X264_OPTIONS if has_x264 else {"qscale": "3"},
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # More threads would cut the frames into other slices, and so give other bytes.
