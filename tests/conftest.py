@@ -1,7 +1,20 @@
 """Settings of all tests."""
 
+from collections.abc import Iterator
+
+import pytest
+import torch
 from hypothesis import settings
 
 # No deadline for an example: how long one takes says more about the machine than about the code.
 settings.register_profile("unglossed", deadline=None)
 settings.load_profile("unglossed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread: for models this small, threads cost more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -15,14 +15,13 @@ from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.video import read_frames
 from unglossed.models.language_model import IGNORED
-from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.training.data import (
     ClipDataset,
     Collator,
     DenoisingDataset,
     EpochSampler,
     FeatureDataset,
-    pad_features,
 )
 
 AUGMENTATION = AugmentationConfig(probability=0.5)

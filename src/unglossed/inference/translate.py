@@ -22,9 +22,8 @@ from unglossed.errors import InputError
 from unglossed.inference.words import WordAttention, merge_words
 from unglossed.media.clip import kept_indices
 from unglossed.media.video import FRAME_RATE, read_frames
-from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.models.visual import real_positions
 
 Media = Path | str | Sample
 
@@ -284,9 +283,9 @@ def _translate_batch(
     max_new_tokens: int,
     attention: bool,
 ) -> list[Translation]:
-    features = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    features, mask = pad_features(rows)
     features = features.to(model.device, model.dtype)
-    mask = real_positions(torch.tensor([len(row) for row in rows], device=model.device))
+    mask = mask.to(model.device)
     output = model.generate(
         features=features,
         mask=mask,

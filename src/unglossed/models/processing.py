@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
+from unglossed.models.visual import real_positions
 
 
 class TranslatorProcessor(ProcessorMixin):
@@ -101,3 +102,9 @@ def pad_labels(rows: Sequence[Sequence[int]]) -> Tensor:
     for label_row, row in zip(labels, rows, strict=True):
         label_row[: len(row)] = torch.tensor(row)
     return labels
+
+
+def pad_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack (time, dim) rows into (batch, time, dim), zero where padded, and their mask."""
+    features = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    return features, real_positions(torch.tensor([len(row) for row in rows]))

@@ -21,7 +21,7 @@ from unglossed.media.clip import kept_indices
 from unglossed.media.seeding import generator_for
 from unglossed.media.video import read_frames
 from unglossed.models.language_model import shift_right
-from unglossed.models.processing import TranslatorProcessor, pad_labels
+from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 
 EpochIndex = tuple[int, int]
 
@@ -190,10 +190,3 @@ class Collator:
             batch["attention_mask"] = (batch["input_ids"] != self.pad_id).long()
             batch["decoder_input_ids"] = shift_right(batch["labels"], self.start_id, self.pad_id)
         return batch
-
-
-def pad_features(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack (time, dim) rows into (batch, time, dim), zero where padded, and their mask."""
-    lengths = torch.tensor([len(row) for row in rows])
-    features = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    return features, torch.arange(features.shape[1]) < lengths[:, None]

@@ -38,7 +38,7 @@ from unglossed.evaluation.metrics import score
 from unglossed.files import whole_folder, write_text
 from unglossed.inference.translate import translate_features
 from unglossed.media.augment import AugmentationConfig
-from unglossed.models.processing import TranslatorProcessor, pad_labels
+from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 from unglossed.models.translator import Translator
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
@@ -48,7 +48,6 @@ from unglossed.training.data import (
     Collator,
     DenoisingDataset,
     FeatureDataset,
-    pad_features,
 )
 from unglossed.training.features import encode_clips, stored_features
 from unglossed.training.objectives import text_loss
