@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.phoenix14t import (
     AnnotationRow,
     annotation_path,
     format_annotations,
     read_annotations,
 )
+from unglossed.corpora.reading import Reading
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.media.video import read_frames
@@ -126,9 +128,7 @@ def test_frame_folder_missing_for_a_row(write_corpus_folder):
     with pytest.raises(InputError) as error:
         read(base)
     path = annotation_path(base, "train")
-    assert str(error.value) == (
-        f"{path}, line 3: no frame folder for '01May_2010-2', expected {folder}"
-    )
+    assert str(error.value) == (f"{path}, line 3: no media for '01May_2010-2', expected {folder}")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_frame_folder_missing_for_a_row(write_corpus_folder):
         (lambda data: data.replace(b"orth", b"gloss"), r"line 1: header 'name\|.*gloss.*expected"),
         (lambda data: data[data.index(b"\n") + 1 :], "line 1: header '01May"),
         (lambda data: b"", "line 1: header ''"),
-        (lambda data: data.splitlines(keepends=True)[0], "found no row"),
+        (lambda data: data.splitlines(keepends=True)[0], "found no row of the split 'train'"),
         (lambda data: data.replace("überall viel sonne".encode(), b"  "), "line 3: .*translation"),
         (lambda data: data.replace(b"\n01May_2010-2|", b"\n|"), "line 3: the field name is empty"),
         (lambda data: data.replace(b"01May_2010-2|", b"01May_2010-1|"), "line 3: name .* line 2"),
@@ -159,6 +159,34 @@ def test_same_name_in_two_splits(write_corpus_folder):
     base = write_corpus_folder({"train": [row], "dev": [row]})
     with pytest.raises(InputError, match=r"name 'a' was seen before .PHOENIX-2014-T.train.corpus"):
         read(base)
+
+
+def test_rows_without_frames_are_left_out_and_counted_where_the_user_says_so(write_corpus_folder):
+    base = write_corpus_folder()
+    shutil.rmtree(base / "features/fullFrame-210x260px/train/01May_2010-2")
+    corpus = read_corpus(f"phoenix14t:{base}?missing=skip")
+    assert [sample.id for sample in corpus.split("train")] == ["01May_2010-1"]
+    assert len(corpus.notes) == 1
+    assert "left out by the corpus's rules: 1" in corpus.notes[0]
+    assert "no media for '01May_2010-2'" in corpus.notes[0]
+
+
+def test_all_faults_are_collected_in_one_reading(write_corpus_folder):
+    base = write_corpus_folder()
+    edit(base, "train", lambda data: data.replace(b"|Signer02", b""))
+    edit(base, "dev", lambda data: data.replace("ä".encode(), b"\xe4"))
+    shutil.rmtree(base / "features/fullFrame-210x260px/test/03May_2010-1")
+    (base / "features/fullFrame-210x260px/test/09May_2010-1").mkdir()
+    faults = Faults()
+    corpus = read_corpus(f"phoenix14t:{base}", faults)
+    assert {kind: faults.count(kind) for kind in faults} == {
+        FaultKind.MALFORMED_ROW: 1,
+        FaultKind.NOT_UTF8: 1,
+        FaultKind.MISSING_MEDIA: 1,
+        FaultKind.MEDIA_WITHOUT_ROW: 2,  # that of the malformed row as well
+        FaultKind.EMPTY_SPLIT: 1,
+    }
+    assert [len(corpus.split(name)) for name in ("train", "dev")] == [1, 1]
 
 
 def test_split_without_any_frames(write_corpus_folder):
@@ -200,4 +228,5 @@ FILLED = FIELD.filter(lambda text: text.strip())
 def test_annotations_survive_a_round_trip(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("rows") / "PHOENIX-2014-T.train.corpus.csv"
     path.write_bytes(format_annotations(rows).encode())
-    assert read_annotations(path) == list(enumerate(rows, start=2))
+    reading = Reading(spec="", root=path)
+    assert list(read_annotations(reading, path)) == list(enumerate(rows, start=2))

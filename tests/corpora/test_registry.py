@@ -10,9 +10,14 @@ from unglossed.errors import InputError
         ("/data/corpus", "no kind, expected kind:path with a kind of phoenix14t"),
         ("phoenix:/data", "unknown kind 'phoenix', expected one of phoenix14t"),
         ("phoenix14t:", "no path, expected kind:path"),
-        ("phoenix14t:{tmp}/nowhere", "nowhere: no such folder, .* kind phoenix14t"),
-        ("phoenix14t:{tmp}?lang=en", "unknown option 'lang', expected language"),
+        ("phoenix14t:{tmp}/nowhere", "nowhere: no such file or folder, .* kind phoenix14t"),
+        (
+            "phoenix14t:{tmp}?lang=en",
+            "unknown option 'lang', expected language=CODE, media=FOLDER or missing=skip",
+        ),
         ("phoenix14t:{tmp}?language=English", "language 'English', expected a code"),
+        ("phoenix14t:{tmp}?missing=no", "missing 'no', expected skip"),
+        ("phoenix14t:{tmp}?media=/nowhere", "/nowhere: no such folder, expected the clips of"),
         ("phoenix14t:{tmp}?en", "option 'en', expected language=CODE"),
     ],
 )

@@ -6,14 +6,14 @@ Reads the release as it is, at any of its folder levels. No frame is opened here
 from __future__ import annotations
 
 import json
-import os
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from unglossed.corpora.sample import Corpus, Sample
+from unglossed.corpora.listing import list_files, list_folders
+from unglossed.corpora.reading import Reading, Rows, read_columns
+from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 
 INNER_FOLDER = "PHOENIX-2014-T"
@@ -45,95 +45,55 @@ def annotation_path(base: Path, split: str) -> Path:
     return base / ANNOTATIONS / f"PHOENIX-2014-T.{split}.corpus.csv"
 
 
-def read_phoenix14t(spec: str, root: Path, language: str | None = None) -> Corpus:
+def read_phoenix14t(reading: Reading) -> Corpus:
     """Read every split that the corpus has.
 
     Beside train, dev and test any other annotation file with frames of its own is a split. The
     `video`, `start` and `end` columns say nothing in this corpus and are left aside.
 
     Args:
-        spec: What the user wrote, for messages.
-        root: The release's folder, or the one above or below it.
-        language: Language of the texts. None: what a generated corpus says about itself, else
-            German.
+        reading: Its root is the release's folder, or the one above or below it. Without a language
+            it is what a generated corpus says about itself, else German.
 
     Raises:
         InputError: A file or a frame folder is missing, or an annotation file is malformed.
     """
-    base = _find_base(root)
-    language = language or _generated_language(base) or "de"
-    splits: dict[str, tuple[Sample, ...]] = {}
-    seen: dict[str, str] = {}
+    base = _find_base(reading.root)
+    rows = Rows(reading, reading.language or _generated_language(base) or "de")
     for split in _list_splits(base):
         path = annotation_path(base, split)
         folder, media = _list_media(base, split)
-        samples = []
-        for number, row in read_annotations(path):
-            if row.name in seen:
-                raise InputError(
-                    f"{path}, line {number}: name {row.name!r} was seen before ({seen[row.name]}), "
-                    "expected each name once"
-                )
-            seen[row.name] = f"{path.name}, line {number}"
-            if row.name not in media:
-                raise InputError(
-                    f"{path}, line {number}: no frame folder for {row.name!r}, expected "
-                    f"{folder / row.name}"
-                )
-            samples.append(
-                Sample(
-                    id=row.name,
-                    media=media[row.name],
-                    text=row.translation,
-                    split=split,
-                    language=language,
-                    signer=row.speaker or None,
-                    gloss=row.orth or None,
-                )
+        rows.begin(path, split=split)
+        names = []
+        for number, row in read_annotations(reading, path):
+            names.append(row.name)
+            rows.add(
+                number,
+                id=row.name,
+                id_field="name",
+                media=media.get(row.name),
+                expected=folder / row.name,
+                text=row.translation,
+                text_field="translation",
+                split=split,
+                signer=row.speaker,
+                gloss=row.orth,
             )
-        if not samples:
-            raise InputError(f"{path}: found no row, expected at least one below the header")
-        splits[split] = tuple(samples)
-    return Corpus(spec=spec, name="phoenix14t", language=language, splits=splits)
+        rows.leftover(folder, media, names)
+    return rows.corpus("phoenix14t")
 
 
-def read_annotations(path: Path) -> list[tuple[int, AnnotationRow]]:
+def read_annotations(reading: Reading, path: Path) -> Iterator[tuple[int, AnnotationRow]]:
     """Read an annotation file: UTF-8, fields separated by `|`, quotes being plain text.
 
     Returns:
         Line number in the file, counted from 1, and row.
 
     Raises:
-        InputError: The file is not UTF-8, its header differs, or a row has another number of
-            fields than the header, no name or no translation.
+        InputError: As `read_columns`.
     """
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
-        ) from error
-    # Not splitlines(): a text may hold one of the rarer characters which that splits at.
-    lines = [line.removesuffix("\r") for line in content.split("\n")]
-    if lines[0] != HEADER:
-        raise InputError(f"{path}, line 1: header {lines[0][:80]!r}, expected {HEADER!r}")
-    while not lines[-1]:
-        lines.pop()
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split("|")
-        if len(fields) != len(_FIELDS):
-            raise InputError(
-                f"{path}, line {number}: found {len(fields)} fields, expected {len(_FIELDS)} "
-                f"({HEADER})"
-            )
-        fields[-1] = unicodedata.normalize("NFC", fields[-1])
-        row = AnnotationRow(*fields)
-        for field, value in (("name", row.name), ("translation", row.translation)):
-            if not value.strip():
-                raise InputError(f"{path}, line {number}: the field {field} is empty")
-        rows.append((number, row))
-    return rows
+    for number, fields in read_columns(reading, path, "|", _FIELDS):
+        yield number, AnnotationRow(*(fields[name] for name in _FIELDS))
 
 
 def format_annotations(rows: Iterable[AnnotationRow]) -> str:
@@ -203,8 +163,7 @@ def _list_media(base: Path, split: str) -> tuple[Path, dict[str, Path]]:
     """The split's folder and the media in it by clip name; one listing, no look at each clip."""
     frames, videos = _frame_root(base) / split, base / VIDEOS / split
     if frames.is_dir():
-        with os.scandir(frames) as entries:
-            return frames, {entry.name: frames / entry.name for entry in entries if entry.is_dir()}
+        return frames, list_folders(frames)
     if videos.is_dir():
-        return videos, {path.stem: path for path in videos.glob("*.mp4")}
+        return videos, list_files(videos, (".mp4",))
     raise InputError(f"{annotation_path(base, split)}: no frames for this split, expected {frames}")

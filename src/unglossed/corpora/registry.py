@@ -8,21 +8,27 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from unglossed.corpora import phoenix14t
+from unglossed.corpora.faults import Faults
+from unglossed.corpora.reading import Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 
-_READERS: dict[str, Callable[[str, Path, str | None], Corpus]] = {
+_READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
+_OPTIONS = "language=CODE, media=FOLDER or missing=skip"
 
 
-def read_corpus(spec: str) -> Corpus:
+def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
     """Read all splits of a corpus.
 
     Args:
-        spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. With
-            `?language=en` the texts are taken to be in that language.
+        spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
+            question mark, `&` between two: `language=en` takes the texts to be in that language,
+            `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
+            whose clip is not there.
+        faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
 
     Raises:
         InputError: The spec or what lies at the path is not as expected.
@@ -35,26 +41,40 @@ def read_corpus(spec: str) -> Corpus:
         )
     if kind not in _READERS:
         raise InputError(f"corpus {spec!r}: unknown kind {kind!r}, expected one of {kinds}")
-    path, language = _split_options(spec, rest)
+    path, options = _split_options(spec, rest)
     if not path:
         raise InputError(f"corpus {spec!r}: no path, expected kind:path, as {_EXAMPLE}")
     root = Path(path).expanduser()
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder, expected a corpus of the kind {kind} ({kinds})")
-    return _READERS[kind](spec, root, language)
+    if not root.exists():
+        raise InputError(
+            f"{root}: no such file or folder, expected a corpus of the kind {kind} ({kinds})"
+        )
+    media = options.get("media")
+    reading = Reading(
+        spec=spec,
+        root=root,
+        language=options.get("language"),
+        media_root=Path(media).expanduser() if media else None,
+        skip_missing="missing" in options,
+        faults=faults,
+    )
+    if reading.media_root is not None and not reading.media_root.is_dir():
+        raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
+    return _READERS[kind](reading)
 
 
-def _split_options(spec: str, rest: str) -> tuple[str, str | None]:
+def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
     path, mark, query = rest.rpartition("?")
     if not mark:
-        return rest, None
+        return rest, {}
     if "=" not in query:
-        raise InputError(f"corpus {spec!r}: option {query!r}, expected language=CODE")
-    language = None
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key != "language":
-            raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected language")
-        if not re.fullmatch(r"[a-z]{2,3}", value):
+        raise InputError(f"corpus {spec!r}: option {query!r}, expected {_OPTIONS}")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for key, value in options.items():
+        if key not in ("language", "media", "missing"):
+            raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")
+        if key == "language" and not re.fullmatch(r"[a-z]{2,3}", value):
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")
-        language = value
-    return path, language
+        if key == "missing" and value != "skip":
+            raise InputError(f"corpus {spec!r}: missing {value!r}, expected skip")
+    return path, options

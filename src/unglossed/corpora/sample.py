@@ -12,13 +12,13 @@ from pathlib import Path
 from unglossed.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One clip and its reference translation.
 
     Attributes:
         id: Name of the clip, unique in its corpus.
-        media: Frame folder or video file.
+        media: Frame folder, video or sound file, or a clip in a shard (`shard.tar/clip`).
         text: Reference as the corpus has it, in Unicode NFC.
         split: Split that the clip belongs to, such as "train".
         language: ISO 639 code of the text, such as "de".
@@ -48,12 +48,16 @@ class Corpus:
         name: Kind of the corpus, such as "phoenix14t".
         language: ISO 639 code of its texts.
         splits: Samples of each split, in the corpus's own order.
+        normalisation: Name of what scoring does to its texts, see `evaluation.normalisation`.
+        notes: What the reader left out by rule, one line a kind with counts; to be shown.
     """
 
     spec: str
     name: str
     language: str
     splits: Mapping[str, tuple[Sample, ...]]
+    normalisation: str = "nfc.v1"
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """Get one split's samples.

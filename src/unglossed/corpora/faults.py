@@ -1,0 +1,118 @@
+"""What can be wrong with a copy of a corpus: kinds of faults, and a list that counts them.
+
+Readers and the checker report into one list; who trains reads without one and stops at the first
+error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+
+class Severity(StrEnum):
+    """How bad a fault is."""
+
+    ERROR = "error"
+    """Training would stop here, or learn something wrong."""
+    WARNING = "warning"
+    """Training works, but something is not as the user may think."""
+    NOTE = "note"
+    """A fact about the corpus that numbers depend on."""
+
+
+class FaultKind(Enum):
+    """Every kind of fault: its title in reports, and its severity."""
+
+    title: str
+    severity: Severity
+
+    def __init__(self, title: str, severity: Severity) -> None:
+        self.title = title
+        self.severity = severity
+
+    UNREADABLE = ("corpus cannot be read further", Severity.ERROR)
+    MALFORMED_ROW = ("malformed row", Severity.ERROR)
+    NOT_UTF8 = ("not UTF-8", Severity.ERROR)
+    DUPLICATE_ID = ("id used twice", Severity.ERROR)
+    EMPTY_TEXT = ("empty text", Severity.ERROR)
+    EMPTY_SPLIT = ("split without a row", Severity.ERROR)
+    BAD_TIMES = ("times that give no clip", Severity.ERROR)
+    MISSING_MEDIA = ("media missing", Severity.ERROR)
+    UNREADABLE_MEDIA = ("media unreadable", Severity.ERROR)
+    DAMAGED_MEDIA = ("media damaged", Severity.ERROR)
+    MOJIBAKE = ("text damaged by a wrong encoding", Severity.ERROR)
+    NO_SPLIT = ("row in no split, left out", Severity.WARNING)
+    MEDIA_WITHOUT_ROW = ("media without a row", Severity.WARNING)
+    FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
+    PAST_END = ("time past the end of the media, cut there", Severity.WARNING)
+    SAME_CLIP = ("the same clip under two ids", Severity.WARNING)
+    TOO_SHORT = ("clip shorter than the limit", Severity.WARNING)
+    TOO_LONG = ("clip longer than the limit", Severity.WARNING)
+    ODD_TEXT = ("odd characters in the text", Severity.WARNING)
+    LEFT_OUT = ("left out by the corpus's rules", Severity.NOTE)
+    SHARED_SENTENCE = ("sentences shared between splits", Severity.NOTE)
+    SHARED_SIGNER = ("signers shared between splits", Severity.NOTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: What is wrong.
+        where: File and line, or clip.
+        text: What was found and what was expected.
+    """
+
+    kind: FaultKind
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+class Faults:
+    """Counts faults by kind and keeps the first of each, so that a million cost no memory.
+
+    Args:
+        max_examples: Faults of each kind that are kept.
+    """
+
+    def __init__(self, max_examples: int = 20) -> None:
+        self.max_examples = max_examples
+        self._counts: dict[FaultKind, int] = {}
+        self._examples: dict[FaultKind, list[Fault]] = {}
+
+    def add(self, fault: Fault) -> None:
+        """Count a fault, and keep it if it is one of the first of its kind."""
+        self._counts[fault.kind] = self._counts.get(fault.kind, 0) + 1
+        examples = self._examples.setdefault(fault.kind, [])
+        if len(examples) < self.max_examples:
+            examples.append(fault)
+
+    def count(self, kind: FaultKind) -> int:
+        """How often this kind was found."""
+        return self._counts.get(kind, 0)
+
+    def total(self, severity: Severity) -> int:
+        """How many faults of this severity were found."""
+        return sum(count for kind, count in self._counts.items() if kind.severity is severity)
+
+    def examples(self, kind: FaultKind) -> tuple[Fault, ...]:
+        """The first faults of this kind."""
+        return tuple(self._examples.get(kind, ()))
+
+    def __iter__(self) -> Iterator[FaultKind]:
+        """The kinds found, in the order of `FaultKind`: errors, warnings, notes."""
+        return (kind for kind in FaultKind if kind in self._counts)
+
+    def notes(self) -> tuple[str, ...]:
+        """One line for each kind: title, count, first example."""
+        return tuple(
+            f"{kind.title}: {self._counts[kind]} ({self._examples[kind][0]}"
+            + (", ...)" if self._counts[kind] > 1 else ")")
+            for kind in self
+        )

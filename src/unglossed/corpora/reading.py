@@ -1,0 +1,299 @@
+"""One reading of a corpus: what the user asked for, and how readers turn rows into samples.
+
+A reader says what each row holds; here it is checked, the same way for every corpus.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
+from unglossed.corpora.sample import Corpus, Sample
+from unglossed.errors import InputError
+
+
+@dataclass
+class Reading:
+    """What a reader is given.
+
+    Attributes:
+        spec: What the user wrote, for messages.
+        root: File or folder behind the spec's colon; it exists.
+        language: Language the user named with `?language=`, if any.
+        media_root: Folder the user named with `?media=`, if any: where the clips lie.
+        skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
+        faults: Where all faults go. None: the first error ends the reading.
+        left_out: What was left out or noted on the way; it becomes the corpus's notes.
+    """
+
+    spec: str
+    root: Path
+    language: str | None = None
+    media_root: Path | None = None
+    skip_missing: bool = False
+    faults: Faults | None = None
+    left_out: Faults = field(default_factory=lambda: Faults(max_examples=1))
+
+    def report(self, kind: FaultKind, where: str, text: str) -> None:
+        """Report a fault, after which the reader goes on without the row.
+
+        Raises:
+            InputError: It is an error, and nobody collects faults.
+        """
+        fault = Fault(kind, where, text)
+        if kind is FaultKind.MISSING_MEDIA and self.skip_missing:
+            fault = Fault(FaultKind.LEFT_OUT, where, text)
+        if fault.kind in (FaultKind.NO_SPLIT, FaultKind.LEFT_OUT):
+            self.left_out.add(fault)
+        if self.faults is not None:
+            self.faults.add(fault)
+        elif fault.kind.severity is Severity.ERROR:
+            raise InputError(str(fault))
+
+
+class Rows:
+    """Collects a corpus's samples and reports what is wrong with a row.
+
+    Args:
+        reading: What was asked for.
+        language: Language of rows that do not say another.
+    """
+
+    def __init__(self, reading: Reading, language: str) -> None:
+        self.reading = reading
+        self.language = language
+        self._splits: dict[str, list[Sample]] = {}
+        self._number_of: dict[str, int] = {}  # by id: how many rows came before
+        self._files: list[tuple[int, str, str]] = []
+        self._file_of: dict[str, Path] = {}
+        self._places = array("q")
+        self._prefix = ""
+
+    def begin(self, path: Path, unit: str = "line", split: str | None = None) -> None:
+        """Say which file the next rows come from, and how messages count its rows.
+
+        Args:
+            path: The file.
+            unit: What `add` counts: "line", "entry", "cue", "row".
+            split: A split which the file stands for, even if no row follows.
+        """
+        self._files.append((len(self._places), str(path), unit))
+        self._prefix = f"{path}, {unit} "
+        if split is not None:
+            self._splits.setdefault(split, [])
+            self._file_of.setdefault(split, path)
+
+    def add(
+        self,
+        number: int,
+        *,
+        id: str,
+        text: str,
+        split: str,
+        media: Path | None,
+        expected: Path | str,
+        id_field: str = "id",
+        text_field: str = "text",
+        language: str | None = None,
+        signer: str | None = None,
+        gloss: str | None = None,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+    ) -> bool:
+        """Check a row and keep it as a sample.
+
+        Args:
+            number: Place in the file.
+            id: Name of the clip.
+            text: Its sentence; Unicode NFC is made of it, and nothing else is changed.
+            split: Its split.
+            media: Where the clip lies; None if it is not there.
+            expected: Where it was looked for.
+            id_field: How the file calls the id.
+            text_field: How the file calls the text.
+            language: Of this row's text.
+            signer: Who signs; empty is None.
+            gloss: Glosses separated by spaces; empty is None.
+            start_seconds: Begin within the media.
+            end_seconds: End within the media.
+
+        Returns:
+            Whether the row was kept; a fault was reported if not.
+        """
+        fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
+        if fault is None and media is None:
+            fault = FaultKind.MISSING_MEDIA, f"no media for {id!r}, expected {expected}"
+        if fault is not None:
+            self.reading.report(fault[0], f"{self._prefix}{number}", fault[1])
+            return False
+        assert media is not None
+        self._number_of[id] = len(self._places)
+        self._places.append(number)
+        if not text.isascii():
+            text = unicodedata.normalize("NFC", text)
+        self._splits.setdefault(split, []).append(
+            Sample(
+                id=id,
+                media=media,
+                text=text,
+                split=split,
+                language=language or self.language,
+                signer=signer or None,
+                gloss=gloss or None,
+                start_seconds=start_seconds,
+                end_seconds=end_seconds,
+            )
+        )
+        return True
+
+    def leftover(self, folder: Path, names: Iterable[str], used: Iterable[str]) -> None:
+        """Report media of a folder that no row names."""
+        if self.reading.faults is None:
+            return
+        for name in sorted(set(names).difference(used)):
+            self.reading.report(FaultKind.MEDIA_WITHOUT_ROW, str(folder / name), "no row names it")
+
+    def corpus(self, name: str, normalisation: str = "nfc.v1") -> Corpus:
+        """The corpus of all rows so far, train, dev and test first.
+
+        Args:
+            name: Kind of the corpus.
+            normalisation: What scoring does to its texts, see `evaluation.normalisation`.
+
+        Raises:
+            InputError: A split has no row.
+        """
+        order = ["train", "dev", "test"]
+        names = [split for split in order if split in self._splits]
+        names += sorted(self._splits.keys() - set(order))
+        for split in names:
+            if not self._splits[split]:
+                self.reading.report(
+                    FaultKind.EMPTY_SPLIT,
+                    str(self._file_of[split]),
+                    f"found no row of the split {split!r} to use",
+                )
+        if not names:
+            self.reading.report(
+                FaultKind.EMPTY_SPLIT, str(self.reading.root), "found no row, expected at least one"
+            )
+        return Corpus(
+            spec=self.reading.spec,
+            name=name,
+            language=self.language,
+            splits={split: tuple(self._splits[split]) for split in names},
+            normalisation=normalisation,
+            notes=self.reading.left_out.notes(),
+        )
+
+    def _fault_of(
+        self,
+        id: str,
+        id_field: str,
+        text: str,
+        text_field: str,
+        start: float | None,
+        end: float | None,
+    ) -> tuple[FaultKind, str] | None:
+        if not id or id.isspace():
+            return FaultKind.MALFORMED_ROW, f"the field {id_field} is empty"
+        if id in self._number_of:
+            return (
+                FaultKind.DUPLICATE_ID,
+                f"{id_field} {id!r} was seen before ({self._place_of(id)}), expected each once",
+            )
+        if not text or text.isspace():
+            return FaultKind.EMPTY_TEXT, f"the field {text_field} is empty ({id_field} {id!r})"
+        if start is not None and not (math.isfinite(start) and start >= 0):
+            return (
+                FaultKind.BAD_TIMES,
+                f"start {start}, expected seconds from 0 ({id_field} {id!r})",
+            )
+        if end is not None and not (math.isfinite(end) and end > (start or 0.0)):
+            return (
+                FaultKind.BAD_TIMES,
+                f"end {end}, expected more than the start {start or 0.0} ({id_field} {id!r})",
+            )
+        return None
+
+    def _place_of(self, id: str) -> str:
+        index = self._number_of[id]
+        path, unit = next(
+            (path, unit) for first, path, unit in reversed(self._files) if first <= index
+        )
+        return f"{Path(path).name}, {unit} {self._places[index]}"
+
+
+def read_lines(reading: Reading, path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 file with their numbers from 1, without line ends and byte order mark.
+
+    Only a line feed, or carriage return and line feed, ends a line: a text may hold one of the
+    rarer characters that `str.splitlines` splits at. A line that is not UTF-8 is reported and comes
+    with U+FFFD in the place of what cannot be read. Empty lines at the end are left out.
+
+    Raises:
+        InputError: The file cannot be opened, or a line is not UTF-8 and nobody collects faults.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            reading.report(
+                FaultKind.NOT_UTF8,
+                f"{path}, line {number}",
+                f"not UTF-8 (byte 0x{raw[error.start]:02x} at {error.start})",
+            )
+            line = raw.decode("utf-8", errors="replace")
+        yield number, line.removesuffix("\r")
+
+
+def read_columns(
+    reading: Reading, path: Path, separator: str, expected: Iterable[str] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a file with a header and no quoting, as many label files are: quotes are plain text.
+
+    A row with another number of fields than the header is reported and left out.
+
+    Args:
+        reading: What was asked for.
+        path: The file.
+        separator: Between two fields.
+        expected: Names that the header must hold.
+
+    Yields:
+        Line number from 1, and the fields by the header's names.
+
+    Raises:
+        InputError: As `read_lines`; or the header lacks a name: the message lists those found.
+    """
+    lines = read_lines(reading, path)
+    _, first = next(lines)
+    header = first.split(separator)
+    missing = [name for name in expected or () if name not in header]
+    if missing:
+        shown = {"\t": "tabs"}.get(separator, f"{separator!r}")
+        raise InputError(
+            f"{path}, line 1: header {first[:200]!r} has no {', '.join(missing)}, expected"
+            f" {', '.join(expected or ())} separated by {shown}"
+        )
+    for number, line in lines:
+        fields = line.split(separator)
+        if len(fields) != len(header):
+            reading.report(
+                FaultKind.MALFORMED_ROW,
+                f"{path}, line {number}",
+                f"found {len(fields)} fields, expected {len(header)}"
+                f" ({separator.join(header) if separator.isprintable() else ', '.join(header)})",
+            )
+            continue
+        yield number, dict(zip(header, fields, strict=True))
