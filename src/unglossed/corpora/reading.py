@@ -104,6 +104,7 @@ class Rows:
         gloss: str | None = None,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
+        box: tuple[float, float, float, float] | None = None,
     ) -> bool:
         """Check a row and keep it as a sample.
 
@@ -121,6 +122,7 @@ class Rows:
             gloss: Glosses separated by spaces; empty is None.
             start_seconds: Begin within the media.
             end_seconds: End within the media.
+            box: Part of the picture to use: left, top, right, bottom in 0..1.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
@@ -147,6 +149,7 @@ class Rows:
                 gloss=gloss or None,
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
+                box=box,
             )
         )
         return True

@@ -26,6 +26,7 @@ class Sample:
         gloss: Glosses separated by spaces, if the corpus has them.
         start_seconds: Begin of the clip within `media`; None: where `media` begins.
         end_seconds: End of the clip within `media`; None: where `media` ends.
+        box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Sample:
     gloss: str | None = None
     start_seconds: float | None = None
     end_seconds: float | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
