@@ -77,6 +77,13 @@ def test_frames_at_another_size(write_corpus_folder):
     assert read(base).split("dev")[0].media.parent.parent.name == "fullFrame-256x256px"
 
 
+def test_frames_lie_where_the_user_says(write_corpus_folder, tmp_path):
+    base = write_corpus_folder()
+    (base / "features/fullFrame-210x260px").rename(tmp_path / "elsewhere")
+    corpus = read_corpus(f"phoenix14t:{base}?media={tmp_path / 'elsewhere'}")
+    assert corpus.split("dev")[0].media == tmp_path / "elsewhere/dev/02May_2010-1"
+
+
 def test_videos_in_place_of_frame_folders(write_corpus_folder):
     base = write_corpus_folder()
     for split in ("train", "dev", "test"):

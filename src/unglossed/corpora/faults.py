@@ -47,6 +47,7 @@ class FaultKind(Enum):
     MEDIA_WITHOUT_ROW = ("media without a row", Severity.WARNING)
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)
+    MISALIGNED = ("clips that are known to be misaligned", Severity.WARNING)
     SAME_CLIP = ("the same clip under two ids", Severity.WARNING)
     TOO_SHORT = ("clip shorter than the limit", Severity.WARNING)
     TOO_LONG = ("clip longer than the limit", Severity.WARNING)

@@ -5,16 +5,17 @@ Reads the release as it is, at any of its folder levels. No frame is opened here
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from unglossed.corpora.generated import generated_language
 from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows, read_columns
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.video import VIDEO_SUFFIXES
 
 INNER_FOLDER = "PHOENIX-2014-T"
 ANNOTATIONS = Path("annotations", "manual")
@@ -59,10 +60,11 @@ def read_phoenix14t(reading: Reading) -> Corpus:
         InputError: A file or a frame folder is missing, or an annotation file is malformed.
     """
     base = _find_base(reading.root)
-    rows = Rows(reading, reading.language or _generated_language(base) or "de")
-    for split in _list_splits(base):
+    rows = Rows(reading, reading.language or generated_language(base) or "de")
+    frames = reading.media_root or _frame_root(base)
+    for split in _list_splits(base, frames):
         path = annotation_path(base, split)
-        folder, media = _list_media(base, split)
+        folder, media = _list_media(base, frames / split, split)
         rows.begin(path, split=split)
         names = []
         for number, row in read_annotations(reading, path):
@@ -121,18 +123,6 @@ def _find_base(root: Path) -> Path:
     raise InputError(f"{root}: found no {ANNOTATIONS}, expected {candidates[1] / ANNOTATIONS}")
 
 
-def _generated_language(base: Path) -> str | None:
-    """Language that a generated corpus notes beside its inner folder."""
-    path = base.parent / "generated.json"
-    if not path.is_file():
-        return None
-    try:
-        language = json.loads(path.read_text(encoding="utf-8")).get("language")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not the JSON object of a generated corpus: {error}") from error
-    return str(language) if language else None
-
-
 def _frame_root(base: Path) -> Path:
     """The folder of frames; copies at another size carry that size in its name."""
     if (base / FRAMES).is_dir():
@@ -141,7 +131,7 @@ def _frame_root(base: Path) -> Path:
     return others[0] if len(others) == 1 else base / FRAMES
 
 
-def _list_splits(base: Path) -> list[str]:
+def _list_splits(base: Path, frames: Path) -> list[str]:
     matches = (_FILE_PATTERN.fullmatch(path.name) for path in (base / ANNOTATIONS).iterdir())
     found = {match[1] for match in matches if match}
     official = [split for split in OFFICIAL_SPLITS if split in found]
@@ -149,7 +139,7 @@ def _list_splits(base: Path) -> list[str]:
     extra = [
         split
         for split in sorted(found.difference(OFFICIAL_SPLITS))
-        if (_frame_root(base) / split).is_dir() or (base / VIDEOS / split).is_dir()
+        if (frames / split).is_dir() or (base / VIDEOS / split).is_dir()
     ]
     if not official + extra:
         raise InputError(
@@ -159,11 +149,11 @@ def _list_splits(base: Path) -> list[str]:
     return official + extra
 
 
-def _list_media(base: Path, split: str) -> tuple[Path, dict[str, Path]]:
+def _list_media(base: Path, frames: Path, split: str) -> tuple[Path, dict[str, Path]]:
     """The split's folder and the media in it by clip name; one listing, no look at each clip."""
-    frames, videos = _frame_root(base) / split, base / VIDEOS / split
+    videos = base / VIDEOS / split
     if frames.is_dir():
-        return frames, list_folders(frames)
+        return frames, list_folders(frames) or list_files(frames, VIDEO_SUFFIXES)
     if videos.is_dir():
-        return videos, list_files(videos, (".mp4",))
+        return videos, list_files(videos, VIDEO_SUFFIXES)
     raise InputError(f"{annotation_path(base, split)}: no frames for this split, expected {frames}")

@@ -16,6 +16,8 @@ from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 
+_EMPTY_LINES = ("", "\n", "\r\n")
+
 
 @dataclass
 class Reading:
@@ -48,7 +50,7 @@ class Reading:
         fault = Fault(kind, where, text)
         if kind is FaultKind.MISSING_MEDIA and self.skip_missing:
             fault = Fault(FaultKind.LEFT_OUT, where, text)
-        if fault.kind in (FaultKind.NO_SPLIT, FaultKind.LEFT_OUT):
+        if fault.kind in (FaultKind.NO_SPLIT, FaultKind.MISALIGNED, FaultKind.LEFT_OUT):
             self.left_out.add(fault)
         if self.faults is not None:
             self.faults.add(fault)
@@ -127,9 +129,17 @@ class Rows:
         Returns:
             Whether the row was kept; a fault was reported if not.
         """
-        fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
-        if fault is None and media is None:
-            fault = FaultKind.MISSING_MEDIA, f"no media for {id!r}, expected {expected}"
+        fault: tuple[FaultKind, str] | None = None
+        if (
+            media is None
+            or id in self._number_of
+            or not id.strip()
+            or not text.strip()
+            or not _are_times(start_seconds, end_seconds)
+        ):
+            fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
+            if fault is None:
+                fault = FaultKind.MISSING_MEDIA, f"no media for {id!r}, expected {expected}"
         if fault is not None:
             self.reading.report(fault[0], f"{self._prefix}{number}", fault[1])
             return False
@@ -203,21 +213,21 @@ class Rows:
         start: float | None,
         end: float | None,
     ) -> tuple[FaultKind, str] | None:
-        if not id or id.isspace():
+        if not id.strip():
             return FaultKind.MALFORMED_ROW, f"the field {id_field} is empty"
         if id in self._number_of:
             return (
                 FaultKind.DUPLICATE_ID,
                 f"{id_field} {id!r} was seen before ({self._place_of(id)}), expected each once",
             )
-        if not text or text.isspace():
+        if not text.strip():
             return FaultKind.EMPTY_TEXT, f"the field {text_field} is empty ({id_field} {id!r})"
-        if start is not None and not (math.isfinite(start) and start >= 0):
+        if not _are_times(start, None):
             return (
                 FaultKind.BAD_TIMES,
                 f"start {start}, expected seconds from 0 ({id_field} {id!r})",
             )
-        if end is not None and not (math.isfinite(end) and end > (start or 0.0)):
+        if not _are_times(start, end):
             return (
                 FaultKind.BAD_TIMES,
                 f"end {end}, expected more than the start {start or 0.0} ({id_field} {id!r})",
@@ -232,32 +242,57 @@ class Rows:
         return f"{Path(path).name}, {unit} {self._places[index]}"
 
 
-def read_lines(reading: Reading, path: Path) -> Iterator[tuple[int, str]]:
+def _are_times(start: float | None, end: float | None) -> bool:
+    begin = 0.0 if start is None else start
+    return 0.0 <= begin < math.inf and (end is None or begin < end < math.inf)
+
+
+def read_lines(
+    reading: Reading, path: Path, *, keep_ends: bool = False
+) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 file with their numbers from 1, without line ends and byte order mark.
 
     Only a line feed, or carriage return and line feed, ends a line: a text may hold one of the
     rarer characters that `str.splitlines` splits at. A line that is not UTF-8 is reported and comes
-    with U+FFFD in the place of what cannot be read. Empty lines at the end are left out.
+    with U+FFFD in the place of what cannot be read. Empty lines at the end are left out; a file
+    without any other has one. Only a line at a time is in memory.
+
+    Args:
+        reading: What was asked for.
+        path: The file.
+        keep_ends: Leave its end at each line.
 
     Raises:
-        InputError: The file cannot be opened, or a line is not UTF-8 and nobody collects faults.
+        InputError: The file cannot be read, or a line is not UTF-8 and nobody collects faults.
     """
+    number = 0
+    held_back: list[str] = []  # empty lines, which may turn out to be those at the end
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                codec = "utf-8" if number > 1 else "utf-8-sig"
+                try:
+                    line = raw.decode(codec)
+                except UnicodeDecodeError as error:
+                    reading.report(
+                        FaultKind.NOT_UTF8,
+                        f"{path}, line {number}",
+                        f"not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
+                    )
+                    line = raw.decode(codec, errors="replace")
+                if not keep_ends:
+                    line = line.removesuffix("\n").removesuffix("\r")
+                if line in _EMPTY_LINES:
+                    held_back.append(line)
+                    continue
+                if held_back:
+                    yield from enumerate(held_back, start=number - len(held_back))
+                    held_back.clear()
+                yield number, line
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            reading.report(
-                FaultKind.NOT_UTF8,
-                f"{path}, line {number}",
-                f"not UTF-8 (byte 0x{raw[error.start]:02x} at {error.start})",
-            )
-            line = raw.decode("utf-8", errors="replace")
-        yield number, line.removesuffix("\r")
+    if number == len(held_back):
+        yield 1, ""
 
 
 def read_columns(

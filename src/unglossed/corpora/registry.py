@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from unglossed.corpora import phoenix14t
+from unglossed.corpora import (
+    csl_daily,
+    folder,
+    how2sign,
+    labels,
+    must_c,
+    openasl,
+    packed,
+    phoenix14t,
+    table,
+    youtube_asl,
+)
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.reading import Reading
 from unglossed.corpora.sample import Corpus
@@ -15,6 +27,16 @@ from unglossed.errors import InputError
 
 _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
+    "csl_daily": csl_daily.read_csl_daily,
+    "how2sign": how2sign.read_how2sign,
+    "openasl": openasl.read_openasl,
+    "gfslt": labels.read_gfslt,
+    "camgoz": labels.read_camgoz,
+    "must_c": must_c.read_must_c,
+    "table": table.read_table,
+    "packed": packed.read_packed,
+    "folder": folder.read_folder,
+    "youtube_asl": youtube_asl.read_youtube_asl,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 _OPTIONS = "language=CODE, media=FOLDER or missing=skip"
@@ -32,6 +54,22 @@ def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
 
     Raises:
         InputError: The spec or what lies at the path is not as expected.
+    """
+    return find_reader(spec, faults)()
+
+
+def find_reader(spec: str, faults: Faults | None = None) -> Callable[[], Corpus]:
+    """Find who reads a corpus; nothing is read yet.
+
+    Args:
+        spec: As in `read_corpus`.
+        faults: As in `read_corpus`.
+
+    Returns:
+        What reads the corpus, and raises InputError if it is not as expected.
+
+    Raises:
+        InputError: The spec is wrong, or nothing lies at its path.
     """
     kinds = ", ".join(_READERS)
     kind, colon, rest = spec.partition(":")
@@ -60,7 +98,7 @@ def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
     )
     if reading.media_root is not None and not reading.media_root.is_dir():
         raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
-    return _READERS[kind](reading)
+    return partial(_READERS[kind], reading)
 
 
 def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:

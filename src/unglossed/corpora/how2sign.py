@@ -1,0 +1,181 @@
+"""How2Sign (American Sign Language to English), and generated corpora in its layout.
+
+Reads the release as its own script unpacks it, or its files put together in one folder. No video
+is opened here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.generated import generated_language
+from unglossed.corpora.listing import list_files, list_folders
+from unglossed.corpora.reading import Reading, Rows, read_columns
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError
+from unglossed.media.video import VIDEO_SUFFIXES
+
+REALIGNED = ("START_REALIGNED", "END_REALIGNED")
+FIRST_RELEASED = ("START", "END")
+TEXT_FOLDER = Path("text", "en", "raw_text")
+
+_FILE_PATTERN = re.compile(r"how2sign_(realigned_)?(.+)\.csv")
+_SIGNER = re.compile(r"-([0-9]+)-rgb_(?:front|side)$")
+
+
+def label_path(base: Path, split: str) -> Path:
+    """Where the release's script puts the re-aligned sentences of a split (train, val, test)."""
+    folder = base / "sentence_level" / split / TEXT_FOLDER / "re_aligned"
+    return folder / f"how2sign_realigned_{split}.csv"
+
+
+def video_folder(base: Path, split: str) -> Path:
+    """Where the release's script puts the whole videos of a split (train, val, test)."""
+    return base / "video_level" / split / "rgb_front" / "raw_videos"
+
+
+def read_how2sign(reading: Reading) -> Corpus:
+    """Read every split that has a file of sentences; `val` becomes dev.
+
+    A sentence is cut from its whole video by the re-aligned times. Where only the ready-made clip
+    is there it is taken as it is, and that is reported: those clips are known to be misaligned. A
+    split whose sentences are only there as first released, without re-aligned times, is read and
+    reported the same way.
+
+    Args:
+        reading: Its root is the release's folder, or the one above or below it. Without a language
+            it is what a generated corpus says about itself, else English.
+
+    Raises:
+        InputError: There is no file of sentences, or one is malformed.
+    """
+    base, files = _find_files(reading.root)
+    rows = Rows(reading, reading.language or generated_language(base) or "en")
+    listings: dict[Path, dict[str, Path]] = {}
+    used: set[str] = set()
+    for name, path in files.items():
+        folders = _media_folders(reading, base, name)
+        for folder in folders:
+            if folder not in listings:
+                listings[folder] = list_files(folder, VIDEO_SUFFIXES)
+        media = dict(ChainMap(*(listings[folder] for folder in folders)))
+        _read_file(reading, rows, path, name, folders[0], media, used)
+    for folder, found in listings.items():
+        rows.leftover(folder, found, used)
+    return rows.corpus("how2sign")
+
+
+def _read_file(
+    reading: Reading,
+    rows: Rows,
+    path: Path,
+    name: str,
+    folder: Path,
+    media: Mapping[str, Path],
+    used: set[str],
+) -> None:
+    realigned = "_realigned_" in path.name
+    time_fields = REALIGNED if realigned else FIRST_RELEASED
+    fields = ("VIDEO_NAME", "SENTENCE_NAME", *time_fields, "SENTENCE")
+    split = "dev" if name == "val" else name
+    rows.begin(path, split=split)
+    num_kept = num_misaligned = 0
+    for number, row in read_columns(reading, path, "\t", fields):
+        video_name, clip_name = row["VIDEO_NAME"], row["SENTENCE_NAME"]
+        used.update((video_name, clip_name))
+        times = _read_times(reading, f"{path}, line {number}", row, time_fields)
+        if times is None:
+            continue
+        is_whole = video_name in media
+        kept = rows.add(
+            number,
+            id=clip_name,
+            id_field="SENTENCE_NAME",
+            media=media.get(video_name) or media.get(clip_name),
+            expected=f"{folder / video_name}.mp4, or the clip {clip_name}.mp4",
+            text=row["SENTENCE"],
+            text_field="SENTENCE",
+            split=split,
+            signer=_signer(video_name),
+            start_seconds=times[0] if is_whole else None,
+            end_seconds=times[1] if is_whole else None,
+        )
+        num_kept += kept
+        num_misaligned += kept and not (is_whole and realigned)
+    if num_misaligned:
+        found, expected = (
+            ("only the ready-made clip", f"whole videos in {folder}")
+            if realigned
+            else ("times as first released", f"how2sign_realigned_{name}.csv")
+        )
+        reading.report(
+            FaultKind.MISALIGNED,
+            str(path),
+            f"{num_misaligned} of {num_kept} sentences have {found}, expected {expected}",
+        )
+
+
+def _signer(video_name: str) -> str | None:
+    match = _SIGNER.search(video_name)
+    return match[1] if match else None
+
+
+def _read_times(
+    reading: Reading, where: str, row: Mapping[str, str], fields: Iterable[str]
+) -> list[float] | None:
+    times = []
+    for field in fields:
+        try:
+            times.append(float(row[field]))
+        except ValueError:
+            reading.report(
+                FaultKind.MALFORMED_ROW, where, f"{field} is {row[field]!r}, expected seconds"
+            )
+            return None
+    return times
+
+
+def _find_files(root: Path) -> tuple[Path, dict[str, Path]]:
+    """The release's folder, and its files of sentences by the release's name of the split."""
+    above = [root.resolve().parent] if root.name in ("sentence_level", "video_level") else []
+    text = Path("sentence_level", "*", TEXT_FOLDER)
+    places = [
+        folder / "how2sign_*.csv"
+        for folder in (Path(), Path("*_rgb_front_clips"), text / "re_aligned", text)
+    ]
+    for base in (root, *above, *sorted(list_folders(root).values())):
+        found: dict[str, dict[bool, Path]] = {}
+        for path in (path for place in places for path in sorted(base.glob(str(place)))):
+            match = _FILE_PATTERN.fullmatch(path.name)
+            if match:
+                found.setdefault(match[2], {}).setdefault(bool(match[1]), path)
+        if found:
+            return base, {name: paths.get(True) or paths[False] for name, paths in found.items()}
+    raise InputError(
+        f"{root}: found no file of sentences, expected how2sign_realigned_{{train,val,test}}.csv"
+        f" there or at {label_path(root, 'train')}"
+    )
+
+
+def _media_folders(reading: Reading, base: Path, name: str) -> list[Path]:
+    """Where the videos of a split may lie, whole videos first."""
+    if reading.media_root is not None:
+        return [reading.media_root, reading.media_root / name]
+    return [
+        video_folder(base, name),
+        base / "sentence_level" / name / "rgb_front" / "raw_videos",
+        base / name,
+        base / name / "raw_videos",
+        base / f"{name}_raw_videos",
+        base / f"{name}_raw_videos" / "raw_videos",
+        base / f"{name}_rgb_front_clips",
+        base / f"{name}_rgb_front_clips" / "raw_videos",
+        base / "raw_videos",
+        base / "videos" / name,
+        base / "videos",
+        base,
+    ]

@@ -1,0 +1,198 @@
+"""MuST-C (English speech to text in another language), and generated corpora in its layout.
+
+One language pair is read at a time; its clips are parts of the talks' sound files. No sound is
+opened here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.listing import list_files, list_folders
+from unglossed.corpora.reading import Reading, Rows, read_lines
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError
+from unglossed.media.audio import AUDIO_SUFFIXES
+
+MIN_SECONDS = 0.1
+MAX_SECONDS = 30.0
+
+_MAX_DEPTH = 8
+_PAIR = re.compile(r"[a-z]{2,3}-([a-z]{2,3})")
+_SPLITS = {"tst-COMMON": "test"}
+# One line of a release's file. The 230,000 lines of a training split take a second this way, and
+# half a minute with a YAML parser.
+_SEGMENT = re.compile(r"- \{(\w+: [\w.+-]+(?:, \w+: [\w.+-]+)*)\}\s*")
+
+
+def read_must_c(reading: Reading) -> Corpus:
+    """Read every split of one language pair; `tst-COMMON` becomes test.
+
+    Segments of less than 0.1 or more than 30 seconds are left out and counted. An id is the name of
+    the talk's file and the segment's place in it, from 0.
+
+    Args:
+        reading: Its root is `xx-yy`, its folder `data`, or the folder that holds `xx-yy`. Without a
+            language it is `yy`.
+
+    Raises:
+        InputError: A file is missing or malformed, its number of lines is not that of its segments,
+            or there is more than one pair.
+    """
+    data, language = _find_data(reading.root)
+    rows = Rows(reading, reading.language or language)
+    names = [
+        name
+        for name, folder in list_folders(data).items()
+        if (folder / "txt").is_dir() or (folder / "wav").is_dir()
+    ]
+    if not names:
+        raise InputError(f"{data}: found no split, expected {data / 'train/txt/train.yaml'}")
+    for name in sorted(names):
+        _read_split(reading, rows, data, name, language)
+    return rows.corpus("must_c")
+
+
+def read_segments(path: Path) -> list[Any]:
+    """Read a file of segments: a YAML list of `{duration, offset, speaker_id, wav}`.
+
+    Returns:
+        The segments; every value of theirs is text.
+
+    Raises:
+        InputError: The file cannot be read, or is no YAML list.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        matches = [_SEGMENT.fullmatch(line) for line in text.rstrip().split("\n")]
+        segments = [
+            dict(pair.split(": ") for pair in match[1].split(", ")) for match in matches if match
+        ]
+        if len(segments) == len(matches):
+            return segments
+        content = _load_yaml(path, text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not YAML in UTF-8: {' '.join(str(error).split())}") from error
+    if not isinstance(content, list):
+        raise InputError(f"{path}: found no YAML list, expected one of segments")
+    return content
+
+
+def _load_yaml(path: Path, text: str) -> Any:
+    """Load YAML with every value as text."""
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:  # deeply nested lists would crash the interpreter
+            raise InputError(f"{path}: found lists in lists, expected one list of segments")
+    return yaml.load(text, Loader=loader)
+
+
+def _find_data(root: Path) -> tuple[Path, str]:
+    """The folder of the splits, and the language of the texts."""
+    own = root.resolve()
+    match = _PAIR.fullmatch(own.parent.name if own.name == "data" else own.name)
+    if match:
+        return root if own.name == "data" else root / "data", match[1]
+    pairs = sorted(
+        name
+        for name, folder in list_folders(root).items()
+        if _PAIR.fullmatch(name) and (folder / "data").is_dir()
+    )
+    if len(pairs) > 1:
+        raise InputError(
+            f"{root}: found {', '.join(pairs)}, expected one pair: name it, as {root / pairs[0]}"
+        )
+    if not pairs:
+        raise InputError(f"{root}: found no language pair, expected a folder as {root / 'en-de'}")
+    return root / pairs[0] / "data", pairs[0].partition("-")[2]
+
+
+def _read_split(reading: Reading, rows: Rows, data: Path, name: str, language: str) -> None:
+    path = data / name / "txt" / f"{name}.yaml"
+    text_path = path.with_suffix(f".{language}")
+    split = _SPLITS.get(name, name)
+    segments = read_segments(path)
+    texts = [line for _, line in read_lines(reading, text_path)]
+    if len(texts) != len(segments):
+        raise InputError(
+            f"{text_path}: found {len(texts)} lines, expected {len(segments)} as {path.name} has"
+            " segments"
+        )
+    folder, media = _list_media(reading, data, name)
+    rows.begin(path, "entry", split=split)
+    places: Counter[str] = Counter()
+    used = set()
+    for number, (segment, text) in enumerate(zip(segments, texts, strict=True), start=1):
+        where = f"{path}, entry {number}"
+        fields = segment if isinstance(segment, dict) else {}
+        wav = fields.get("wav")
+        if not isinstance(wav, str) or not wav:
+            reading.report(FaultKind.MALFORMED_ROW, where, "found no wav, expected a sound file")
+            continue
+        stem = PurePath(wav).stem
+        used.add(stem)
+        id = f"{stem}_{places[stem]}"
+        places[stem] += 1
+        times = _read_times(reading, where, fields)
+        if times is None:
+            continue
+        start, duration = times
+        if 0 < duration < MIN_SECONDS or duration > MAX_SECONDS:
+            reading.report(
+                FaultKind.LEFT_OUT,
+                where,
+                f"{id!r} lasts {duration:g} seconds, expected {MIN_SECONDS:g} to {MAX_SECONDS:g}",
+            )
+            continue
+        rows.add(
+            number,
+            id=id,
+            media=media.get(stem),
+            expected=folder / wav,
+            text=text,
+            text_field=f"line {number} of {text_path.name}",
+            split=split,
+            signer=str(fields.get("speaker_id", "")),
+            start_seconds=start,
+            end_seconds=start + duration,
+        )
+    rows.leftover(folder, media, used)
+
+
+def _read_times(
+    reading: Reading, where: str, fields: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """Offset and duration of a segment; None after a report."""
+    times = []
+    for field in ("offset", "duration"):
+        try:
+            times.append(float(fields.get(field, "")))
+        except (TypeError, ValueError):
+            found = f"is {fields[field]!r}" if field in fields else "is not there"
+            reading.report(FaultKind.MALFORMED_ROW, where, f"{field} {found}, expected seconds")
+            return None
+    return times[0], times[1]
+
+
+def _list_media(reading: Reading, data: Path, name: str) -> tuple[Path, dict[str, Path]]:
+    """The folder of a split's sound files, and what is in it by stem."""
+    official = data / name / "wav"
+    root = reading.media_root
+    folders = [official] if root is None else [root / name / "wav", root / name, root]
+    for folder in folders:
+        media = list_files(folder, AUDIO_SUFFIXES)
+        if media:
+            return folder, media
+    return folders[-1], {}
