@@ -1,4 +1,3 @@
-import hashlib
 import json
 import re
 
@@ -10,24 +9,16 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.media.video import num_frames, read_frames
 from unglossed.synthetic.corpus import (
-    draw_corpus_signer,
     read_meanings,
     write_clip,
     write_corpus,
 )
 from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.planning import SPLITS, plan_clips
+from unglossed.synthetic.recording import draw_corpus_signer
 
 NUM_SENTENCES = 12
 SMALL = {"width": 42, "height": 52, "level": 1, "progress": False}
-
-
-def digests(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +33,14 @@ def rows_of(folder):
     return [json.loads(line) for line in lines]
 
 
-def test_same_bytes_from_the_same_seed_whatever_the_number_of_processes(corpus_folder, tmp_path):
+def test_same_bytes_from_the_same_seed_whatever_the_number_of_processes(
+    corpus_folder, tmp_path, digests
+):
     write_corpus(tmp_path / "again", NUM_SENTENCES, 7, num_workers=2, **SMALL)
     assert digests(tmp_path / "again") == digests(corpus_folder)
 
 
-def test_other_seed_draws_other_clips(corpus_folder, tmp_path):
+def test_other_seed_draws_other_clips(corpus_folder, tmp_path, digests):
     write_corpus(tmp_path / "other", 4, 8, num_workers=1, **SMALL)
     pictures = {
         digest for name, digest in digests(tmp_path / "other").items() if name.endswith("png")
@@ -104,7 +97,7 @@ def test_generated_json_says_how_the_corpus_was_made(corpus_folder):
     assert facts["num_frames"] == sum(row["num_frames"] for row in rows_of(corpus_folder))
 
 
-def test_videos_in_another_language_show_the_same_signing(corpus_folder, tmp_path):
+def test_videos_in_another_language_show_the_same_signing(corpus_folder, tmp_path, digests):
     for name in ("a", "b"):
         write_corpus(
             tmp_path / name, NUM_SENTENCES, 7, num_workers=1, media="mp4", language="zh", **SMALL
@@ -185,10 +178,10 @@ def test_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ({"num_sentences": 3}, "--sentences: found 3, expected 4 or more"),
-        ({"level": 4}, "--level: found 4, expected one of 1, 2, 3"),
-        ({"language": "fr"}, "--language: found 'fr', expected one of en, de, zh"),
-        ({"layout": "zip"}, "--layout: found 'zip', expected one of phoenix14t"),
-        ({"media": "gif"}, "--media: found 'gif', expected one of png, mp4"),
+        ({"level": 4}, "--level: found 4, expected 1, 2 or 3"),
+        ({"language": "fr"}, "--language: found 'fr', expected de, en or zh for --layout phoenix"),
+        ({"layout": "zip"}, "--layout: found 'zip', expected phoenix14t, csl_daily, .* or must_c"),
+        ({"media": "gif"}, "--media: found 'gif', expected png or mp4 for --layout phoenix14t"),
         ({"width": 8}, "--size: found 8x52, expected at least 16x16 pixels"),
         ({"media": "mp4", "height": 53}, "--size: found 42x53, expected even numbers"),
     ],

@@ -1,6 +1,7 @@
-"""Writes generated corpora to disk, in the layout of PHOENIX14T with its quirks.
+"""Writes generated corpora to disk, in the layouts of real ones.
 
-`planning` decides what is signed by whom in which split; pictures come from `drawing`.
+`planning` decides what is signed by whom in which split, `layouts` which files there are, and
+`recording` fills them; here the work is shared out and what only a generated corpus knows is noted.
 """
 
 from __future__ import annotations
@@ -8,58 +9,27 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from unglossed.corpora.phoenix14t import (
-    FRAMES,
-    INNER_FOLDER,
-    VIDEOS,
-    AnnotationRow,
-    annotation_path,
-    format_annotations,
-)
 from unglossed.errors import InputError
 from unglossed.files import whole_file, whole_folder
 from unglossed.media.seeding import generator_for
-from unglossed.synthetic.drawing import draw_frames
+from unglossed.synthetic.encoding import write_video
 from unglossed.synthetic.grammar import LEVELS
+from unglossed.synthetic.layouts import LAYOUTS, Layout
 from unglossed.synthetic.meaning import Meaning
-from unglossed.synthetic.motion import FRAME_RATE, animate
-from unglossed.synthetic.planning import (
-    SPLITS,
-    TRAIN_SIGNERS,
-    UNSEEN_SIGNERS,
-    Clip,
-    plan_clips,
-)
-from unglossed.synthetic.saying import LANGUAGES
-from unglossed.synthetic.signer import Signer, draw_signer
-from unglossed.synthetic.signing import glosses, sign_sentence
-
-LAYOUTS = ("phoenix14t",)
-MEDIA = ("png", "mp4")
-
-# Drawn pictures have flat areas: without a filter they are written 2.5 times as fast as with all of
-# them, read back faster, and are smaller.
-_PNG_SETTINGS = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
-)
-_STRAY_FILE = "createDnnTrainingLabels-profile.py.lprof"
-# x264's look-ahead for these two reads memory that nobody has written, and its bytes differ then.
-_X264_OPTIONS = {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0:weightp=0"}
+from unglossed.synthetic.motion import FRAME_RATE
+from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, Clip, plan_clips
+from unglossed.synthetic.recording import Recording, Segment, record, sign_clip
+from unglossed.synthetic.speech import SAMPLE_RATE, SPOKEN_LANGUAGE, check_espeak
 
 
 def write_corpus(
@@ -70,13 +40,13 @@ def write_corpus(
     width: int = 210,
     height: int = 260,
     level: int = 3,
-    language: str = "de",
+    language: str | None = None,
     layout: str = "phoenix14t",
-    media: str = "png",
+    media: str | None = None,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Generate a corpus: `out/PHOENIX-2014-T`, `out/generated.json` and `out/generated.jsonl`.
+    """Generate a corpus: the layout's files, `out/generated.json` and `out/generated.jsonl`.
 
     The same arguments give the same bytes, however many processes draw. `test` has signers that
     no other split has, `test_seen` those of train; no meaning and, in any language, no text is in
@@ -89,72 +59,64 @@ def write_corpus(
         width: Width of a frame in pixels.
         height: Height of a frame in pixels.
         level: Part of the grammar: 1, 2 or 3.
-        language: Language of the annotation files: en, de or zh. Clips do not depend on it.
-        layout: phoenix14t.
-        media: png, a folder of pictures a clip, or mp4, a video a clip in `videos/<split>`.
+        language: Language of the texts: en, de or zh; None for the layout's own. Clips do not
+            depend on it.
+        layout: A name in `layouts.LAYOUTS`.
+        media: png or jpg, a folder of pictures a clip; mp4, a video a clip or for several; wav,
+            speech. None for what the layout's own corpus has.
         num_workers: Processes that draw; None for one per core.
         progress: Show a bar on standard error.
 
     Raises:
-        InputError: An argument is out of range, `out` holds something, or the level has too few
-            meanings for so many clips.
+        InputError: An argument is out of range or does not go with the layout, `out` holds
+            something, the level has too few meanings for so many clips, or eSpeak NG is missing.
     """
-    _check(num_sentences, width, height, level, language, layout, media)
+    _check_choice("--layout", layout, LAYOUTS)
+    chosen = LAYOUTS[layout]
+    language = language or chosen.languages[0]
+    media = media or chosen.media[0]
+    _check(num_sentences, width, height, level)
+    _check_choice("--language", language, chosen.languages, f" for --layout {layout}")
+    _check_choice("--media", media, chosen.media, f" for --layout {layout}")
+    if media == "mp4" and (width % 2 or height % 2):
+        raise InputError(f"--size: found {width}x{height}, expected even numbers of pixels for mp4")
+    if media == "wav":
+        check_espeak()
     clips = plan_clips(num_sentences, seed, level)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists already, expected a new or an empty folder")
+    recordings = chosen.arrange(clips, seed, language, media)
     with whole_folder(out) as folder:
-        base = folder / INNER_FOLDER
-        draw = partial(_write_media, base, seed, width, height, media)
-        drawn: Iterable[tuple[int, str]] = _run(draw, clips, num_workers)
+        work = partial(record, folder, seed, width, height)
+        done: Iterable[tuple[Segment, ...]] = _run(work, recordings, num_workers)
         if progress:
-            drawn = track(drawn, "drawing", len(clips), console=Console(stderr=True))
-        num_frames, gloss = zip(*drawn, strict=True)
-        for split in SPLITS:
-            rows = [
-                AnnotationRow(
-                    name=clip.id,
-                    # As in the release, where there is no folder "1".
-                    video=f"{clip.id}/1/*.png",
-                    start="-1",
-                    end="-1",
-                    speaker=clip.signer,
-                    orth=words,
-                    translation=clip.text[language],
-                )
-                for clip, words in zip(clips, gloss, strict=True)
-                if clip.split == split
-            ]
-            path = annotation_path(base, split)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(format_annotations(rows), encoding="utf-8", newline="\n")
-        if media == "png":
-            (_media_path(base, clips[0], media) / _STRAY_FILE).write_bytes(b"")
-        _write_json_lines(
-            folder / "generated.jsonl",
-            (
-                {
-                    "id": clip.id,
-                    "split": clip.split,
-                    "signer": clip.signer,
-                    "num_frames": frames,
-                    "meaning": clip.meaning.to_dict(),
-                    "text": clip.text,
-                    "gloss": words,
-                }
-                for clip, frames, words in zip(clips, num_frames, gloss, strict=True)
-            ),
-        )
+            verb = "speaking" if media == "wav" else "drawing"
+            done = track(done, verb, len(recordings), console=Console(stderr=True))
+        segments = [segment for group in done for segment in group]
+        chosen.write_labels(folder, segments, language)
+        rows = [_describe(segment, chosen) for segment in segments]
+        _write_json_lines(folder / "generated.jsonl", rows)
+        length = sum(segment.length for segment in segments)
         facts = {
             "version": 1,
             "seed": seed,
             "level": level,
             "language": language,
             "num_sentences": num_sentences,
-            "num_frames": sum(num_frames),
-            "width": width,
-            "height": height,
-            "frame_rate": FRAME_RATE,
+            **(
+                {
+                    "num_samples": length,
+                    "sample_rate": SAMPLE_RATE,
+                    "spoken_language": SPOKEN_LANGUAGE,
+                }
+                if media == "wav"
+                else {
+                    "num_frames": length,
+                    "width": width,
+                    "height": height,
+                    "frame_rate": FRAME_RATE,
+                }
+            ),
             "layout": layout,
             "media": media,
             "train_signers": list(TRAIN_SIGNERS),
@@ -185,13 +147,13 @@ def write_clip(
     """
     width, height = width + width % 2, height + height % 2
     clip = Clip(path.stem, "", signer, meaning, {})
-    frames, _ = _draw_clip(clip, signer_seed, generator_for(seed, 0, "clip alone"), width, height)
+    take = sign_clip(clip, signer_seed, generator_for(seed, 0, "clip alone"))
     with whole_file(path) as partial:
-        _write_video(partial, frames, width, height)
+        write_video(partial, take.frames(width, height), width, height)
 
 
 def read_meanings(out: Path) -> dict[str, Meaning]:
-    """Read what each clip of a generated corpus means, by the clip's name.
+    """Read what each clip of a generated corpus means, by the id that its reader gives it.
 
     Args:
         out: The folder that `write_corpus` made.
@@ -214,18 +176,15 @@ def read_meanings(out: Path) -> dict[str, Meaning]:
     return meanings
 
 
-def draw_corpus_signer(seed: int, name: str) -> Signer:
-    """Draw a person of the corpus that has this seed, such as "Signer01"."""
-    return draw_signer(generator_for(seed, 0, f"signer {name}"), name)
-
-
 def _run(
-    draw: Callable[[Clip], tuple[int, str]], clips: list[Clip], num_workers: int | None
-) -> Iterator[tuple[int, str]]:
-    """Draw all clips, in one or more processes; results come in the order of the clips."""
-    num_workers = min(num_workers or _num_cores(), len(clips))
+    work: Callable[[Recording], tuple[Segment, ...]],
+    recordings: Sequence[Recording],
+    num_workers: int | None,
+) -> Iterator[tuple[Segment, ...]]:
+    """Make all recordings, in one or more processes; results come in their order."""
+    num_workers = min(num_workers or _num_cores(), len(recordings))
     if num_workers == 1:
-        yield from map(draw, clips)
+        yield from map(work, recordings)
         return
     executor = ProcessPoolExecutor(
         num_workers,
@@ -235,7 +194,8 @@ def _run(
         initargs=(1,),
     )
     try:
-        yield from executor.map(draw, clips, chunksize=max(1, min(8, len(clips) // num_workers)))
+        chunksize = max(1, min(8, len(recordings) // num_workers))
+        yield from executor.map(work, recordings, chunksize=chunksize)
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -246,86 +206,20 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _write_media(
-    base: Path, seed: int, width: int, height: int, media: str, clip: Clip
-) -> tuple[int, str]:
-    """Draw one clip of a corpus and write it.
-
-    Returns:
-        Number of frames, and the glosses.
-    """
-    generator = generator_for(seed, 0, f"clip {clip.id}")
-    frames, gloss = _draw_clip(clip, seed, generator, width, height)
-    path = _media_path(base, clip, media)
-    if media == "mp4":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _write_video(path, frames, width, height), gloss
-    path.mkdir(parents=True)
-    num_frames = 0
-    for frame in frames:
-        num_frames += 1
-        _write_picture(path / f"images{num_frames:04d}.png", frame)
-    return num_frames, gloss
-
-
-def _draw_clip(
-    clip: Clip, signer_seed: int, generator: np.random.Generator, width: int, height: int
-) -> tuple[Iterator[NDArray[np.uint8]], str]:
-    signer = draw_corpus_signer(signer_seed, clip.signer)
-    tokens = sign_sentence(clip.meaning, generator)
-    poses = animate(tokens, signer, generator)
-    return draw_frames(poses, signer, width, height), " ".join(glosses(tokens))
-
-
-def _write_picture(path: Path, frame: NDArray[np.uint8]) -> None:
-    if not cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), _PNG_SETTINGS):
-        raise OSError(f"{path}: the picture could not be written")
-
-
-def _write_video(path: Path, frames: Iterable[NDArray[np.uint8]], width: int, height: int) -> int:
-    """Write an MP4 whose bytes depend on the frames only; return the number of frames."""
-    has_x264 = "libx264" in av.codecs_available
-    with av.open(
-        str(path), "w", format="mp4", container_options={"fflags": "+bitexact"}
-    ) as container:
-        stream = container.add_stream(
-            "libx264" if has_x264 else "mpeg4",
-            rate=FRAME_RATE,
-            options=_X264_OPTIONS if has_x264 else {"qscale": "3"},
-        )
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # More threads would cut the frames into other slices, and so give other bytes.
-        stream.codec_context.thread_count = 1
-        num_frames = 0
-        for frame in frames:
-            num_frames += 1
-            container.mux(stream.encode(to_video_frame(frame)))
-        container.mux(stream.encode())
-    return num_frames
-
-
-def to_video_frame(frame: NDArray[np.uint8]) -> av.VideoFrame:
-    """Convert a picture (height, width, 3) RGB to YUV 4:2:0 with zeros behind the end of each row.
-
-    x264 looks at those bytes too, and what happened to be in memory would show in the video.
-    """
-    height, width = frame.shape[:2]
-    picture = av.VideoFrame(width, height, "yuv420p")
-    samples = av.VideoFrame.from_ndarray(frame, format="rgb24").to_ndarray(format="yuv420p").ravel()
-    for plane in picture.planes:
-        size = plane.height * plane.width
-        rows = np.zeros((plane.height, plane.line_size), np.uint8)
-        rows[:, : plane.width] = samples[:size].reshape(plane.height, plane.width)
-        plane.update(rows)
-        samples = samples[size:]
-    return picture
-
-
-def _media_path(base: Path, clip: Clip, media: str) -> Path:
-    # The folder keeps its official name at every size, as other readers have it fixed.
-    if media == "mp4":
-        return base / VIDEOS / clip.split / f"{clip.id}.mp4"
-    return base / FRAMES / clip.split / clip.id
+def _describe(segment: Segment, layout: Layout) -> dict[str, Any]:
+    """A line of `generated.jsonl`."""
+    clip = segment.clip
+    row: dict[str, Any] = {
+        "id": layout.sample_id(segment),
+        "split": clip.split,
+        "signer": clip.signer,
+        "num_samples" if segment.gloss is None else "num_frames": segment.length,
+        "meaning": clip.meaning.to_dict(),
+        "text": clip.text,
+    }
+    if segment.gloss is not None:
+        row["gloss"] = segment.gloss
+    return row
 
 
 def _write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -333,32 +227,16 @@ def _write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def _check(
-    num_sentences: int,
-    width: int,
-    height: int,
-    level: int,
-    language: str,
-    layout: str,
-    media: str,
-) -> None:
+def _check(num_sentences: int, width: int, height: int, level: int) -> None:
     if num_sentences < 4:
         raise InputError(f"--sentences: found {num_sentences}, expected 4 or more (one a split)")
-    for option, value, allowed in (
-        ("--level", level, LEVELS),
-        ("--language", language, LANGUAGES),
-        ("--layout", layout, LAYOUTS),
-        ("--media", media, MEDIA),
-    ):
-        if value not in allowed:
-            names = ", ".join(str(name) for name in allowed)
-            raise InputError(f"{option}: found {value!r}, expected one of {names}")
-    _check_size(width, height, media)
-
-
-def _check_size(width: int, height: int, media: str) -> None:
-    size = f"--size: found {width}x{height}"
+    _check_choice("--level", level, LEVELS)
     if min(width, height) < 16:
-        raise InputError(f"{size}, expected at least 16x16 pixels")
-    if media == "mp4" and (width % 2 or height % 2):
-        raise InputError(f"{size}, expected even numbers of pixels for mp4")
+        raise InputError(f"--size: found {width}x{height}, expected at least 16x16 pixels")
+
+
+def _check_choice(option: str, value: object, allowed: Iterable[object], when: str = "") -> None:
+    if value not in allowed:
+        *others, last = map(str, allowed)
+        names = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(f"{option}: found {value!r}, expected {names}{when}")
