@@ -35,6 +35,24 @@ ENCODER = {
 }
 
 
+FRONTEND = {
+    "model_type": "wav2vec2",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": [8, 8, 8],
+    "conv_kernel": [10, 8, 4],
+    "conv_stride": [5, 8, 8],
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "mask_time_prob": 0.0,
+    "layerdrop": 0.0,
+}
+
+
 def tiny_processor() -> TranslatorProcessor:
     """A processor with a trained tokenizer, 36 px views and a sampling rate of one half."""
     return TranslatorProcessor(

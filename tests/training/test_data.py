@@ -37,7 +37,7 @@ def clips(samples: Sequence[Sample], *, training: bool, seed: int = 0) -> ClipDa
     return ClipDataset(
         samples,
         PROCESSOR,
-        max_frames=4,
+        limit=4,
         augmentation=AUGMENTATION,
         seed=seed,
         training=training,

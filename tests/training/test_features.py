@@ -24,7 +24,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     return ClipDataset(
         corpus.split("train"),
         PROCESSOR,
-        max_frames=8,
+        limit=8,
         augmentation=AugmentationConfig(probability=1.0),
         training=True,
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -20,8 +19,7 @@ from torch import Tensor
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.inference.words import WordAttention, merge_words
-from unglossed.media.clip import kept_indices
-from unglossed.media.video import FRAME_RATE, read_frames
+from unglossed.media.clip import WholeFile, signal_of
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 
@@ -178,30 +176,19 @@ class SignTranslator:
             for translation, name in zip(translations, names, strict=True)
         ]
 
-    def read(self, clip: Media) -> NDArray[np.uint8]:
-        """The frames of a clip that the model sees: (n, height, width, 3) RGB.
+    def read(self, clip: Media) -> NDArray[Any]:
+        """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
 
         Raises:
             InputError: the clip cannot be read, or is longer than the language model can take in.
         """
-        start, end = None, None
-        if isinstance(clip, Sample):
-            path, start, end = clip.media, clip.start_seconds, clip.end_seconds
-        else:
-            path = Path(clip)
-        rate = self.processor.sampling_rate
-        kept = kept_indices(path, rate, start_seconds=start, end_seconds=end)
-        limit = self.model.language_model.max_positions
-        if limit is not None and len(kept) > limit:
-            found, most = (n / rate / FRAME_RATE for n in (len(kept), limit))
-            raise InputError(
-                f"{path}: found {found:.1f} seconds of video, expected at most {most:.1f} for this"
-                " model: cut it into sentences"
-            )
-        return read_frames(path, kept)
+        where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
+        positions = self.model.language_model.max_positions
+        limit = None if positions is None else self.model.encoder.input_limit(positions)
+        return signal_of(self.processor).read(where, limit=limit)
 
-    def encode(self, frames: NDArray[np.uint8]) -> Tensor:
-        """The encoder's features of one clip's kept frames: (time, dim), on the processor."""
+    def encode(self, frames: NDArray[Any]) -> Tensor:
+        """The encoder's features of one clip as `read` gives it: (time, dim), on the processor."""
         batch = self.processor([frames])
         device = self.model.device
         with torch.inference_mode():

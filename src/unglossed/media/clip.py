@@ -1,37 +1,171 @@
-"""The frames of a clip that a model sees: on the 25 fps grid, and thinned."""
+"""What a model is given of a clip: frames on the 25 fps grid, thinned; or a stretch of sound."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.errors import InputError
+from unglossed.media.audio import read_audio
 from unglossed.media.sampling import sample_indices
-from unglossed.media.video import FRAME_RATE, frame_indices_at
+from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
+
+Box = tuple[float, float, float, float]
+
+
+class Clip(Protocol):
+    """What says where a clip lies: a corpus's `Sample`, or a `WholeFile`."""
+
+    @property
+    def media(self) -> Path:
+        """Frame folder, video or sound file, or clip in a shard."""
+
+    @property
+    def start_seconds(self) -> float | None:
+        """Begin within the media; None: where it begins."""
+
+    @property
+    def end_seconds(self) -> float | None:
+        """End within the media; None: where it ends."""
+
+    @property
+    def box(self) -> Box | None:
+        """Part of the picture: left, top, right, bottom in 0..1; None: all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFile:
+    """A file or folder that is one clip."""
+
+    media: Path
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSignal:
+    """Reads clips as thinned frames.
+
+    Attributes:
+        sampling_rate: Share of the 25 fps frames that is kept.
+    """
+
+    sampling_rate: float
+
+    @property
+    def units_per_second(self) -> float:
+        """Kept frames a second."""
+        return FRAME_RATE * self.sampling_rate
+
+    def read(
+        self,
+        clip: Clip,
+        generator: np.random.Generator | None = None,
+        *,
+        limit: int | None = None,
+        cut: bool = False,
+    ) -> NDArray[np.uint8]:
+        """Read a clip's kept frames; a source of another rate is thinned by time first.
+
+        Args:
+            clip: Where it lies.
+            generator: Training: a random frame of each group; None: the first.
+            limit: Most frames that can be used.
+            cut: Cut a longer clip there; else it is an error.
+
+        Returns:
+            (kept, height, width, 3) uint8 RGB.
+
+        Raises:
+            InputError: The clip cannot be read, or is longer than the limit.
+        """
+        kept = kept_indices(clip, self.sampling_rate, generator)
+        if limit is not None and len(kept) > limit:
+            if not cut:
+                raise _too_long(clip, len(kept), limit, self.units_per_second, "video")
+            kept = kept[:limit]
+        return cut_box(read_frames(clip.media, kept), clip.box)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSignal:
+    """Reads clips as sound.
+
+    Attributes:
+        sample_rate: Samples a second.
+    """
+
+    sample_rate: int
+
+    @property
+    def units_per_second(self) -> float:
+        """Samples a second."""
+        return float(self.sample_rate)
+
+    def read(
+        self,
+        clip: Clip,
+        generator: np.random.Generator | None = None,
+        *,
+        limit: int | None = None,
+        cut: bool = False,
+    ) -> NDArray[np.float32]:
+        """Read a clip's sound: (samples,) in -1..1; see `VideoSignal.read`."""
+        del generator
+        sound = read_audio(clip.media, self.sample_rate, clip.start_seconds, clip.end_seconds)
+        if limit is not None and len(sound) > limit:
+            if not cut:
+                raise _too_long(clip, len(sound), limit, self.units_per_second, "sound")
+            sound = sound[:limit]
+        return sound
+
+
+def signal_of(processor: Any) -> VideoSignal | AudioSignal:
+    """How the clips of a model are read.
+
+    Args:
+        processor: Its `sample_rate` is that of speech models, None for video; then its
+            `sampling_rate` counts.
+    """
+    if processor.sample_rate is not None:
+        return AudioSignal(processor.sample_rate)
+    return VideoSignal(processor.sampling_rate)
 
 
 def kept_indices(
-    media: Path,
-    sampling_rate: float,
-    generator: np.random.Generator | None = None,
-    *,
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
+    clip: Clip, sampling_rate: float, generator: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
-    """Which frames of a file or folder are kept.
-
-    A source of another rate is first brought to 25 frames a second by time.
+    """Which frames of a clip's media are kept.
 
     Args:
-        media: frame folder or video file.
-        sampling_rate: share of the 25 fps frames that is kept.
-        generator: training: a random frame of each group; None: the first.
-        start_seconds: begin of the clip within `media`.
-        end_seconds: its end.
+        clip: Where it lies.
+        sampling_rate: Share of the 25 fps frames that is kept.
+        generator: Training: a random frame of each group; None: the first.
 
     Returns:
         (kept,) indices into the media's frames.
     """
-    grid = frame_indices_at(media, FRAME_RATE, start_seconds, end_seconds)
+    grid = frame_indices_at(clip.media, FRAME_RATE, clip.start_seconds, clip.end_seconds)
     return grid[sample_indices(len(grid), sampling_rate, generator)]
+
+
+def cut_box(frames: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
+    """Cut a part out of frames (n, height, width, 3); at least one pixel of each side is left."""
+    if box is None:
+        return frames
+    height, width = frames.shape[1:3]
+    left, top = min(int(box[0] * width), width - 1), min(int(box[1] * height), height - 1)
+    right, bottom = max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
+    return frames[:, top:bottom, left:right]
+
+
+def _too_long(clip: Clip, found: int, limit: int, rate: float, what: str) -> InputError:
+    return InputError(
+        f"{clip.media}: found {found / rate:.1f} seconds of {what}, expected at most"
+        f" {limit / rate:.1f} for this model: cut it into sentences"
+    )

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
+from unglossed.models.speech import normalise_waveform
 from unglossed.models.visual import real_positions
 
 
@@ -26,6 +27,7 @@ class TranslatorProcessor(ProcessorMixin):
         sampling_rate: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
         resize: side to which a frame is resized, in pixels.
         crop: side of the square that is cut out of it.
+        sample_rate: samples of sound a second that a speech model reads; None for video.
     """
 
     attributes = ["tokenizer"]
@@ -39,6 +41,7 @@ class TranslatorProcessor(ProcessorMixin):
         sampling_rate: float = 0.25,
         resize: int = 256,
         crop: int = 224,
+        sample_rate: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -46,38 +49,51 @@ class TranslatorProcessor(ProcessorMixin):
         self.sampling_rate = sampling_rate
         self.resize = resize
         self.crop = crop
+        self.sample_rate = sample_rate
         super().__init__(tokenizer, **kwargs)
 
     def __call__(
         self,
-        frames: Sequence[NDArray[np.uint8]],
+        frames: Sequence[NDArray[Any]],
         augmentation: AugmentationConfig | None = None,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> dict[str, Tensor]:
         """Pack clips into one batch.
 
         Args:
-            frames: for each clip (n, height, width, 3) uint8 RGB, already thinned.
+            frames: for each clip (n, height, width, 3) uint8 RGB, already thinned; or (n,) float32
+                samples of sound.
             augmentation: how to vary the views in training.
             generators: one source of chance a clip; without them the centre is cut.
 
         Returns:
-            `frames` (sum of n, crop, crop, 3) uint8 and `lengths` (batch,) int64.
+            `frames` (sum of n, crop, crop, 3) uint8, or (sum of n,) float32, and `lengths` (batch,)
+            int64.
         """
         views = [
-            render_view(
-                clip,
-                resize=self.resize,
-                crop=self.crop,
-                augmentation=augmentation,
-                generator=generators[i] if generators else None,
-            )
+            self._view(clip, augmentation, generators[i] if generators else None)
             for i, clip in enumerate(frames)
         ]
         return {
             "frames": torch.from_numpy(np.concatenate(views)),
             "lengths": torch.tensor([len(view) for view in views]),
         }
+
+    def _view(
+        self,
+        clip: NDArray[Any],
+        augmentation: AugmentationConfig | None,
+        generator: np.random.Generator | None,
+    ) -> NDArray[Any]:
+        if self.sample_rate is not None:
+            return normalise_waveform(clip)
+        return render_view(
+            clip,
+            resize=self.resize,
+            crop=self.crop,
+            augmentation=augmentation,
+            generator=generator,
+        )
 
     @property
     def start_token_id(self) -> int:

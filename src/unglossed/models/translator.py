@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import Adapter
 from unglossed.models.language_model import EncoderDecoder
+from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
 
 PARTS = ("encoder", "adapter", "language_model")
@@ -60,7 +61,8 @@ class Translator(PreTrainedModel):
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__(config)
         assert config.encoder and config.adapter and config.language_model
-        self.encoder = VisualEncoder(config.encoder)
+        kind = SpeechEncoder if "frontend" in config.encoder else VisualEncoder
+        self.encoder: VisualEncoder | SpeechEncoder = kind(config.encoder)
         self.language_model = EncoderDecoder(config.language_model)
         self.adapter = Adapter(self.encoder.output_dim, self.language_model.width, config.adapter)
         self.frozen_parts: tuple[str, ...] = ()
@@ -86,7 +88,7 @@ class Translator(PreTrainedModel):
         return self
 
     def encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (batch, time, dim) and mask of packed frames; see `VisualEncoder.forward`."""
+        """Features (batch, time, dim) and mask of packed frames; see the encoder's `forward`."""
         return self.encoder(frames, lengths)
 
     def forward(
@@ -100,8 +102,9 @@ class Translator(PreTrainedModel):
         """Logits of the labels' text given the clips.
 
         Args:
-            frames: (sum of lengths, height, width, 3) uint8; or else `features` and `mask`.
-            lengths: (batch,) frames of each clip.
+            frames: (sum of lengths, height, width, 3) uint8, or (sum of lengths,) float32 samples
+                of sound; or else `features` and `mask`.
+            lengths: (batch,) frames or samples of each clip.
             features: (batch, time, dim) the encoder's features, when already known.
             mask: (batch, time) bool, True where real.
             labels: (batch, tokens), -100 where padded.

@@ -104,6 +104,10 @@ class VisualEncoder(nn.Module):
         padded = padded.masked_scatter(mask[..., None], pooled)
         return self.temporal(padded, mask), mask
 
+    def input_limit(self, positions: int) -> int:
+        """Frames that give so many positions: as many, the length is preserved."""
+        return positions
+
 
 def backbone_config_from(config: dict[str, Any]) -> PreTrainedConfig:
     """Build the transformers configuration of an image backbone from its dict.

@@ -17,9 +17,8 @@ from torch.utils.data import Dataset, Sampler
 
 from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
-from unglossed.media.clip import kept_indices
+from unglossed.media.clip import signal_of
 from unglossed.media.seeding import generator_for
-from unglossed.media.video import read_frames
 from unglossed.models.language_model import shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 
@@ -47,12 +46,12 @@ class EpochSampler(Sampler[EpochIndex]):
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Clips as pictures, thinned and augmented anew in each epoch.
+    """Clips as pictures (thinned and augmented anew in each epoch) or as sound.
 
     Args:
         samples: the clips.
         processor: how frames become pixels and texts labels.
-        max_frames: kept frames beyond this many are cut off.
+        limit: kept frames, or samples of sound, beyond this many are cut off.
         augmentation: variation of the views; with `training` False nothing is left to chance.
         seed: of the run.
         training: random frames and views, or those of the evaluation.
@@ -63,14 +62,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
         samples: Sequence[Sample],
         processor: TranslatorProcessor,
         *,
-        max_frames: int,
+        limit: int,
         augmentation: AugmentationConfig | None = None,
         seed: int = 0,
         training: bool = False,
     ) -> None:
         self.samples = samples
         self.processor = processor
-        self.max_frames = max_frames
+        self.limit = limit
+        self.signal = signal_of(processor)
         self.augmentation = augmentation
         self.seed = seed
         self.training = training
@@ -82,15 +82,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         epoch, index = item
         sample = self.samples[index]
         generator = generator_for(self.seed, epoch, sample.id) if self.training else None
-        kept = kept_indices(
-            sample.media,
-            self.processor.sampling_rate,
-            generator,
-            start_seconds=sample.start_seconds,
-            end_seconds=sample.end_seconds,
-        )
         views = self.processor(
-            [read_frames(sample.media, kept[: self.max_frames])],
+            [self.signal.read(sample, generator, limit=self.limit, cut=True)],
             augmentation=self.augmentation if self.training else None,
             generators=[generator] if generator is not None else None,
         )

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from unglossed.config import Settings, read_settings
 from unglossed.errors import InputError
+from unglossed.media.video import FRAME_RATE
 from unglossed.models.translator import PARTS
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,13 +57,21 @@ class VideoSettings(Settings):
     crop: PositiveInt = 224
     augmentation: Augmentation | None = Augmentation()
     max_frames: PositiveInt = 300
-    """Longest clip, in kept frames; a longer one is cut at its end in training and evaluation."""
+    """Longest clip, in kept frames; a longer one is cut at its end in training."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> VideoSettings:
         if self.crop > self.resize:
             raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
         return self
+
+
+class AudioSettings(Settings):
+    """How much of a clip's sound is read (LST: 16 kHz, segments up to 30 s)."""
+
+    sample_rate: PositiveInt = 16000
+    max_seconds: PositiveFloat = 30.0
+    """A longer clip is cut at its end in training."""
 
 
 class PartSettings(Settings):
@@ -159,11 +168,20 @@ class Recipe(Settings):
     tokenizer: TokenizerSettings = TokenizerSettings()
     generated_text: GeneratedText | None = None
     video: VideoSettings = VideoSettings()
+    audio: AudioSettings | None = None
+    """Set for speech: the clips' sound is read, and `video` counts for nothing."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
     beams: PositiveInt = 5
     max_new_tokens: PositiveInt = 150
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read frames beside the training."""
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest clip that training uses whole."""
+        if self.audio is not None:
+            return self.audio.max_seconds
+        return self.video.max_frames / self.video.sampling_rate / FRAME_RATE
 
     @model_validator(mode="after")
     def _stages_known(self) -> Recipe:

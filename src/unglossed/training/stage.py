@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTraine
 from unglossed.errors import InputError
 from unglossed.models.language_model import language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.speech import frontend_config_from
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
 from unglossed.models.visual import backbone_config_from
 from unglossed.training.recipe import PartSettings, StageSettings
@@ -180,10 +181,13 @@ def _new_encoder(
     part: PartSettings, where: str, earlier: Mapping[str, Path]
 ) -> tuple[dict[str, Any], nn.Module | None]:
     _only_build(part, where, earlier)
+    if "frontend" in part.config:
+        return _new_speech_encoder(part, where)
     config = {**ENCODER_DEFAULTS, **part.config}
     if "backbone" not in config:
         raise InputError(
             f"{where}.config.backbone: is missing: a hub name, folder or configuration"
+            " (or frontend, for speech)"
         )
     backbone = config["backbone"]
     _refuse_unknown(part.config, {**ENCODER_DEFAULTS, "backbone": None}, f"{where}.config")
@@ -203,6 +207,20 @@ def _new_encoder(
             f" map: {', '.join(MAP_BACKBONES)}"
         )
     return config, None
+
+
+def _new_speech_encoder(
+    part: PartSettings, where: str
+) -> tuple[dict[str, Any], nn.Module | None]:
+    _refuse_unknown(part.config, {"frontend": None}, f"{where}.config")
+    frontend = part.config["frontend"]
+    try:
+        config = frontend_config_from(frontend).to_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{where}.config.frontend: not a speech model: {reason}") from None
+    _refuse_unknown(frontend, config, f"{where}.config.frontend")
+    return {"frontend": config}, None
 
 
 def _refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

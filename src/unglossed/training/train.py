@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,6 +39,7 @@ from unglossed.evaluation.metrics import score
 from unglossed.files import whole_folder, write_text
 from unglossed.inference.translate import translate_features
 from unglossed.media.augment import AugmentationConfig
+from unglossed.media.clip import signal_of
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 from unglossed.models.translator import Translator
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
@@ -88,6 +90,8 @@ def train_recipe(
     settings = load_recipe(recipe, list(overrides))
     rows = read_corpus(corpus)
     is_new = _prepare_folder(output, settings, rows, resume=resume)
+    for note in rows.notes:
+        print(f"note: {note}", file=sys.stderr)
     try:
         run = Run(settings, rows, output)
     except InputError:
@@ -137,16 +141,17 @@ class Run:
                     sampling_rate=video.sampling_rate,
                     resize=video.resize,
                     crop=video.crop,
+                    sample_rate=self.recipe.audio.sample_rate if self.recipe.audio else None,
                 ).save_pretrained(partial)
         return TranslatorProcessor.from_pretrained(folder)
 
     def clips(self, samples: Sequence[Sample], *, training: bool) -> ClipDataset:
-        """Dataset of a split's pictures."""
+        """Dataset of a split's pictures or sound."""
         augmentation = self.recipe.video.augmentation
         return ClipDataset(
             samples,
             self.processor,
-            max_frames=self.recipe.video.max_frames,
+            limit=round(self.recipe.max_seconds * signal_of(self.processor).units_per_second),
             augmentation=AugmentationConfig(**augmentation.model_dump()) if augmentation else None,
             seed=self.recipe.seed,
             training=training,
@@ -333,6 +338,7 @@ def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: boo
     output.mkdir(parents=True, exist_ok=True)
     facts = {
         "corpus": corpus.spec,
+        "notes": list(corpus.notes),
         "unglossed": unglossed.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
