@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
-    for verb in ("synth", "train", "evaluate", "score", "translate", "doctor"):
+    for verb in ("synth", "corpus", "train", "evaluate", "score", "translate", "doctor"):
         assert f"\n  {verb} " in result.stdout
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from unglossed.cli_corpus import FAULTS_FOUND
+from unglossed.cli_corpus import app as corpus_app
 from unglossed.errors import InputError
 
-FAULTS_FOUND = 1
 INPUT_WRONG = 2
 
 
@@ -55,6 +56,9 @@ app = typer.Typer(
 )
 
 
+app.add_typer(corpus_app, name="corpus")
+
+
 class Language(StrEnum):
     """Languages in which the generator speaks."""
 
@@ -67,13 +71,20 @@ class Layout(StrEnum):
     """Corpus layouts that the generator writes."""
 
     PHOENIX14T = "phoenix14t"
+    CSL_DAILY = "csl_daily"
+    HOW2SIGN = "how2sign"
+    OPENASL = "openasl"
+    FOLDER = "folder"
+    MUST_C = "must_c"
 
 
 class MediaKind(StrEnum):
-    """How generated clips are stored: a folder of pictures each, or a video file each."""
+    """How generated clips are stored: as folders of pictures, videos or sound."""
 
     PNG = "png"
+    JPG = "jpg"
     MP4 = "mp4"
+    WAV = "wav"
 
 
 class Format(StrEnum):
@@ -123,18 +134,21 @@ def synth(
     level: Annotated[
         int, typer.Option(min=1, max=3, help="Part of the grammar: 1 is small, 3 is all of it.")
     ] = 3,
-    language: Annotated[Language, typer.Option(help="Language of the text.")] = Language.DE,
+    language: Annotated[
+        Language | None, typer.Option(help="Language of the text; the layout's own by default.")
+    ] = None,
     layout: Annotated[Layout, typer.Option(help="Corpus whose layout to write.")] = (
         Layout.PHOENIX14T
     ),
-    media: Annotated[MediaKind, typer.Option(help="A folder of pictures or a video a clip.")] = (
-        MediaKind.PNG
-    ),
+    media: Annotated[
+        MediaKind | None,
+        typer.Option(help="Folders of pictures, videos or sound; the layout's own by default."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
 ) -> None:
-    """Generate a corpus of drawn signing with its sentences."""
+    """Generate a corpus of drawn signing, or of speech, with its sentences."""
     from unglossed.synthetic.corpus import write_corpus
 
     width, height = read_size(size)
@@ -145,9 +159,9 @@ def synth(
         width=width,
         height=height,
         level=level,
-        language=language.value,
+        language=language and language.value,
         layout=layout.value,
-        media=media.value,
+        media=media and media.value,
         num_workers=workers,
         progress=True,
     )
@@ -206,13 +220,24 @@ def evaluate(
 def score(
     hypotheses: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
     references: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
-    language: Annotated[str, typer.Option(help="Of the text: decides the tokenisation.")],
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="Of the text, as de, en, zh: its tokenisation.")
+    ],
+    normalisation: Annotated[
+        str, typer.Option(metavar="NAME", help="nfc.v1, or nfc_no_final_stop.v1 for a final ' .'.")
+    ] = "nfc.v1",
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
 ) -> None:
     """Score sentences in one file against those in another; no model is needed."""
     from unglossed.evaluation.metrics import score as score_sentences
 
-    scores = score_sentences(read_sentences(hypotheses), read_sentences(references), language)
+    found, wanted = read_sentences(hypotheses), read_sentences(references)
+    if len(found) != len(wanted):
+        raise InputError(
+            f"{hypotheses} and {references}: found {len(found)} and {len(wanted)} sentences,"
+            " expected as many in one as in the other"
+        )
+    scores = score_sentences(found, wanted, language, normalisation)
     print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
 
 
@@ -289,12 +314,14 @@ def read_size(text: str) -> tuple[int, int]:
 def read_sentences(path: Path) -> list[str]:
     """The lines of a text file in UTF-8; empty ones count, and no other character ends a line."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: found byte {error.object[error.start]:#04x} at {error.start}, expected UTF-8"
         ) from None
-    return text.removesuffix("\n").split("\n") if text else []
+    if not text:
+        raise InputError(f"{path}: the file is empty, expected a sentence a line")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def silence_loading() -> None:

@@ -13,10 +13,20 @@ PACKAGES = (
     ("sentencepiece", "the tokenizers of mBART and mT5"),
     ("opencv-python-headless", "reading, resizing and drawing frames"),
     ("av", "reading and writing video files"),
+    ("pysubs2", "captions: .srt and .vtt"),
+    ("pympi-ling", "annotations of ELAN: .eaf"),
+    ("ftfy", "finding damaged text in a corpus"),
+    ("matplotlib", "histograms of a corpus"),
     ("sacrebleu", "scores"),
     ("tensorboard", "learning curves while training"),
 )
 """Distributions that are needed, and for what. torch has a line of its own."""
+
+EXTRAS = (
+    ("pyarrow", "parquet", "own tables in Parquet files"),
+    ("espeakng-loader", "espeak", "speech of the generated corpus"),
+)
+"""Distributions that only some work needs, the extra that brings each, and for what."""
 
 DECODERS = ("h264", "hevc", "vp8", "vp9", "av1")
 ENCODERS = ("libx264",)
@@ -37,6 +47,7 @@ def examine() -> list[Finding]:
     return [
         Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}"),
         *(_package(name, purpose) for name, purpose in PACKAGES),
+        *(_extra(name, extra, purpose) for name, extra, purpose in EXTRAS),
         *_torch(),
         *_codecs(),
         _disk(),
@@ -48,6 +59,13 @@ def _package(name: str, purpose: str) -> Finding:
         return Finding(name, True, f"{version(name)}: {purpose}")
     except PackageNotFoundError:
         return Finding(name, False, f"not installed: {purpose} cannot work; pip install {name}")
+
+
+def _extra(name: str, extra: str, purpose: str) -> Finding:
+    finding = _package(name, purpose)
+    if finding.works:
+        return finding
+    return Finding(name, True, f"not installed: for {purpose}; pip install 'unglossed[{extra}]'")
 
 
 def _torch() -> list[Finding]:
