@@ -93,17 +93,24 @@ def pack(
         int, typer.Option(min=16, help="Pixels of a frame's short side; never enlarged.")
     ] = 256,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEG pictures.")] = 90,
+    splits: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Splits to pack; all by default.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Most megabytes of a shard.")] = 256,
     workers: Workers = None,
 ) -> None:
     """Write resized frames into shards that read fast; go on where a call was interrupted."""
     from unglossed.corpora.pack import pack_corpus
 
-    pack_corpus(
+    packing = pack_corpus(
         spec,
         out,
+        splits=splits.split(",") if splits else None,
+        max_shard_bytes=shard_size * 1_000_000,
         short_side=short_side,
         quality=quality,
         num_workers=workers,
         progress=sys.stderr.isatty(),
     )
+    print(packing, file=sys.stderr)
     print(f"packed:{out}")

@@ -28,6 +28,7 @@ class Reading:
         root: File or folder behind the spec's colon; it exists.
         language: Language the user named with `?language=`, if any.
         media_root: Folder the user named with `?media=`, if any: where the clips lie.
+        tier: ELAN tier the user named with `?tier=`, if any.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         faults: Where all faults go. None: the first error ends the reading.
         left_out: What was left out or noted on the way; it becomes the corpus's notes.
@@ -37,6 +38,7 @@ class Reading:
     root: Path
     language: str | None = None
     media_root: Path | None = None
+    tier: str | None = None
     skip_missing: bool = False
     faults: Faults | None = None
     left_out: Faults = field(default_factory=lambda: Faults(max_examples=1))
@@ -197,6 +199,7 @@ class Rows:
             )
         return Corpus(
             spec=self.reading.spec,
+            root=self.reading.root,
             name=name,
             language=self.language,
             splits={split: tuple(self._splits[split]) for split in names},

@@ -39,7 +39,7 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "youtube_asl": youtube_asl.read_youtube_asl,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
-_OPTIONS = "language=CODE, media=FOLDER or missing=skip"
+_OPTIONS = "language=CODE, media=FOLDER, missing=skip or tier=NAME"
 
 
 def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
@@ -49,7 +49,7 @@ def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, `&` between two: `language=en` takes the texts to be in that language,
             `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
-            whose clip is not there.
+            whose clip is not there, `tier=NAME` takes that tier of ELAN files.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
 
     Raises:
@@ -93,6 +93,7 @@ def find_reader(spec: str, faults: Faults | None = None) -> Callable[[], Corpus]
         root=root,
         language=options.get("language"),
         media_root=Path(media).expanduser() if media else None,
+        tier=options.get("tier"),
         skip_missing="missing" in options,
         faults=faults,
     )
@@ -109,7 +110,7 @@ def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
         raise InputError(f"corpus {spec!r}: option {query!r}, expected {_OPTIONS}")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for key, value in options.items():
-        if key not in ("language", "media", "missing"):
+        if key not in ("language", "media", "missing", "tier"):
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")
         if key == "language" and not re.fullmatch(r"[a-z]{2,3}", value):
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")

@@ -47,6 +47,7 @@ class Corpus:
 
     Attributes:
         spec: What the user wrote, such as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
+        root: File or folder that the spec names.
         name: Kind of the corpus, such as "phoenix14t".
         language: ISO 639 code of its texts.
         splits: Samples of each split, in the corpus's own order.
@@ -55,6 +56,7 @@ class Corpus:
     """
 
     spec: str
+    root: Path
     name: str
     language: str
     splits: Mapping[str, tuple[Sample, ...]]

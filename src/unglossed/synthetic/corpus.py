@@ -7,18 +7,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 from rich.console import Console
 from rich.progress import track
 
+from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.errors import InputError
 from unglossed.files import whole_file, whole_folder
 from unglossed.media.seeding import generator_for
@@ -28,7 +25,7 @@ from unglossed.synthetic.layouts import LAYOUTS, Layout
 from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.motion import FRAME_RATE
 from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, Clip, plan_clips
-from unglossed.synthetic.recording import Recording, Segment, record, sign_clip
+from unglossed.synthetic.recording import Segment, record, sign_clip
 from unglossed.synthetic.speech import SAMPLE_RATE, SPOKEN_LANGUAGE, check_espeak
 
 
@@ -88,7 +85,8 @@ def write_corpus(
     recordings = chosen.arrange(clips, seed, language, media)
     with whole_folder(out) as folder:
         work = partial(record, folder, seed, width, height)
-        done: Iterable[tuple[Segment, ...]] = _run(work, recordings, num_workers)
+        workers = min(num_workers or num_cores(), len(recordings))
+        done: Iterable[tuple[Segment, ...]] = map_in_order(work, recordings, workers)
         if progress:
             verb = "speaking" if media == "wav" else "drawing"
             done = track(done, verb, len(recordings), console=Console(stderr=True))
@@ -174,36 +172,6 @@ def read_meanings(out: Path) -> dict[str, Meaning]:
                 f"{path}, line {number}: not a row of a generated corpus: {error}"
             ) from error
     return meanings
-
-
-def _run(
-    work: Callable[[Recording], tuple[Segment, ...]],
-    recordings: Sequence[Recording],
-    num_workers: int | None,
-) -> Iterator[tuple[Segment, ...]]:
-    """Make all recordings, in one or more processes; results come in their order."""
-    num_workers = min(num_workers or _num_cores(), len(recordings))
-    if num_workers == 1:
-        yield from map(work, recordings)
-        return
-    executor = ProcessPoolExecutor(
-        num_workers,
-        # Not fork: the caller may have threads, whose locks a forked child would inherit.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=cv2.setNumThreads,
-        initargs=(1,),
-    )
-    try:
-        chunksize = max(1, min(8, len(recordings) // num_workers))
-        yield from executor.map(work, recordings, chunksize=chunksize)
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _describe(segment: Segment, layout: Layout) -> dict[str, Any]:

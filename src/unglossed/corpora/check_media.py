@@ -1,0 +1,101 @@
+"""Looks at every medium of a corpus once, in parallel processes.
+
+A million rows may share two thousand videos; here each video is opened once. What its facts mean
+for the rows is `check`'s and `stats`'s work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.parallel import map_in_order, num_cores
+from unglossed.errors import InputError
+from unglossed.media.probe import MediaFacts, examine, probe
+
+# Headers are quick: a process gets many at a time, and is not worth its start for fewer.
+_CHUNK_SIZE = 64
+_FEWEST_CHUNKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at one medium found.
+
+    Attributes:
+        facts: Length, size and so on; None: it cannot be read at all.
+        kind: UNREADABLE_MEDIA or DAMAGED_MEDIA; None: nothing is wrong.
+        text: What is wrong, without the medium's own path.
+    """
+
+    facts: MediaFacts | None
+    kind: FaultKind | None = None
+    text: str = ""
+
+
+def look_at_media(
+    media: Sequence[Path],
+    *,
+    deep: bool = False,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> list[Look]:
+    """Read the headers or listings of media, or decode them.
+
+    Args:
+        media: Frame folders, video or sound files, or clips in shards; each once.
+        deep: Decode every file from begin to end.
+        num_workers: Processes; None for one per core. Few files are looked at in this process.
+        progress: Show a bar on standard error.
+
+    Returns:
+        A look at each, in the order of `media`.
+    """
+    size = 1 if deep else _CHUNK_SIZE
+    chunks = [media[start : start + size] for start in range(0, len(media), size)]
+    num_workers = min(num_workers or num_cores(), math.ceil(len(chunks) / _FEWEST_CHUNKS))
+    looks: list[Look] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
+    ) as bar:
+        task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
+        for found in map_in_order(partial(_look_at, deep=deep), chunks, num_workers):
+            looks += found
+            bar.update(task, completed=len(looks))
+    return looks
+
+
+def _look_at(media: Sequence[Path], deep: bool) -> list[Look]:
+    return [_look_deep(path) if deep else _look(path) for path in media]
+
+
+def _look(path: Path) -> Look:
+    try:
+        return Look(probe(path))
+    except (InputError, OSError) as error:
+        return Look(None, FaultKind.UNREADABLE_MEDIA, _reason(path, error))
+
+
+def _look_deep(path: Path) -> Look:
+    look = _look(path)
+    if look.facts is None:
+        return look
+    try:
+        return Look(examine(path))
+    except (InputError, OSError) as error:
+        return Look(look.facts, FaultKind.DAMAGED_MEDIA, _reason(path, error))
+
+
+def _reason(path: Path, error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    rest = text.removeprefix(str(path))
+    # Of a picture in a frame folder the name stays.
+    return rest.lstrip("/: ") if rest != text else text

@@ -1,0 +1,238 @@
+"""A folder of clips with a text or a caption file beside each; subfolders are the splits.
+
+`talk.mp4` and `talk.txt` are one sample. `talk.mp4` and `talk.vtt` (or .srt, or .eaf of ELAN) are
+one sample a cue, called `talk_1`, `talk_2` and so on; cues without text are left out. A clip is a
+video or a folder of pictures, or, where there is neither, a sound file. A caption file may name its
+language, as in `talk.de.vtt`. A folder without subfolders for splits is the split train.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from unglossed.corpora.captions import Cue, on_one_line, read_captions, read_text
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.generated import generated_language
+from unglossed.corpora.media_folder import CaptionFolder
+from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.sample import Corpus
+from unglossed.corpora.table import SPLIT_NAMES
+from unglossed.errors import InputError
+
+CAPTION_SUFFIXES = (".txt", ".vtt", ".srt", ".eaf")
+
+_SPLITS = {"train", "dev", "test", *SPLIT_NAMES}
+_INFIX = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
+
+
+def read_folder(reading: Reading) -> Corpus:
+    """Read a folder of clips with texts or captions.
+
+    The folders train, dev (or val, validation) and test are splits, and so is any other folder that
+    holds texts or captions.
+
+    Args:
+        reading: Its root is the folder. With a media root the clips lie there, in folders of the
+            same names or in none. A language chooses among `talk.de.vtt` and `talk.en.vtt`; without
+            one the names of the caption files tell it, or what a generated corpus says of itself.
+
+    Raises:
+        InputError: No language is named, or several are; captions lie both in the folder and in
+            those of splits; or, where nobody collects faults, the first fault.
+    """
+    fallback = generated_language(reading.root)
+    reader = CaptionReader(
+        reading, CAPTION_SUFFIXES, reading.language, _reason_against, fallback=fallback
+    )
+    return reader.read("folder")
+
+
+def _reason_against(cue: Cue) -> str | None:
+    return None if cue.text else "it has no text"
+
+
+class _Caption(NamedTuple):
+    path: Path
+    infix: str
+
+    @property
+    def language(self) -> str:
+        return self.infix.partition("-")[0]
+
+
+class CaptionReader:
+    """Reads corpora that have a text or caption file beside each clip.
+
+    Args:
+        reading: What was asked for.
+        suffixes: Of text and caption files.
+        chosen: Language asked for; caption files that name others are left out.
+        reason_against: Why a cue is left out; None: it is used.
+        fallback: Language of files that name none, where none is asked for.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        suffixes: Collection[str],
+        chosen: str | None,
+        reason_against: Callable[[Cue], str | None],
+        *,
+        fallback: str | None = None,
+    ) -> None:
+        self.reading = reading
+        self.chosen = chosen
+        self.fallback = fallback
+        self._suffixes = suffixes
+        self._reason_against = reason_against
+        self._rows = Rows(reading, chosen or "")
+        self._folders: dict[Path, CaptionFolder] = {}
+
+    def read(self, name: str) -> Corpus:
+        """Read the corpus.
+
+        Args:
+            name: Kind of the corpus.
+
+        Raises:
+            InputError: As `read_folder`.
+        """
+        if not self.reading.root.is_dir():
+            raise InputError(f"{self.reading.root}: found a file, expected a folder of clips")
+        for split, folder in self._list_splits():
+            self._rows.begin(folder.path, split=split)
+            clips = self._clips_of(folder)
+            for stem, captions in sorted(_by_stem(folder, clips).items()):
+                found = clips.take(stem)
+                caption = self._choose(captions)
+                if caption is None:
+                    continue
+                clip = self._choose_clip(clips.path / stem, found, caption.path)
+                if clip is not None:
+                    self._settle_language(caption)
+                    self._add_clip(split, stem, clip, caption.path)
+        for folder in self._folders.values():
+            self._rows.leftover(folder.path, folder.unused(), ())
+        return self._rows.corpus(name)
+
+    def _list_splits(self) -> list[tuple[str, CaptionFolder]]:
+        root = self._list(self.reading.root)
+        inner = [self._list(path) for path in root.folders]
+        splits = [folder for folder in inner if folder.captions or folder.path.name in _SPLITS]
+        if not splits:
+            return [("train", root)]
+        clips = self._clips_of(root)
+        for stem, captions in _by_stem(root, clips).items():
+            where, names = str(captions[0].path), ", ".join(folder.path.name for folder in splits)
+            if clips.has(stem):
+                raise InputError(
+                    f"{where}: lies with its clip beside the folders of splits ({names}), expected"
+                    " each clip in one of them"
+                )
+            text = f"no clip has this name, and it is in none of the splits {names}"
+            self.reading.report(FaultKind.LEFT_OUT, where, text)
+        return [(SPLIT_NAMES.get(folder.path.name, folder.path.name), folder) for folder in splits]
+
+    def _list(self, path: Path) -> CaptionFolder:
+        if path not in self._folders:
+            self._folders[path] = CaptionFolder(path, self._suffixes)
+        return self._folders[path]
+
+    def _clips_of(self, folder: CaptionFolder) -> CaptionFolder:
+        if self.reading.media_root is None:
+            return folder
+        same = self.reading.media_root / folder.path.relative_to(self.reading.root)
+        return self._list(same if same.is_dir() else self.reading.media_root)
+
+    def _choose(self, captions: list[_Caption]) -> _Caption | None:
+        """The one caption file of a clip; those in another language than asked for are noted."""
+        best = captions
+        if self.chosen:
+            ranks = [
+                [caption for caption in captions if caption.infix == self.chosen],
+                [caption for caption in captions if caption.language == self.chosen],
+                [caption for caption in captions if not caption.infix],
+            ]
+            best = next((rank for rank in ranks if rank), [])
+            for caption in captions:
+                if caption not in best:
+                    text = f"{self.chosen!r} was chosen, found {caption.infix or 'no language'!r}"
+                    self.reading.report(FaultKind.LEFT_OUT, str(caption.path), text)
+        if len(best) > 1:
+            others = ", ".join(caption.path.name for caption in best[1:])
+            text = f"found {others} for the same clip, expected one (?language=CODE chooses one)"
+            self.reading.report(FaultKind.MALFORMED_ROW, str(best[0].path), text)
+        return best[0] if len(best) == 1 else None
+
+    def _choose_clip(self, expected: Path, found: list[Path], caption: Path) -> Path | None:
+        if not found:
+            text = f"no media for {expected.name!r}, expected {expected}.mp4"
+            self.reading.report(FaultKind.MISSING_MEDIA, str(caption), text)
+        elif len(found) > 1:
+            names = " and ".join(path.name for path in found)
+            text = f"found {names} in {expected.parent}, expected one clip of this name"
+            self.reading.report(FaultKind.MALFORMED_ROW, str(caption), text)
+        return found[0] if len(found) == 1 else None
+
+    def _settle_language(self, caption: _Caption) -> None:
+        language = self.chosen or caption.language or self.fallback
+        if not language:
+            raise InputError(
+                f"{caption.path}: no language, expected ?language=CODE in the spec, or a name as "
+                f"{caption.path.stem}.en{caption.path.suffix}"
+            )
+        if self._rows.language not in ("", language):
+            raise InputError(
+                f"{caption.path}: language {language!r} beside {self._rows.language!r}, expected a"
+                f" choice: ?language={self._rows.language} or ?language={language} in the spec"
+            )
+        self._rows.language = language
+
+    def _add_clip(self, split: str, stem: str, clip: Path, caption: Path) -> None:
+        is_text = caption.suffix.lower() == ".txt"
+        try:
+            text = on_one_line(read_text(caption)) if is_text else ""
+            cues = [] if is_text else read_captions(caption, self.reading.tier)
+        except InputError as error:
+            wrong_bytes = isinstance(error.__cause__, UnicodeDecodeError)
+            kind = FaultKind.NOT_UTF8 if wrong_bytes else FaultKind.MALFORMED_ROW
+            reason = str(error).removeprefix(str(caption)).lstrip(",: ")
+            self.reading.report(kind, str(caption), reason)
+            return
+        if is_text:
+            self._rows.begin(caption)
+            self._rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
+            return
+        self._rows.begin(caption, unit="cue")
+        for cue in cues:
+            against = self._reason_against(cue)
+            if against is not None:
+                self.reading.report(FaultKind.LEFT_OUT, f"{caption}, cue {cue.number}", against)
+                continue
+            self._rows.add(
+                cue.number,
+                id=f"{stem}_{cue.number}",
+                text=cue.text,
+                split=split,
+                media=clip,
+                expected="",
+                start_seconds=cue.start_seconds,
+                end_seconds=cue.end_seconds,
+            )
+        if not cues:
+            self.reading.report(FaultKind.LEFT_OUT, str(caption), "found no cue")
+
+
+def _by_stem(folder: CaptionFolder, clips: CaptionFolder) -> dict[str, list[_Caption]]:
+    """The caption files of each clip: `talk.de.vtt` is of `talk`, unless there is a `talk.de`."""
+    found: dict[str, list[_Caption]] = {}
+    for path in folder.captions:
+        base, dot, infix = path.stem.rpartition(".")
+        if dot and base and _INFIX.fullmatch(infix) and not clips.has(path.stem):
+            found.setdefault(base, []).append(_Caption(path, infix))
+        else:
+            found.setdefault(path.stem, []).append(_Caption(path, ""))
+    return found

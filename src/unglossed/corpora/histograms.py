@@ -1,0 +1,134 @@
+"""Histograms of a corpus as SVG: clip lengths, sentence lengths, and who signs how much.
+
+The same numbers give the same bytes; text stays text, so that a browser can search it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from unglossed.files import whole_file
+
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "unglossed",
+    "text.parse_math": False,  # a dollar sign in a name begins no formula
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+}
+# Okabe and Ito's colours, which the colour-blind tell apart as well.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
+_NUM_BINS = 40
+_MOST_SIGNERS = 30
+_TOP_QUANTILE = 0.995
+
+
+def draw_histograms(
+    folder: Path,
+    seconds: Mapping[str, NDArray[np.float64]],
+    num_words: Mapping[str, NDArray[np.int64]],
+    signers: Mapping[str, Counter[str]],
+) -> None:
+    """Write `clip_seconds.svg`, `words_per_sentence.svg` and, if known, `samples_per_signer.svg`.
+
+    Args:
+        folder: Where to; it is made if it is not there.
+        seconds: Length of each clip, by split.
+        num_words: Words of each sentence, by split.
+        signers: Clips of each signer, by split.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure("length of a clip (seconds)", "share of the split's clips (%)")
+        top, more = _top(seconds)
+        _draw_shares(axes, seconds, np.linspace(0, top, _NUM_BINS + 1), more)
+        _save(figure, folder / "clip_seconds.svg")
+
+        figure, axes = _figure("words in a sentence", "share of the split's sentences (%)")
+        top, more = _top(num_words)
+        step = max(1, round(top / _NUM_BINS))
+        _draw_shares(axes, num_words, np.arange(0, top + 2 * step, step) - 0.5, more)
+        _save(figure, folder / "words_per_sentence.svg")
+
+        if any(signers.values()):
+            figure, axes = _figure("samples", "signer")
+            num_bars = _draw_signers(axes, signers)
+            figure.set_figheight(1.4 + 0.26 * max(num_bars, 4))
+            _save(figure, folder / "samples_per_signer.svg")
+
+
+def _top(
+    values: Mapping[str, NDArray[np.float64]] | Mapping[str, NDArray[np.int64]],
+) -> tuple[float, bool]:
+    """Where the axis ends, and whether a few clips are much longer and left to the last bar."""
+    together = np.concatenate(list(values.values()))
+    top, most = float(np.quantile(together, _TOP_QUANTILE)), float(together.max())
+    return (top, True) if 0 < 1.5 * top < most else (max(most, 1e-3), False)
+
+
+def _draw_shares(
+    axes: Axes,
+    values: Mapping[str, NDArray[np.float64]] | Mapping[str, NDArray[np.int64]],
+    edges: NDArray[np.float64],
+    more: bool,
+) -> None:
+    """Outline each split's shares, so that a small split is seen beside a large one."""
+    for number, (split, found) in enumerate(values.items()):
+        shares = np.histogram(np.minimum(found, edges[-1]), edges)[0] * (100 / len(found))
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.stairs(shares, edges, color=colour, linewidth=1.6, label=f"{split} ({len(found):,})")
+    if more:
+        axes.set_xlabel(f"{axes.get_xlabel()}; the last bar holds all longer ones")
+    axes.set_xlim(max(0.0, float(edges[0])), float(edges[-1]))
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="#dddddd")
+
+
+def _draw_signers(axes: Axes, signers: Mapping[str, Counter[str]]) -> int:
+    """One bar a signer, its splits one after another in it; returns how many bars there are."""
+    total: Counter[str] = Counter()
+    for counts in signers.values():
+        total.update(counts)
+    names = sorted(sorted(total), key=lambda name: -total[name])[:_MOST_SIGNERS]
+    if len(names) == len(total):
+        names = sorted(names)
+    else:
+        axes.set_ylabel(f"the {len(names)} of {len(total):,} signers with the most samples")
+    left = np.zeros(len(names))
+    for number, (split, counts) in enumerate(signers.items()):
+        widths = np.array([counts[name] for name in names], np.float64)
+        if widths.any():
+            colour = _COLOURS[number % len(_COLOURS)]
+            axes.barh(range(len(names)), widths, left=left, color=colour, label=split)
+        left += widths
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", color="#dddddd")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return len(names)
+
+
+def _figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})

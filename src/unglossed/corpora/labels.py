@@ -1,0 +1,346 @@
+"""Label files that circulate in the field: GFSLT's and Uni-Sign's, and those of Camgoz.
+
+They are pickles from elsewhere and read as plain data. Their features are not used and not kept:
+the frames lie in a folder of their own. No frame is opened here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.listing import list_files, list_folders
+from unglossed.corpora.pickles import read_pickle
+from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError
+from unglossed.media.pictures import list_pictures
+from unglossed.media.video import VIDEO_SUFFIXES
+
+NORMALISATION = "nfc_no_final_stop.v1"
+"""Of both kinds: their texts end in " .", or not, depending on who made the file."""
+
+_SPLITS = ("train", "dev", "test")
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of label file.
+
+    Attributes:
+        name: As in a corpus spec.
+        files: Matches a file's name; its first group is the split.
+        example: A file's name, for messages.
+        container: Type that holds the entries.
+        allowed: What its pickles may name, see `read_pickle`.
+        longest: Text and bytes of more than this are dropped while reading.
+    """
+
+    name: str
+    files: re.Pattern[str]
+    example: str
+    container: type[dict[object, object]] | type[list[object]]
+    allowed: Mapping[str, Callable[..., object]]
+    longest: int | None
+
+
+def _no_features(*_: object) -> None:
+    return None
+
+
+def _no_hooks() -> dict[object, object]:
+    return {}
+
+
+_GFSLT = _Kind(
+    name="gfslt",
+    files=re.compile(r"labels.*\.(train|dev|test)"),
+    example="labels.train",
+    container=dict,
+    allowed={},
+    longest=None,
+)
+_CAMGOZ = _Kind(
+    name="camgoz",
+    # The ending is that of the copies without features.
+    files=re.compile(r"[^.].*\.(train|dev|test)(?:\.annotations_only\.gzip)?"),
+    example="phoenix14t.pami0.train",
+    container=list,
+    # All that a tensor of features names.
+    allowed={
+        "torch._utils._rebuild_tensor_v2": _no_features,
+        "torch.storage._load_from_bytes": _no_features,
+        "collections.OrderedDict": _no_hooks,
+    },
+    longest=4096,
+)
+
+
+def read_gfslt(reading: Reading) -> Corpus:
+    """Read GFSLT-style label files: `labels.train`, `labels.dev`, `labels.test`.
+
+    The media of an entry is the folder that its `imgs_path` lies in, or its `video_path`, or a
+    folder or video of its `name`. A folder is used as a whole: where `imgs_path` lists only a part
+    of it, that is noted. The field `length` is left aside.
+
+    Args:
+        reading: Its root is the folder of the label files; the clips lie there, or in `?media=`.
+            Without a language it is Chinese if the texts are, else German.
+
+    Raises:
+        InputError: A label file is missing, no plain pickle or malformed, or media are missing.
+    """
+    return _read(reading, _GFSLT)
+
+
+def read_camgoz(reading: Reading) -> Corpus:
+    """Read Camgoz-style label files: `phoenix14t.pami0.train` and the like, with features or not.
+
+    The media of an entry is a folder or video of its `name`, which begins with the split.
+
+    Args:
+        reading: As in `read_gfslt`.
+
+    Raises:
+        InputError: As `read_gfslt`.
+    """
+    return _read(reading, _CAMGOZ)
+
+
+def _read(reading: Reading, kind: _Kind) -> Corpus:
+    rows = Rows(reading, reading.language or "")
+    clips = _Clips(reading.media_root or reading.root)
+    for split, path in _find_files(reading.root, kind).items():
+        entries = _read_entries(path, kind)
+        rows.language = rows.language or _language_of(entries)
+        rows.begin(path, "entry", split=split)
+        for number, (key, value) in enumerate(entries, start=1):
+            where = f"{path}, entry {number}"
+            try:
+                entry = _parse(value)
+                media, expected = clips.find(entry, split)
+                if media is not None and entry.frames:
+                    _compare_frames(reading, where, entry.frames, media)
+            except _BadEntryError as error:
+                text = str(error) if key is None else f"{error} (key {str(key)[:100]!r})"
+                reading.report(error.kind, where, text)
+                continue
+            rows.add(
+                number,
+                id=entry.name,
+                id_field="name",
+                media=media,
+                expected=expected,
+                text=entry.text,
+                text_field="text",
+                split=split,
+                signer=entry.signer,
+                gloss=entry.gloss,
+            )
+    clips.report_leftover(rows)
+    return rows.corpus(kind.name, NORMALISATION)
+
+
+def _find_files(root: Path, kind: _Kind) -> dict[str, Path]:
+    expected = f"{kind.example} and the like for {', '.join(_SPLITS[1:])}"
+    if not root.is_dir():
+        raise InputError(f"{root}: found a file, expected the folder that holds {expected}")
+    found: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        match = kind.files.fullmatch(path.name)
+        if match is None:
+            continue
+        if match[1] in found:
+            raise InputError(
+                f"{root}: found {found[match[1]].name} and {path.name}, expected one label file"
+                f" for the split {match[1]}"
+            )
+        found[match[1]] = path
+    if not found:
+        raise InputError(
+            f"{root}: found no label file of the kind {kind.name}, expected {expected}"
+        )
+    return {split: found[split] for split in _SPLITS if split in found}
+
+
+def _read_entries(path: Path, kind: _Kind) -> list[tuple[object, object]]:
+    """Keys, None in a list, and entries."""
+    content = read_pickle(path, kind.allowed, kind.longest)
+    if isinstance(content, dict) and kind.container is dict:
+        return list(content.items())
+    if isinstance(content, list) and kind.container is list:
+        return [(None, value) for value in content]
+    other = _CAMGOZ if kind is _GFSLT else _GFSLT
+    hint = f"; the kind {other.name} has one" if isinstance(content, other.container) else ""
+    raise InputError(
+        f"{path}: found a {type(content).__name__}, expected a {kind.container.__name__} of entries"
+        f"{hint}"
+    )
+
+
+def _language_of(entries: list[tuple[object, object]]) -> str:
+    texts = [value.get("text") for _, value in entries if isinstance(value, dict)]
+    chinese = sum(1 for text in texts if isinstance(text, str) and _CHINESE.search(text))
+    return "zh" if chinese * 2 > len(texts) else "de"
+
+
+class _BadEntryError(Exception):
+    """An entry is not as expected; the message is for the user."""
+
+    def __init__(self, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    text: str
+    signer: str
+    gloss: str
+    video: str
+    frames: list[str]
+
+
+def _parse(value: object) -> _Entry:
+    if not isinstance(value, dict):
+        raise _BadEntryError(f"found {type(value).__name__}, expected a dict with name and text")
+    for field in ("name", "text"):
+        if field not in value:
+            names = ", ".join(str(name) for name in value)
+            raise _BadEntryError(f"the field {field!r} is missing, found {names[:200] or 'none'}")
+    gloss = value.get("gloss")
+    return _Entry(
+        name=_text(value, "name"),
+        text=_text(value, "text"),
+        signer=_text(value, "signer", optional=True),
+        # Uni-Sign has a list, or '' where there is no gloss.
+        gloss=(
+            " ".join(_texts(value, "gloss"))
+            if isinstance(gloss, list)
+            else _text(value, "gloss", optional=True)
+        ),
+        video=_text(value, "video_path", optional=True),
+        frames=_texts(value, "imgs_path"),
+    )
+
+
+def _text(entry: dict[object, object], field: str, optional: bool = False) -> str:
+    value = entry.get(field)
+    if optional and value is None:
+        return ""
+    if not isinstance(value, str):
+        found = type(value).__name__ if value is not None else "None (or a very long text)"
+        raise _BadEntryError(f"the field {field!r}: found {found}, expected text")
+    return value
+
+
+def _texts(entry: dict[object, object], field: str) -> list[str]:
+    value = entry.get(field)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _BadEntryError(f"the field {field!r}: found {type(value).__name__}, expected a list")
+    if not value and field == "imgs_path":
+        raise _BadEntryError(f"the field {field!r}: found an empty list, expected frames")
+    texts = [item for item in value if isinstance(item, str)]
+    if len(texts) < len(value):
+        raise _BadEntryError(f"the field {field!r}: found other items than text, expected text")
+    return texts
+
+
+class _Clips:
+    """The clips below a folder, found by names that come from elsewhere."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._listings: dict[Path, tuple[dict[str, Path], dict[str, Path]]] = {}
+        self._used: dict[Path, set[str]] = {}
+
+    def find(self, entry: _Entry, split: str) -> tuple[Path | None, Path]:
+        """Find an entry's media, and say where they are expected.
+
+        Raises:
+            _BadEntryError: The entry's path leaves the folder, or its frames are not in one folder.
+        """
+        if entry.frames:
+            name, field = _folder_of(entry.frames) or entry.name, "imgs_path"
+        elif entry.video:
+            place = self._below(entry.video, "video_path")
+            return self._look(place, exact=True), self.root / place
+        elif entry.name.strip():
+            name, field = entry.name, "name"
+        else:
+            return None, self.root  # an empty name is reported as such
+        place = self._below(name, field)
+        with_split = place if place.parts[0] == split else PurePosixPath(split) / place
+        return self._look(place) or self._look(with_split), self.root / with_split
+
+    def report_leftover(self, rows: Rows) -> None:
+        """Report the clips that no entry names, in the folders where others were found."""
+        for folder, used in self._used.items():
+            folders, files = self._listings[folder]
+            names = {name for name, path in folders.items() if path not in self._listings}
+            rows.leftover(folder, names | {path.name for path in files.values()}, used)
+
+    def _below(self, name: str, field: str) -> PurePosixPath:
+        # As Windows reads it both separators and drives count, whatever made the file.
+        path = PureWindowsPath(name)
+        if path.anchor or not path.parts or ".." in path.parts or "\0" in name:
+            raise _BadEntryError(
+                f"the field {field!r}: found {name[:200]!r}, which leaves the folder of the clips"
+                f" {self.root}, expected a path below it"
+            )
+        return PurePosixPath(name)
+
+    def _look(self, place: PurePosixPath, exact: bool = False) -> Path | None:
+        folder = self.root.joinpath(place.parent)
+        if folder not in self._listings:
+            try:
+                self._listings[folder] = list_folders(folder), list_files(folder, VIDEO_SUFFIXES)
+            except OSError:  # a name that no file can have
+                self._listings[folder] = {}, {}
+        folders, files = self._listings[folder]
+        found = folders.get(place.name) or files.get(place.stem if exact else place.name)
+        if found is None or (exact and found.name != place.name):
+            return None
+        self._used.setdefault(folder, set()).add(found.name)
+        return found
+
+
+def _folder_of(frames: list[str]) -> str:
+    folders = {frame.rpartition("/")[0] for frame in frames}
+    if len(folders) > 1:
+        raise _BadEntryError(
+            f"the field 'imgs_path': found frames of {len(folders)} folders, expected one"
+        )
+    return folders.pop()
+
+
+def _compare_frames(reading: Reading, where: str, frames: list[str], media: Path) -> None:
+    """Compare a list of frames with those there are; copies may have another picture format."""
+    if not media.is_dir():
+        return
+    listed = {frame.rpartition("/")[2].rsplit(".", 1)[0]: frame for frame in frames}
+    try:
+        present = {name.rsplit(".", 1)[0] for name in list_pictures(media)}
+    except InputError:
+        present = set()
+    missing = [frame for stem, frame in listed.items() if stem not in present]
+    if missing:
+        raise _BadEntryError(
+            f"{len(missing)} of the {len(frames)} frames of 'imgs_path' are not in {media}, as"
+            f" {missing[0][:200]!r}",
+            FaultKind.MISSING_MEDIA,
+        )
+    if len(present) > len(listed):
+        reading.report(
+            FaultKind.LEFT_OUT,
+            where,
+            f"'imgs_path' lists {len(listed)} of the {len(present)} frames in {media}: the list is"
+            " left aside, all are used",
+        )

@@ -1,0 +1,306 @@
+import pysubs2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pympi import Elan
+
+from unglossed.corpora.captions import Cue, on_one_line, parse_clock, read_captions
+from unglossed.errors import InputError
+
+SRT = """1
+00:00:01,000 --> 00:00:02,500
+Am Morgen liegt
+dichter <i>Nebel</i>.
+
+2
+00:01:00,250 --> 00:01:03,000
+{\\an8}Danach wird es heiter.
+"""
+VTT = """WEBVTT - forecast
+Kind: captions
+Language: de
+
+STYLE
+::cue { color: papayawhip }
+
+NOTE a remark
+on two lines
+
+first cue
+00:01.000 --> 00:02.500 align:start position:0%
+<v Anna>Am Morgen liegt
+dichter <c.yellow.loud>Nebel</c>.
+
+NOTE another remark
+
+00:01:00.250 --> 00:01:03.000
+Danach &amp; dann<00:01:01.000><c> heiter</c><00:01:02.000><c> &lt;3</c>
+"""
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def texts(path):
+    return [cue.text for cue in read_captions(path)]
+
+
+def test_subrip_cues_become_plain_text_with_times(tmp_path):
+    assert read_captions(write(tmp_path, "a.srt", SRT)) == [
+        Cue(1, 1.0, 2.5, "Am Morgen liegt dichter Nebel."),
+        Cue(2, 60.25, 63.0, "Danach wird es heiter."),
+    ]
+
+
+def test_webvtt_names_notes_styles_settings_tags_and_entities_are_no_text(tmp_path):
+    assert read_captions(write(tmp_path, "a.vtt", VTT)) == [
+        Cue(1, 1.0, 2.5, "Am Morgen liegt dichter Nebel."),
+        Cue(2, 60.25, 63.0, "Danach & dann heiter <3"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.srt", SRT), ("a.vtt", VTT)])
+def test_byte_order_mark_and_windows_lines_change_nothing(tmp_path, name, text):
+    plain = read_captions(write(tmp_path, name, text))
+    windows = "\ufeff" + text.replace("\n", "\r\n")
+    assert read_captions(write(tmp_path, f"b{name}", windows)) == plain
+
+
+def test_lines_of_digits_are_text_where_they_are_no_number(tmp_path):
+    srt = (
+        "1\n00:00:01,000 --> 00:00:02,000\nThe year\n2019\n\n2\n00:00:03,000 --> 00:00:04,000\n7\n"
+    )
+    vtt = "WEBVTT\n\n00:01.000 --> 00:02.000\nThe year\n2019\n\n00:03.000 --> 00:04.000\n7\n"
+    bare = "00:00:01,000 --> 00:00:02,000\nThe year\n2019\n00:00:03,000 --> 00:00:04,000\n7\n"
+    for name, text in {"a.srt": srt, "a.vtt": vtt, "b.srt": bare}.items():
+        assert texts(write(tmp_path, name, text)) == ["The year 2019", "7"]
+
+
+def test_what_only_looks_like_markup_stays(tmp_path):
+    text = "1\n00:00:01,000 --> 00:00:02,000\nif a < b and c > d {then} AT&amp;T go --> there <3\n"
+    assert texts(write(tmp_path, "a.srt", text)) == [
+        "if a < b and c > d {then} AT&amp;T go --> there <3"
+    ]
+
+
+def test_line_in_a_subrip_cue_may_be_empty(tmp_path):
+    text = SRT.replace("liegt\n", "liegt\n\n")
+    assert texts(write(tmp_path, "a.srt", text))[0] == "Am Morgen liegt dichter Nebel."
+
+
+def test_cue_without_text_keeps_its_number(tmp_path):
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\n&nbsp;\n\n00:03.000 --> 00:04.000\n<i>so</i>\n"
+    found = read_captions(write(tmp_path, "a.vtt", text))
+    assert [(cue.number, cue.text) for cue in found] == [(1, ""), (2, "so")]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "seconds"),
+    [
+        ("00:00:01,5", 1.5),
+        ("1:02:03.004", 3723.004),
+        ("02:03", 123.0),
+        ("120:00:00", 432000.0),
+        ("00:61:00", None),
+        ("00:00:60", None),
+        ("1.5", None),
+        ("-00:00:01", None),
+        ("", None),
+    ],
+)
+def test_clock_times(stamp, seconds):
+    assert parse_clock(stamp) == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.srt", "", ": found no cue, expected lines such as 00:00:01,000 --> 00:00:02,500"),
+        ("a.srt", "<html>\n", ": found no cue"),
+        ("a.srt", VTT, ", line 1: found 'WEBVTT - forecast', expected a number or 00:00:01"),
+        ("a.srt", SRT.replace("02,500", "02;500"), ", line 2: times '00:00:01,000 --> 00:00:02;"),
+        ("a.srt", SRT.replace("00:01:03", "00:99:03"), ", line 7: times '00:01:00,250 -->"),
+        ("a.srt", SRT.replace("\n2\n", "\ntwo\n"), ", line 6: found 'two', expected the cue's nu"),
+        ("a.vtt", "", ", line 1: found '', expected WEBVTT"),
+        ("a.vtt", SRT, ", line 1: found '1', expected WEBVTT"),
+        ("a.vtt", VTT.replace("00:01.000 -->", "1s -->"), ", line 12: times '1s --> 00:02.500"),
+        ("a.vtt", VTT.replace("liegt", "--> liegt"), ", line 13: times '<v Anna>Am Morgen -->"),
+        ("a.ass", "[Script Info]", ": unknown kind of captions, expected .srt, .vtt or .eaf"),
+    ],
+)
+def test_malformed_file_is_one_clear_line(tmp_path, name, text, message):
+    path = write(tmp_path, name, text)
+    with pytest.raises(InputError) as error:
+        read_captions(path)
+    assert str(error.value).startswith(f"{path}{message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encoding_is_one_clear_line(tmp_path, encoding):
+    path = tmp_path / "a.srt"
+    path.write_bytes(SRT.replace("heiter", "schön").encode(encoding))
+    line = {"latin-1": 8, "utf-16": 1}[encoding]
+    with pytest.raises(
+        InputError, match=rf"a.srt, line {line}: not UTF-8 .byte 0x..., expected the"
+    ):
+        read_captions(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"none.vtt: cannot be read: No such file"):
+        read_captions(tmp_path / "none.vtt")
+
+
+# What the two formats can hold: no markup, and white space only between words.
+WORDS = st.text(st.characters(categories=("L", "N", "P"), exclude_characters="<>{}&\\"), min_size=1)
+LINES = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
+TIMES = st.integers(0, 3_000_000)
+
+
+@pytest.mark.parametrize("suffix", ["srt", "vtt"])
+@given(cues=st.lists(st.tuples(TIMES, TIMES, st.lists(LINES, min_size=1, max_size=3)), min_size=1))
+def test_files_of_another_program_are_read_as_they_were_meant(tmp_path_factory, suffix, cues):
+    written = pysubs2.SSAFile()
+    cues.sort()  # as pysubs2 does for WebVTT
+    for start, end, lines in cues:
+        written.append(pysubs2.SSAEvent(start=start, end=end, text="\\N".join(lines)))
+    path = tmp_path_factory.mktemp("captions") / f"a.{suffix}"
+    written.save(str(path))
+    assert read_captions(path) == [
+        Cue(number, start / 1000, end / 1000, " ".join(lines))
+        for number, (start, end, lines) in enumerate(cues, start=1)
+    ]
+
+
+@given(st.text())
+def test_one_line_changes_nothing_but_line_ends(text):
+    line = on_one_line(text)
+    assert "\n" not in line
+    assert "\r" not in line
+    assert line.split() == text.split()
+
+
+def write_eaf(path, tiers):
+    """Write an ELAN file with another program; a tier is a list of (start, end, text)."""
+    eaf = Elan.Eaf()
+    eaf.remove_tier("default")
+    for name, annotations in tiers.items():
+        eaf.add_tier(name)
+        for start, end, text in annotations:
+            eaf.add_annotation(name, start, end, text)
+    eaf.to_file(str(path))
+    return path
+
+
+def test_elan_annotations_come_in_the_order_of_time(tmp_path):
+    path = write_eaf(
+        tmp_path / "a.eaf",
+        {"default": [(4000, 6500, "dann\nheiter"), (500, 2250, "erst „Nebel“ < 5 & <i>")]},
+    )
+    assert read_captions(path) == [
+        Cue(1, 0.5, 2.25, "erst „Nebel“ < 5 & <i>", "default"),
+        Cue(2, 4.0, 6.5, "dann heiter", "default"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["text", "Translation", "SENTENCE"])
+def test_elan_tier_of_the_sentences_is_found_by_its_name(tmp_path, name):
+    tiers = {"GLOSS-R": [(0, 900, "NEBEL")], name: [(0, 900, "Nebel.")], "GLOSS-L": []}
+    assert texts(write_eaf(tmp_path / "a.eaf", tiers)) == ["Nebel."]
+
+
+def test_elan_tier_that_was_asked_for(tmp_path):
+    tiers = {"Deutsch": [(0, 900, "Nebel.")], "English": [(0, 900, "Fog.")]}
+    path = write_eaf(tmp_path / "a.eaf", tiers)
+    assert [cue.text for cue in read_captions(path, "English")] == ["Fog."]
+    with pytest.raises(InputError, match=r"found the tiers 'Deutsch', 'English', expected 'Text'"):
+        read_captions(path, "Text")
+
+
+def test_elan_tiers_without_text_are_no_choice(tmp_path):
+    tiers = {"notes": [(0, 900, " ")], "Deutsch": [(0, 900, "Nebel.")], "empty": []}
+    assert texts(write_eaf(tmp_path / "a.eaf", tiers)) == ["Nebel."]
+
+
+def test_elan_tiers_of_which_none_can_be_chosen_are_listed(tmp_path):
+    path = write_eaf(tmp_path / "a.eaf", {"A": [(0, 9, "Nebel")], "B": [(0, 9, "fog")]})
+    with pytest.raises(InputError) as error:
+        read_captions(path)
+    assert str(error.value) == (
+        f"{path}: found the tiers 'A', 'B', expected one of the name text or translation or "
+        "sentence, or a single one with text; ?tier=NAME chooses one"
+    )
+    path = write_eaf(tmp_path / "b.eaf", {"text": [(0, 9, "Nebel")], "sentence": [(0, 9, "fog")]})
+    with pytest.raises(InputError, match="found the tiers 'text', 'sentence', expected"):
+        read_captions(path)
+
+
+EAF = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2024-01-01T00:00:00+00:00" FORMAT="3.0" VERSION="3.0"
+ xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+ xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">
+ <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds"/>
+ <TIME_ORDER>
+  <TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="1000"/><TIME_SLOT TIME_SLOT_ID="ts2" TIME_VALUE="2000"/>
+  <TIME_SLOT TIME_SLOT_ID="ts3"/>
+ </TIME_ORDER>
+ <TIER LINGUISTIC_TYPE_REF="a" TIER_ID="utterance"><ANNOTATION>
+  <ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+   <ANNOTATION_VALUE>x</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
+ <TIER LINGUISTIC_TYPE_REF="a" PARENT_REF="utterance" TIER_ID="part"><ANNOTATION>
+  <ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+   <ANNOTATION_VALUE>y</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
+ <TIER LINGUISTIC_TYPE_REF="s" PARENT_REF="part" TIER_ID="translation"><ANNOTATION>
+  <REF_ANNOTATION ANNOTATION_ID="a3" ANNOTATION_REF="a2">
+   <ANNOTATION_VALUE>Nebel.</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION></TIER>
+ <LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="a"/><LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="s"/>
+</ANNOTATION_DOCUMENT>
+"""
+
+
+def test_elan_annotation_without_times_has_those_it_refers_to(tmp_path):
+    path = write(tmp_path, "a.eaf", EAF)
+    assert read_captions(path) == [Cue(1, 1.0, 2.0, "Nebel.", "translation")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('ID="a2" TIME_SLOT_REF1="ts1"', 'ID="a2" TIME_SLOT_REF1="ts3"'),  # a slot without a time
+        ('ANNOTATION_REF="a2"', 'ANNOTATION_REF="a3"'),  # round and round
+        ('ANNOTATION_REF="a2"', 'ANNOTATION_REF="a9"'),
+    ],
+)
+def test_elan_annotation_that_leads_to_no_time(tmp_path, change):
+    path = write(tmp_path, "a.eaf", EAF.replace(*change))
+    with pytest.raises(
+        InputError, match=r"annotation 'a3' of the tier 'translation' .*has no time"
+    ):
+        read_captions(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (EAF[:600], "line 11: not XML: unclosed token"),
+        ("no xml", "line 1: not XML: syntax error"),
+        ("<html/>", "not a document of ELAN"),
+        (EAF.replace('TIME_VALUE="1000"', 'TIME_VALUE="1 s"'), "not a document of ELAN: ValueErr"),
+        ("<!DOCTYPE x SYSTEM 'file:///etc/passwd'><x/>", "line 1: found a document type"),
+        (
+            "<!DOCTYPE x [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;'>]>\n<x>&b;</x>",
+            "line 1: found a document type, which ELAN does not write",
+        ),
+    ],
+)
+def test_elan_file_that_is_malformed_or_harmful_is_one_clear_line(tmp_path, text, message):
+    path = write(tmp_path, "a.eaf", text)
+    with pytest.raises(InputError) as error:
+        read_captions(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

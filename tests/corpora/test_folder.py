@@ -1,0 +1,311 @@
+import json
+
+import pytest
+from pympi import Elan
+
+from unglossed.corpora.faults import FaultKind, Faults
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Sample
+from unglossed.errors import InputError
+
+SRT = """1
+00:00:01,000 --> 00:00:02,000
+Am Morgen
+Nebel.
+
+2
+00:00:03,000 --> 00:00:04,500
+Wind.
+"""
+VTT = "WEBVTT\n\n00:01.000 --> 00:02.000\nfog in the\nmorning\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Gives a function that writes files; a name with a slash at its end is a frame folder."""
+
+    def write_files(files):
+        for name, text in files.items():
+            path = tmp_path / name
+            if name.endswith("/"):
+                path.mkdir(parents=True)
+                (path / "0001.png").touch()
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+        return tmp_path
+
+    return write_files
+
+
+def read(root, options="?language=de", faults=None):
+    return read_corpus(f"folder:{root}{options}", faults)
+
+
+def ids(corpus):
+    return {name: [sample.id for sample in samples] for name, samples in corpus.splits.items()}
+
+
+def count(faults):
+    return {kind: faults.count(kind) for kind in faults}
+
+
+def test_text_file_is_the_sentence_of_its_whole_clip(write):
+    root = write(
+        {"b.mp4": "", "b.txt": "\ufeff  Am Morgen\r\n Nebel. \n\n", "a/": "", "a.txt": "Wind"}
+    )
+    assert read(root).split("train") == (
+        Sample("a", root / "a", "Wind", "train", "de"),
+        Sample("b", root / "b.mp4", "Am Morgen Nebel.", "train", "de"),
+    )
+
+
+def test_each_cue_is_a_sample_with_its_times(write):
+    root = write({"talk.mp4": "", "talk.srt": SRT, "walk.mov": "", "walk.vtt": VTT})
+    eaf = Elan.Eaf()
+    eaf.add_tier("Translation")
+    eaf.add_annotation("Translation", 250, 1750, "Regen.")
+    eaf.to_file(str(root / "long.eaf"))
+    (root / "long.webm").touch()
+    assert read(root).split("train") == (
+        Sample(
+            "long_1",
+            root / "long.webm",
+            "Regen.",
+            "train",
+            "de",
+            start_seconds=0.25,
+            end_seconds=1.75,
+        ),
+        Sample(
+            "talk_1",
+            root / "talk.mp4",
+            "Am Morgen Nebel.",
+            "train",
+            "de",
+            start_seconds=1.0,
+            end_seconds=2.0,
+        ),
+        Sample(
+            "talk_2", root / "talk.mp4", "Wind.", "train", "de", start_seconds=3.0, end_seconds=4.5
+        ),
+        Sample(
+            "walk_1",
+            root / "walk.mov",
+            "fog in the morning",
+            "train",
+            "de",
+            start_seconds=1.0,
+            end_seconds=2.0,
+        ),
+    )
+
+
+def test_subfolders_are_the_splits_and_validation_is_dev(write):
+    root = write(
+        {
+            "train/a/": "",
+            "train/a.txt": "Wind",
+            "validation/b.mp4": "",
+            "validation/b.txt": "Eis",
+            "unseen/c.mp4": "",
+            "unseen/c.srt": SRT,
+            "drafts/d.mp4": "",
+            "train.txt": "a list of clips",
+            "README.txt": "about",
+            "train/License.txt": "terms",
+        }
+    )
+    faults = Faults()
+    corpus = read(root, faults=faults)
+    assert ids(corpus) == {"train": ["a"], "dev": ["b"], "unseen": ["c_1", "c_2"]}
+    assert count(faults) == {FaultKind.MEDIA_WITHOUT_ROW: 1, FaultKind.LEFT_OUT: 1}
+    (unused,), (left,) = map(faults.examples, faults)
+    assert unused.where == str(root / "drafts/d.mp4")
+    assert str(left) == (
+        f"{root / 'train.txt'}: no clip has this name, and it is in none of the splits train, "
+        "unseen, validation"
+    )
+
+
+def test_clips_beside_the_folders_of_splits_are_refused(write):
+    root = write({"train/a.mp4": "", "train/a.txt": "Wind", "b.mp4": "", "b.txt": "Eis"})
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert str(error.value) == (
+        f"{root / 'b.txt'}: lies with its clip beside the folders of splits (train), expected each "
+        "clip in one of them"
+    )
+
+
+def test_split_folder_without_captions_is_an_error(write):
+    root = write({"train/a.mp4": "", "train/a.txt": "Wind", "test/b.mp4": ""})
+    with pytest.raises(InputError, match=r"test: found no row of the split 'test' to use"):
+        read(root)
+
+
+def test_same_name_in_two_splits(write):
+    root = write({f"{split}/a{end}": "x" for split in ("dev", "test") for end in (".mp4", ".txt")})
+    with pytest.raises(InputError, match=r"test/a.txt, line 1: id 'a' was seen before .a.txt, li"):
+        read(root)
+
+
+def test_clips_may_lie_elsewhere_in_the_same_folders_or_in_none(write):
+    root = write(
+        {
+            "texts/train/a.txt": "Wind",
+            "texts/test/b.txt": "Eis",
+            "clips/train/a.mp4": "",
+            "clips/b.mp4": "",
+            "clips/c.mp4": "",
+        }
+    )
+    faults = Faults()
+    corpus = read(root / "texts", f"?language=de&media={root / 'clips'}", faults)
+    assert corpus.split("train")[0].media == root / "clips/train/a.mp4"
+    assert corpus.split("test")[0].media == root / "clips/b.mp4"
+    assert count(faults) == {FaultKind.MEDIA_WITHOUT_ROW: 1}
+
+
+def test_language_is_that_of_the_spec_the_names_or_the_generated_corpus(write):
+    root = write({"a.mp4": "", "a.txt": "Wind"})
+    with pytest.raises(InputError) as error:
+        read(root, "")
+    assert str(error.value) == (
+        f"{root / 'a.txt'}: no language, expected ?language=CODE in the spec, or a name as a.en.txt"
+    )
+    write({"generated.json": json.dumps({"language": "zh"})})
+    assert read(root, "").language == "zh"
+    (root / "a.txt").rename(root / "a.nl-BE.txt")
+    corpus = read(root, "")
+    assert (corpus.language, ids(corpus)) == ("nl", {"train": ["a"]})
+    assert corpus.split("train")[0].language == "nl"
+
+
+def test_one_of_several_languages_is_chosen(write):
+    root = write({"a.mp4": "", "a.de.srt": SRT, "b.mp4": "", "b.en.vtt": VTT})
+    with pytest.raises(InputError) as error:
+        read(root, "")
+    assert str(error.value) == (
+        f"{root / 'b.en.vtt'}: language 'en' beside 'de', expected a choice: ?language=de or "
+        "?language=en in the spec"
+    )
+    corpus = read(root, "?language=en")
+    assert ids(corpus) == {"train": ["b_1"]}
+    assert "'en' was chosen, found 'de'" in corpus.notes[0]
+
+
+def test_two_caption_files_of_one_clip(write):
+    root = write({"a.mp4": "", "a.de.srt": SRT, "a.en.vtt": VTT})
+    with pytest.raises(InputError) as error:
+        read(root, "")
+    assert str(error.value) == (
+        f"{root / 'a.de.srt'}: found a.en.vtt for the same clip, expected one (?language=CODE "
+        "chooses one)"
+    )
+    assert ids(read(root, "?language=de")) == {"train": ["a_1", "a_2"]}
+    assert ids(read(root, "?language=en")) == {"train": ["a_1"]}
+    write({"a.en.txt": "fog"})
+    with pytest.raises(InputError, match=r"a.en.txt: found a.en.vtt for the same clip"):
+        read(root, "?language=en")
+
+
+def test_caption_that_names_the_language_best_is_taken(write):
+    root = write({"a.mp4": "", "a.srt": SRT, "a.en-GB.vtt": VTT})
+    assert [len(read(root, f"?language={code}").split("train")) for code in ("en", "de")] == [1, 2]
+    write({"a.en.txt": "fog"})
+    assert ids(read(root, "?language=en")) == {"train": ["a"]}
+
+
+def test_clip_whose_name_ends_as_a_language(write):
+    root = write({"part.one.mp4": "", "part.one.txt": "Wind"})
+    assert ids(read(root)) == {"train": ["part.one"]}
+
+
+def test_sound_file_is_a_clip_where_there_is_no_video(write):
+    root = write({"a.mp4": "", "a.wav": "", "a.txt": "Wind", "b.wav": "", "b.txt": "Eis"})
+    assert [sample.media.name for sample in read(root).split("train")] == ["a.mp4", "b.wav"]
+
+
+def test_two_videos_of_one_name(write):
+    root = write({"a.mp4": "", "a.webm": "", "a.txt": "Wind"})
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert str(error.value) == (
+        f"{root / 'a.txt'}: found a.mp4 and a.webm in {root}, expected one clip of this name"
+    )
+
+
+def test_captions_without_a_clip(write):
+    root = write({"a.mp4": "", "a.txt": "Wind", "b.srt": SRT})
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert str(error.value) == (f"{root / 'b.srt'}: no media for 'b', expected {root / 'b'}.mp4")
+    corpus = read(root, "?language=de&missing=skip")
+    assert ids(corpus) == {"train": ["a"]}
+    assert "left out by the corpus's rules: 1" in corpus.notes[0]
+
+
+def test_cues_without_text_and_files_without_cues_are_left_out_and_counted(write):
+    root = write({"a.mp4": "", "a.srt": SRT.replace("Wind.", " "), "b.mp4": "", "b.vtt": "WEBVTT"})
+    faults = Faults()
+    assert ids(read(root, faults=faults)) == {"train": ["a_1"]}
+    assert [str(fault) for fault in faults.examples(FaultKind.LEFT_OUT)] == [
+        f"{root / 'a.srt'}, cue 2: it has no text",
+        f"{root / 'b.vtt'}: found no cue",
+    ]
+
+
+def test_all_faults_are_collected_in_one_reading(write):
+    root = write(
+        {
+            "dev/a.mp4": "",
+            "dev/a.txt": " ",
+            "dev/b.mp4": "",
+            "dev/b.srt": SRT.replace("04,500", "02,500"),
+            "dev/c.mp4": "",
+            "dev/c.srt": SRT.replace("04,500", "04;500"),
+            "dev/d.txt": "Eis",
+            "dev/e.mp4": "",
+            "dev/f.mp4": "",
+            "dev/f.vtt": "",
+            "dev/unused/": "",
+            "dev/.hidden.txt": "",
+        }
+    )
+    (root / "dev/f.vtt").write_bytes(VTT.replace("fog", "\xe4h").encode("latin-1"))
+    faults = Faults()
+    assert ids(read(root, faults=faults)) == {"dev": ["b_1"]}
+    assert count(faults) == {
+        FaultKind.EMPTY_TEXT: 1,
+        FaultKind.BAD_TIMES: 1,
+        FaultKind.MALFORMED_ROW: 1,
+        FaultKind.MISSING_MEDIA: 1,
+        FaultKind.NOT_UTF8: 1,
+        FaultKind.MEDIA_WITHOUT_ROW: 2,
+    }
+    (malformed,) = faults.examples(FaultKind.MALFORMED_ROW)
+    assert str(malformed) == (
+        f"{root / 'dev/c.srt'}: line 7: times '00:00:03,000 --> 00:00:04;500', expected "
+        "00:00:01,000 --> 00:00:02,500"
+    )
+
+
+def test_folder_without_captions_and_a_file(write):
+    root = write({"a.mp4": ""})
+    with pytest.raises(InputError, match="found no row of the split 'train' to use"):
+        read(root)
+    with pytest.raises(InputError, match=r"a.mp4: found a file, expected a folder of clips"):
+        read(root / "a.mp4")
+
+
+def test_tier_of_elan_files_is_chosen_in_the_spec(write, tmp_path):
+    write({"a.mp4": ""})
+    eaf = Elan.Eaf()
+    eaf.remove_tier("default")
+    for tier, text in (("Deutsch", "Nebel."), ("English", "Fog.")):
+        eaf.add_tier(tier)
+        eaf.add_annotation(tier, 0, 900, text)
+    eaf.to_file(str(tmp_path / "a.eaf"))
+    corpus = read_corpus(f"folder:{tmp_path}?language=en&tier=English")
+    assert [sample.text for sample in corpus.split("train")] == ["Fog."]
