@@ -1,0 +1,300 @@
+"""Clips in tar shards: each a run of JPEG pictures, found through the shard's index.
+
+A clip's path is `<shard>.tar/<key>`. Its first member, `<key>.json`, holds its row and the size and
+checksum of each picture, so that nothing is scanned. The layout is that of WebDataset: a clip's
+members follow each other and begin with its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import FileIO
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.errors import InputError
+
+INDEX_VERSION = 1
+
+_BLOCK = tarfile.BLOCKSIZE  # of a member's header; its data is padded to a multiple of it
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """Where the clips of a shard lie.
+
+    Attributes:
+        size: Bytes of the shard.
+        sha256: Its checksum in hexadecimal digits.
+        clips: By key: begin and length of the JSON member's data, and number of frames.
+    """
+
+    size: int
+    sha256: str
+    clips: dict[str, tuple[int, int, int]]
+
+    def to_json(self) -> str:
+        """The text of an index file."""
+        facts = {"version": INDEX_VERSION, "size": self.size, "sha256": self.sha256}
+        return json.dumps({**facts, "clips": self.clips}, separators=(",", ":")) + "\n"
+
+
+def is_packed(media: Path) -> bool:
+    """Whether a path is that of a clip in a shard, whether or not it is there."""
+    shard = media.parent
+    return shard.name.endswith(".tar") and not shard.is_dir()
+
+
+def index_path(shard: Path) -> Path:
+    """Where a shard's index lies: beside it."""
+    return shard.with_suffix(".index.json")
+
+
+def read_index(shard: Path) -> ShardIndex:
+    """Read the index of a shard; it is kept in memory until the file changes.
+
+    Raises:
+        InputError: It is not there, or not an index.
+    """
+    path = index_path(shard)
+    try:
+        status = path.stat()
+    except OSError:
+        raise InputError(f"{path}: not found, expected the index of the shard {shard}") from None
+    index: ShardIndex = _load_index(path, status.st_mtime_ns, status.st_size)
+    return index
+
+
+def num_frames(media: Path) -> int:
+    """Count the frames of a clip; only the index is read.
+
+    Raises:
+        InputError: The index has no such clip, or cannot be read.
+    """
+    return _find(media)[2]
+
+
+def picture_size(media: Path) -> tuple[int, int]:
+    """Width and height of a clip's pictures, as its row says; no picture is opened.
+
+    Raises:
+        InputError: As `read_frames`.
+    """
+    with _open(media.parent) as shard:
+        head = _read_head(shard, media)
+    return head.width, head.height
+
+
+def read_frames(
+    media: Path, indices: Sequence[int] | NDArray[np.int64] | None = None
+) -> NDArray[np.uint8]:
+    """Read the frames of a clip, or only some of them.
+
+    Args:
+        media: A clip in a shard.
+        indices: Frames wanted, counted from 0, in any order; None for all.
+
+    Returns:
+        (n, height, width, 3) uint8, RGB, in the order of `indices`.
+
+    Raises:
+        InputError: Shard, index or clip are not there, or damaged.
+    """
+    # Opened for each clip, so that processes that were forked share no place in the file.
+    with _open(media.parent) as shard:
+        head = _read_head(shard, media)
+        numbers = list(range(len(head.sizes)))
+        wanted = numbers if indices is None else [numbers[index] for index in indices]
+        places = sorted(set(wanted))
+        # Each is copied from a buffer that the next uses again: fresh memory is what costs here.
+        frames = np.empty((len(places), head.height, head.width, 3), np.uint8)
+        pictures = _read_pictures(shard, head, places)
+        for frame, place, data in zip(frames, places, pictures, strict=True):
+            frame[...] = _decode(data, media, place, head)
+    return frames if wanted == places else frames[np.searchsorted(places, wanted)]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedClip:
+    """A clip to be written.
+
+    Attributes:
+        key: Its name in the shard: no dot, no slash, at most 80 ASCII characters.
+        row: What the clip's JSON member holds, beside what reading the pictures needs.
+        width: Of its pictures, in pixels.
+        height: Likewise.
+        pictures: JPEG files, 25 for each second.
+    """
+
+    key: str
+    row: Mapping[str, Any]
+    width: int
+    height: int
+    pictures: list[bytes]
+
+    def size(self) -> int:
+        """Bytes of a shard that the clip takes, but for its row."""
+        return sum(_BLOCK + _padded(len(picture)) for picture in self.pictures)
+
+
+class ShardWriter:
+    """Writes a shard; the same clips give the same bytes.
+
+    Args:
+        path: File to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.num_bytes = 0
+        self.clips: dict[str, tuple[int, int, int]] = {}
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def add(self, clip: PackedClip) -> None:
+        """Write a clip's row and pictures."""
+        facts = {
+            **clip.row,
+            "width": clip.width,
+            "height": clip.height,
+            "sizes": [len(picture) for picture in clip.pictures],
+            "checksums": [zlib.crc32(picture) for picture in clip.pictures],
+        }
+        head = json.dumps(facts, ensure_ascii=False).encode()
+        begin = self.num_bytes + _BLOCK
+        self._add_member(f"{clip.key}.json", head)
+        for number, picture in enumerate(clip.pictures):
+            self._add_member(f"{clip.key}.{number:06d}.jpg", picture)
+        self.clips[clip.key] = begin, len(head), len(clip.pictures)
+
+    def finish(self) -> ShardIndex:
+        """Write the end of the tar file.
+
+        Returns:
+            The shard's index.
+        """
+        self._write(bytes(2 * _BLOCK))
+        self._file.close()
+        return ShardIndex(self.num_bytes, self._hash.hexdigest(), self.clips)
+
+    def _add_member(self, name: str, data: bytes) -> None:
+        member = tarfile.TarInfo(name)  # time, owner and group are those of no one
+        member.size = len(data)
+        self._write(member.tobuf(tarfile.USTAR_FORMAT))
+        self._write(data)
+        self._write(bytes(_padded(len(data)) - len(data)))
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.num_bytes += len(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a clip's JSON member says of its pictures, and where in the shard they begin."""
+
+    width: int
+    height: int
+    sizes: list[int]
+    checksums: list[int]
+    begins: list[int]
+
+
+@lru_cache(maxsize=4096)
+def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
+    """Read an index; time stamp and size are there to notice that a file was replaced."""
+    del modified, size
+    try:
+        facts = json.loads(path.read_bytes())
+        version = facts["version"]
+        if version == INDEX_VERSION:
+            return ShardIndex(facts["size"], facts["sha256"], facts["clips"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the index of a shard: {error!r}") from None
+    raise InputError(f"{path}: version {version!r}, expected {INDEX_VERSION}")
+
+
+def _find(media: Path) -> tuple[int, int, int]:
+    clips = read_index(media.parent).clips
+    if media.name not in clips:
+        raise InputError(f"{media}: no such clip, expected one of the {len(clips)} in this shard")
+    return clips[media.name]
+
+
+def _open(shard: Path) -> FileIO:
+    try:
+        return FileIO(shard)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise InputError(f"{shard}: the shard cannot be read: {reason}") from None
+
+
+def _read_head(shard: FileIO, media: Path) -> _Head:
+    begin, length, frames = _find(media)
+    try:
+        facts: dict[str, Any] = json.loads(_read_at(shard, begin, length))
+        sizes, checksums = facts["sizes"], facts["checksums"]
+        steps = [_BLOCK + _padded(size) for size in sizes]
+        first = begin + _padded(length) + _BLOCK
+        begins = list(accumulate(steps[:-1], initial=first))
+        if not len(sizes) == len(checksums) == frames:
+            raise ValueError(f"found {len(sizes)} pictures, expected {frames}")
+        return _Head(facts["width"], facts["height"], sizes, checksums, begins)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{media}: the row of the clip is damaged, or the index is of another shard ({error!r})"
+        ) from None
+
+
+def _padded(size: int) -> int:
+    """Bytes that a member's data takes in a tar file."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _read_pictures(shard: FileIO, head: _Head, places: list[int]) -> Iterator[bytes]:
+    """Read pictures one by one; a disk or a file server hears of all of them before."""
+    if hasattr(os, "posix_fadvise"):
+        begin, last = head.begins[places[0]], places[-1]
+        length = head.begins[last] + head.sizes[last] - begin
+        os.posix_fadvise(shard.fileno(), begin, length, os.POSIX_FADV_WILLNEED)
+    for place in places:
+        yield _read_at(shard, head.begins[place], head.sizes[place])
+
+
+def _read_at(shard: FileIO, begin: int, length: int) -> bytes:
+    shard.seek(begin)
+    return shard.read(length)
+
+
+def _decode(data: bytes, media: Path, place: int, head: _Head) -> NDArray[np.uint8]:
+    # A damaged JPEG would be decoded to a picture that is partly grey.
+    picture = None
+    if zlib.crc32(data) == head.checksums[place]:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if picture is None or picture.shape != (head.height, head.width, 3):
+        raise InputError(f"{media}: the shard is damaged at frame {place} of this clip")
+    return np.asarray(picture, np.uint8)
