@@ -199,10 +199,23 @@ def test_all_faults_are_collected_in_one_reading(write_corpus_folder):
 def test_split_without_any_frames(write_corpus_folder):
     base = write_corpus_folder()
     shutil.rmtree(base / "features/fullFrame-210x260px/dev")
-    with pytest.raises(
-        InputError, match=r"dev.corpus.csv: no frames for this split, expected .*dev"
-    ):
+    with pytest.raises(InputError, match=r"dev.corpus.csv, line 2: no media for '02May_2010-1'"):
         read(base)
+    skipped = read_corpus(f"phoenix14t:{base}?missing=skip")
+    assert list(skipped.splits) == ["train", "test"]
+    assert "found no row of the split 'dev'" not in skipped.notes[0]
+    assert "left out by the corpus's rules: 2" in skipped.notes[0]  # the row, then the split
+
+
+def test_only_the_split_that_is_used_needs_its_frames(write_corpus_folder):
+    base = write_corpus_folder()
+    shutil.rmtree(base / "features/fullFrame-210x260px/dev")
+    corpus = read_corpus(f"phoenix14t:{base}", only="test")
+    assert len(corpus.split("test")) == 1
+    assert "dev" not in corpus.splits
+    assert "no media for '02May_2010-1'" in corpus.notes[0]
+    with pytest.raises(InputError, match=r"dev.corpus.csv, line 2: no media"):
+        read_corpus(f"phoenix14t:{base}", only="dev")
 
 
 def test_folder_that_is_no_corpus(tmp_path):

@@ -1,6 +1,10 @@
 """A small real model on a miniature corpus, and the files that it leaves."""
 
+import gzip
 import json
+import pickle
+import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,9 +14,13 @@ from tiny import tiny_translator, write_corpus
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, evaluate, predict, write_evaluation
+from unglossed.evaluation.metrics import score
 from unglossed.inference.translate import SignTranslator
 
-KEYS = ["bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l", "num_samples", "signature"]
+KEYS = [
+    *("bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l", "num_samples", "signature"),
+    *("tokenizer", "normalisation"),
+]
 
 
 def read_rows(path: Path) -> list[dict[str, str | float]]:
@@ -43,6 +51,37 @@ def test_predictions_and_metrics_agree_with_the_corpus(tmp_path: Path) -> None:
     ]
 
 
+def test_normalisation_is_the_corpus_own_and_its_notes_are_shown(tmp_path: Path, capsys) -> None:
+    release = read_corpus(write_corpus(tmp_path / "corpus"))
+    for split, samples in release.splits.items():
+        labels = {
+            f"{split}/{sample.id}": {
+                "name": f"{split}/{sample.id}",
+                "gloss": "",
+                "text": f"{sample.text} .",
+                "length": 6,
+            }
+            for sample in samples
+        }
+        path = tmp_path / f"labels.{split}"
+        path.write_bytes(gzip.compress(pickle.dumps(labels)))
+    frames = release.split("test")[0].media.parent.parent
+    shutil.rmtree(release.split("train")[0].media)
+    spec = f"gfslt:{tmp_path}?media={frames}&missing=skip"
+    model = tiny_translator(tmp_path / "model")
+    evaluate(model, spec, "test", tmp_path / "scores", num_beams=1, max_new_tokens=8)
+    rows = read_rows(tmp_path / "scores" / "predictions.jsonl")
+    references = [str(row["reference"]) for row in rows]
+    assert references == [f"{sample.text} ." for sample in release.split("test")]
+    metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text(encoding="utf-8"))
+    hypotheses = [str(row["hypothesis"]) for row in rows]
+    stripped = [text.removesuffix(" .") for text in references]
+    assert metrics["normalisation"] == "nfc_no_final_stop.v1"
+    assert metrics["chrf"] == round(score(hypotheses, stripped, "de").chrf, 4)
+    assert metrics["chrf"] != round(score(hypotheses, references, "de").chrf, 4)
+    assert "note: left out by the corpus's rules: 1 (" in capsys.readouterr().err
+
+
 def test_predictions_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     samples = read_corpus(write_corpus(tmp_path / "corpus", num_dev=4)).split("dev")
     translator = SignTranslator.from_pretrained(tiny_translator(tmp_path / "model"))
@@ -71,6 +110,17 @@ def test_umlauts_and_chinese_stay_readable_in_the_predictions(tmp_path: Path) ->
     scores = write_evaluation(tmp_path, rows, "zh")
     assert "明天南部下雨" in (tmp_path / "predictions.jsonl").read_text(encoding="utf-8")
     assert scores.bleu3 == pytest.approx(50)
+
+
+def test_predictions_stay_raw_where_the_scores_are_of_normalised_texts(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "im süden regnet es .")
+    rows = [Prediction("a", "im süden  regnet es", decomposed, -0.5)]
+    scores = write_evaluation(tmp_path, rows, "de", "nfc_no_final_stop.v1")
+    assert scores.bleu4 == pytest.approx(100)
+    (row,) = read_rows(tmp_path / "predictions.jsonl")
+    assert (row["reference"], row["hypothesis"]) == ("im süden  regnet es", decomposed)
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["tokenizer"], metrics["normalisation"]) == ("13a", "nfc_no_final_stop.v1")
 
 
 def test_a_failed_evaluation_leaves_the_old_files(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from unglossed.evaluation.report import (
 from unglossed.inference.words import WordAttention
 
 NASTY = "<script>alert(\"x\")</script> & 'quoted'"
-SCORES = Scores(40.0, 30.0, 25.0, 21.5, 45.0, 42.0, 10, "nrefs:1|tok:13a")
+SCORES = Scores(40.0, 30.0, 25.0, 21.5, 45.0, 42.0, 10, "nrefs:1|tok:13a", "13a", "nfc.v1")
 
 
 def frames(num: int) -> list[np.ndarray]:

@@ -29,6 +29,7 @@ class Reading:
         language: Language the user named with `?language=`, if any.
         media_root: Folder the user named with `?media=`, if any: where the clips lie.
         tier: ELAN tier the user named with `?tier=`, if any.
+        only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         faults: Where all faults go. None: the first error ends the reading.
         left_out: What was left out or noted on the way; it becomes the corpus's notes.
@@ -39,6 +40,7 @@ class Reading:
     language: str | None = None
     media_root: Path | None = None
     tier: str | None = None
+    only: str | None = None
     skip_missing: bool = False
     faults: Faults | None = None
     left_out: Faults = field(default_factory=lambda: Faults(max_examples=1))
@@ -143,7 +145,10 @@ class Rows:
             if fault is None:
                 fault = FaultKind.MISSING_MEDIA, f"no media for {id!r}, expected {expected}"
         if fault is not None:
-            self.reading.report(fault[0], f"{self._prefix}{number}", fault[1])
+            kind = fault[0]
+            if kind is FaultKind.MISSING_MEDIA and self.reading.only not in (None, split):
+                kind = FaultKind.LEFT_OUT
+            self.reading.report(kind, f"{self._prefix}{number}", fault[1])
             return False
         assert media is not None
         self._number_of[id] = len(self._places)
@@ -186,13 +191,13 @@ class Rows:
         order = ["train", "dev", "test"]
         names = [split for split in order if split in self._splits]
         names += sorted(self._splits.keys() - set(order))
-        for split in names:
-            if not self._splits[split]:
-                self.reading.report(
-                    FaultKind.EMPTY_SPLIT,
-                    str(self._file_of[split]),
-                    f"found no row of the split {split!r} to use",
-                )
+        for split in [split for split in names if not self._splits[split]]:
+            kind = FaultKind.EMPTY_SPLIT
+            if self.reading.skip_missing or self.reading.only not in (None, split):
+                kind = FaultKind.LEFT_OUT
+                names.remove(split)
+            text = f"found no row of the split {split!r} to use"
+            self.reading.report(kind, str(self._file_of[split]), text)
         if not names:
             self.reading.report(
                 FaultKind.EMPTY_SPLIT, str(self.reading.root), "found no row, expected at least one"

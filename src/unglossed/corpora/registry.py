@@ -42,7 +42,7 @@ _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 _OPTIONS = "language=CODE, media=FOLDER, missing=skip or tier=NAME"
 
 
-def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
+def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = None) -> Corpus:
     """Read all splits of a corpus.
 
     Args:
@@ -51,19 +51,23 @@ def read_corpus(spec: str, faults: Faults | None = None) -> Corpus:
             `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
             whose clip is not there, `tier=NAME` takes that tier of ELAN files.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
+        only: The split that will be used: media of other splits may be missing.
 
     Raises:
         InputError: The spec or what lies at the path is not as expected.
     """
-    return find_reader(spec, faults)()
+    return find_reader(spec, faults, only=only)()
 
 
-def find_reader(spec: str, faults: Faults | None = None) -> Callable[[], Corpus]:
+def find_reader(
+    spec: str, faults: Faults | None = None, *, only: str | None = None
+) -> Callable[[], Corpus]:
     """Find who reads a corpus; nothing is read yet.
 
     Args:
         spec: As in `read_corpus`.
         faults: As in `read_corpus`.
+        only: As in `read_corpus`.
 
     Returns:
         What reads the corpus, and raises InputError if it is not as expected.
@@ -94,6 +98,7 @@ def find_reader(spec: str, faults: Faults | None = None) -> Callable[[], Corpus]
         language=options.get("language"),
         media_root=Path(media).expanduser() if media else None,
         tier=options.get("tier"),
+        only=only,
         skip_missing="missing" in options,
         faults=faults,
     )

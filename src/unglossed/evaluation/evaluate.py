@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,13 +12,21 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.metrics import Scores, score
+from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
 from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row of `predictions.jsonl`; `score` is the model's own, see `Hypothesis`."""
+    """One row of `predictions.jsonl`, before any normalisation.
+
+    Attributes:
+        id: Name of the clip.
+        reference: Sentence as the corpus has it.
+        hypothesis: Sentence as the model wrote it.
+        score: The model's own, see `Hypothesis`.
+    """
 
     id: str
     reference: str
@@ -38,6 +47,9 @@ def evaluate(
 ) -> Scores:
     """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
 
+    Scoring normalises the texts as the corpus says; the written predictions are raw. What the
+    corpus's reader left out is noted on standard error.
+
     Args:
         model: a run folder, a model folder or a name on the hub.
         corpus: a corpus spec, `kind:path`.
@@ -54,7 +66,7 @@ def evaluate(
     """
     if Path(output).exists() and not Path(output).is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
-    read = read_corpus(corpus)
+    read = read_corpus(corpus, only=split)
     samples = read.split(split)
     translator = SignTranslator.from_pretrained(model)
     if translator.processor.language != read.language:
@@ -62,6 +74,8 @@ def evaluate(
             f"{corpus}: found texts in {read.language!r}, expected"
             f" {translator.processor.language!r}, which the model {model} writes"
         )
+    for note in read.notes:
+        print(f"note: {note}", file=sys.stderr)
     predictions = predict(
         translator,
         samples,
@@ -70,7 +84,7 @@ def evaluate(
         batch_size=batch_size,
         progress=progress,
     )
-    return write_evaluation(Path(output), predictions, read.language)
+    return write_evaluation(Path(output), predictions, read.language, read.normalisation)
 
 
 def predict(
@@ -100,16 +114,22 @@ def predict(
     ]
 
 
-def write_evaluation(output: Path, predictions: Sequence[Prediction], language: str) -> Scores:
+def write_evaluation(
+    output: Path,
+    predictions: Sequence[Prediction],
+    language: str,
+    normalisation: str = DEFAULT_NORMALISATION,
+) -> Scores:
     """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
 
     Raises:
-        InputError: no predictions, or an unknown language.
+        InputError: no predictions, or an unknown language or normalisation.
     """
     scores = score(
         [prediction.hypothesis for prediction in predictions],
         [prediction.reference for prediction in predictions],
         language,
+        normalisation,
     )
     rows = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
     write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))

@@ -1,6 +1,7 @@
-"""The scores of the field, on the texts as they are: BLEU-1..4, chrF and ROUGE-L.
+"""The scores of the field: BLEU-1..4, chrF and ROUGE-L, with what a reader needs to compare them.
 
-Nothing is added to or taken from a reference; who needs another normalisation applies it before.
+What is done to the texts before is a normalisation, stated by name with every score; beyond it
+nothing is added to or taken from hypothesis or reference.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from unglossed.errors import InputError
+from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION, normalise
 
 SPACED_LANGUAGES = frozenset(
     "cs da de el en es et fi fr hu it lt lv nl no pl pt ro ru sk sl sv tr uk".split()
@@ -22,9 +24,19 @@ ROUGE_BETA = 1.2
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one system on one split, all in 0..100.
+    """The scores of one system on one split, all in 0..100, and how they were computed.
 
-    `signature` is sacreBLEU's for BLEU-4; BLEU-1..3 differ from it in the order alone.
+    Attributes:
+        bleu1: Corpus BLEU of words, or characters in Chinese.
+        bleu2: The same with n-grams up to 2.
+        bleu3: The same with n-grams up to 3.
+        bleu4: The same with n-grams up to 4.
+        chrf: Corpus chrF.
+        rouge_l: Mean of `rouge_l` over the samples.
+        num_samples: Pairs of hypothesis and reference.
+        signature: sacreBLEU's for BLEU-4; BLEU-1..3 differ from it in the order alone.
+        tokenizer: sacreBLEU's name of BLEU's tokenisation, such as "13a".
+        normalisation: What was done to the texts before, see `evaluation.normalisation`.
     """
 
     bleu1: float
@@ -35,6 +47,15 @@ class Scores:
     rouge_l: float
     num_samples: int
     signature: str
+    tokenizer: str
+    normalisation: str
+
+    @property
+    def settings(self) -> str:
+        """How the scores were computed, in words: what has to be quoted with them."""
+        return (
+            f"tokenisation {self.tokenizer}, normalisation {self.normalisation}, {self.signature}"
+        )
 
     def to_dict(self) -> dict[str, float | int | str]:
         """The content of `metrics.json`; values rounded to four places."""
@@ -47,13 +68,15 @@ class Scores:
             "rouge_l": round(self.rouge_l, 4),
             "num_samples": self.num_samples,
             "signature": self.signature,
+            "tokenizer": self.tokenizer,
+            "normalisation": self.normalisation,
         }
 
     def __str__(self) -> str:
         return (
             f"BLEU-1..4 {self.bleu1:.2f} / {self.bleu2:.2f} / {self.bleu3:.2f} / {self.bleu4:.2f}"
             f"  chrF {self.chrf:.2f}  ROUGE-L {self.rouge_l:.2f}"
-            f"  ({self.num_samples} samples, {self.signature})"
+            f"  ({self.num_samples} samples, {self.settings})"
         )
 
 
@@ -73,7 +96,12 @@ def bleu_tokenizer(language: str) -> str:
     raise InputError(f"language: found {language!r}, expected one of {known}")
 
 
-def score(hypotheses: Sequence[str], references: Sequence[str], language: str) -> Scores:
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    language: str,
+    normalisation: str = DEFAULT_NORMALISATION,
+) -> Scores:
     """Score a system's output, one reference a sample, as the papers of the field do.
 
     BLEU-n is sacreBLEU's corpus BLEU with n-grams up to n, chrF its default (character 6-grams,
@@ -83,29 +111,38 @@ def score(hypotheses: Sequence[str], references: Sequence[str], language: str) -
         hypotheses: the system's sentences; an empty one counts as such.
         references: the raw sentences of the corpus, in the same order.
         language: of the text, a code such as `de`; it decides the tokenisation.
+        normalisation: name of what is done to both before, see `evaluation.normalisation`.
 
     Raises:
-        InputError: no samples, differing lengths, or an unknown language.
+        InputError: no samples, differing lengths, or an unknown language or normalisation.
     """
     tokenize = bleu_tokenizer(language)
-    if len(hypotheses) != len(references):
+    found, wanted = normalise(hypotheses, normalisation), normalise(references, normalisation)
+    if len(found) != len(wanted):
         raise InputError(
-            f"hypotheses and references: found {len(hypotheses)} and {len(references)} sentences,"
+            f"hypotheses and references: found {len(found)} and {len(wanted)} sentences,"
             " expected as many of one as of the other"
         )
-    if not hypotheses:
+    if not found:
         raise InputError("hypotheses: found no sentence, expected at least one")
-    streams = [list(references)]
     bleu: list[float] = []
     for order in (1, 2, 3, 4):
         # Only the last order may warn about references that end in " .": once is enough.
         metric = BLEU(max_ngram_order=order, tokenize=tokenize, force=order < 4)
-        bleu.append(metric.corpus_score(list(hypotheses), streams).score)
-    chrf = CHRF().corpus_score(list(hypotheses), streams).score
-    pairs = zip(hypotheses, references, strict=True)
-    rouge = sum(rouge_l(one, other, language) for one, other in pairs) / len(hypotheses)
-    signature = str(metric.get_signature())
-    return Scores(bleu[0], bleu[1], bleu[2], bleu[3], chrf, rouge, len(hypotheses), signature)
+        bleu.append(metric.corpus_score(found, [wanted]).score)
+    rouge = [rouge_l(one, other, language) for one, other in zip(found, wanted, strict=True)]
+    return Scores(
+        bleu1=bleu[0],
+        bleu2=bleu[1],
+        bleu3=bleu[2],
+        bleu4=bleu[3],
+        chrf=CHRF().corpus_score(found, [wanted]).score,
+        rouge_l=sum(rouge) / len(rouge),
+        num_samples=len(found),
+        signature=str(metric.get_signature()),
+        tokenizer=tokenize,
+        normalisation=normalisation,
+    )
 
 
 def sentence_bleu(hypothesis: str, reference: str, language: str) -> float:

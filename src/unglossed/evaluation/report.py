@@ -160,13 +160,13 @@ def _scores(rows: Sequence[ScoreRow]) -> str:
     head += '<th class="name">BLEU-4</th>'
     best = max(max(row.scores.bleu4 for row in rows), 1e-9)
     body = "".join(_score_row(row, with_slots, best) for row in rows)
-    signatures = sorted({row.scores.signature for row in rows})
+    settings = sorted({row.scores.settings for row in rows})
     return (
         "<h2>Scores</h2>"
         '<div class="card"><div class="scroll"><table><thead><tr>'
         f"{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
-        '<p class="hint">Against the raw references. Rows in italics are yardsticks, not systems.'
-        f" sacreBLEU: {escape('; '.join(signatures))}. ROUGE-L is the one of COCO captioning"
+        '<p class="hint">Against the references of the corpus. Rows in italics are yardsticks, not'
+        f" systems. sacreBLEU: {escape('; '.join(settings))}. ROUGE-L is the one of COCO captioning"
         " (F with beta 1.2, mean over sentences).</p>"
     )
 

@@ -201,7 +201,7 @@ def _summary(corpus: Corpus, recipe: str, seed: int) -> str:
 
 def score_table(rows: list[ScoreRow]) -> Table:
     """The scores as a table for the terminal."""
-    table = Table(caption=rows[0].scores.signature)
+    table = Table(caption=rows[0].scores.settings)
     for title in ("system", "split", "BLEU-1", "BLEU-4", "chrF", "ROUGE-L", "slot F1"):
         table.add_column(title, justify="left" if title in ("system", "split") else "right")
     for row in rows:

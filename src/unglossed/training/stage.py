@@ -209,9 +209,7 @@ def _new_encoder(
     return config, None
 
 
-def _new_speech_encoder(
-    part: PartSettings, where: str
-) -> tuple[dict[str, Any], nn.Module | None]:
+def _new_speech_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], nn.Module | None]:
     _refuse_unknown(part.config, {"frontend": None}, f"{where}.config")
     frontend = part.config["frontend"]
     try:

@@ -123,6 +123,7 @@ class Run:
         self.recipe = recipe
         self.train_samples = corpus.split("train")
         self.dev_samples = corpus.split("dev")
+        self.normalisation = corpus.normalisation
         self.texts = [sample.text for sample in self.train_samples]
         self.texts += _generated_texts(recipe, corpus)
         self.processor = self._processor(corpus.language, output / "processor")
@@ -259,6 +260,7 @@ class DevScores:
         self.bfloat16 = bfloat16
         self.max_new_tokens = run.recipe.max_new_tokens
         self.processor = run.processor
+        self.normalisation = run.normalisation
         self.clips = run.clips(run.dev_samples, training=False)
         self.features: list[Tensor] | None = None
 
@@ -279,7 +281,12 @@ class DevScores:
             max_new_tokens=self.max_new_tokens,
             batch_size=DEV_BATCH_SIZE,
         )
-        scores = score([t.text for t in translations], references, self.processor.language)
+        scores = score(
+            [translation.text for translation in translations],
+            references,
+            self.processor.language,
+            self.normalisation,
+        )
         return {
             "loss": loss,
             "bleu4": scores.bleu4,
