@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from unglossed.models.language_model import light_t_config
+from unglossed.models.light_t import light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.tokenizer import train_tokenizer

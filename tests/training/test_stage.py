@@ -15,10 +15,11 @@ from transformers import (
 
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.language_model import LightT
+from unglossed.models.light_t import LightT
 from unglossed.models.translator import PARTS, Translator
+from unglossed.training.language_models import build_language_model
 from unglossed.training.recipe import StageSettings, load_recipe
-from unglossed.training.stage import build_language_model, build_translator
+from unglossed.training.stage import build_translator
 
 BACKBONE = tiny.ENCODER["backbone"]
 SHAPE = {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}

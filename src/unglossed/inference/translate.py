@@ -283,7 +283,7 @@ def _translate_batch(
         return_dict_in_generate=True,
         output_scores=True,
     )
-    tokens = output.sequences[:, 1:]  # without the start token
+    tokens = output.sequences
     scores = _greedy_scores(output, processor) if num_beams == 1 else output.sequences_scores
     candidates = [
         Hypothesis(text, score)
@@ -303,7 +303,7 @@ def _translate_batch(
 
 def _greedy_scores(output: Any, processor: TranslatorProcessor) -> Tensor:
     """Mean log-probability of each text's tokens, which transformers gives for beams alone."""
-    tokens = output.sequences[:, 1:]
+    tokens = output.sequences
     steps = [
         logits.log_softmax(-1).gather(1, tokens[:, step, None])
         for step, logits in enumerate(output.scores)

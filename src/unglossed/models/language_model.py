@@ -1,126 +1,66 @@
-"""Language models fed by features: Light-T and transformers' encoder-decoders.
+"""Language models fed by features: transformers' encoder-decoders and decoder-only models.
 
-One face, `EncoderDecoder`: logits of a given text, generation, attention. Start token and padding
-of the text side live here and nowhere else.
+One face, `LanguageModel`: logits of a given text, generation, attention. Start tokens, prompt and
+padding side live here and nowhere else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, MBartConfig, PreTrainedConfig
-from transformers.models.mbart.modeling_mbart import MBartForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from unglossed.models.lora import add_lora
 
 IGNORED = -100
 """Label of a position that no loss counts: padding."""
 
-LIGHT_T_SIZES: dict[str, dict[str, int]] = {
-    "tiny": {"layers": 1, "heads": 4, "width": 256, "ffn_dim": 1024},
-    "small": {"layers": 2, "heads": 4, "width": 512, "ffn_dim": 2048},
-    "base": {"layers": 3, "heads": 8, "width": 512, "ffn_dim": 2048},
-    "large": {"layers": 4, "heads": 8, "width": 1024, "ffn_dim": 4096},
-}
-"""Sizes of FLa-LLM's Table 7: 3.61, 18.25, 25.61, 124.66 M parameters at 2,429 tokens."""
 
-
-class LightTConfig(MBartConfig):
-    """Configuration of Light-T: mBART's shape, with a language model head of its own."""
-
-    model_type = "light_t"
-    tie_word_embeddings: bool = False
-
-
-AutoConfig.register("light_t", LightTConfig)
-
-
-def light_t_config(
-    size: str | dict[str, int], vocab_size: int, *, init_std: float | None = None, **settings: Any
-) -> LightTConfig:
-    """Configuration of a Light-T (FLa-LLM, section 3.2 and Table 7).
+class LanguageModel(nn.Module):
+    """What every language model answers; `build_face` picks the kind.
 
     Args:
-        size: a name of `LIGHT_T_SIZES`, or a dict with its four keys.
-        vocab_size: number of tokens of the tokenizer.
-        init_std: spread of the initial weights; width ** -0.5 when not given, with which attention
-            is not flat from the start (docs/decisions/0002-stage-1-take-off.md).
-        settings: further fields of `MBartConfig`: dropout, token ids, ...
-
-    Raises:
-        KeyError: `size` is a name that is not in the table.
-    """
-    shape = LIGHT_T_SIZES[size] if isinstance(size, str) else size
-    return LightTConfig(
-        vocab_size=vocab_size,
-        d_model=shape["width"],
-        init_std=shape["width"] ** -0.5 if init_std is None else init_std,
-        **{f"{side}_layers": shape["layers"] for side in ("encoder", "decoder")},
-        **{f"{side}_attention_heads": shape["heads"] for side in ("encoder", "decoder")},
-        **{f"{side}_ffn_dim": shape["ffn_dim"] for side in ("encoder", "decoder")},
-        **settings,
-    )
-
-
-class LightT(MBartForConditionalGeneration):
-    """The light translation model of stage 1 (FLa-LLM, section 3.2).
-
-    h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h). An mBART-shaped network with learned
-    positions on both sides, one word embedding (the decoder's:
-    the encoder is fed features) and a separate head (FLa-LLM, section 3.2).
+        config: the transformers configuration as dict.
+        prompt: token ids `before` and `after` the features, and `start`: those with which every
+            text starts (an encoder-decoder's language code; its configuration's when not given).
+        lora: settings of `add_lora`; None for a model without.
     """
 
-    config_class = LightTConfig
-    _tied_weights_keys: dict[str, str] = {}
+    auto_class: Any
 
-    def __init__(self, config: LightTConfig) -> None:
-        super().__init__(config)
-        self.model._tied_weights_keys = {}
-        self.model.shared = None
-        self.model.encoder.embed_tokens = None
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The decoder's word embedding, the only one there is."""
-        return self.model.decoder.embed_tokens
-
-
-AutoModelForSeq2SeqLM.register(LightTConfig, LightT)
-
-
-def language_model_config(config: dict[str, Any]) -> PreTrainedConfig:
-    """Build a language model's transformers configuration from its dict (with `model_type`)."""
-    settings = dict(config)
-    return AutoConfig.for_model(settings.pop("model_type"), **settings)
-
-
-def shift_right(labels: Tensor, start_id: int, pad_id: int) -> Tensor:
-    """Labels (batch, tokens) moved right by one behind the start token; padding for `IGNORED`."""
-    start = labels.new_full((len(labels), 1), start_id)
-    shifted = torch.cat([start, labels[:, :-1]], dim=1)
-    return shifted.masked_fill(shifted == IGNORED, pad_id)
-
-
-class EncoderDecoder(nn.Module):
-    """An encoder-decoder language model whose encoder reads features in the place of words.
-
-    Args:
-        config: the transformers configuration as dict; `decoder_start_token_id` is the language
-            code with which every text starts (FLa-LLM: the target language's).
-    """
-
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        prompt: Mapping[str, Sequence[int]] | None = None,
+        lora: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.model = AutoModelForSeq2SeqLM.from_config(language_model_config(config))
+        self.model: PreTrainedModel = self.auto_class.from_config(language_model_config(config))
+        if lora is not None:
+            add_lora(self.model, lora)
+        sides = prompt or {}
+        self.before = list(sides.get("before", ()))
+        self.after = list(sides.get("after", ()))
+        self.start = list(sides.get("start", ()))
 
     @property
     def width(self) -> int:
         """Width of the embeddings that the model is fed."""
-        return int(self.model.config.hidden_size)
+        return int(self.model.config.get_text_config().hidden_size)
 
     @property
     def max_positions(self) -> int | None:
-        """Longest sequence on either side, in positions; None where nothing limits it."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        """Longest sequence, in positions; None where nothing limits it."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits of a text given the features.
@@ -133,30 +73,23 @@ class EncoderDecoder(nn.Module):
         Returns:
             (batch, tokens, vocabulary), position i predicting labels[:, i].
         """
-        return self.model(
-            inputs_embeds=embeds,
-            attention_mask=mask.long(),
-            decoder_input_ids=self.decoder_inputs(labels),
-            use_cache=False,
-        ).logits
-
-    def decoder_inputs(self, labels: Tensor) -> Tensor:
-        """What the decoder reads to predict `labels`; see `shift_right`."""
-        config = self.model.config
-        return shift_right(labels, config.decoder_start_token_id, config.pad_token_id)
+        raise NotImplementedError
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
-        """transformers' `generate` from adapted features (batch, time, width)."""
-        return self.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
+        """transformers' `generate` from adapted features (batch, time, width).
+
+        Returns:
+            Its output, `sequences` holding the new tokens alone: no start token, no prompt.
+        """
+        raise NotImplementedError
 
     def attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        """Cross-attention of each generated token over the features.
+        """Attention of each generated token over the features.
 
         Args:
             embeds: (batch, time, width) adapted features.
             mask: (batch, time) bool.
-            token_ids: (batch, tokens) as `generate` gives them, without the start token; padded
-                with the padding token.
+            token_ids: (batch, tokens) as `generate` gives them, padded with the padding token.
 
         Returns:
             (batch, tokens, time), the mean over layers and heads; each row sums to 1.
@@ -164,13 +97,170 @@ class EncoderDecoder(nn.Module):
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")  # the fast kernels do not hand attention out
         try:
-            output = self.model(
-                inputs_embeds=embeds,
-                attention_mask=mask.long(),
-                decoder_input_ids=self.decoder_inputs(token_ids),
-                output_attentions=True,
-                use_cache=False,
-            )
+            return self._attend(embeds, mask, token_ids)
         finally:
             self.model.set_attn_implementation(before)
-        return torch.stack(output.cross_attentions).mean(dim=(0, 2))
+
+    def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _surround(self, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Features with the prompt's embeddings before and after them."""
+        sides = []
+        for ids in (self.before, self.after):
+            words = torch.tensor(ids, dtype=torch.long, device=embeds.device)
+            sides.append(self.model.get_input_embeddings()(words).to(embeds.dtype))
+        size = len(embeds)
+        before, after = (side.expand(size, -1, -1) for side in sides)
+        real = [mask.new_ones(size, len(ids)) for ids in (self.before, self.after)]
+        return torch.cat([before, embeds, after], 1), torch.cat([real[0], mask, real[1]], 1)
+
+
+class EncoderDecoder(LanguageModel):
+    """An encoder-decoder (mBART, T5, NLLB, Light-T) whose encoder reads features, not words.
+
+    Every text starts with the language code (FLa-LLM: the target language's).
+    """
+
+    auto_class = AutoModelForSeq2SeqLM
+
+    def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+        """See `LanguageModel.forward`."""
+        logits = self._run(embeds, mask, labels, use_cache=False).logits
+        return logits[:, len(self._start_ids()) - 1 :]
+
+    def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """See `LanguageModel.generate`."""
+        embeds, mask = self._surround_if_any(embeds, mask)
+        start = self._start_ids()
+        if len(start) > 1:
+            settings["decoder_input_ids"] = torch.tensor([start] * len(embeds)).to(embeds.device)
+        output = self.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
+        if isinstance(output, Tensor):
+            return output[:, len(start) :]
+        output.sequences = output.sequences[:, len(start) :]
+        return output
+
+    def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
+        output = self._run(embeds, mask, token_ids, use_cache=False, output_attentions=True)
+        weights = torch.stack(output.cross_attentions).mean(dim=(0, 2))
+        first = len(self.before)
+        weights = weights[:, len(self._start_ids()) - 1 :, first : first + embeds.shape[1]]
+        return weights / weights.sum(-1, keepdim=True)
+
+    def _run(self, embeds: Tensor, mask: Tensor, labels: Tensor, **settings: Any) -> Any:
+        embeds, mask = self._surround_if_any(embeds, mask)
+        read = shift_right(labels, self._start_ids(), self.model.config.pad_token_id)
+        return self.model(
+            inputs_embeds=embeds, attention_mask=mask.long(), decoder_input_ids=read, **settings
+        )
+
+    def _surround_if_any(self, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self._surround(embeds, mask) if self.before or self.after else (embeds, mask)
+
+    def _start_ids(self) -> list[int]:
+        return self.start or [self.model.config.decoder_start_token_id]
+
+
+class DecoderOnly(LanguageModel):
+    """A decoder-only model (Llama, Qwen, Gemma, ...) that reads prompt, features, prompt, answer.
+
+    Sequences are padded on the left, so that in generation the last position is every row's own.
+    Logits of the answer alone are computed: neither prompt nor features nor padding is predicted.
+    """
+
+    auto_class = AutoModelForCausalLM
+
+    def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+        """See `LanguageModel.forward`."""
+        inputs, real, place = self._lay_out(embeds, mask, labels)
+        hidden = self._run(inputs, real).last_hidden_state
+        # The position that predicts each token; padding, moved to the front, may have none.
+        before = (place[:, -labels.shape[1] :] - 1).clamp(min=0)
+        hidden = hidden.gather(1, before[..., None].expand(-1, -1, hidden.shape[-1]))
+        return self.model.get_output_embeddings()(hidden)
+
+    def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """See `LanguageModel.generate`."""
+        inputs, real, _ = self._lay_out(embeds, mask)
+        return self.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
+
+    def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
+        inputs, real, place = self._lay_out(embeds, mask, token_ids)
+        layers = self._run(inputs, real, output_attentions=True).attentions
+        weights = torch.stack(layers).mean(dim=(0, 2))  # (batch, positions, positions)
+        rows = (place[:, -token_ids.shape[1] :] - 1).clamp(min=0)
+        columns = place[:, len(self.before) : len(self.before) + embeds.shape[1]]
+        weights = weights.gather(1, rows[..., None].expand(-1, -1, weights.shape[-1]))
+        weights = weights.gather(2, columns[:, None].expand(-1, rows.shape[1], -1))
+        weights = weights.masked_fill(~mask[:, None], 0.0)
+        return weights / weights.sum(-1, keepdim=True)
+
+    def _lay_out(
+        self, embeds: Tensor, mask: Tensor, answer: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Prompt, features, prompt and answer in one row each, padding moved to the left.
+
+        Returns:
+            Embeddings (batch, positions, width), the mask of what is real, and where each position
+            of the unmoved row went: (batch, positions).
+        """
+        inputs, real = self._surround(embeds, mask)
+        if answer is not None:
+            known = answer != IGNORED
+            words = self.model.get_input_embeddings()(answer.masked_fill(~known, 0))
+            inputs = torch.cat([inputs, words.to(inputs.dtype)], 1)
+            real = torch.cat([real, known], 1)
+        order = torch.argsort(real.int(), dim=1, stable=True)
+        inputs = inputs.gather(1, order[..., None].expand_as(inputs))
+        return inputs, real.gather(1, order), order.argsort(1)
+
+    def _run(self, inputs: Tensor, real: Tensor, **settings: Any) -> Any:
+        return self.model.get_decoder()(
+            inputs_embeds=inputs,
+            attention_mask=real.long(),
+            position_ids=(real.long().cumsum(1) - 1).clamp(min=0),
+            use_cache=False,
+            **settings,
+        )
+
+
+def build_face(
+    config: dict[str, Any],
+    prompt: Mapping[str, Sequence[int]] | None = None,
+    lora: Mapping[str, Any] | None = None,
+) -> LanguageModel:
+    """Build a language model, random weights, by the kind that its configuration names.
+
+    Args:
+        config: the transformers configuration as dict, with `model_type`.
+        prompt: see `LanguageModel`.
+        lora: see `LanguageModel`.
+
+    Raises:
+        ValueError: transformers knows no text model of that type.
+    """
+    is_encoder_decoder = language_model_config(config).is_encoder_decoder
+    return (EncoderDecoder if is_encoder_decoder else DecoderOnly)(config, prompt, lora)
+
+
+def language_model_config(config: dict[str, Any]) -> PreTrainedConfig:
+    """Build a language model's transformers configuration from its dict (with `model_type`)."""
+    settings = dict(config)
+    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+
+
+def shift_right(labels: Tensor, start_ids: Sequence[int], pad_id: int) -> Tensor:
+    """What a decoder reads to predict labels: the start tokens, then all labels but the last.
+
+    Args:
+        labels: (batch, tokens), `IGNORED` where padded.
+        start_ids: tokens with which every text starts, at least one.
+        pad_id: takes the place of `IGNORED`.
+
+    Returns:
+        (batch, len(start_ids) + tokens - 1).
+    """
+    start = labels.new_tensor(list(start_ids)).expand(len(labels), -1)
+    shifted = torch.cat([start, labels[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == IGNORED, pad_id)

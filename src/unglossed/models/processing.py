@@ -28,6 +28,7 @@ class TranslatorProcessor(ProcessorMixin):
         resize: side to which a frame is resized, in pixels.
         crop: side of the square that is cut out of it.
         sample_rate: samples of sound a second that a speech model reads; None for video.
+        new_tokens: those that the recipe added to the tokenizer.
     """
 
     attributes = ["tokenizer"]
@@ -42,6 +43,7 @@ class TranslatorProcessor(ProcessorMixin):
         resize: int = 256,
         crop: int = 224,
         sample_rate: int | None = None,
+        new_tokens: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -50,6 +52,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.resize = resize
         self.crop = crop
         self.sample_rate = sample_rate
+        self.new_tokens = list(new_tokens)
         super().__init__(tokenizer, **kwargs)
 
     def __call__(

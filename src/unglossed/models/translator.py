@@ -14,7 +14,8 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import Adapter
-from unglossed.models.language_model import EncoderDecoder
+from unglossed.models.language_model import build_face
+from unglossed.models.lora import is_lora
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
 
@@ -22,13 +23,18 @@ PARTS = ("encoder", "adapter", "language_model")
 
 
 class TranslatorConfig(PreTrainedConfig):
-    """Configuration of a `Translator`: one dict a part (see the part's class for its keys)."""
+    """Configuration of a `Translator`: one dict a part (see the part's class for its keys).
+
+    `prompt` and `lora` are those of `LanguageModel`.
+    """
 
     model_type = "unglossed"
 
     encoder: dict[str, Any] | None = None
     adapter: dict[str, Any] | None = None
     language_model: dict[str, Any] | None = None
+    prompt: dict[str, Any] | None = None
+    lora: dict[str, Any] | None = None
     is_encoder_decoder: bool = True
 
 
@@ -63,7 +69,7 @@ class Translator(PreTrainedModel):
         assert config.encoder and config.adapter and config.language_model
         kind = SpeechEncoder if "frontend" in config.encoder else VisualEncoder
         self.encoder: VisualEncoder | SpeechEncoder = kind(config.encoder)
-        self.language_model = EncoderDecoder(config.language_model)
+        self.language_model = build_face(config.language_model, config.prompt, config.lora)
         self.adapter = Adapter(self.encoder.output_dim, self.language_model.width, config.adapter)
         self.frozen_parts: tuple[str, ...] = ()
         self.post_init()
@@ -74,10 +80,16 @@ class Translator(PreTrainedModel):
         """Leave adapter and temporal module as torch made them; the rest initialises itself."""
 
     def freeze(self, parts: Iterable[str]) -> None:
-        """Take gradients from the named parts (of `PARTS`) and hold them in eval mode."""
+        """Take gradients from the named parts (of `PARTS`) and hold them in eval mode.
+
+        Of a language model with LoRA only LoRA's matrices have gradients.
+        """
         self.frozen_parts = tuple(parts)
         for name in PARTS:
             getattr(self, name).requires_grad_(name not in self.frozen_parts)
+        if self.config.lora is not None:
+            for name, weight in self.language_model.named_parameters():
+                weight.requires_grad_(weight.requires_grad and is_lora(name))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Translator:

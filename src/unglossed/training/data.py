@@ -181,5 +181,5 @@ class Collator:
                 rows, batch_first=True, padding_value=self.pad_id
             )
             batch["attention_mask"] = (batch["input_ids"] != self.pad_id).long()
-            batch["decoder_input_ids"] = shift_right(batch["labels"], self.start_id, self.pad_id)
+            batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
         return batch

@@ -34,6 +34,8 @@ class TokenizerSettings(Settings):
 
     pretrained: str | None = None
     vocab_size: PositiveInt = 2000
+    new_tokens: tuple[str, ...] = ()
+    """Tokens to add, such as those that mark a signal's begin and end in the prompt."""
     start_token: str | None = None
     """Token with which the decoder starts (mBART: `de_DE`); the language's own when trained."""
 
@@ -85,6 +87,40 @@ class PartSettings(Settings):
     config: dict[str, Any] = {}
 
 
+class PromptSettings(Settings):
+    """Text around the features that a language model reads; may name special tokens."""
+
+    before: str = ""
+    after: str = ""
+
+
+class LoraSettings(Settings):
+    """LoRA beside the language model's frozen weights (LST's variant: r 16, alpha 32, 0.05)."""
+
+    r: PositiveInt = 16
+    alpha: PositiveFloat = 32.0
+    dropout: Share = 0.05
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Layers by name; `all-linear` finds those of the architecture, but for the output head."""
+
+
+class LanguageModelSettings(PartSettings):
+    """Where the language model comes from (also a `.gguf` file), and how it is tuned."""
+
+    prompt: PromptSettings | None = None
+    """None: what an earlier stage had; a decoder-only model reads its begin token at least."""
+    lora: LoraSettings | None = None
+    """Train small matrices in the place of the model's own weights."""
+    random_init: bool = False
+    """Take the pre-trained model's shape but not its weights (FLa-LLM, Table 10)."""
+
+    @model_validator(mode="after")
+    def _random_init_fits(self) -> LanguageModelSettings:
+        if self.random_init and self.source == "build":
+            raise ValueError("random_init is for a source of weights; a built model is random")
+        return self
+
+
 class OptimizerSettings(Settings):
     """The optimiser of a stage; learning rates are given per part."""
 
@@ -126,7 +162,7 @@ class StageSettings(Settings):
     objective: Literal["translation", "denoising"] = "translation"
     encoder: PartSettings | None = None
     adapter: PartSettings | None = None
-    language_model: PartSettings
+    language_model: LanguageModelSettings
     frozen: tuple[Literal["encoder", "adapter", "language_model"], ...] = ()
     learning_rates: dict[Literal["encoder", "adapter", "language_model"], PositiveFloat]
     optimizer: OptimizerSettings = OptimizerSettings()

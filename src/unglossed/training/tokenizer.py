@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from unglossed.errors import InputError
 from unglossed.training.recipe import TokenizerSettings
+from unglossed.training.sources import load
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
@@ -33,12 +34,13 @@ def build_tokenizer(
         InputError: the folder or hub name cannot be loaded, or lacks the start token.
     """
     if settings.pretrained is None:
-        return train_tokenizer(texts, language, settings.vocab_size), f"<{language}>"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.pretrained)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"tokenizer.pretrained: {settings.pretrained}: {reason}") from None
+        tokenizer = train_tokenizer(texts, language, settings.vocab_size)
+        tokenizer.add_tokens(list(settings.new_tokens), special_tokens=True)
+        return tokenizer, f"<{language}>"
+    tokenizer = load(AutoTokenizer, settings.pretrained, "tokenizer.pretrained")
+    tokenizer.add_tokens(list(settings.new_tokens), special_tokens=True)
+    if tokenizer.pad_token is None:  # as many decoder-only models: nothing is ever padded with it
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     start = settings.start_token or tokenizer.bos_token or tokenizer.pad_token
     if tokenizer.convert_tokens_to_ids(start) in (None, tokenizer.unk_token_id):
         raise InputError(f"tokenizer.start_token: {settings.pretrained} has no token {start!r}")

@@ -52,10 +52,11 @@ from unglossed.training.data import (
     FeatureDataset,
 )
 from unglossed.training.features import encode_clips, stored_features
+from unglossed.training.language_models import build_language_model
 from unglossed.training.objectives import text_loss
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe, StageSettings, load_recipe
-from unglossed.training.stage import build_language_model, build_translator, check_new_parts
+from unglossed.training.stage import build_translator, check_new_parts
 from unglossed.training.tokenizer import build_tokenizer
 from unglossed.training.trainer import StageTrainer, stage_arguments
 
@@ -142,6 +143,7 @@ class Run:
                     sampling_rate=video.sampling_rate,
                     resize=video.resize,
                     crop=video.crop,
+                    new_tokens=self.recipe.tokenizer.new_tokens,
                     sample_rate=self.recipe.audio.sample_rate if self.recipe.audio else None,
                 ).save_pretrained(partial)
         return TranslatorProcessor.from_pretrained(folder)

@@ -1,0 +1,57 @@
+"""LoRA: small trained matrices beside a language model's frozen ones (peft; arXiv 2106.09685)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+
+ALL_LINEAR = "all-linear"
+"""Targets: every linear layer of the architecture but the output head."""
+
+
+def add_lora(model: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Put LoRA matrices beside a model's linear layers, in place.
+
+    Args:
+        model: a transformers model.
+        settings: `r`, `alpha`, `dropout` and `targets` (`ALL_LINEAR`, or names of layers).
+
+    Raises:
+        ValueError: no layer has one of the names.
+    """
+    targets = settings["targets"]
+    config = LoraConfig(
+        r=settings["r"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        target_modules=targets if targets == ALL_LINEAR else list(targets),
+    )
+    inject_adapter_in_model(config, model)
+
+
+def is_lora(name: str) -> bool:
+    """Whether a parameter of this name is LoRA's and not the model's own."""
+    return ".lora_" in name
+
+
+def load_base_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load a model's weights, whether or not LoRA wraps its layers; LoRA's own stay if not given.
+
+    Args:
+        model: takes the weights, all of them.
+        weights: of a model with LoRA or without, by name.
+
+    Raises:
+        RuntimeError: a name or a shape does not fit.
+    """
+    own = model.state_dict()
+    renamed = {}
+    for name, value in weights.items():
+        stem, _, last = name.rpartition(".")
+        wrapped = f"{stem}.base_layer.{last}"
+        renamed[wrapped if wrapped in own else name] = value
+    kept = {name: value for name, value in own.items() if is_lora(name) and name not in renamed}
+    model.load_state_dict({**kept, **renamed})

@@ -1,0 +1,209 @@
+"""Builds a stage's language model: new, inherited or pre-trained; its prompt, LoRA, new tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel
+
+from unglossed.errors import InputError
+from unglossed.models.language_model import language_model_config
+from unglossed.models.light_t import light_t_config
+from unglossed.models.lora import load_base_weights
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.training.recipe import LanguageModelSettings, PromptSettings, StageSettings
+from unglossed.training.sources import load_language_model, refuse_unknown
+
+
+@dataclass(frozen=True)
+class LanguageModelPart:
+    """What a `Translator` needs to know of its language model.
+
+    Attributes:
+        config: of transformers, as dict.
+        prompt: see `LanguageModel`.
+        lora: see `LanguageModel`.
+        weights: by name within the transformers model; None leaves them random.
+    """
+
+    config: dict[str, Any]
+    prompt: dict[str, list[int]] | None
+    lora: dict[str, Any] | None
+    weights: Mapping[str, Tensor] | None
+
+    def load_into(self, translator: Translator) -> None:
+        """Give a translator these weights.
+
+        Raises:
+            RuntimeError: they do not fit.
+        """
+        if self.weights is not None:
+            load_base_weights(translator.language_model.model, self.weights)
+
+
+def language_model_part(
+    part: LanguageModelSettings,
+    earlier: Mapping[str, Path],
+    processor: TranslatorProcessor,
+    where: str,
+) -> LanguageModelPart:
+    """Find configuration, prompt, LoRA and weights of a stage's language model.
+
+    Args:
+        part: its settings.
+        earlier: model folders of the stages that ran before, by name.
+        processor: gives vocabulary and special tokens.
+        where: field of the recipe, for errors.
+
+    Raises:
+        InputError: its source is not there, or its settings do not fit.
+    """
+    prompt = prompt_ids(part.prompt, processor) if part.prompt else None
+    lora = part.lora.model_dump() if part.lora else None
+    if part.source in earlier:
+        inherited = _inherited(earlier[part.source])
+        refuse_unknown(part.config, inherited.config, f"{where}.config")
+        return LanguageModelPart(
+            {**inherited.config, **part.config},
+            inherited.prompt if prompt is None else prompt,
+            inherited.lora if lora is None else lora,
+            inherited.weights,
+        )
+    if part.source == "build":
+        config = new_language_model_config(part.config, processor, where)
+        return LanguageModelPart(config, prompt or default_prompt(config, processor), lora, None)
+    model = load_language_model(part.source, f"{where}.source")
+    fit_vocabulary(model, processor, where)
+    config = model.config.to_dict()
+    refuse_unknown(part.config, config, f"{where}.config")
+    config.update(part.config)
+    config["pad_token_id"] = processor.tokenizer.pad_token_id
+    config["eos_token_id"] = processor.tokenizer.eos_token_id
+    if config["is_encoder_decoder"]:
+        config["decoder_start_token_id"] = processor.start_token_id
+    return LanguageModelPart(
+        config,
+        prompt or default_prompt(config, processor),
+        lora,
+        None if part.random_init else model.state_dict(),
+    )
+
+
+def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -> PreTrainedModel:
+    """Build the language model of a stage that trains on text alone."""
+    where = f"stages.{stage.name}.language_model"
+    part = stage.language_model
+    if processor.tokenizer.mask_token_id is None:
+        raise InputError(f"stages.{stage.name}: denoising needs a tokenizer with a mask token")
+    if part.source != "build":
+        model = load_language_model(part.source, f"{where}.source")
+        fit_vocabulary(model, processor, where)
+        return model
+    config = new_language_model_config(part.config, processor, where)
+    return AutoModelForSeq2SeqLM.from_config(language_model_config(config))
+
+
+def new_language_model_config(
+    settings: Mapping[str, Any], processor: TranslatorProcessor, where: str
+) -> dict[str, Any]:
+    """A new language model's full configuration.
+
+    Args:
+        settings: `light_t` (a size, or a dict of layers, heads, width, ffn_dim) or `model_type`
+            (any text model of transformers), with further fields of that configuration.
+        processor: gives vocabulary and special tokens.
+        where: field of the recipe, for errors.
+    """
+    tokenizer = processor.tokenizer
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    start = {"forced_eos_token_id": None, "decoder_start_token_id": processor.start_token_id}
+    fields = dict(settings)
+    try:
+        if "light_t" in fields or language_model_config(fields).is_encoder_decoder:
+            special.update(start)
+        if "light_t" in fields:
+            size = fields.pop("light_t")
+            config = light_t_config(size, len(tokenizer), **{**special, **fields}).to_dict()
+        else:
+            fields.setdefault("vocab_size", len(tokenizer))
+            config = language_model_config({**special, **fields}).to_dict()
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{where}.config: not a language model: {reason}") from None
+    refuse_unknown(fields, config, f"{where}.config")
+    return config
+
+
+def prompt_ids(prompt: PromptSettings, processor: TranslatorProcessor) -> dict[str, list[int]]:
+    """Token ids of a prompt; names of special tokens in it count as those tokens."""
+    tokenizer = processor.tokenizer
+    return {
+        side: list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        for side, text in (("before", prompt.before), ("after", prompt.after))
+    }
+
+
+def default_prompt(
+    config: Mapping[str, Any], processor: TranslatorProcessor
+) -> dict[str, list[int]] | None:
+    """A decoder-only model reads its begin token first, if it has one; others have no prompt."""
+    begin = processor.tokenizer.bos_token_id
+    if language_model_config(dict(config)).is_encoder_decoder or begin is None:
+        return None
+    return {"before": [begin], "after": []}
+
+
+def fit_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor, where: str) -> None:
+    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST).
+
+    Raises:
+        InputError: the tokenizer has tokens besides that the model does not know.
+    """
+    tokenizer = processor.tokenizer
+    new = tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
+    known = int(model.config.get_text_config().vocab_size)
+    needed = len(tokenizer) - len(new)
+    if needed > known:
+        raise InputError(
+            f"{where}.source: found a model of {known} tokens, expected at least the tokenizer's"
+            f" {needed}: name the model's own in tokenizer.pretrained"
+        )
+    if not new:
+        return
+    if len(tokenizer) > known:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    tables = {
+        id(table.weight): table.weight
+        for table in (model.get_input_embeddings(), model.get_output_embeddings())
+        if table is not None
+    }
+    with torch.no_grad():
+        for table in tables.values():
+            table[new] = table[: min(new)].mean(0)
+
+
+def _inherited(folder: Path) -> LanguageModelPart:
+    """Language model of an earlier stage, out of its model folder."""
+    config = AutoConfig.from_pretrained(folder)
+    if isinstance(config, TranslatorConfig):
+        translator = Translator.from_pretrained(folder)
+        weights = translator.language_model.model.state_dict()
+        assert translator.config.language_model is not None
+        return LanguageModelPart(
+            translator.config.language_model,
+            translator.config.prompt,
+            translator.config.lora,
+            weights,
+        )
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    return LanguageModelPart(config.to_dict(), None, None, model.state_dict())
