@@ -79,6 +79,15 @@ def write_two_sizes(folder: Path) -> None:
     assert cv2.imwrite(str(folder / "images0007.png"), np.zeros((8, 8, 3), np.uint8))
 
 
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        sound.sample_rate = 16000
+        for packet in (*stream.encode(sound), *stream.encode(None)):
+            container.mux(packet)
+
+
 def write_stray(folder: Path) -> None:
     folder.mkdir()
     (folder / "notes.txt").write_text("no picture")
@@ -136,6 +145,9 @@ PLANTED = {
         r"the file is cut: found \d+ of its \d+ bytes",
         write=write_cut_off,
         suffix=".mp4",
+    ),
+    "sound_alone": Planted(
+        FaultKind.UNREADABLE_MEDIA, "media", "found sound alone", write=write_sound, suffix=".mp4"
     ),
     "no_pictures": Planted(FaultKind.UNREADABLE_MEDIA, "media", "no frame", write=write_stray),
     "gaps": Planted(

@@ -146,9 +146,13 @@ def _check_splits(corpus: Corpus, faults: Faults) -> None:
 
 
 def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -> None:
+    is_video = any(look.facts is not None and look.facts.kind != "audio" for look in looks)
     for path, look in zip(media, looks, strict=True):
         if look.kind is not None:
             faults.add(Fault(look.kind, str(path), look.text))
+        elif is_video and look.facts is not None and look.facts.kind == "audio":
+            found = "found sound alone, expected pictures as the other clips have"
+            faults.add(Fault(FaultKind.UNREADABLE_MEDIA, str(path), found))
         if look.facts is not None and look.facts.missing_frames:
             missing = look.facts.missing_frames
             ranges = list(_ranges(missing))

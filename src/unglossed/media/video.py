@@ -6,28 +6,25 @@ file is always an error, never half a picture.
 
 from __future__ import annotations
 
-import os
-import re
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media import packed
+from unglossed.media.pictures import list_pictures, read_picture, stack_frames
+from unglossed.media.timeline import read_timeline
+from unglossed.media.videofile import read_video
 
 FRAME_RATE = 25.0
 """Frames per second that the models are trained at; a frame folder has this rate by convention."""
 
-_PICTURES = (".png", ".jpg", ".jpeg")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Other codecs have packets that show nothing: there only decoding tells how many frames there are.
-_ONE_PACKET_ONE_FRAME = {"h264", "hevc", "av1", "mpeg4", "mjpeg"}
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .webm .mkv .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv".split()
+)
+"""Endings of files that are taken for videos when a folder is listed, in lower case."""
 
 
 def num_frames(media: Path) -> int:
@@ -39,9 +36,11 @@ def num_frames(media: Path) -> int:
     Raises:
         InputError: See `read_frames`.
     """
+    if packed.is_packed(media):
+        return packed.num_frames(media)
     if media.is_dir():
-        return len(_list_pictures(media))
-    return len(_times_of(media))
+        return len(list_pictures(media))
+    return read_timeline(media).num_frames
 
 
 def frame_times(media: Path) -> NDArray[np.float64]:
@@ -56,9 +55,9 @@ def frame_times(media: Path) -> NDArray[np.float64]:
     Raises:
         InputError: See `read_frames`.
     """
-    if media.is_dir():
-        return np.arange(len(_list_pictures(media))) / FRAME_RATE
-    return _times_of(media).copy()
+    if packed.is_packed(media) or media.is_dir():
+        return np.arange(num_frames(media)) / FRAME_RATE
+    return read_timeline(media).times
 
 
 def frame_indices_at(
@@ -109,8 +108,10 @@ def read_frames(
     """Read the frames of a clip, or only some of them.
 
     A folder's pictures are ordered by the numbers in their names; gaps and other files do not
-    matter, and a picture that is not asked for is not opened. A video is decoded from its beginning
-    to the last frame asked for; its rotation mark, as phones write it, is honoured.
+    matter, and a picture that is not asked for is not opened. A video is decoded from the keyframe
+    before the first frame asked for to the last, and frames far apart are sought one by one; only
+    where a file's time stamps cannot be relied on is it decoded from its beginning. Its rotation
+    mark, as phones write it, is honoured.
 
     Args:
         media: A frame folder or a video file.
@@ -120,157 +121,14 @@ def read_frames(
         (n, height, width, 3) uint8, RGB, in the order of `indices`.
 
     Raises:
-        InputError: Nothing is there, the folder has no picture, the file is empty, damaged, no
-            video or without a video stream, or the pictures differ in size.
+        InputError: Nothing is there, the folder has no picture, the file is empty, cut, damaged
+            where it is read, no video or without a video stream, or the pictures differ in size.
     """
+    if packed.is_packed(media):
+        return packed.read_frames(media, indices)
     wanted = None if indices is None else [int(index) for index in indices]
     if media.is_dir():
-        names = _list_pictures(media)
+        names = list_pictures(media)
         chosen = names if wanted is None else [names[index] for index in wanted]
-        return _stack(media, [_read_picture(media / name) for name in chosen])
-    return _read_video(media, wanted)
-
-
-def _list_pictures(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        names = [
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(_PICTURES) and not entry.name.startswith(".")
-        ]
-    if not names:
-        raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg)")
-    return sorted(names, key=_natural_order)
-
-
-def _natural_order(name: str) -> tuple[list[str | int], str]:
-    # Text and numbers take turns, so that equal places always hold equal types.
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
-
-
-def _read_picture(path: Path) -> NDArray[np.uint8]:
-    data = path.read_bytes()
-    # Checked before decoding: libpng would print its own lines about a damaged file.
-    if data.startswith(_PNG_SIGNATURE) and not _is_whole_png(data):
-        raise InputError(f"{path}: truncated or damaged PNG ({len(data)} bytes)")
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if picture is None:
-        raise InputError(f"{path}: no readable picture ({len(data)} bytes), expected PNG or JPEG")
-    return np.asarray(picture, np.uint8)
-
-
-def _is_whole_png(data: bytes) -> bool:
-    """Walk the chunks up to the end mark and compare each one's checksum."""
-    place = len(_PNG_SIGNATURE)
-    while place + 12 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        end = place + 8 + length
-        if zlib.crc32(data[place + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
-            return False
-        if data[place + 4 : place + 8] == b"IEND":
-            return True
-        place = end + 4
-    return False
-
-
-def _stack(media: Path, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    shapes = {frame.shape for frame in frames}
-    if len(shapes) > 1:
-        sizes = ", ".join(sorted(f"{shape[1]}x{shape[0]}" for shape in shapes))
-        raise InputError(f"{media}: found frames of different sizes ({sizes}), expected one size")
-    return np.stack(frames)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    if not path.exists():
-        raise InputError(f"{path}: not found, expected a video file or a folder of frames")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes), expected a video")
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, UnicodeError) as error:
-        raise InputError(f"{path}: not a readable video: {_reason(error)}") from error
-    with container:
-        if not container.streams.video:
-            kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-            raise InputError(f"{path}: no video stream (found {kinds})")
-        yield container, container.streams.video[0]
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).splitlines()[0].lower()
-
-
-def _times_of(path: Path) -> NDArray[np.float64]:
-    if not path.exists():
-        raise InputError(f"{path}: not found, expected a video file or a folder of frames")
-    status = path.stat()
-    times: NDArray[np.float64] = _scan_times(path, status.st_mtime_ns, status.st_size)
-    return times
-
-
-@lru_cache(maxsize=4096)
-def _scan_times(path: Path, modified: int, size: int) -> NDArray[np.float64]:
-    """Read the frames' times; time stamp and size are there to notice that a file was replaced."""
-    del modified, size
-    stamps: list[int | None] = []
-    with _opened(path) as (container, stream):
-        stream.codec_context.thread_type = "AUTO"
-        seconds = float(stream.time_base or 0)
-        rate = float(stream.average_rate or FRAME_RATE)
-        try:
-            if stream.codec_context.name in _ONE_PACKET_ONE_FRAME:
-                for packet in container.demux(stream):
-                    if packet.size and not packet.is_discard:
-                        stamps.append(packet.pts)
-            else:
-                stamps = [frame.pts for frame in container.decode(stream)]
-        except av.error.FFmpegError as error:
-            raise _damaged(path, len(stamps), error) from error
-    if not stamps:
-        raise InputError(f"{path}: the video stream has no frame")
-    known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) < len(stamps) or len(set(known)) < len(known):
-        return np.arange(len(stamps)) / rate
-    ticks = np.sort(np.array(known, np.int64))
-    times: NDArray[np.float64] = (ticks - ticks[0]) * seconds
-    return times
-
-
-def _read_video(path: Path, wanted: list[int] | None) -> NDArray[np.uint8]:
-    places = None if wanted is None else set(wanted)
-    last = max(places) if places else None
-    frames: dict[int, NDArray[np.uint8]] = {}
-    index = -1
-    with _opened(path) as (container, stream):
-        stream.codec_context.thread_type = "AUTO"
-        try:
-            for index, frame in enumerate(container.decode(stream)):
-                if frame.is_corrupt:
-                    raise _damaged(path, index)
-                if places is None or index in places:
-                    frames[index] = _to_rgb(frame)
-                if index == last:
-                    break
-        except av.error.FFmpegError as error:
-            raise _damaged(path, index + 1, error) from error
-    if not frames and places is None:
-        raise InputError(f"{path}: the video stream has no frame")
-    missing = places - frames.keys() if places else None
-    if missing:
-        raise _damaged(path, min(missing))
-    return _stack(path, [frames[place] for place in (sorted(frames) if wanted is None else wanted)])
-
-
-def _to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    picture = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns), np.uint8)
-
-
-def _damaged(path: Path, index: int, error: Exception | None = None) -> InputError:
-    detail = f": {_reason(error)}" if error else ""
-    return InputError(f"{path}: the video is damaged at frame {index}{detail}")
+        return stack_frames(media, [read_picture(media / name) for name in chosen])
+    return read_video(media, wanted)

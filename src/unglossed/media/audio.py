@@ -1,0 +1,224 @@
+"""Read the sound of a file, or a stretch of it: one channel, at the rate that a model wants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.errors import InputError
+from unglossed.media.containers import open_container, reason
+
+AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
+"""Endings of files that are taken for sound when a folder is listed, in lower case."""
+
+# Sound decoded before the part wanted: codecs need some to be right, and resampling a little.
+_WARM_UP_SECONDS = 0.1
+_STEPS_BACK = (1.0, 10.0)
+# Stamps are rounded, to milliseconds in Matroska; a hole is longer than that and filled with
+# silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
+_HOLE_SECONDS = (0.05, 60.0)
+_BLOCK = 1 << 20
+
+Sound = NDArray[np.float32]
+
+
+def read_audio(
+    path: Path,
+    rate: int = 16000,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> Sound:
+    """Read sound, or a part of it, as one channel (the mean of them).
+
+    A part is what the same samples of the whole would be: it is cut on the grid of `rate` that
+    begins with the file, exactly where the container counts samples (wav, flac, mp3, mp4), else to
+    about a millisecond.
+
+    Args:
+        path: A sound file, or a video with sound.
+        rate: Samples per second wanted.
+        start_seconds: Begin of the part; None begins with the file.
+        end_seconds: Its end, may lie past the end of the sound; None ends with it.
+
+    Returns:
+        (n,) float32 in -1..1.
+
+    Raises:
+        InputError: Nothing is there, the file is empty, damaged or cut, has no sound, or the part
+            holds none.
+    """
+    start = max(start_seconds or 0.0, 0.0)
+    first = round(start * rate)
+    last = None if end_seconds is None else max(round(end_seconds * rate), first)
+    with _open_sound(path) as (_, stream):
+        source = int(stream.codec_context.sample_rate)
+    # Every so many samples one of the source falls together with one of the result.
+    common = math.gcd(source, rate)
+    offset = max(0, math.floor((start - _WARM_UP_SECONDS) * common))
+    end = None if last is None else math.ceil((last / rate + _WARM_UP_SECONDS) * source)
+    sound = np.zeros(0, np.float32)
+    if last is None or last > first:
+        sound = _decode(path, source, offset * (source // common), end)
+        sound = _resample(sound, source, rate)
+    begin = first - offset * (rate // common)
+    part = sound[begin : None if last is None else begin + last - first]
+    if not len(part):
+        raise InputError(
+            f"{path}: no sound between {start} and {end_seconds} seconds: "
+            f"the file is {audio_seconds(path):.2f} seconds long"
+        )
+    return part
+
+
+def audio_seconds(path: Path) -> float:
+    """Decode a file's sound to the end and tell how long it is.
+
+    Raises:
+        InputError: As `read_audio`.
+    """
+    with _open_sound(path) as (_, stream):
+        source = int(stream.codec_context.sample_rate)
+    place = 0
+    for place, piece in _place_pieces(path, source, None):
+        place += len(piece)
+    return place / source
+
+
+@contextmanager
+def _open_sound(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+    with open_container(path, "sound") as container:
+        yield container, first_sound(path, container)
+
+
+def first_sound(path: Path, container: av.container.InputContainer) -> av.AudioStream:
+    """The sound stream of a file that is open.
+
+    Raises:
+        InputError: There is none, or one without a sample rate.
+    """
+    if not container.streams.audio:
+        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
+        raise InputError(f"{path}: no sound (found {kinds})")
+    stream = container.streams.audio[0]
+    if not stream.codec_context.sample_rate:
+        raise InputError(f"{path}: the sound is damaged: it has no sample rate")
+    return stream
+
+
+def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
+    """Decode source samples `begin` to `end`: one channel, at the source's rate."""
+    for back in _STEPS_BACK:
+        seconds = begin / source - back
+        if seconds <= 0:
+            break
+        sound = _collect(path, source, begin, end, seconds)
+        if sound is not None:
+            return sound
+    sound = _collect(path, source, begin, end, None)
+    return np.zeros(0, np.float32) if sound is None else sound
+
+
+def _collect(
+    path: Path, source: int, begin: int, end: int | None, seconds: float | None
+) -> Sound | None:
+    """Gather samples after a seek to `seconds`; None if that led past the first one wanted."""
+    pieces: list[Sound] = []
+    expected = begin
+    for place, piece in _place_pieces(path, source, seconds):
+        if not pieces and place > begin and seconds is not None:
+            return None
+        if place > expected:
+            pieces.append(np.zeros(place - expected, np.float32))
+        piece = piece[max(expected - place, 0) :]
+        if len(piece):
+            pieces.append(piece)
+            expected = max(expected, place) + len(piece)
+        if end is not None and expected >= end:
+            break
+    if not pieces:
+        return None
+    return np.concatenate(pieces)[: None if end is None else end - begin]
+
+
+def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tuple[int, Sound]]:
+    """Decode from the file's begin, or from a seek on.
+
+    Yields:
+        Place of the piece in source samples from the file's begin, and its samples, one channel.
+    """
+    place: int | None = None
+    with _open_sound(path) as (container, stream):
+        base = stream.time_base
+        # It counts its samples without fail; other formats may have holes and err in their length.
+        strict = container.format.name == "flac"
+        # What starts before 0 is warm-up of the codec; broadcasts start anywhere above.
+        origin = max(container.start_time or 0, 0) / 1_000_000
+        try:
+            if seconds is not None:
+                container.seek(int((origin + seconds) / base), stream=stream)
+            for frame in container.decode(stream):
+                if frame.is_corrupt or frame.sample_rate != source:
+                    raise _damaged(path, (place or 0) / source)
+                told = None
+                if frame.pts is not None:
+                    told = round((float(frame.pts * base) - origin) * source)
+                if place is None:
+                    if told is None and seconds is not None:
+                        continue
+                    place = told or 0
+                elif told is not None:
+                    hole = (told - place) / source
+                    if strict and hole:
+                        raise _damaged(path, place / source)
+                    if _HOLE_SECONDS[0] < hole < _HOLE_SECONDS[1]:
+                        place = told
+                piece = _mix(frame)
+                yield place, piece
+                place += len(piece)
+        except av.error.FFmpegError as error:
+            raise _damaged(path, (place or 0) / source, error) from error
+        declared = round(float((stream.duration or 0) * base) * source)
+        if strict and (place or 0) < declared:
+            raise InputError(
+                f"{path}: the sound ends after {(place or 0) / source:.2f} seconds, "
+                f"expected {declared / source:.2f} as its header says: the file is cut"
+            )
+
+
+def _mix(frame: av.AudioFrame) -> Sound:
+    """Mean of a frame's channels, in -1..1."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mean: Sound = samples.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if samples.dtype.kind == "u":
+        mean = mean / np.float32(128) - np.float32(1)
+    elif samples.dtype.kind == "i":
+        mean = mean / -np.float32(np.iinfo(samples.dtype).min)
+    return mean
+
+
+def _resample(sound: Sound, source: int, rate: int) -> Sound:
+    if source != rate and len(sound):
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        pieces = []
+        for begin in range(0, len(sound), _BLOCK):
+            block = sound[None, begin : begin + _BLOCK]
+            frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
+            frame.sample_rate = source
+            frame.pts = begin
+            pieces += resampler.resample(frame)
+        pieces += resampler.resample(None)
+        sound = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return np.clip(sound, -1.0, 1.0)
+
+
+def _damaged(path: Path, seconds: float, error: Exception | None = None) -> InputError:
+    detail = f": {reason(error)}" if error else ""
+    return InputError(f"{path}: the sound is damaged at {seconds:.2f} seconds{detail}")

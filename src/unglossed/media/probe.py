@@ -1,0 +1,154 @@
+"""What a clip is, at two prices: from headers and listings, or by decoding all of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Literal
+
+import av
+
+from unglossed.media import packed
+from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
+from unglossed.media.containers import Kind, header_seconds, open_container
+from unglossed.media.decoding import damaged, first_video, turned_size
+from unglossed.media.pictures import check_sizes, list_pictures, read_picture
+from unglossed.media.timeline import Timeline, read_timeline
+from unglossed.media.video import FRAME_RATE
+from unglossed.media.videofile import check_video
+
+# A folder whose pictures bear the time of day would have millions of gaps.
+_MOST_MISSING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What there is to know of a clip without looking at its content.
+
+    Attributes:
+        kind: Frame folder (or clip in a shard), video file or sound file.
+        duration_seconds: Length; of a video that of its pictures, not of its sound.
+        num_frames: Pictures; None if the headers do not tell, and for sound.
+        width: Of the pictures as they are read, turned by the rotation mark; None for sound.
+        height: Likewise.
+        frame_rate: Pictures per second, on average; None for sound.
+        missing_frames: Numbers that are missing between the first and the last picture of a folder,
+            at most 1000 of them.
+    """
+
+    kind: Literal["frames", "video", "audio"]
+    duration_seconds: float
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_rate: float | None = None
+    missing_frames: tuple[int, ...] = ()
+
+
+def probe(media: Path) -> MediaFacts:
+    """Look at headers and listings only: milliseconds, whatever the length.
+
+    Live recordings without a length in their header are read through, still without decoding.
+
+    Args:
+        media: A frame folder, a video or sound file, or a clip in a shard.
+
+    Raises:
+        InputError: Nothing is there, or it cannot be read.
+    """
+    if media.is_dir():
+        return _probe_folder(media)
+    if packed.is_packed(media):
+        return _probe_packed(media)
+    with open_container(media, _likely_kind(media)) as container:
+        if _is_sound(media, container):
+            seconds = header_seconds(container, first_sound(media, container))
+            return MediaFacts("audio", audio_seconds(media) if seconds is None else seconds)
+        stream = first_video(media, container)
+        seconds = header_seconds(container, stream)
+        num_frames = stream.frames or None
+        rate = float(stream.average_rate or 0) or None
+        width, height = _first_size(media, container, stream)
+    if seconds is None or rate is None:
+        timeline = read_timeline(media)
+        seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
+    return MediaFacts("video", seconds, num_frames, width, height, rate)
+
+
+def examine(media: Path) -> MediaFacts:
+    """Decode everything and tell the truth about it.
+
+    Args:
+        media: As for `probe`.
+
+    Raises:
+        InputError: It cannot be read, is damaged anywhere, or its pictures differ in size.
+    """
+    if media.is_dir():
+        facts = _probe_folder(media)
+        sizes = {read_picture(media / name).shape[1::-1] for name in list_pictures(media)}
+        check_sizes(media, sizes)
+        return facts
+    if packed.is_packed(media):
+        packed.read_frames(media)
+        return _probe_packed(media)
+    with open_container(media, _likely_kind(media)) as container:
+        is_sound = _is_sound(media, container)
+    if is_sound:
+        return MediaFacts("audio", audio_seconds(media))
+    timeline, (width, height) = check_video(media)
+    rate = _mean_rate(timeline)
+    return MediaFacts("video", timeline.seconds, timeline.num_frames, width, height, rate)
+
+
+def _probe_folder(folder: Path) -> MediaFacts:
+    names = list_pictures(folder)
+    height, width = read_picture(folder / names[0]).shape[:2]
+    missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
+    seconds = len(names) / FRAME_RATE
+    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing)
+
+
+def _find_gaps(names: list[str]) -> Iterator[int]:
+    """Numbers that no picture has; that of a name is the last one in it."""
+    found = [re.findall(r"[0-9]+", Path(name).stem) for name in names]
+    numbers = sorted({int(digits[-1]) for digits in found if digits})
+    for one, other in pairwise(numbers):
+        yield from range(one + 1, other)
+
+
+def _probe_packed(media: Path) -> MediaFacts:
+    num_frames = packed.num_frames(media)
+    width, height = packed.picture_size(media)
+    return MediaFacts("frames", num_frames / FRAME_RATE, num_frames, width, height, FRAME_RATE)
+
+
+def _likely_kind(path: Path) -> Kind:
+    return "sound" if path.suffix.lower() in AUDIO_SUFFIXES else "video"
+
+
+def _is_sound(path: Path, container: av.container.InputContainer) -> bool:
+    """Whether a file is read for its sound; a cover in a sound file is no video."""
+    if _likely_kind(path) == "sound":
+        return True
+    return bool(container.streams.audio) and not container.streams.video
+
+
+def _first_size(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[int, int]:
+    """Width and height of the first frame, which is decoded: only frames tell their rotation."""
+    stream.codec_context.thread_type = "NONE"
+    try:
+        for frame in container.decode(stream):
+            return turned_size(frame)
+    except av.error.FFmpegError as error:
+        raise damaged(path, 0, error) from error
+    raise damaged(path, 0)
+
+
+def _mean_rate(timeline: Timeline) -> float:
+    return timeline.num_frames / timeline.seconds

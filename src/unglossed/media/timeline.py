@@ -1,0 +1,120 @@
+"""When the frames of a video file are shown, told from its packets where these can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.errors import InputError
+from unglossed.media.containers import reason
+from unglossed.media.decoding import decode_frames, open_video
+from unglossed.media.packets import count_shown
+
+_FALLBACK_RATE = 25.0
+# Where each packet carries the stamp of what it shows. Elsewhere only decoding tells.
+_STAMPED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The frames of a video file in the order in which they are shown.
+
+    Attributes:
+        num_frames: How many can be read.
+        ticks: Their stamps, rising: (num_frames,); None if stamps are missing or double.
+        tick_seconds: Length of a tick.
+        keyframes: Places of the frames from which decoding can begin, rising: (keyframes,).
+        rate: Frames per second, for want of stamps.
+    """
+
+    num_frames: int
+    ticks: NDArray[np.int64] | None
+    tick_seconds: float
+    keyframes: NDArray[np.int64]
+    rate: float
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds from the first frame on: (num_frames,)."""
+        if self.ticks is None:
+            return np.arange(self.num_frames) / self.rate
+        times: NDArray[np.float64] = (self.ticks - self.ticks[0]) * self.tick_seconds
+        return times
+
+    @property
+    def seconds(self) -> float:
+        """Length: the last frame is shown as long as most."""
+        times = self.times
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / self.rate
+        return float(times[-1]) + step
+
+
+def read_timeline(path: Path) -> Timeline:
+    """Find out when the frames of a video file are shown; kept in memory until the file changes.
+
+    Raises:
+        InputError: As `read_video`.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        raise InputError(
+            f"{path}: not found, expected a video file or a folder of frames"
+        ) from None
+    timeline: Timeline = _scan(path, status.st_mtime_ns, status.st_size)
+    return timeline
+
+
+@lru_cache(maxsize=4096)
+def _scan(path: Path, modified: int, size: int) -> Timeline:
+    """Read the frames' stamps; time stamp and size are there to notice that a file was replaced."""
+    del modified, size
+    with open_video(path) as (container, stream):
+        marks = None
+        if container.format.name in _STAMPED_FORMATS:
+            try:
+                marks = _scan_packets(container, stream)
+            except av.error.FFmpegError as error:
+                raise InputError(f"{path}: the video is damaged: {reason(error)}") from error
+        # AVI numbers its packets as they lie, which is another order where frames refer forward.
+        ordered = container.format.name != "avi" or not stream.codec_context.has_b_frames
+        tick_seconds = float(stream.time_base or 0)
+        rate = float(stream.average_rate or _FALLBACK_RATE)
+    if marks is None:
+        marks = [(frame.pts, frame.key_frame) for frame in decode_frames(path)]
+    if not marks:
+        raise InputError(f"{path}: the video stream has no frame")
+    stamps = [stamp for stamp, _ in marks if stamp is not None]
+    if len(set(stamps)) < len(marks) or not ordered:
+        return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate)
+    ticks = np.sort(np.array(stamps, np.int64))
+    keys = np.array([stamp for stamp, is_key in marks if is_key], np.int64)
+    return Timeline(len(ticks), ticks, tick_seconds, np.sort(np.searchsorted(ticks, keys)), rate)
+
+
+def _scan_packets(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> list[tuple[int | None, bool]] | None:
+    """Stamps and keyframe marks from the packets; None if only decoding tells."""
+    marks: list[tuple[int | None, bool]] = []
+    opening: av.Packet | None = None
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        shown = count_shown(packet, stream.codec_context.name)
+        if shown is None:
+            return None
+        opening = opening or packet
+        # A file may be cut out of another between keyframes, or so that frames refer to what went
+        # before its first one: who knows what can be decoded.
+        early = None not in (packet.pts, opening.pts) and packet.pts < opening.pts
+        if early or not opening.is_keyframe:
+            return None
+        if shown and not packet.is_discard:
+            marks.append((packet.pts, packet.is_keyframe))
+    return marks

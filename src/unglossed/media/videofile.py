@@ -1,0 +1,169 @@
+"""The frames of a video file, exact to the frame.
+
+A frame is known by its presentation stamp. Seeking is only a way to decode less: what comes out has
+to bear the stamps asked for, else the file is decoded in order from its beginning.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.media.decoding import damaged, decode_frames, open_video, to_rgb, turned_size
+from unglossed.media.pictures import check_sizes, stack_frames
+from unglossed.media.timeline import Timeline, read_timeline
+
+Frame = NDArray[np.uint8]
+
+# Their unreferenced frames can be passed over. Not so HEVC's: a higher layer may refer to them.
+_SKIPPABLE_CODECS = ("h264", "mpeg4")
+# Frames to decode that are worth another seek, and those that are worth threads.
+_SEEK_FRAMES = 16
+_THREAD_FRAMES = 100
+_KEYFRAMES_BACK = (0, 1, 4)
+
+
+def read_video(path: Path, wanted: Sequence[int] | None = None) -> Frame:
+    """Read the frames of a video file; its rotation mark is honoured.
+
+    Args:
+        path: The file.
+        wanted: Places of frames, counted from 0, in any order; None for all.
+
+    Returns:
+        (n, height, width, 3) uint8, RGB, in the order of `wanted`.
+
+    Raises:
+        InputError: No such file, or it is empty, cut, damaged where it is read, no video, or its
+            frames differ in size.
+    """
+    timeline = read_timeline(path)
+    order = range(timeline.num_frames) if wanted is None else wanted
+    places = sorted(set(order))
+    frames = _read_by_stamp(path, timeline, places)
+    if frames is None:
+        frames = _read_in_order(path, timeline, places)
+    return stack_frames(path, [frames[place] for place in order])
+
+
+def check_video(path: Path) -> tuple[Timeline, tuple[int, int]]:
+    """Decode all of a video file.
+
+    Returns:
+        When its frames are shown, and their width and height.
+
+    Raises:
+        InputError: As `read_video`, for all of its frames.
+    """
+    timeline = read_timeline(path)
+    sizes = {turned_size(frame) for frame in _decode_as_told(path, timeline)}
+    check_sizes(path, sizes)
+    return timeline, sizes.pop()
+
+
+def _read_by_stamp(path: Path, timeline: Timeline, places: list[int]) -> dict[int, Frame] | None:
+    """Seek to each run of frames wanted and read it; None if anything does not fit."""
+    if timeline.ticks is None:
+        return None
+    # The last keyframe at or before each place, as an index into `keyframes`.
+    keys = np.searchsorted(timeline.keyframes, places, side="right") - 1
+    if not len(places) or keys[0] < 0:
+        return None
+    begins = timeline.keyframes[keys]
+    starts = [0] + [
+        index for index in range(1, len(places)) if begins[index] - places[index - 1] > _SEEK_FRAMES
+    ]
+    runs = [slice(*ends) for ends in zip(starts, [*starts[1:], len(places)], strict=True)]
+    frames: dict[int, Frame] = {}
+    with open_video(path) as (container, stream):
+        _set_threads(stream, sum(places[run][-1] - int(begins[run.start]) for run in runs))
+        for run in runs:
+            for back in _KEYFRAMES_BACK:
+                key = max(int(keys[run.start]) - back, 0)
+                found = _read_run(container, stream, timeline, places[run], key)
+                if found or not key:
+                    break
+            if not found:
+                return None
+            frames.update(found)
+    return frames
+
+
+def _read_run(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    timeline: Timeline,
+    places: list[int],
+    key: int,
+) -> dict[int, Frame] | None:
+    """Decode from a keyframe to the last of the places; None if one of them does not come."""
+    assert timeline.ticks is not None
+    context = stream.codec_context
+    wanted = timeline.ticks[places].tolist()
+    needed = set(wanted)
+    begin = int(timeline.ticks[timeline.keyframes[key]])
+    skippable = context.name in _SKIPPABLE_CODECS
+    frames: dict[int, Frame] = {}
+    try:
+        container.seek(begin, stream=stream)
+        for packet in container.demux(stream):
+            if skippable:
+                unwanted = packet.pts is not None and packet.pts not in needed
+                context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+            for frame in packet.decode():
+                if frame.pts is None:
+                    return None
+                # Frames shown before the keyframe may refer to others that were not decoded.
+                if frame.is_corrupt and frame.pts >= begin:
+                    return None
+                tick = wanted[len(frames)]
+                if frame.pts > tick:
+                    return None
+                if frame.pts == tick:
+                    frames[places[len(frames)]] = to_rgb(frame)
+                    if len(frames) == len(places):
+                        return frames
+    except av.error.FFmpegError:
+        pass
+    return None
+
+
+def _read_in_order(path: Path, timeline: Timeline, places: list[int]) -> dict[int, Frame]:
+    """Decode from the beginning and count; a frame that is lost or damaged is an error."""
+    wanted = set(places)
+    frames: dict[int, Frame] = {}
+    for index, frame in enumerate(_decode_as_told(path, timeline)):
+        if index in wanted:
+            frames[index] = to_rgb(frame)
+            if len(frames) == len(wanted):
+                break
+    return frames
+
+
+def _decode_as_told(path: Path, timeline: Timeline) -> Iterator[av.VideoFrame]:
+    """Decode in order; an error if a frame of the timeline does not come."""
+    ticks = [] if timeline.ticks is None else timeline.ticks.tolist()
+    known = {tick: place for place, tick in enumerate(ticks)}
+    count = 0
+    for frame in decode_frames(path):
+        if known.get(frame.pts, count) != count:
+            raise damaged(path, count)
+        yield frame
+        count += 1
+    if count < timeline.num_frames:
+        raise damaged(path, count)
+
+
+def _set_threads(stream: av.VideoStream, frames: int) -> None:
+    """Decode in several threads where that pays.
+
+    Threads cost processor time: they are not for a short segment, nor for the workers of a loader,
+    which have the machine's cores among themselves already.
+    """
+    alone = multiprocessing.parent_process() is None
+    stream.codec_context.thread_type = "AUTO" if alone and frames >= _THREAD_FRAMES else "NONE"

@@ -1,0 +1,152 @@
+import cv2
+import numpy as np
+import pytest
+
+from unglossed.errors import InputError
+from unglossed.media.probe import MediaFacts, examine, probe
+from unglossed.media.video import frame_indices_at
+
+BOTH = pytest.mark.parametrize("look", [probe, examine])
+
+
+@BOTH
+def test_frame_folder(tmp_path, pictures, write_folder, look):
+    folder = write_folder(tmp_path / "clip", pictures)
+    assert look(folder) == MediaFacts("frames", 9 / 25, 9, 48, 32, 25.0)
+
+
+@BOTH
+def test_numbers_that_are_missing(tmp_path, pictures, write_folder, look):
+    names = [f"clip07_{number}.png" for number in (8, 9, 10, 13, 15)]
+    facts = look(write_folder(tmp_path / "clip", pictures[:5], names))
+    assert (facts.num_frames, facts.missing_frames) == (5, (11, 12, 14))
+
+
+def test_names_that_are_times_do_not_flood(tmp_path, pictures, write_folder):
+    names = [f"{1_700_000_000_000 + 10**11 * number}.png" for number in range(3)]
+    facts = probe(write_folder(tmp_path / "clip", pictures[:3], names))
+    assert len(facts.missing_frames) == 1000
+
+
+def test_names_without_numbers_have_no_gaps(tmp_path, pictures, write_folder):
+    facts = probe(write_folder(tmp_path / "clip", pictures[:2], ["left.png", "right.png"]))
+    assert facts.missing_frames == ()
+
+
+def test_only_examining_opens_every_picture(tmp_path, pictures, write_folder):
+    folder = write_folder(tmp_path / "clip", pictures[:3])
+    other = write_folder(tmp_path / "other", pictures[:3])
+    (folder / "images0003.png").write_bytes(b"no picture")
+    cv2.imwrite(str(other / "images0002.png"), pictures[0, :20])
+    assert probe(folder).num_frames == probe(other).num_frames == 3
+    with pytest.raises(InputError, match=r"images0003\.png: no readable picture"):
+        examine(folder)
+    with pytest.raises(InputError, match=r"frames of different sizes \(48x20, 48x32\)"):
+        examine(other)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("v.mp4", "libx264"), ("v.webm", "libvpx-vp9"), ("v.avi", "mpeg4"), ("v.ts", "libx264")],
+)
+def test_video(tmp_path, pictures, write_video, look, name, codec):
+    facts = look(write_video(tmp_path / name, pictures, codec))
+    assert facts.kind == "video"
+    assert facts.duration_seconds == pytest.approx(9 / 25, abs=1e-3)
+    assert (facts.width, facts.height) == (48, 32)
+    assert facts.frame_rate == pytest.approx(25, rel=0.01)
+    assert facts.num_frames in ((9,) if look is examine else (9, None))
+
+
+@BOTH
+def test_turned_video_has_the_size_that_is_read(tmp_path, pictures, write_video, look):
+    facts = look(write_video(tmp_path / "v.mp4", pictures, rotation=90))
+    assert (facts.width, facts.height) == (32, 48)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_length_of_a_video_of_uneven_rate_that_starts_late(
+    tmp_path, pictures, write_video, look, name
+):
+    times = [5000, 5010, 5020, 5030, 5040, 5200, 5210, 5220, 5230]
+    path = write_video(tmp_path / name, pictures, times_ms=times)
+    assert look(path).duration_seconds == pytest.approx(0.24, abs=0.04)
+
+
+@BOTH
+def test_live_recording_without_a_length(tmp_path, pictures, write_live, look):
+    facts = look(write_live(tmp_path / "v.webm", pictures))
+    assert facts.duration_seconds == pytest.approx(9 / 25)
+    assert facts.num_frames == 9
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.wav", "pcm_s16le"), ("a.opus", "libopus"), ("a.mp4", "aac")]
+)
+def test_sound(tmp_path, write_sound, look, name, codec):
+    rate = 48000 if codec == "libopus" else 16000
+    facts = look(write_sound(tmp_path / name, np.zeros((1, 2 * rate)), codec, rate))
+    assert facts.kind == "audio"
+    assert facts.duration_seconds == pytest.approx(2, abs=0.15)
+    assert (facts.num_frames, facts.width, facts.height, facts.frame_rate) == (None,) * 4
+
+
+def test_length_is_where_segments_end(tmp_path, pictures, write_video):
+    path = write_video(tmp_path / "v.mp4", pictures)
+    end = examine(path).duration_seconds
+    assert len(frame_indices_at(path, start_seconds=end - 0.01)) == 1
+    with pytest.raises(InputError, match="no frame between"):
+        frame_indices_at(path, start_seconds=end)
+
+
+def test_only_examining_decodes_a_video(tmp_path, write_video):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "v.mp4", noise)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
+    path.write_bytes(data)
+    assert probe(path).num_frames == 30
+    with pytest.raises(InputError, match=r"v\.mp4: the video is damaged at frame \d+"):
+        examine(path)
+
+
+def test_only_examining_decodes_sound(tmp_path, write_sound):
+    tone = 0.5 * np.sin(np.arange(160_000) / 5)[None]
+    path = write_sound(tmp_path / "a.flac", tone, "flac")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
+    path.write_bytes(data)
+    assert probe(path).duration_seconds == 10
+    with pytest.raises(InputError, match=r"a\.flac: the sound is damaged at"):
+        examine(path)
+
+
+@BOTH
+class TestWhatIsNoMedium:
+    def test_missing(self, tmp_path, look):
+        with pytest.raises(InputError, match=r"v\.mp4: not found, expected a video file"):
+            look(tmp_path / "v.mp4")
+
+    def test_zero_bytes(self, tmp_path, look):
+        (tmp_path / "v.mp4").touch()
+        with pytest.raises(InputError, match=r"v\.mp4: the file is empty \(0 bytes\)"):
+            look(tmp_path / "v.mp4")
+
+    def test_neither_video_nor_sound(self, tmp_path, look):
+        for name, kind in (("v.mp4", "video"), ("a.wav", "sound")):
+            (tmp_path / name).write_text("<html>404</html>")
+            with pytest.raises(InputError, match=f"{name}: not a readable {kind}"):
+                look(tmp_path / name)
+
+    def test_empty_folder(self, tmp_path, look):
+        with pytest.raises(InputError, match="found no frame, expected pictures"):
+            look(tmp_path)
+
+    def test_cut_file(self, tmp_path, pictures, write_video, look):
+        path = write_video(tmp_path / "v.webm", pictures, "libvpx-vp9")
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(InputError, match=r"v\.webm: the file is cut: found \d+ of its \d+"):
+            look(path)
