@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import unglossed
+from sentencepiece_models import write_mbart
 from tiny import tiny_translator, write_corpus, write_frames
 from unglossed.cli import app
 from unglossed.training.recipe import find_recipe
@@ -47,7 +48,7 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
-    for verb in ("synth", "corpus", "train", "evaluate", "score", "translate", "doctor"):
+    for verb in ("synth", "corpus", "train", "evaluate", "score", "translate", "trim", "doctor"):
         assert f"\n  {verb} " in result.stdout
 
 
@@ -292,3 +293,15 @@ def test_doctor_finds_what_the_tests_run_on() -> None:
     subjects = [line.split()[1] for line in lines]
     assert {"python", "torch", "transformers", "bfloat16", "gpu", "disk"} <= set(subjects)
     assert any("h264" in line for line in lines)
+
+
+def test_trim_cuts_a_model_to_a_corpus_and_refuses_a_second_time(tmp_path: Path) -> None:
+    spec = write_corpus(tmp_path / "corpus", 4, 1)
+    model, out = tmp_path / "model", tmp_path / "trimmed"
+    model.mkdir()
+    write_mbart(model)
+    report = json.loads(run("trim", model, "--text", spec, "--output", out, "--json").stdout)
+    assert report["num_texts"] == 4
+    assert report["tokens_after"] < report["tokens_before"]
+    assert_refused(run("trim", model, "--text", spec, "--output", out), str(out), "empty")
+    assert_refused(run("trim", model, "--text", "spec", "--output", out), "'spec'", "kind:path")

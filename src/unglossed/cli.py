@@ -290,6 +290,23 @@ def translate(
 
 
 @app.command()
+def trim(
+    model: Annotated[str, typer.Argument(help="Language model: folder or hub name.")],
+    text: Annotated[str, typer.Option(metavar="SPEC", help="Corpus whose train texts to keep.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the model to.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
+) -> None:
+    """Cut a language model's vocabulary to what the training text needs, and prove it harmless."""
+    from unglossed.corpora.registry import read_corpus
+    from unglossed.models.trimming import trim_model
+
+    silence_loading()
+    texts = [sample.text for sample in read_corpus(text, only="train").split("train")]
+    report = trim_model(model, texts, output)
+    print(json.dumps(report.to_dict(), indent=2) if as_json else report)
+
+
+@app.command()
 def doctor() -> None:
     """Show what this machine has, and what would be missing for what."""
     from unglossed.doctor import examine
