@@ -37,9 +37,7 @@ def check(
         str | None,
         typer.Option(metavar="RECIPE", help="Report clips outside the limits of this recipe."),
     ] = None,
-    examples: Annotated[
-        int, typer.Option(min=1, help="Faults of each kind that are printed.")
-    ] = 5,
+    examples: Annotated[int, typer.Option(min=1, help="Faults of each kind that are printed.")] = 5,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
