@@ -366,7 +366,7 @@ def test_report_as_values(damaged):
     values = json.loads(json.dumps(report.to_dict()))
     assert values["errors"] + values["warnings"] + values["notes"] == len(PLANTED)
     assert values["samples"] == {"train": 32, "dev": 2, "test": 3}
-    assert (values["media"], values["deep"]) == (10, True)
+    assert (values["media"], values["deep"]) == (11, True)
     gap = next(fault for fault in values["faults"] if fault["kind"] == "frame_gap")
     assert gap == {
         "kind": "frame_gap",
