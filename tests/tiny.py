@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from transformers import LlamaConfig
 
 from unglossed.models.light_t import light_t_config
 from unglossed.models.processing import TranslatorProcessor
@@ -87,12 +88,54 @@ def tiny_model(processor: TranslatorProcessor, seed: int = 0) -> Translator:
     return Translator(config).eval()
 
 
+def tiny_decoder_only(processor: TranslatorProcessor, seed: int = 0, **prompt: str) -> Translator:
+    """A translator around a Llama of about 20,000 weights, in eval mode.
+
+    It reads its begin token, the text `before`, the features and the text `after`; without texts
+    its begin token and the features.
+    """
+    torch.manual_seed(seed)
+    tokenizer = processor.tokenizer
+    language_model = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=96,
+        initializer_range=0.3,  # so that what it says depends on what it is shown
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    sides = {
+        side: tokenizer(prompt.get(side, ""), add_special_tokens=False)["input_ids"]
+        for side in ("before", "after")
+    }
+    config = TranslatorConfig(
+        encoder=ENCODER,
+        adapter={"hidden_dim": 32, "dropout": 0.0},
+        language_model=language_model.to_dict(),
+        prompt=sides | {"before": [tokenizer.bos_token_id, *sides["before"]]},
+    )
+    return Translator(config).eval()
+
+
 def tiny_translator(folder: Path) -> Path:
     """Save a tiny translator and its processor into `folder`, and return it."""
     processor = tiny_processor()
     tiny_model(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def edit(path: Path, old: str, new: str) -> Path:
+    """Replace words of a text file, which has to hold them."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
 
 
 def write_frames(folder: Path, num_frames: int, seed: int = 0) -> Path:
@@ -106,8 +149,11 @@ def write_frames(folder: Path, num_frames: int, seed: int = 0) -> Path:
     return folder
 
 
-def write_corpus(root: Path, num_train: int = 8, num_dev: int = 2) -> str:
-    """Write a miniature corpus in the PHOENIX14T layout and return its spec."""
+def write_corpus(root: Path, num_train: int = 8, num_dev: int = 2, num_frames: int = 6) -> str:
+    """Write a miniature corpus in the PHOENIX14T layout and return its spec.
+
+    The first clip of each split has `num_frames` frames, each further one a frame more.
+    """
     base = root / "PHOENIX-2014-T"
     annotations = base / "annotations" / "manual"
     annotations.mkdir(parents=True)
@@ -119,7 +165,7 @@ def write_corpus(root: Path, num_train: int = 8, num_dev: int = 2) -> str:
             text = f"{words[index % 4]} im {'norden' if index % 2 else 'süden'} {split} {index}"
             rows.append(f"{name}|{name}/1/*.png|-1|-1|Signer01|{text.upper()}|{text}")
             folder = base / "features" / "fullFrame-210x260px" / split / name
-            write_frames(folder, 6 + index, seed=index)
+            write_frames(folder, num_frames + index, seed=index)
         path = annotations / f"PHOENIX-2014-T.{split}.corpus.csv"
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return f"phoenix14t:{root}"

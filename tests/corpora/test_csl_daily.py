@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tiny import edit
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
@@ -58,13 +59,6 @@ def base(tmp_path):
     write_labels(base)
     write_clips(base)
     return base
-
-
-def edit(path, old, new):
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-    return path
 
 
 def read(base):

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tiny import edit
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.how2sign import label_path, video_folder
 from unglossed.corpora.registry import read_corpus
@@ -79,13 +80,6 @@ def write_media(base, folders, name):
     for split, rows in ROWS.items():
         for row in rows:
             touch(base / folders.format(split=split) / f"{name(row)}.mp4")
-
-
-def edit(path, old, new):
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-    return path
 
 
 def read(base):

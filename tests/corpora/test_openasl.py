@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tiny import edit
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.openasl import parse_seconds
 from unglossed.corpora.registry import read_corpus
@@ -59,13 +60,6 @@ def table(tmp_path):
 @pytest.fixture
 def base(table):
     return table.parent.parent
-
-
-def edit(path, old, new):
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-    return path
 
 
 def read(base):

@@ -1,3 +1,4 @@
+import re
 import wave
 
 import av
@@ -179,26 +180,34 @@ def test_suffixes_are_lower_case_with_a_dot():
 
 @pytest.mark.parametrize("function", [read_audio, audio_seconds])
 class TestWhatIsNoSound:
-    def check(self, function, path, expected):
-        with pytest.raises(InputError, match=expected) as error:
+    def refused(self, function, path):
+        """The message with which a file is refused: one line that names it."""
+        with pytest.raises(InputError) as error:
             function(path)
         assert str(error.value).startswith(f"{path}: ")
         assert "\n" not in str(error.value)
+        return str(error.value)
 
     def test_missing(self, tmp_path, function):
-        self.check(function, tmp_path / "a.wav", "not found, expected a file with sound")
+        assert re.search(
+            "not found, expected a file with sound", self.refused(function, tmp_path / "a.wav")
+        )
 
     def test_zero_bytes(self, tmp_path, function):
         (tmp_path / "a.wav").touch()
-        self.check(function, tmp_path / "a.wav", r"the file is empty \(0 bytes\)")
+        assert re.search(
+            r"the file is empty \(0 bytes\)", self.refused(function, tmp_path / "a.wav")
+        )
 
     def test_no_sound_at_all(self, tmp_path, function):
         (tmp_path / "a.wav").write_text("hello " * 100)
-        self.check(function, tmp_path / "a.wav", "not a readable sound")
+        message = self.refused(function, tmp_path / "a.wav")
+        assert re.search("not a readable sound", message)
 
     def test_silent_video(self, tmp_path, function, pictures, write_video):
         path = write_video(tmp_path / "v.mp4", pictures)
-        self.check(function, path, r"no sound \(found video\)")
+        message = self.refused(function, path)
+        assert re.search(r"no sound \(found video\)", message)
 
     @pytest.mark.parametrize(
         ("name", "codec"), [("a.wav", "pcm_s16le"), ("a.m4a", "aac"), ("a.mka", "aac")]
@@ -206,7 +215,9 @@ class TestWhatIsNoSound:
     def test_cut_file(self, tmp_path, function, write_sound, name, codec):
         path = write_sound(tmp_path / name, tones(RATE), codec)
         path.write_bytes(path.read_bytes()[:-5000])
-        self.check(function, path, r"the file is cut: found \d+ of its \d+ bytes")
+        assert re.search(
+            r"the file is cut: found \d+ of its \d+ bytes", self.refused(function, path)
+        )
 
     @pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
     def test_damaged_file(self, tmp_path, function, write_sound, name):
@@ -216,14 +227,18 @@ class TestWhatIsNoSound:
         middle = len(data) // 2
         data[middle : middle + 4000] = bytes(4000)
         path.write_bytes(data)
-        self.check(function, path, r"the sound is damaged at \d\.\d\d seconds")
+        message = self.refused(function, path)
+        assert re.search(r"the sound is damaged at \d\.\d\d seconds", message)
 
     def test_flac_that_ends_early(self, tmp_path, function, write_sound):
         path = write_sound(tmp_path / "a.flac", tones(RATE), "flac")
         with av.open(str(path)) as container:
             packets = [packet for packet in container.demux() if packet.size]
         path.write_bytes(path.read_bytes()[: -sum(packet.size for packet in packets[-2:])])
-        self.check(function, path, r"the sound ends after \d\.\d+ seconds, expected 10\.00 as its")
+        assert re.search(
+            r"the sound ends after \d\.\d+ seconds, expected 10\.00 as its",
+            self.refused(function, path),
+        )
 
 
 @pytest.mark.parametrize("unknown", [0, 0x7FFFFFFF, 0xFFFFFFFF])

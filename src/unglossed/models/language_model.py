@@ -6,6 +6,7 @@ padding side live here and nowhere else.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,14 +19,16 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
+import unglossed.models.light_t  # noqa: F401 (makes it known to transformers)
 from unglossed.models.lora import add_lora
 
 IGNORED = -100
 """Label of a position that no loss counts: padding."""
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(nn.Module, ABC):
     """What every language model answers; `build_face` picks the kind.
 
     Args:
@@ -62,6 +65,7 @@ class LanguageModel(nn.Module):
         """Longest sequence, in positions; None where nothing limits it."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
+    @abstractmethod
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits of a text given the features.
 
@@ -73,15 +77,14 @@ class LanguageModel(nn.Module):
         Returns:
             (batch, tokens, vocabulary), position i predicting labels[:, i].
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """transformers' `generate` from adapted features (batch, time, width).
 
         Returns:
             Its output, `sequences` holding the new tokens alone: no start token, no prompt.
         """
-        raise NotImplementedError
 
     def attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         """Attention of each generated token over the features.
@@ -101,8 +104,9 @@ class LanguageModel(nn.Module):
         finally:
             self.model.set_attn_implementation(before)
 
+    @abstractmethod
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        raise NotImplementedError
+        """See `attend`, which has chosen kernels that hand attention out."""
 
     def _surround(self, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Features with the prompt's embeddings before and after them."""
@@ -128,6 +132,23 @@ class EncoderDecoder(LanguageModel):
         """See `LanguageModel.forward`."""
         logits = self._run(embeds, mask, labels, use_cache=False).logits
         return logits[:, len(self._start_ids()) - 1 :]
+
+    def write(self, states: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+        """Logits of a text, as `forward` gives them, from states in the place of the encoder's.
+
+        Args:
+            states: (batch, positions, width) which the decoder attends to.
+            mask: (batch, positions), true or 1 where real.
+            labels: (batch, tokens), `IGNORED` where padded.
+        """
+        start = self._start_ids()
+        logits = self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            attention_mask=mask.long(),
+            decoder_input_ids=shift_right(labels, start, self.model.config.pad_token_id),
+            use_cache=False,
+        ).logits
+        return logits[:, len(start) - 1 :]
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
