@@ -304,3 +304,23 @@ def test_elan_file_that_is_malformed_or_harmful_is_one_clear_line(tmp_path, text
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.srt", "a.vtt"])
+@pytest.mark.parametrize("arrow", ["->", "=>", "→", ">"])
+def test_times_with_another_arrow_are_no_text_of_the_cue_before(tmp_path, name, arrow):
+    head = "WEBVTT\n\n" if name.endswith("vtt") else ""
+    path = tmp_path / name
+    path.write_text(
+        f"{head}00:00:01.000 --> 00:00:02.000\none\n\n00:03.0 {arrow} 00:04.0\ntwo\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InputError, match=r"line \d: times '00:03\.0") as error:
+        read_captions(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_time_of_day_in_a_sentence_is_text(tmp_path):
+    path = tmp_path / "a.vtt"
+    path.write_text("WEBVTT\n\n00:01.000 --> 00:02.000\n10:30 - 11:00 fog\n", encoding="utf-8")
+    assert [cue.text for cue in read_captions(path)] == ["10:30 - 11:00 fog"]

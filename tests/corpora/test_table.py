@@ -445,3 +445,23 @@ def test_odd_texts_survive_a_round_trip(tmp_path_factory, suffix, texts):
     found = corpus.split("train")
     assert [sample.text for sample in found] == [unicodedata.normalize("NFC", t) for t in texts]
     assert [sample.gloss for sample in found] == texts
+
+
+def test_a_split_in_other_letters_is_told(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "id,media,text,split,start,end\n1,a.mp4,Nebel,train,0,1\n2,a.mp4,Wind,Train,1,2\n",
+        encoding="utf-8",
+    )
+    corpus = read_corpus(f"table:{path}?language=de")
+    assert list(corpus.splits) == ["train", "Train"]
+    assert len(corpus.notes) == 1
+    assert "found the split 'Train', which is not 'train'" in corpus.notes[0]
+
+
+def test_the_wrong_separator_is_told(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("id;media;text;split\n1;a.mp4;Nebel;train\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the fields seem to be separated by ';'"):
+        read_corpus(f"table:{path}?language=de")

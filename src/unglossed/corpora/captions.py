@@ -22,6 +22,7 @@ SENTENCE_TIERS = ("text", "translation", "sentence")
 
 _EXAMPLE = "00:00:01,000 --> 00:00:02,500"
 _CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]{1,9})?)")
+_OTHER_ARROW = re.compile(r"\s*[0-9]+:[0-9:.,]+\s*[-=–—]*[>→]\s*[0-9]+:[0-9]")
 _TIMING = re.compile(r"\s*([0-9:.,]+)\s*-->\s*([0-9:.,]+)(?:\s.*)?")
 # What SubRip has no rule for, so only the tags that are in use; a text may hold "<" as well.
 _SRT_TAG = re.compile(
@@ -123,6 +124,7 @@ def _split_lines(text: str) -> list[str]:
 
 def _read_vtt(path: Path) -> list[Cue]:
     lines = _split_lines(read_text(path))
+    _refuse_other_arrows(path, lines)
     if not re.fullmatch(r"WEBVTT(\s.*)?", lines[0]):
         raise InputError(f"{path}, line 1: found {lines[0][:60]!r}, expected WEBVTT")
     cues = []
@@ -144,6 +146,7 @@ def _read_vtt(path: Path) -> list[Cue]:
 
 def _read_srt(path: Path) -> list[Cue]:
     lines = _split_lines(read_text(path))
+    _refuse_other_arrows(path, lines)
     timings = [
         (index, *_parse_timing(path, index, line))
         for index, line in enumerate(lines)
@@ -170,6 +173,13 @@ def _read_srt(path: Path) -> list[Cue]:
         text = _without(_SRT_TAG, "\n".join(lines[index + 1 : stop]))
         cues.append(Cue(number, start, end, on_one_line(text)))
     return cues
+
+
+def _refuse_other_arrows(path: Path, lines: list[str]) -> None:
+    """Refuse times with another arrow than `-->`: their cue would be text of the one before."""
+    for index, line in enumerate(lines):
+        if _OTHER_ARROW.match(line) and "-->" not in line:
+            raise InputError(f"{path}, line {index + 1}: times {line[:60]!r}, expected {_EXAMPLE}")
 
 
 def _parse_timing(path: Path, index: int, line: str) -> tuple[float, float]:

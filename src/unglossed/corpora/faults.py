@@ -44,6 +44,7 @@ class FaultKind(Enum):
     DAMAGED_MEDIA = ("media damaged", Severity.ERROR)
     MOJIBAKE = ("text damaged by a wrong encoding", Severity.ERROR)
     NO_SPLIT = ("row in no split, left out", Severity.WARNING)
+    ODD_SPLIT = ("split whose name is nearly another's", Severity.WARNING)
     MEDIA_WITHOUT_ROW = ("media without a row", Severity.WARNING)
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)

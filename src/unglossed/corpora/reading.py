@@ -19,6 +19,14 @@ from unglossed.errors import InputError
 _EMPTY_LINES = ("", "\n", "\r\n")
 
 
+_TO_BE_SAID = {
+    FaultKind.NO_SPLIT,
+    FaultKind.ODD_SPLIT,
+    FaultKind.MISALIGNED,
+    FaultKind.LEFT_OUT,
+}
+
+
 @dataclass
 class Reading:
     """What a reader is given.
@@ -54,12 +62,16 @@ class Reading:
         fault = Fault(kind, where, text)
         if kind is FaultKind.MISSING_MEDIA and self.skip_missing:
             fault = Fault(FaultKind.LEFT_OUT, where, text)
-        if fault.kind in (FaultKind.NO_SPLIT, FaultKind.MISALIGNED, FaultKind.LEFT_OUT):
+        if fault.kind in _TO_BE_SAID:
             self.left_out.add(fault)
         if self.faults is not None:
             self.faults.add(fault)
         elif fault.kind.severity is Severity.ERROR:
             raise InputError(str(fault))
+
+
+KNOWN_SPLITS = ("train", "dev", "test", "val", "valid", "validation")
+"""Names that mean something to somebody; one of them in other letters is probably a slip."""
 
 
 class Rows:
@@ -191,6 +203,11 @@ class Rows:
         order = ["train", "dev", "test"]
         names = [split for split in order if split in self._splits]
         names += sorted(self._splits.keys() - set(order))
+        for split in names:
+            known = split.strip().casefold()
+            if known in KNOWN_SPLITS and split not in KNOWN_SPLITS:
+                text = f"found the split {split!r}, which is not {known!r} and is not used as such"
+                self.reading.report(FaultKind.ODD_SPLIT, str(self.reading.root), text)
         for split in [split for split in names if not self._splits[split]]:
             kind = FaultKind.EMPTY_SPLIT
             if self.reading.skip_missing or self.reading.only not in (None, split):
@@ -235,6 +252,8 @@ class Rows:
                 FaultKind.BAD_TIMES,
                 f"start {start}, expected seconds from 0 ({id_field} {id!r})",
             )
+        if end is not None and not math.isfinite(end):
+            return FaultKind.BAD_TIMES, f"end {end}, expected seconds ({id_field} {id!r})"
         if not _are_times(start, end):
             return (
                 FaultKind.BAD_TIMES,

@@ -176,7 +176,11 @@ def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = (
     shown = ", ".join(map(repr, found))
     missing = [name for name in required if name not in found]
     if missing:
-        raise InputError(f"{where}: no column {', '.join(missing)}, found {shown[:500] or 'none'}")
+        other = next((mark for mark in ";\t|," if len(found) == 1 and mark in found[0]), None)
+        hint = f"; the fields seem to be separated by {other!r}" if other else ""
+        raise InputError(
+            f"{where}: no column {', '.join(missing)}, found {shown[:500] or 'none'}{hint}"
+        )
     for name in COLUMNS:
         if found.count(name) > 1:
             raise InputError(f"{where}: found the column {name!r} twice, expected it once")
