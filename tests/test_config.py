@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unglossed.config import Settings, read_settings, write_settings
+from unglossed.config import Settings, merge, read_settings, write_settings
 from unglossed.errors import InputError
 
 
@@ -163,3 +163,47 @@ def test_a_broken_file_is_named(path: Path, content: bytes, pieces: list[str]) -
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert fault(tmp_path / "none.yaml").startswith(f"{tmp_path / 'none.yaml'}: ")
+
+
+NAMED = [{"name": "a", "size": 1, "deep": {"x": 1}}, {"name": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "expected"),
+    [
+        ({"a": 1, "b": 2}, {"b": 3, "c": 4}, {"a": 1, "b": 3, "c": 4}),
+        ({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}}, {"a": {"x": 1, "y": 3}}),
+        ({"a": {"x": 1}}, {"a": None}, {"a": None}),
+        ({"a": None}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": NAMED}, {"a": []}, {"a": []}),
+        (
+            {"a": NAMED},
+            {"a": [{"name": "a", "deep": {"y": 2}}]},
+            {"a": [{"name": "a", "size": 1, "deep": {"x": 1, "y": 2}}, {"name": "b"}]},
+        ),
+    ],
+)
+def test_contents_are_merged_key_by_key(
+    base: dict[str, object], changes: dict[str, object], expected: dict[str, object]
+) -> None:
+    assert merge(base, changes) == expected
+    assert NAMED[0] == {"name": "a", "size": 1, "deep": {"x": 1}}  # the base stays as it was
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("c", "cab"),
+        ("ac", "acb"),
+        ("bc", "abc"),
+        ("cb", "cab"),
+        ("cad", "cadb"),
+        ("cd", "cdab"),
+        ("bca", "abc"),
+    ],
+)
+def test_a_new_named_item_comes_in_after_the_one_before_it(names: str, expected: str) -> None:
+    merged = merge([{"name": "a"}, {"name": "b"}], [{"name": name} for name in names])
+
+    assert "".join(item["name"] for item in merged) == expected

@@ -94,6 +94,19 @@ class Format(StrEnum):
     JSON = "json"
 
 
+# Decoding, of `evaluate` and `translate` alike; what is not given is as the model's recipe says.
+Beams = Annotated[
+    int | None, typer.Option(min=1, help="Width of the beam search; the recipe's by default.")
+]
+MaxNewTokens = Annotated[
+    int | None, typer.Option(min=1, help="Longest sentence, in tokens; the recipe's by default.")
+]
+LanguageContrast = Annotated[
+    float | None,
+    typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
+]
+
+
 def main() -> None:
     """Entry point of the command `unglossed`."""
     app()
@@ -195,9 +208,10 @@ def evaluate(
         Path, typer.Option(metavar="DIR", help="Folder for metrics.json and predictions.jsonl.")
     ],
     split: Annotated[str, typer.Option(help="Split of the corpus.")] = "test",
-    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search.")] = 5,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest sentence, in tokens.")] = 150,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    language_contrast: LanguageContrast = None,
 ) -> None:
     """Translate a split and score the translations against its references."""
     from unglossed.evaluation.evaluate import evaluate as evaluate_model
@@ -208,10 +222,9 @@ def evaluate(
         corpus,
         split,
         output,
-        num_beams=beams,
-        max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         progress=sys.stderr.isatty(),
+        **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
     )
     print(scores)
 
@@ -249,10 +262,19 @@ def translate(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
     ] = None,
-    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search.")] = 5,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest sentence, in tokens.")] = 150,
     batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    language_contrast: LanguageContrast = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw sentences instead of searching for the best.")
+    ] = False,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 draws vary less.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
 ) -> None:
     """Translate videos into text.
 
@@ -271,11 +293,18 @@ def translate(
 
     translations = SignTranslator.from_pretrained(model).translate(
         files,
-        num_beams=beams,
         n_best=n_best,
-        max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         on_error=report_failure,
+        **given(
+            beams=beams,
+            max_new_tokens=max_new_tokens,
+            language_contrast=language_contrast,
+            sample=sample or None,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        ),
     )
     if form is Format.JSON:
         text = format_json(translations)
@@ -318,6 +347,11 @@ def doctor() -> None:
         print(f"{mark}  {finding.subject:{width}}  {finding.text}")
     if not all(finding.works for finding in findings):
         raise typer.Exit(FAULTS_FOUND)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that the user gave."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def read_size(text: str) -> tuple[int, int]:

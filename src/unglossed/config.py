@@ -30,11 +30,21 @@ def read_settings(
     Args:
         kind: the settings class to build.
         path: the YAML file.
-        overrides: `key.path=value` items; a list's item is named by its number from 0 or by the
-            `name` it holds: `stages.visual_initialing.epochs=3`. Values are YAML.
+        overrides: see `override`.
 
     Raises:
         InputError: no such file, no YAML, a key that does not exist, a value of the wrong kind.
+    """
+    data = read_yaml(path)
+    override(data, overrides)
+    return check_settings(kind, data, path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds keys with values.
+
+    Raises:
+        InputError: no such file, no YAML, or something else than keys.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -44,8 +54,61 @@ def read_settings(
         raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected keys with values, found {type(data).__name__}")
-    for item in overrides:
+    return data
+
+
+def override(data: dict[str, Any], items: Sequence[str]) -> None:
+    """Change values of a YAML file's content, in place.
+
+    Args:
+        data: the content.
+        items: `key.path=value`; a list's item is named by its number from 0 or by the `name` it
+            holds: `stages.visual_initialing.epochs=3`. Values are YAML.
+
+    Raises:
+        InputError: an item has no such form or fits nowhere.
+    """
+    for item in items:
         _override(data, item)
+
+
+def merge(base: Any, changes: Any) -> Any:
+    """One content of a YAML file on top of another: what `changes` does not name stays.
+
+    Keys are merged one by one. So are lists whose items all have a `name`: an item of `changes`
+    changes the one of the same name, or else comes in after the item before it (the first: at the
+    front). Anything else takes the place of what was there.
+    """
+    if isinstance(base, dict) and isinstance(changes, dict):
+        merged = dict(base)
+        for key, value in changes.items():
+            merged[key] = merge(base[key], value) if key in base else value
+        return merged
+    if not (_are_named(base) and _are_named(changes)):
+        return changes
+    items, place = list(base), 0
+    for change in changes:
+        names = [item["name"] for item in items]
+        if change["name"] in names:
+            place = names.index(change["name"])
+            items[place] = merge(items[place], change)
+        else:
+            items.insert(place, change)
+        place += 1
+    return items
+
+
+def check_settings(kind: type[SettingsType], data: dict[str, Any], path: Path) -> SettingsType:
+    """Make settings of a YAML file's content.
+
+    Args:
+        kind: the settings class to build.
+        data: the content.
+        path: the file, for errors.
+
+    Raises:
+        InputError: a key that does not exist, a value of the wrong kind.
+    """
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -56,6 +119,14 @@ def write_settings(settings: Settings, path: Path) -> None:
     """Write settings as YAML, whole or not at all."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(path, text)
+
+
+def _are_named(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, dict) and "name" in item for item in value)
+    )
 
 
 def _override(data: dict[str, Any], item: str) -> None:

@@ -25,6 +25,8 @@ PACKAGES = (
 EXTRAS = (
     ("pyarrow", "parquet", "own tables in Parquet files"),
     ("espeakng-loader", "espeak", "speech of the generated corpus"),
+    ("gguf", "gguf", "language models in GGUF files"),
+    ("bitsandbytes", "quantization", "language models with weights of 4 or 8 bits"),
 )
 """Distributions that only some work needs, the extra that brings each, and for what."""
 

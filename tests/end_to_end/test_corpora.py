@@ -64,7 +64,7 @@ def write_recipe(path: Path, layout: str) -> Path:
     ]
     recipe: dict[str, Any] = {
         "tokenizer": {"vocab_size": 300},
-        "max_new_tokens": 8,
+        "decoding": {"max_new_tokens": 8},
         "stages": stages,
     }
     if is_speech:

@@ -315,7 +315,7 @@ def test_eight_clips_are_learnt_by_heart(corpus: str, tmp_path: Path) -> None:
     assert losses[0] > 3
     assert losses[-1] < 0.05
     samples = read_corpus(corpus).split("train")
-    results = SignTranslator.from_pretrained(model).translate(samples, num_beams=3)
+    results = SignTranslator.from_pretrained(model).translate(samples, beams=3)
     assert [result.text for result in results] == [sample.text for sample in samples]
 
 

@@ -30,7 +30,7 @@ def read_rows(path: Path) -> list[dict[str, str | float]]:
 def test_predictions_and_metrics_agree_with_the_corpus(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", num_dev=3)
     model = tiny_translator(tmp_path / "model")
-    scores = evaluate(model, corpus, "test", tmp_path / "scores", num_beams=2, max_new_tokens=8)
+    scores = evaluate(model, corpus, "test", tmp_path / "scores", beams=2, max_new_tokens=8)
     rows = read_rows(tmp_path / "scores" / "predictions.jsonl")
     samples = read_corpus(corpus).split("test")
     assert [list(row) for row in rows] == [["id", "reference", "hypothesis", "score"]] * 3
@@ -69,7 +69,7 @@ def test_normalisation_is_the_corpus_own_and_its_notes_are_shown(tmp_path: Path,
     shutil.rmtree(release.split("train")[0].media)
     spec = f"gfslt:{tmp_path}?media={frames}&missing=skip"
     model = tiny_translator(tmp_path / "model")
-    evaluate(model, spec, "test", tmp_path / "scores", num_beams=1, max_new_tokens=8)
+    evaluate(model, spec, "test", tmp_path / "scores", beams=1, max_new_tokens=8)
     rows = read_rows(tmp_path / "scores" / "predictions.jsonl")
     references = [str(row["reference"]) for row in rows]
     assert references == [f"{sample.text} ." for sample in release.split("test")]
@@ -85,8 +85,8 @@ def test_normalisation_is_the_corpus_own_and_its_notes_are_shown(tmp_path: Path,
 def test_predictions_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     samples = read_corpus(write_corpus(tmp_path / "corpus", num_dev=4)).split("dev")
     translator = SignTranslator.from_pretrained(tiny_translator(tmp_path / "model"))
-    one = predict(translator, samples, num_beams=2, max_new_tokens=6, batch_size=1)
-    all_at_once = predict(translator, samples, num_beams=2, max_new_tokens=6, batch_size=4)
+    one = predict(translator, samples, beams=2, max_new_tokens=6, batch_size=1)
+    all_at_once = predict(translator, samples, beams=2, max_new_tokens=6, batch_size=4)
     assert [row.hypothesis for row in one] == [row.hypothesis for row in all_at_once]
     assert [row.id for row in all_at_once] == [sample.id for sample in samples]
 

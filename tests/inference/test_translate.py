@@ -14,12 +14,17 @@ import unglossed
 from tiny import tiny_model, tiny_processor, tiny_translator, write_frames
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
+from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translate import SignTranslator, translate_features
 from unglossed.models.translator import Translator, TranslatorConfig
 
 MAX_NEW_TOKENS = 12
 # Measured worst case 5e-7: batches of another shape add the same numbers in another order.
 SCORE_TOLERANCE = 1e-5
+
+
+def decoding(**fields: float) -> DecodingSettings:
+    return DecodingSettings(max_new_tokens=MAX_NEW_TOKENS, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +65,15 @@ def test_a_clip_is_translated_alike_alone_and_in_any_batch(translator, clips) ->
     assert [row.num_frames for row in together] == [5, 20, 9, 3, 13]
 
 
-@pytest.mark.parametrize("num_beams", [1, 4])
-def test_score_is_the_mean_log_probability_of_the_tokens(num_beams: int) -> None:
+@pytest.mark.parametrize("beams", [1, 4])
+def test_score_is_the_mean_log_probability_of_the_tokens(beams: int) -> None:
     processor = tiny_processor()
     model = tiny_model(processor, seed=1)
     features = torch.randn(1, 6, model.encoder.output_dim)
     mask = torch.ones(1, 6, dtype=torch.bool)
-    (found,) = translate_features(
-        model, processor, [features[0]], num_beams=num_beams, max_new_tokens=MAX_NEW_TOKENS
-    )
+    (found,) = translate_features(model, processor, [features[0]], decoding(beams=beams))
     tokens = model.generate(
-        features=features, mask=mask, num_beams=num_beams, max_new_tokens=MAX_NEW_TOKENS
+        features=features, mask=mask, num_beams=beams, max_new_tokens=MAX_NEW_TOKENS
     )
     with torch.no_grad():
         logits = model(features=features, mask=mask, labels=tokens).logits
@@ -80,7 +83,7 @@ def test_score_is_the_mean_log_probability_of_the_tokens(num_beams: int) -> None
 
 
 def test_n_best_falls_and_begins_with_the_text(translator, clips) -> None:
-    (found,) = translator.translate(clips[:1], num_beams=4, n_best=3, max_new_tokens=MAX_NEW_TOKENS)
+    (found,) = translator.translate(clips[:1], beams=4, n_best=3, max_new_tokens=MAX_NEW_TOKENS)
     scores = [one.score for one in found.n_best]
     assert len(scores) == 3
     assert scores == sorted(scores, reverse=True)
@@ -90,7 +93,7 @@ def test_n_best_falls_and_begins_with_the_text(translator, clips) -> None:
 
 def test_n_best_beyond_the_beams_is_refused(translator, clips) -> None:
     with pytest.raises(InputError, match="n_best: found 3, expected at most the 2 beams"):
-        translator.translate(clips[:1], num_beams=2, n_best=3)
+        translator.translate(clips[:1], beams=2, n_best=3)
 
 
 def test_attention_covers_the_words_and_the_frames(translator, clips) -> None:
@@ -156,12 +159,12 @@ def test_translating_leaves_the_mode_of_the_model_as_it_was() -> None:
     model.freeze(["encoder"])
     features = [torch.randn(4, model.encoder.output_dim)]
     model.train()
-    first = translate_features(model, processor, features, max_new_tokens=4)
+    first = translate_features(model, processor, features, decoding())
     assert model.training
     assert model.language_model.training
     assert not model.encoder.training
     model.eval()
-    assert translate_features(model, processor, features, max_new_tokens=4) == first
+    assert translate_features(model, processor, features, decoding()) == first
     assert not model.training
 
 
@@ -169,7 +172,7 @@ def test_translating_amid_training_leaves_nothing_that_breaks_gradients() -> Non
     processor = tiny_processor()
     model = tiny_model(processor)
     features = torch.randn(1, 4, model.encoder.output_dim)
-    translate_features(model, processor, [features[0]], max_new_tokens=4, attention=True)
+    translate_features(model, processor, [features[0]], decoding(), attention=True)
     model.train()
     labels = torch.tensor([processor.encode_text("morgen regnet es")])
     mask = torch.ones(1, 4, dtype=torch.bool)
@@ -235,12 +238,12 @@ def test_a_language_model_with_tied_embeddings_is_loaded_whole(tmp_path: Path) -
     processor.save_pretrained(tmp_path)
     loaded = SignTranslator.from_pretrained(tmp_path)
     features = [torch.randn(5, model.encoder.output_dim)]
-    again = translate_features(loaded.model, processor, features, max_new_tokens=6)
-    assert again == translate_features(model, processor, features, max_new_tokens=6)
+    again = translate_features(loaded.model, processor, features, decoding())
+    assert again == translate_features(model, processor, features, decoding())
 
 
 def test_no_more_tokens_are_asked_for_than_there_are_positions(translator, clips) -> None:
     # The tiny model has 64 positions and, being untrained, rarely ends a sentence by itself.
-    rows = translator.translate(clips, num_beams=1, max_new_tokens=500)
+    rows = translator.translate(clips, beams=1, max_new_tokens=500)
     assert len(rows) == len(clips)
     assert all(np.isfinite(row.score) for row in rows)

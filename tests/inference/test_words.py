@@ -1,11 +1,16 @@
 """Tokens to words, for tokenizers that cut differently."""
 
+from xml.etree import ElementTree
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tiny import tiny_processor
+from tiny import tiny_decoder_only, tiny_processor
+from unglossed.evaluation.figures import heat_map
+from unglossed.inference.decoding import DecodingSettings
+from unglossed.inference.translate import translate_features
 from unglossed.inference.words import merge_words
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.tokenizer import train_tokenizer
@@ -69,3 +74,61 @@ def test_bytes_of_one_character_stay_together() -> None:
     assert [word.word for word in words] == ["schön", "süß"]
     # s c h o: with umlaut 6 bytes; the space leads the second word: 1 + 5 bytes.
     assert [sum(weight > 0 for weight in word.weights) for word in words] == [6, 6]
+
+
+@pytest.mark.parametrize("pads_with_end", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "n_best"), [({"beams": 1}, 1), ({"beams": 3}, 2), ({"sample": True}, 4)]
+)
+def test_words_of_a_decoder_only_model_look_at_their_own_clip(
+    pads_with_end, settings, n_best
+) -> None:
+    processor = tiny_processor()
+    if pads_with_end:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    model = tiny_decoder_only(processor, seed=3, before="am ", after=" abend")
+    generator = torch.Generator().manual_seed(4)
+    clips = [torch.randn(length, 24, generator=generator) for length in (5, 14, 9, 1)]
+    decoding = DecodingSettings(max_new_tokens=20, **settings)
+    together, alone = (
+        translate_features(
+            *(model, processor, clips, decoding), n_best=n_best, attention=True, batch_size=size
+        )
+        for size in (4, 1)
+    )
+    for clip, row, other in zip(clips, together, alone, strict=True):
+        assert row.num_frames == len(clip)
+        assert " ".join(word.word for word in row.attention).split() == row.text.split()
+        for word, same in zip(row.attention, other.attention, strict=True):
+            assert sum(word.weights) == pytest.approx(1, abs=1e-4)
+            assert word.weights == pytest.approx(same.weights, abs=1e-5)
+            assert len(word.weights) == len(clip)
+        if row.attention:
+            drawn = ElementTree.fromstring(heat_map(row.attention))
+            assert drawn.get("viewBox") == f"0 0 {len(clip)} {len(row.attention)}"
+    assert len({len(row.attention) for row in together}) > 1
+
+
+def test_attention_of_a_decoder_only_model_is_that_of_the_whole_sequence() -> None:
+    processor = tiny_processor()
+    model = tiny_decoder_only(processor, before="am ", after=" abend")
+    clip = torch.randn(1, 6, 24, generator=torch.Generator().manual_seed(4))
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    text = processor.encode_text("morgen regnet es im norden")
+    face = model.language_model
+    table = face.model.get_input_embeddings()
+    ids = [torch.tensor([side]) for side in (face.before, face.after, text)]
+    face.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        before, after, words = (table(one) for one in ids)
+        whole = torch.cat([before, model.adapter(clip, mask)[0], after, words], 1)
+        layers = face.model(inputs_embeds=whole, output_attentions=True).attentions
+        found = merge_words(processor, text, model.attend(clip, mask, ids[2])[0])
+    weights = torch.stack(layers).mean((0, 2))[0]
+    first = len(face.before)
+    start = first + 6 + len(face.after) - 1  # the position that says the text's first token
+    looked = weights[start : start + len(text), first : first + 6]
+    expected = merge_words(processor, text, looked / looked.sum(-1, keepdim=True))
+    assert [word.word for word in found] == "morgen regnet es im norden".split()
+    for word, other in zip(found, expected, strict=True):
+        assert word.weights == pytest.approx(other.weights, abs=1e-6)

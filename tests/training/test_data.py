@@ -19,10 +19,14 @@ from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.training.data import (
     ClipDataset,
     Collator,
-    DenoisingDataset,
     EpochSampler,
     FeatureDataset,
+    GlossTarget,
+    MaskingDataset,
+    TextDataset,
+    TextTarget,
 )
+from unglossed.training.recipe import MaskingSettings
 
 AUGMENTATION = AugmentationConfig(probability=0.5)
 PROCESSOR = tiny.tiny_processor()
@@ -131,7 +135,7 @@ def test_without_augmentation_a_training_clip_is_only_cut_at_random(
 
 def test_features_are_read_view_by_view(samples: tuple[Sample, ...]) -> None:
     views = [[torch.full((2, 3), 10.0 * view + index) for index in range(4)] for view in range(3)]
-    dataset = FeatureDataset(views, samples, PROCESSOR)
+    dataset = FeatureDataset(views, samples, TextTarget(PROCESSOR))
 
     assert len(dataset) == 4
     for epoch in range(7):
@@ -143,21 +147,28 @@ def test_features_are_read_view_by_view(samples: tuple[Sample, ...]) -> None:
 TEXTS = [" ".join(tiny.SENTENCES[(i + j) % 3] for j in range(8)) for i in range(30)]
 
 
-def test_denoising_hides_about_a_third_and_keeps_the_order() -> None:
-    dataset = DenoisingDataset(TEXTS, PROCESSOR, seed=0)
-    mask_id = PROCESSOR.tokenizer.mask_token_id
+MASK_ID = PROCESSOR.tokenizer.mask_token_id
+
+
+def masked(texts: Sequence[str] = TEXTS, seed: int = 0, **masking: float) -> MaskingDataset:
+    items = TextDataset(texts, PROCESSOR)
+    return MaskingDataset(items, MaskingSettings(**masking), MASK_ID, seed=seed)
+
+
+def test_masking_hides_about_a_third_and_keeps_the_order() -> None:
+    dataset = masked()
     shares, spans = [], []
     for index in range(len(dataset)):
         item = dataset[0, index]
         words, visible = item["labels"][:-1], item["input_ids"]
         assert visible[-1] == item["labels"][-1] == PROCESSOR.tokenizer.eos_token_id
         assert item["labels"] == PROCESSOR.encode_text(TEXTS[index])
-        kept = [token for token in visible[:-1] if token != mask_id]
+        kept = [token for token in visible[:-1] if token != MASK_ID]
         rest = iter(words)
         assert all(token in rest for token in kept)  # a subsequence of the text
         shares.append(1 - len(kept) / len(words))
-        spans.append(visible.count(mask_id))
-        assert not any(a == b == mask_id for a, b in pairwise(visible))
+        spans.append(visible.count(MASK_ID))
+        assert not any(a == b == MASK_ID for a, b in pairwise(visible))
 
     assert np.mean(shares) == pytest.approx(0.35, abs=0.02)
     assert min(shares) >= 0.35
@@ -165,22 +176,57 @@ def test_denoising_hides_about_a_third_and_keeps_the_order() -> None:
     assert np.mean(spans) > 3
 
 
-@given(st.integers(1, 40), st.integers(0, 50))
-def test_denoising_hides_its_share_of_a_text_of_any_length(num_words: int, epoch: int) -> None:
-    text = " ".join(["es"] * num_words)
-    item = DenoisingDataset([text], PROCESSOR, seed=1)[epoch, 0]
+@given(st.integers(1, 40), st.integers(0, 50), st.sampled_from([0.0, 0.15, 0.35, 0.8]))
+def test_masking_hides_its_share_of_a_text_of_any_length(
+    num_words: int, epoch: int, share: float
+) -> None:
+    item = masked([" ".join(["es"] * num_words)], seed=1, share=share)[epoch, 0]
 
     num_tokens = len(item["labels"]) - 1
-    kept = sum(token != PROCESSOR.tokenizer.mask_token_id for token in item["input_ids"]) - 1
-    assert 0.35 * num_tokens <= num_tokens - kept < 0.35 * num_tokens + 1
+    kept = sum(token != MASK_ID for token in item["input_ids"]) - 1
+    assert share * num_tokens <= num_tokens - kept < share * num_tokens + 1
 
 
-def test_denoising_differs_between_epochs_and_not_between_reads() -> None:
-    dataset = DenoisingDataset(TEXTS, PROCESSOR, seed=0)
+def test_longer_spans_leave_fewer_mask_tokens() -> None:
+    counts = [
+        sum(
+            masked(mean_span=mean_span)[0, index]["input_ids"].count(MASK_ID) for index in range(30)
+        )
+        for mean_span in (0.0, 3.5, 20.0)
+    ]
 
-    assert dataset[3, 5] == DenoisingDataset(TEXTS, PROCESSOR, seed=0)[3, 5]
-    assert dataset[3, 5] != dataset[4, 5]
-    assert dataset[3, 5] != DenoisingDataset(TEXTS, PROCESSOR, seed=1)[3, 5]
+    assert counts[0] > 1.5 * counts[1]
+    assert counts[1] > 1.5 * counts[2]
+
+
+def test_masking_differs_between_epochs_and_not_between_reads() -> None:
+    assert masked()[3, 5] == masked()[3, 5]
+    assert masked()[3, 5] != masked()[4, 5]
+    assert masked()[3, 5] != masked(seed=1)[3, 5]
+
+
+def test_clips_keep_what_they_are_beside_their_masked_text(samples: tuple[Sample, ...]) -> None:
+    items = clips(samples, training=True)
+    dataset = MaskingDataset(items, MaskingSettings(), MASK_ID, seed=0)
+
+    item = dataset[1, 3]
+
+    assert len(dataset) == len(items)
+    assert set(item) == {"frames", "lengths", "labels", "input_ids"}
+    assert torch.equal(item["frames"], items[1, 3]["frames"])
+    assert MASK_ID in item["input_ids"]
+
+
+def test_a_clips_target_may_be_its_glosses(samples: tuple[Sample, ...]) -> None:
+    known = sorted({name for sample in samples for name in (sample.gloss or "").split()})
+    target = GlossTarget([name for name in known if name != "IM"])
+    dataset = ClipDataset(samples, PROCESSOR, limit=8, target=target)
+
+    labels = dataset[0, 1]["labels"]
+
+    names = [target.glosses[number - 1] for number in labels]
+    assert names == [name for name in (samples[1].gloss or "").split() if name != "IM"]
+    assert FeatureDataset([[torch.zeros(1, 2)] * 4], samples, target)[0, 1]["labels"] == labels
 
 
 def test_clips_are_collated_packed(samples: tuple[Sample, ...]) -> None:
@@ -209,6 +255,22 @@ def test_features_are_collated_padded_with_their_mask() -> None:
     assert all(torch.equal(batch["features"][i][batch["mask"][i]], rows[i]) for i in range(3))
     assert not batch["features"][~batch["mask"]].any()
     assert torch.equal(pad_features(rows)[1], batch["mask"])
+
+
+def test_masked_texts_are_collated_beside_clips() -> None:
+    rows = [torch.randn(2, 5), torch.randn(4, 5)]
+    ids = [[9, 4, 2], [8, 2]]
+    items = [
+        {"features": row, "labels": [7, 2], "input_ids": masked}
+        for row, masked in zip(rows, ids, strict=True)
+    ]
+
+    batch = Collator(PROCESSOR)(items)
+
+    pad = PROCESSOR.tokenizer.pad_token_id
+    assert set(batch) == {"features", "mask", "labels", "input_ids", "attention_mask"}
+    assert batch["input_ids"].tolist() == [[9, 4, 2], [8, 2, pad]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
 def test_texts_are_collated_for_the_decoder() -> None:

@@ -60,7 +60,7 @@ def test_fla_llm_has_the_papers_values() -> None:
     assert (second.batch_size, second.label_smoothing, second.frozen) == (16, 0.2, ("encoder",))
     assert first.schedule.name == second.schedule.name == "cosine"
     recipe = load_recipe("fla_llm")
-    assert (recipe.video.sampling_rate, recipe.video.crop, recipe.beams) == (0.25, 224, 5)
+    assert (recipe.video.sampling_rate, recipe.video.crop, recipe.decoding.beams) == (0.25, 224, 5)
 
 
 def test_an_unknown_name_lists_the_shipped_recipes() -> None:
@@ -109,6 +109,17 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.first.encoder.source=second", ["stages.first.encoder.source", "second"]),
         ("stages.first.language_model.source=second", ["stages.first.language_model.source"]),
         ("stages.first.adapter.source=first", ["stages.first.adapter.source", "first"]),
+        ("stages.first.frozen=[encoder.backbone, ctc]", ["first.frozen.1", "ctc", "encoder"]),
+        ("stages.second.frozen=[encoder.backbone]", ["stages.second", "trained", "encoder"]),
+        ("stages.first.text_encoder={}", ["stages.first", "translation", "text_encoder"]),
+        ("stages.first.objective=vlp", ["stages.first", "vlp", "text_encoder"]),
+        ("stages.first.objective=gloss_ctc", ["stages.first", "gloss_ctc", "['encoder']"]),
+        ("stages.first.features=sign", ["stages.first.features", "'sign'", "sign_wise"]),
+        ("stages.first.masking={share: 0.2}", ["stages.first", "masking", "translation"]),
+        ("stages.first.restoration_weight=0.5", ["first", "restoration_weight", "translation"]),
+        ("stages.first.skip=perhaps", ["stages.first.skip", "'perhaps'", "true"]),
+        ("base=fla_llm", ["base", "no such key"]),
+        ("decoding.beams=0", ["decoding.beams", "greater than 0"]),
         ("stages.first.schedule={name: linear, min_ratio: 0.1}", ["first.schedule", "cosine"]),
         ("stages.first.optimizer={name: sgd, momentum: 0}", ["first.optimizer", "nesterov"]),
         ("generated_text={num_sentences: 5, level: 4}", ["generated_text.level", "4", "3"]),
@@ -144,3 +155,142 @@ def test_a_language_model_may_come_from_a_folder_or_hub(path: Path) -> None:
     recipe = load_recipe(path, ["stages.first.language_model={source: facebook/mbart-large-cc25}"])
 
     assert recipe.stages[0].language_model.source == "facebook/mbart-large-cc25"
+
+
+GLOSSES = """\
+base: recipe
+stages:
+  - name: glosses
+    objective: gloss_ctc
+    encoder: {config: {backbone: {model_type: resnet}}}
+    learning_rates: {encoder: 0.01, gloss_head: 0.01}
+    epochs: 2
+    batch_size: 4
+  - {name: first, skip: true}
+  - {name: second, encoder: {source: glosses}, language_model: {source: ./lm}}
+"""
+
+
+def test_a_recipe_says_only_where_it_differs_from_its_base(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "glosses.yaml").write_text(GLOSSES, encoding="utf-8")
+
+    base, recipe = load_recipe(path), load_recipe(tmp_path / "glosses.yaml")
+
+    assert [stage.name for stage in recipe.stages] == ["glosses", "second"]
+    assert recipe.video == base.video
+    changed = {"encoder", "language_model"}
+    before, after = base.stages[1], recipe.stages[1]
+    assert after.model_dump(exclude=changed) == before.model_dump(exclude=changed)
+    assert after.encoder is not None
+    assert after.encoder.source == "glosses"
+
+
+def test_a_base_may_have_a_base_and_is_found_beside_the_recipe(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "middle.yaml").write_text("base: recipe.yaml\nseed: 3\n", encoding="utf-8")
+    (tmp_path / "demo.yaml").write_text("base: middle\n", encoding="utf-8")
+    (tmp_path / "top.yaml").write_text("base: demo\nvideo: {crop: 30}\n", encoding="utf-8")
+
+    recipe = load_recipe(tmp_path / "top.yaml", ["stages.first.epochs=9"])
+
+    assert (recipe.seed, recipe.video.crop, recipe.video.resize) == (3, 30, 36)
+    assert recipe.stages[0].epochs == 9
+    assert len(recipe.stages) == 2
+
+
+def test_a_shipped_recipe_can_be_the_base_of_a_users(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: fla_llm\nseed: 7\n", encoding="utf-8")
+
+    assert load_recipe(path) == load_recipe("fla_llm", ["seed=7"])
+
+
+@pytest.mark.parametrize(
+    ("content", "pieces"),
+    [
+        ("base: nothing\n", ["base", "nothing", "fla_llm"]),
+        ("base: mine\n", ["base", "circle", "mine.yaml -> mine.yaml"]),
+        ("base: other\n", ["base", "circle", "mine.yaml -> other.yaml -> mine.yaml"]),
+        ("base: 3\n", ["base", "found 3", "name of a recipe"]),
+        ("base: fla_llm\nstages: [{name: new}]\n", ["stages.new", "missing"]),
+        ("base: fla_llm\nstages: [{name: visual_initialing, skip: true}]\n", ["encoder.source"]),
+    ],
+)
+def test_a_base_that_does_not_fit_is_one_line(
+    content: str, pieces: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("base: mine\n", encoding="utf-8")
+
+    with pytest.raises(InputError) as caught:
+        load_recipe(tmp_path / "mine.yaml")
+
+    message = str(caught.value)
+    assert "mine.yaml: " in message or "other.yaml: " in message
+    assert "\n" not in message
+    assert all(piece in message for piece in pieces), message
+
+
+def test_a_skipped_stage_is_gone(path: Path) -> None:
+    changes = ["stages.second.encoder={config: {backbone: {model_type: resnet}}}"]
+    changes += ["stages.second.language_model={source: ./lm}", "stages.first.skip=true"]
+
+    recipe = load_recipe(path, changes)
+
+    assert [stage.name for stage in recipe.stages] == ["second"]
+    assert load_recipe(path, ["stages.first.skip=false"]) == load_recipe(path)
+
+
+def test_a_change_of_a_stage_that_a_recipe_skips_is_refused(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "glosses.yaml").write_text(GLOSSES, encoding="utf-8")
+
+    assert load_recipe(tmp_path / "glosses.yaml", ["stages.1.epochs=9"]).stages[1].epochs == 9
+    with pytest.raises(InputError, match=r"found 'first', expected one of \['glosses', 'second'\]"):
+        load_recipe(tmp_path / "glosses.yaml", ["stages.first.epochs=9"])
+
+
+VLP = [
+    "stages.first.objective=vlp",
+    "stages.first.text_encoder={source: ./lm}",
+    "stages.first.learning_rates={encoder: 0.1, adapter: 0.1, language_model: 0.1,"
+    " text_encoder: 0.1, alignment: 0.1}",
+]
+GLOSS = [
+    "stages.first.objective=gloss_ctc",
+    "stages.first.adapter=null",
+    "stages.first.language_model=null",
+    "stages.first.learning_rates={encoder: 0.1, gloss_head: 0.1}",
+]
+
+
+def test_stages_of_other_objectives_have_parts_of_their_own(path: Path) -> None:
+    vlp = load_recipe(path, [*VLP, "stages.first.masking={share: 0.2}"]).stages[0]
+    assert vlp.masking is not None
+    assert (vlp.masking.share, vlp.masking.mean_span) == (0.2, 3.5)
+    gloss = load_recipe(path, [*GLOSS, "stages.second.language_model.source=./lm"]).stages[0]
+    assert gloss.learning_rates == {"encoder": 0.1, "gloss_head": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ([*VLP, "stages.first.batch_size=1"], ["stages.first", "batch_size", "compare"]),
+        ([*VLP, "stages.first.dev_beams=2"], ["stages.first", "dev_beams", "vlp"]),
+        (VLP[:2], ["stages.first", "alignment", "text_encoder"]),
+        ([*GLOSS, "stages.first.label_smoothing=0.1"], ["label_smoothing", "gloss_ctc"]),
+        (GLOSS, ["stages.second.language_model.source", "first has no language_model"]),
+        (
+            [*GLOSS, "stages.second.language_model.source=./lm", "audio={}"],
+            ["stages.first", "gloss_ctc", "video"],
+        ),
+    ],
+)
+def test_an_objective_refuses_what_it_has_no_use_for(
+    path: Path, changes: list[str], pieces: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, changes)
+
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert all(piece in message for piece in pieces), message

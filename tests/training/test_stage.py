@@ -15,11 +15,13 @@ from transformers import (
 
 import tiny
 from unglossed.errors import InputError
+from unglossed.models.gloss import GlossRecogniser
 from unglossed.models.light_t import LightT
 from unglossed.models.translator import PARTS, Translator
+from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.language_models import build_language_model
 from unglossed.training.recipe import StageSettings, load_recipe
-from unglossed.training.stage import build_translator
+from unglossed.training.stage import build_recogniser, build_translator, check_new_parts
 
 BACKBONE = tiny.ENCODER["backbone"]
 SHAPE = {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}
@@ -259,3 +261,210 @@ def test_what_cannot_be_built_is_named(
 
     assert message.startswith("stages.second")
     assert all(piece in message for piece in pieces), message
+
+
+@pytest.fixture(scope="module")
+def recognition(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model folder of an earlier stage that recognises glosses."""
+    folder = tmp_path_factory.mktemp("recognition")
+    torch.manual_seed(4)
+    settings = gloss_stage(encoder={"config": {"backbone": BACKBONE, "temporal_dim": 24}})
+    build_recogniser(settings, {}, ["NORD", "REGEN"]).save_pretrained(folder)
+    return folder
+
+
+def gloss_stage(**changes: Any) -> StageSettings:
+    alone = {"adapter": None, "language_model": None, "objective": "gloss_ctc"}
+    rates = {"encoder": 0.01, "gloss_head": 0.01}
+    return stage(**{**alone, "learning_rates": rates, **changes})
+
+
+def vlp_stage(**changes: Any) -> StageSettings:
+    shape = {"model_type": "mbart", "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+    settings = {
+        "objective": "vlp",
+        "language_model": {"config": shape},
+        "text_encoder": {"config": shape},
+        "learning_rates": dict.fromkeys(VisualLanguageModel.parts, 0.01),
+    }
+    return stage(**{**settings, **changes})
+
+
+def test_frame_wise_features_leave_the_temporal_module_behind(first: Path) -> None:
+    source = Translator.from_pretrained(first)
+
+    model = build_translator(
+        stage(encoder={"source": "first"}, features="frame_wise"), {"first": first}, PROCESSOR
+    )
+
+    assert_same_weights(model.encoder.backbone, source.encoder.backbone)
+    assert not any(name.startswith("temporal") for name in model.encoder.state_dict())
+    assert model.adapter.hidden.in_features == 16  # the backbone's width, not the module's 24
+    built = build_translator(stage(features="frame_wise"), {}, PROCESSOR)
+    assert built.adapter.hidden.in_features == 16
+
+
+def test_sign_wise_features_are_those_of_the_whole_encoder(first: Path) -> None:
+    models = [
+        build_translator(
+            stage(encoder={"source": "first"}, features=features), {"first": first}, PROCESSOR
+        )
+        for features in ("sign_wise", None)
+    ]
+
+    assert_same_weights(models[0].encoder, models[1].encoder)
+    assert models[0].config.encoder == models[1].config.encoder
+
+
+def test_text_encoder_states_bring_encoder_adapter_and_text_encoder(first: Path) -> None:
+    source = Translator.from_pretrained(first)
+    settings = stage(
+        encoder={"source": "first"}, features="text_encoder", frozen=["encoder"], feature_views=1
+    )
+
+    model = build_translator(settings, {"first": first}, PROCESSOR).train()
+
+    assert_same_weights(model.encoder.encoder, source.encoder)
+    assert_same_weights(model.encoder.adapter, source.adapter)
+    text_encoder = source.language_model.model.get_encoder()
+    assert_same_weights(model.encoder.text_encoder, text_encoder)
+    assert model.adapter.hidden.in_features == 32
+    assert not any(weight.requires_grad for weight in model.encoder.parameters())
+    assert not any(module.training for module in model.encoder.modules())
+
+
+def test_a_stage_after_it_inherits_the_text_encoder_too(first: Path, tmp_path: Path) -> None:
+    settings = stage(encoder={"source": "first"}, features="text_encoder")
+    second = build_translator(settings, {"first": first}, PROCESSOR)
+    second.save_pretrained(tmp_path)
+
+    for features in (None, "text_encoder"):
+        third = build_translator(
+            stage(encoder={"source": "second"}, features=features), {"second": tmp_path}, PROCESSOR
+        )
+        assert_same_weights(third.encoder, second.encoder)
+
+
+def test_a_module_of_a_part_can_be_frozen_alone(first: Path) -> None:
+    rates = dict.fromkeys(PARTS, 0.01)
+    settings = stage(encoder={"source": "first"}, frozen=["encoder.backbone"], learning_rates=rates)
+    model = build_translator(settings, {"first": first}, PROCESSOR).train()
+    before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+
+    frames = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
+    output = model(frames=frames, lengths=torch.tensor([6]), labels=torch.tensor([[7, 8, 2]]))
+    output.logits.sum().backward()
+    torch.optim.SGD([w for w in model.parameters() if w.requires_grad], lr=0.1).step()
+
+    after = model.encoder.state_dict()
+    moved = {name.partition(".")[0] for name in after if not after[name].equal(before[name])}
+    assert moved == {"temporal"}
+    assert not any(module.training for module in model.encoder.backbone.modules())
+    assert all(module.training for module in model.encoder.temporal.modules())
+
+
+def test_a_translator_inherits_the_encoder_of_a_gloss_recogniser(recognition: Path) -> None:
+    source = GlossRecogniser.from_pretrained(recognition)
+
+    model = build_translator(
+        stage(encoder={"source": "glosses"}), {"glosses": recognition}, PROCESSOR
+    )
+
+    assert_same_weights(model.encoder, source.encoder)
+    assert source.gloss_head.out_features == 3
+    again = build_recogniser(
+        gloss_stage(encoder={"source": "glosses"}, features="frame_wise"),
+        {"glosses": recognition},
+        ["A"],
+    )
+    assert_same_weights(again.encoder.backbone, source.encoder.backbone)
+    assert (again.gloss_head.in_features, again.gloss_head.out_features) == (16, 2)
+
+
+def test_a_text_encoder_is_the_encoder_of_its_source(pretraining: Path, tmp_path: Path) -> None:
+    source = MBartForConditionalGeneration.from_pretrained(pretraining)
+    for name, earlier in (("pretraining", {"pretraining": pretraining}), (str(pretraining), {})):
+        settings = vlp_stage(text_encoder={"source": name})
+        model = build_translator(settings, earlier, PROCESSOR)
+        assert isinstance(model, VisualLanguageModel)
+        assert_same_weights(model.text_encoder, source.get_encoder())
+
+    model.save_pretrained(tmp_path)
+    parts = {part: {"source": "vlp"} for part in PARTS}
+    after = build_translator(stage(**parts), {"vlp": tmp_path}, PROCESSOR)
+    assert not isinstance(after, VisualLanguageModel)
+    for part in PARTS:
+        assert_same_weights(getattr(after, part), getattr(model, part))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ({"features": "text_encoder"}, ["second.features", "text_encoder", "sign_wise"]),
+        (
+            {"encoder": {"source": "glosses"}, "features": "text_encoder"},
+            ["second.features", "glosses", "no text encoder"],
+        ),
+        (
+            {"encoder": {"config": {"frontend": tiny.FRONTEND}}, "features": "frame_wise"},
+            ["second.features", "frame_wise", "frontend"],
+        ),
+        (
+            {"encoder": {"source": "frames"}, "features": "sign_wise"},
+            ["second.features", "sign_wise", "frame_wise"],
+        ),
+        (
+            {"frozen": ["encoder.backbones"], "learning_rates": dict.fromkeys(PARTS, 0.1)},
+            ["second.frozen", "backbones"],
+        ),
+        ({"adapter": {"source": "glosses"}}, ["second.adapter.source", "no adapter"]),
+    ],
+)
+def test_features_and_modules_that_are_not_there_are_named(
+    changes: dict[str, Any], pieces: list[str], recognition: Path, tmp_path: Path
+) -> None:
+    frames = build_translator(stage(features="frame_wise"), {}, PROCESSOR)
+    frames.save_pretrained(tmp_path)
+
+    message = message_of(stage(**changes), {"glosses": recognition, "frames": tmp_path})
+
+    assert message.startswith("stages.second")
+    assert all(piece in message for piece in pieces), message
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ({"text_encoder": {"source": "/nowhere"}}, ["text_encoder.source", "/nowhere"]),
+        (
+            {"text_encoder": {"source": "pretraining", "config": {"d_model": 8}}},
+            ["stages.second", "text_encoder: found width 8"],
+        ),
+        (
+            {"text_encoder": {"source": "pretraining", "config": {"encoder_ffn_dim": 8}}},
+            ["second.text_encoder", "do not fit"],
+        ),
+        (
+            {"text_encoder": {"source": "pretraining", "config": {"layers": 1}}},
+            ["text_encoder.config.layers", "no such key"],
+        ),
+    ],
+)
+def test_a_text_encoder_that_does_not_fit_is_named(
+    changes: dict[str, Any], pieces: list[str], pretraining: Path
+) -> None:
+    message = message_of(vlp_stage(**changes), {"pretraining": pretraining})
+
+    assert all(piece in message for piece in pieces), message
+
+
+@pytest.mark.parametrize("objective", ["denoising", "vlp"])
+def test_masking_needs_a_mask_token(objective: str) -> None:
+    processor = tiny.tiny_processor()
+    processor.tokenizer.mask_token = None
+    alone = {"encoder": None, "adapter": None, "learning_rates": {"language_model": 0.1}}
+    shape = {"language_model": {"config": {"model_type": "mbart"}}}
+    settings = stage(objective=objective, **alone, **shape) if objective == "denoising" else None
+
+    with pytest.raises(InputError, match=f"stages.second: the objective {objective} .* mask token"):
+        check_new_parts(settings or vlp_stage(), [], processor)

@@ -13,7 +13,9 @@ from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 
 import tiny
+from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.translator import PARTS, Translator
+from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives import text_loss
@@ -64,6 +66,34 @@ def stage(**changes: Any) -> StageSettings:
         "precision": "float32",
     }
     return StageSettings.model_validate(settings | changes)
+
+
+OTHER_STAGES = {
+    "gloss_ctc": stage(
+        objective="gloss_ctc",
+        adapter=None,
+        language_model=None,
+        frozen=[],
+        learning_rates={"encoder": 0.01, "gloss_head": 0.1},
+        batch_size=2,
+    ),
+    "vlp": stage(
+        objective="vlp",
+        text_encoder={},
+        frozen=[],
+        learning_rates={
+            name: 0.01 * (number + 1) for number, name in enumerate(VisualLanguageModel.parts)
+        },
+        optimizer={"weight_decay": 0.5},
+    ),
+    "denoising": stage(
+        objective="denoising",
+        encoder=None,
+        adapter=None,
+        frozen=[],
+        learning_rates={"language_model": 0.01},
+    ),
+}
 
 
 def build_trainer(
@@ -239,6 +269,84 @@ def test_the_best_checkpoint_on_dev_is_what_remains(
     assert [row["eval_bleu4"] for row in recorder.rows if "eval_bleu4" in row] == scores
     steps = [row["step"] for row in recorder.rows if "eval_bleu4" in row]
     assert steps == [min(6, 2 * evaluate_every * (i + 1)) for i in range(len(scores))]
+
+
+@pytest.mark.parametrize(
+    ("objective", "best", "greater"),
+    [
+        ("translation", "bleu4", True),
+        ("gloss_ctc", "word_error_rate", False),
+        ("vlp", "loss", False),
+        ("denoising", None, None),
+    ],
+)
+def test_each_objective_has_its_own_best(
+    objective: str, best: str | None, greater: bool | None, tmp_path: Path
+) -> None:
+    arguments = stage_arguments(
+        OTHER_STAGES.get(objective, stage()), tmp_path, steps_per_epoch=3, seed=0, num_workers=0
+    )
+
+    assert arguments.metric_for_best_model == best
+    assert arguments.greater_is_better == greater
+    assert arguments.load_best_model_at_end == (best is not None)
+    assert arguments.eval_strategy == ("steps" if best else "no")
+
+
+def test_of_lowest_scores_the_lowest_is_kept(tmp_path: Path) -> None:
+    scores = iter([60.0, 40.0, 50.0])
+    seen = []
+    settings = OTHER_STAGES["gloss_ctc"]
+    torch.manual_seed(0)
+    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=["A", "B"]))
+
+    def dev_scores() -> dict[str, float]:
+        seen.append(weights_of(model))
+        return {"word_error_rate": next(scores)}
+
+    class Glosses(RandomFeatures):
+        def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+            return {**super().__getitem__(item), "labels": [1 + item[1] % 2]}
+
+    trainer = StageTrainer(
+        settings,
+        model,
+        Glosses(),
+        Collator(PROCESSOR),
+        stage_arguments(settings, tmp_path, steps_per_epoch=3, seed=7, num_workers=0),
+        dev_scores,
+        [],
+    )
+    trainer.train()
+
+    assert len(seen) == 3
+    assert_equal(weights_of(model), seen[1])
+    assert not torch.equal(seen[1]["gloss_head.weight"], seen[2]["gloss_head.weight"])
+
+
+def test_the_parts_that_an_objective_adds_have_rates_of_their_own() -> None:
+    settings = OTHER_STAGES["vlp"]
+    config = tiny.tiny_model(PROCESSOR).config
+    text = {"model_type": "mbart", "d_model": 32, "vocab_size": 120, "encoder_layers": 1}
+    model = VisualLanguageModel(
+        VisualLanguageConfig(
+            encoder=config.encoder,
+            adapter=config.adapter,
+            language_model=config.language_model,
+            text_encoder=text,
+        )
+    )
+
+    groups = build_optimizer(settings, model).param_groups
+
+    found = {id(weight): group for group in groups for weight in group["params"]}
+    assert len(found) == sum(1 for _ in model.parameters())
+    for part, rate in settings.learning_rates.items():
+        for name, weight in model.get_submodule(part).named_parameters():
+            assert found[id(weight)]["lr"] == rate, name
+    # Neither the temperature nor the clip's token is pulled to zero.
+    for weight in (model.alignment.log_scale, model.alignment.clip_token):
+        assert found[id(weight)]["weight_decay"] == 0.0
 
 
 def test_scoring_on_dev_changes_nothing_in_the_training(tmp_path: Path) -> None:

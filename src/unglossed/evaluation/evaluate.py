@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
@@ -40,10 +41,9 @@ def evaluate(
     split: str,
     output: Path | str,
     *,
-    num_beams: int = 5,
-    max_new_tokens: int = 150,
     batch_size: int = 8,
     progress: bool = False,
+    **decoding: Any,
 ) -> Scores:
     """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
 
@@ -55,14 +55,13 @@ def evaluate(
         corpus: a corpus spec, `kind:path`.
         split: which of its splits.
         output: folder to write to; it is made if need be.
-        num_beams: width of the beam search (FLa-LLM: 5).
-        max_new_tokens: longest text, in tokens.
         batch_size: clips that are translated at a time.
         progress: show a progress bar on standard error.
+        decoding: fields of `DecodingSettings` that shall differ from the model's own.
 
     Raises:
-        InputError: model, corpus or split are not there, a clip cannot be read, or the model writes
-            another language than the corpus has.
+        InputError: model, corpus or split are not there, a clip cannot be read, the model writes
+            another language than the corpus has, or a setting is unknown or out of range.
     """
     if Path(output).exists() and not Path(output).is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
@@ -76,14 +75,7 @@ def evaluate(
         )
     for note in read.notes:
         print(f"note: {note}", file=sys.stderr)
-    predictions = predict(
-        translator,
-        samples,
-        num_beams=num_beams,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        progress=progress,
-    )
+    predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
     return write_evaluation(Path(output), predictions, read.language, read.normalisation)
 
 
@@ -91,22 +83,17 @@ def predict(
     translator: SignTranslator,
     samples: Sequence[Sample],
     *,
-    num_beams: int = 5,
-    max_new_tokens: int = 150,
     batch_size: int = 8,
     progress: bool = False,
+    **decoding: Any,
 ) -> list[Prediction]:
     """Translate samples, in their order; references stay as the corpus has them.
 
     Raises:
-        InputError: a clip cannot be read; the message names it.
+        InputError: a clip cannot be read (the message names it), or see `evaluate`.
     """
     translations = translator.translate(
-        samples,
-        num_beams=num_beams,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        progress=progress,
+        samples, batch_size=batch_size, progress=progress, **decoding
     )
     return [
         Prediction(sample.id, sample.text, translation.text, translation.score)

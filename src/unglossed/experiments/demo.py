@@ -24,7 +24,6 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
-from unglossed.evaluation.metrics import score
 from unglossed.evaluation.report import (
     ClipCard,
     ReportData,
@@ -33,24 +32,26 @@ from unglossed.evaluation.report import (
     TimeRow,
     write_report,
 )
+from unglossed.experiments.common import (
+    HEIGHT,
+    LEVEL,
+    NUM_SENTENCES,
+    SPLITS,
+    WIDTH,
+    TestSplit,
+    read_test_split,
+)
 from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator, Translation, translate_features
 from unglossed.media.video import FRAME_RATE
-from unglossed.synthetic.corpus import read_meanings, write_clip, write_corpus
+from unglossed.synthetic.corpus import write_clip, write_corpus
 from unglossed.synthetic.grammar import draw_meaning
-from unglossed.synthetic.meaning import Meaning
-from unglossed.synthetic.parsing import slot_f1_meanings
 from unglossed.synthetic.saying import say
-from unglossed.synthetic.yardsticks import ceiling, consensus
 from unglossed.training.callbacks import METRICS_FILE, read_metrics
 from unglossed.training.recipe import load_recipe
 from unglossed.training.train import train_recipe
 
-NUM_SENTENCES = 1800
-LEVEL = 1
-WIDTH, HEIGHT = 84, 104
 NUM_CARDS = 10
-SPLITS = ("test_seen", "test")
 NOTES = (
     "test_seen: unseen sentences by the signers of train. test: unseen sentences by signers that"
     " train has not.",
@@ -77,26 +78,11 @@ class Clock:
         yield
         self.seconds[name] = time.monotonic() - started
 
-
-@dataclass(frozen=True)
-class TestSplit:
-    """A split of the generated corpus with what only a generated one knows: the meanings."""
-
-    name: str
-    samples: tuple[Sample, ...]
-    meanings: list[Meaning]
-    language: str
-
-    def row(self, system: str, hypotheses: list[str]) -> ScoreRow:
-        """Score a system's hypotheses, or a yardstick's."""
-        references = [sample.text for sample in self.samples]
-        return ScoreRow(
-            system,
-            self.name,
-            score(hypotheses, references, self.language),
-            slot_f1_meanings(hypotheses, self.meanings, self.language),
-            yardstick=system not in (STAGE_1, STAGE_2),
-        )
+    def show(self, console: Console) -> None:
+        """Print every step and their sum."""
+        console.rule("where the time went")
+        for name, seconds in {**self.seconds, "together": sum(self.seconds.values())}.items():
+            console.print(f"{name:>28} {seconds:6.0f} s")
 
 
 def run_demo(
@@ -144,8 +130,8 @@ def run_demo(
             STAGE_1: SignTranslator.from_pretrained(stages[-2] / "model"),
             STAGE_2: SignTranslator.from_pretrained(run_folder),
         }
-        splits = [_test_split(corpus, corpus_folder, name) for name in SPLITS]
-        limit = load_recipe(recipe, list(overrides)).max_new_tokens
+        splits = [read_test_split(corpus, corpus_folder, name) for name in SPLITS]
+        limit = load_recipe(recipe, list(overrides)).decoding.max_new_tokens
         rows, cards = _evaluate(systems, splits, corpus, output, seed, limit)
     console.print(score_table(rows))
 
@@ -170,11 +156,8 @@ def run_demo(
         notes=NOTES,
     )
     write_report(output / "report.html", report)
-    _write_facts(output / "demo.json", rows, clock, seed)
-    console.rule("where the time went")
-    for name, seconds in clock.seconds.items():
-        console.print(f"{name:>28} {seconds:6.0f} s")
-    console.print(f"{'together':>28} {sum(clock.seconds.values()):6.0f} s")
+    write_facts(output / "demo.json", rows, clock, seed)
+    clock.show(console)
     console.print(f"report: {output / 'report.html'}")
     return rows
 
@@ -230,7 +213,7 @@ def _evaluate(
             translator.model,
             translator.processor,
             features,
-            max_new_tokens=max_new_tokens,
+            translator.decoding.change(max_new_tokens=max_new_tokens),
             attention=attention,
         )
 
@@ -239,10 +222,7 @@ def _evaluate(
     said_in_train = [sample.text for sample in corpus.split("train")]
     cards: list[tuple[Sample, Translation]] = []
     for split in splits:
-        references = [sample.text for sample in split.samples]
-        others = ceiling(split.meanings, references, split.language, seed)
-        typical = consensus(split.meanings, split.language, seed)
-        rows += [split.row("ceiling", others), split.row("ceiling, typical saying", typical)]
+        rows += split.ceilings(seed)
         # The encoder is the same in both systems: it was frozen in stage 2.
         final = systems[STAGE_2]
         features = [final.encode(final.read(sample)) for sample in split.samples]
@@ -255,13 +235,14 @@ def _evaluate(
             folder = output / "evaluation" / f"{split.name}-stage-{number}"
             write_evaluation(folder, predictions, split.language)
             rows.append(split.row(system, [translation.text for translation in translations]))
-        order = _derangement(len(features), rng)
+        order = derangement(len(features), rng)
         shuffled = [translations[index].text for index in order]
-        rows.append(split.row("stage 2, videos shuffled", shuffled))
+        rows.append(split.row("stage 2, videos shuffled", shuffled, yardstick=True))
         blank = written(STAGE_2, [torch.zeros_like(row) for row in features])
-        rows.append(split.row("stage 2, videos blank", [one.text for one in blank]))
-        drawn = rng.integers(len(said_in_train), size=len(references))
-        rows.append(split.row("text alone", [said_in_train[index] for index in drawn]))
+        told = [one.text for one in blank]
+        rows.append(split.row("stage 2, videos blank", told, yardstick=True))
+        drawn = [said_in_train[i] for i in rng.integers(len(said_in_train), size=len(features))]
+        rows.append(split.row("text alone", drawn, yardstick=True))
         if not cards:
             shown = slice(0, NUM_CARDS)
             seen = written(STAGE_2, features[shown], attention=True)
@@ -269,18 +250,12 @@ def _evaluate(
     return rows, cards
 
 
-def _derangement(size: int, rng: np.random.Generator) -> list[int]:
+def derangement(size: int, rng: np.random.Generator) -> list[int]:
     """An order in which nothing stays in its place: a random cycle through all."""
     cycle = rng.permutation(size)
     order = np.empty(size, dtype=int)
     order[cycle] = np.roll(cycle, 1)
     return [int(index) for index in order]
-
-
-def _test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
-    meanings = read_meanings(folder)
-    samples = corpus.split(name)
-    return TestSplit(name, samples, [meanings[s.id] for s in samples], corpus.language)
 
 
 def _new_video(path: Path, corpus: Corpus, seed: int) -> tuple[Path, str]:
@@ -306,7 +281,10 @@ def _split_training_time(clock: Clock, run_folder: Path) -> None:
     clock.seconds["training, around the stages"] = max(whole, 0.0)
 
 
-def _write_facts(path: Path, rows: list[ScoreRow], clock: Clock, seed: int) -> None:
+def write_facts(
+    path: Path, rows: list[ScoreRow], clock: Clock, seed: int, **more: dict[str, Any]
+) -> None:
+    """Write a run's scores and times, and what `more` says, as JSON."""
     facts = {
         "seed": seed,
         "rows": [
@@ -314,6 +292,7 @@ def _write_facts(path: Path, rows: list[ScoreRow], clock: Clock, seed: int) -> N
             for r in rows
         ],
         "seconds": clock.seconds,
+        **more,
     }
     write_text(path, json.dumps(facts, indent=2) + "\n")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
+from unglossed.inference.decoding import DecodingSettings, load_decoding
+from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
 from unglossed.inference.words import WordAttention, merge_words
 from unglossed.media.clip import WholeFile, signal_of
 from unglossed.models.processing import TranslatorProcessor, pad_features
@@ -30,7 +32,12 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One candidate text. `score` is the mean log-probability of its tokens (at most 0)."""
+    """One candidate text.
+
+    `score` is the mean log-probability of its tokens, the end token among them (at most 0): always
+    the model's own, whatever the text was searched for with (language contrast, length penalty,
+    temperature).
+    """
 
     text: str
     score: float
@@ -44,7 +51,10 @@ class Translation:
         media: Path of the video, or id of the sample.
         text: The best hypothesis.
         score: Its score, see `Hypothesis`: comparable between texts of different length.
-        n_best: The best hypotheses, best first; `text` is the first.
+        n_best: The best hypotheses, best first; `text` is the first. Beams are ranked by what they
+            were searched for with; without language contrast and length penalty that is the score.
+            Texts that were drawn are ranked by their score, and each stands there once, so that
+            they can be fewer than asked for.
         attention: Words of `text` with their weights on the kept frames, if asked for.
         num_frames: Kept frames, on which the weights lie.
     """
@@ -68,11 +78,18 @@ class SignTranslator:
     Args:
         model: moved to nothing and left on its device; put into eval mode.
         processor: saved beside the model.
+        decoding: how it searches for texts unless told otherwise.
     """
 
-    def __init__(self, model: Translator, processor: TranslatorProcessor) -> None:
+    def __init__(
+        self,
+        model: Translator,
+        processor: TranslatorProcessor,
+        decoding: DecodingSettings | None = None,
+    ) -> None:
         self.model = model.eval()
         self.processor = processor
+        self.decoding = decoding or DecodingSettings()
 
     @classmethod
     def from_pretrained(cls, model: str | Path) -> SignTranslator:
@@ -110,20 +127,19 @@ class SignTranslator:
                     f" ({first}, ...), expected exactly those that its config.json asks for"
                 )
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(translator.to(device), processor)
+        return cls(translator.to(device), processor, load_decoding(source))
 
     @torch.inference_mode()
     def translate(
         self,
         media: Media | Sequence[Media],
         *,
-        num_beams: int = 5,
         n_best: int = 1,
-        max_new_tokens: int = 150,
         batch_size: int = 8,
         attention: bool = False,
         progress: bool = False,
         on_error: Callable[[str, InputError], None] | None = None,
+        **decoding: Any,
     ) -> list[Translation]:
         """Translate clips, each on its own whatever the batch.
 
@@ -132,21 +148,23 @@ class SignTranslator:
 
         Args:
             media: videos, frame folders or samples of a corpus.
-            num_beams: width of the beam search.
-            n_best: hypotheses of each clip, at most `num_beams`.
-            max_new_tokens: longest text, in tokens.
+            n_best: hypotheses of each clip; at most as many as beams unless they are drawn.
             batch_size: clips that are translated at a time.
             attention: also tell which frames each word attended to.
             progress: show a progress bar on standard error.
             on_error: called for a clip that cannot be read, which is then left out of the result;
                 without it the first such clip ends the translation.
+            decoding: fields of `DecodingSettings` that shall differ from the model's own:
+                `beams=1`, `max_new_tokens=60`, `language_contrast=0.3`, `sample=True, seed=1`, ...
 
         Returns:
             A translation for each clip that could be read, in the order of `media`.
 
         Raises:
-            InputError: a clip cannot be read, or `n_best` is larger than `num_beams`.
+            InputError: a clip cannot be read, a setting is unknown or out of range, or there are
+                fewer beams than `n_best`.
         """
+        settings = self.decoding.change(**decoding)
         clips = [media] if isinstance(media, (str, Path, Sample)) else list(media)
         names, features = [], []
         for clip in _track(clips, "encoding", progress):
@@ -160,21 +178,17 @@ class SignTranslator:
                 continue
             names.append(name)
             features.append(self.encode(frames))
-        translations = translate_features(
+        return translate_features(
             self.model,
             self.processor,
             features,
-            num_beams=num_beams,
+            settings,
+            names=names,
             n_best=n_best,
-            max_new_tokens=max_new_tokens,
             batch_size=batch_size,
             attention=attention,
             progress=progress,
         )
-        return [
-            replace(translation, media=name)
-            for translation, name in zip(translations, names, strict=True)
-        ]
 
     def read(self, clip: Media) -> NDArray[Any]:
         """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
@@ -183,7 +197,7 @@ class SignTranslator:
             InputError: the clip cannot be read, or is longer than the language model can take in.
         """
         where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
-        positions = self.model.language_model.max_positions
+        positions = signal_limit(self.model.language_model)
         limit = None if positions is None else self.model.encoder.input_limit(positions)
         return signal_of(self.processor).read(where, limit=limit)
 
@@ -200,15 +214,15 @@ def translate_features(
     model: Translator,
     processor: TranslatorProcessor,
     features: Sequence[Tensor],
+    decoding: DecodingSettings,
     *,
-    num_beams: int = 5,
+    names: Sequence[str] | None = None,
     n_best: int = 1,
-    max_new_tokens: int = 150,
     batch_size: int = 8,
     attention: bool = False,
     progress: bool = False,
 ) -> list[Translation]:
-    """Translate from the encoder's features; their number is the translations' `media`.
+    """Translate from the encoder's features.
 
     Clips of like length share a batch. The model is in eval mode while it translates; afterwards it
     is in the mode that it had before.
@@ -217,9 +231,10 @@ def translate_features(
         model: the translator.
         processor: turns tokens into text.
         features: for each clip (time, dim).
-        num_beams: width of the beam search.
-        n_best: hypotheses of each clip, at most `num_beams`.
-        max_new_tokens: longest text, in tokens; at most what the language model has positions for.
+        decoding: how texts are searched for; they get no longer than the language model has
+            positions for.
+        names: the translations' `media`; their numbers when not given.
+        n_best: hypotheses of each clip; at most as many as beams unless they are drawn.
         batch_size: clips that are translated at a time.
         attention: also tell which frames each word attended to.
         progress: show a progress bar on standard error.
@@ -228,13 +243,12 @@ def translate_features(
         A translation for each clip, in the order of `features`.
 
     Raises:
-        InputError: `n_best` is larger than `num_beams`.
+        InputError: there are fewer beams than `n_best`, or a clip leaves the language model no
+            position for a word.
     """
-    if n_best > num_beams:
-        raise InputError(f"n_best: found {n_best}, expected at most the {num_beams} beams")
-    limit = model.language_model.max_positions
-    if limit is not None:
-        max_new_tokens = min(max_new_tokens, limit - 1)  # one position is the start token's
+    if n_best > decoding.beams and not decoding.sample:
+        raise InputError(f"n_best: found {n_best}, expected at most the {decoding.beams} beams")
+    names = names or [str(index) for index in range(len(features))]
     order = sorted(range(len(features)), key=lambda index: -len(features[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     done: dict[int, Translation] = {}
@@ -246,13 +260,12 @@ def translate_features(
                 model,
                 processor,
                 [features[index] for index in batch],
-                num_beams=num_beams,
+                decoding,
+                [names[index] for index in batch],
                 n_best=n_best,
-                max_new_tokens=max_new_tokens,
                 attention=attention,
             )
-            for index, translation in zip(batch, rows, strict=True):
-                done[index] = replace(translation, media=str(index))
+            done |= dict(zip(batch, rows, strict=True))
     finally:
         model.train(was_training)
     return [done[index] for index in range(len(features))]
@@ -264,52 +277,58 @@ def _translate_batch(
     model: Translator,
     processor: TranslatorProcessor,
     rows: Sequence[Tensor],
+    decoding: DecodingSettings,
+    names: Sequence[str],
     *,
-    num_beams: int,
     n_best: int,
-    max_new_tokens: int,
     attention: bool,
 ) -> list[Translation]:
     features, mask = pad_features(rows)
     features = features.to(model.device, model.dtype)
     mask = mask.to(model.device)
-    output = model.generate(
-        features=features,
-        mask=mask,
-        num_beams=num_beams,
-        num_return_sequences=n_best,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_scores=True,
+    limit = text_limit(model.language_model, features.shape[1])
+    if limit is not None:
+        if limit < 1:
+            raise InputError(
+                f"{names[0]}: found {len(rows[0])} positions of signal, expected at most"
+                f" {signal_limit(model.language_model)}, for which the language model has room"
+            )
+        decoding = decoding.change(max_new_tokens=min(decoding.max_new_tokens, limit))
+    tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)
+    tokens = tokens.reshape(len(rows), n_best, -1)
+    scores = torch.stack(
+        [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
     )
-    tokens = output.sequences
-    scores = _greedy_scores(output, processor) if num_beams == 1 else output.sequences_scores
-    candidates = [
-        Hypothesis(text, score)
-        for text, score in zip(processor.decode(tokens), scores.tolist(), strict=True)
+    ranked = [
+        _rank(processor.decode(texts), values, drawn=decoding.sample)
+        for texts, values in zip(tokens, scores.tolist(), strict=True)
     ]
-    best = tokens[::n_best]
+    best = torch.stack([texts[found[0][0]] for texts, found in zip(tokens, ranked, strict=True)])
     weights = model.attend(features, mask, best).float().cpu() if attention else None
     translations = []
-    for index, row in enumerate(rows):
-        found = tuple(candidates[index * n_best : (index + 1) * n_best])
+    for index, (row, found) in enumerate(zip(rows, ranked, strict=True)):
+        n_best_list = tuple(hypothesis for _, hypothesis in found)
         words = None
         if weights is not None:
             words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
-        translations.append(Translation("", found[0].text, found[0].score, found, words, len(row)))
+        first = n_best_list[0]
+        translations.append(
+            Translation(names[index], first.text, first.score, n_best_list, words, len(row))
+        )
     return translations
 
 
-def _greedy_scores(output: Any, processor: TranslatorProcessor) -> Tensor:
-    """Mean log-probability of each text's tokens, which transformers gives for beams alone."""
-    tokens = output.sequences
-    steps = [
-        logits.log_softmax(-1).gather(1, tokens[:, step, None])
-        for step, logits in enumerate(output.scores)
-    ]
-    real = tokens != processor.tokenizer.pad_token_id
-    return torch.cat(steps, 1).where(real, 0).sum(1) / real.sum(1).clamp(min=1)
+def _rank(
+    texts: Sequence[str], scores: Sequence[float], *, drawn: bool
+) -> list[tuple[int, Hypothesis]]:
+    """Hypotheses of one clip with their places among its texts; see `Translation.n_best`."""
+    found = [(place, Hypothesis(*one)) for place, one in enumerate(zip(texts, scores, strict=True))]
+    if not drawn:
+        return found
+    once: dict[str, tuple[int, Hypothesis]] = {}
+    for one in sorted(found, key=lambda one: -one[1].score):
+        once.setdefault(one[1].text, one)
+    return list(once.values())
 
 
 def find_model(model: str | Path) -> str:

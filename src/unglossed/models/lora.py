@@ -30,6 +30,10 @@ def add_lora(model: nn.Module, settings: Mapping[str, Any]) -> None:
         target_modules=targets if targets == ALL_LINEAR else list(targets),
     )
     inject_adapter_in_model(config, model)
+    for name, module in model.named_modules():
+        if is_lora(f"{name}.") and not any(weight.is_meta for weight in module.parameters()):
+            # peft starts LoRA as nothing; transformers, told of no such thing, would draw it anew.
+            module._is_hf_initialized = True
 
 
 def is_lora(name: str) -> bool:

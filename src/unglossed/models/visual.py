@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
+FRAME_WISE = "frame_wise"
+
 
 def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
     """Mask of the real positions of a padded batch.
@@ -60,11 +62,12 @@ class VisualEncoder(nn.Module):
     2. The backbone turns each frame into one vector: its pooled output (the paper's), or its last
        feature map averaged to a coarse grid, which keeps where in the picture something is.
     3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
+       Frame-wise features (Table 8) are those before it: there is no temporal module then.
 
     Args:
         config: `backbone` (a transformers configuration as dict), `grid` (cells along each side of
-            the pooled map, 1 in the paper), `temporal_dim`, `temporal_kernel`, `image_mean`,
-            `image_std`.
+            the pooled map, 1 in the paper), `features` ("sign_wise", the default, or
+            "frame_wise"), `temporal_dim`, `temporal_kernel`, `image_mean`, `image_std`.
     """
 
     pixel_scale: Tensor
@@ -75,12 +78,15 @@ class VisualEncoder(nn.Module):
         backbone_config = backbone_config_from(config["backbone"])
         self.backbone = AutoModel.from_config(backbone_config)
         self.grid: int = config["grid"]
-        self.temporal = TemporalModule(
-            self.grid**2 * backbone_dim(backbone_config),
-            config["temporal_dim"],
-            config["temporal_kernel"],
-        )
-        self.output_dim: int = config["temporal_dim"]
+        frame_dim = self.grid**2 * backbone_dim(backbone_config)
+        if config.get("features") == FRAME_WISE:
+            self.temporal: TemporalModule | nn.Identity = nn.Identity()
+            self.output_dim: int = frame_dim
+        else:
+            self.temporal = TemporalModule(
+                frame_dim, config["temporal_dim"], config["temporal_kernel"]
+            )
+            self.output_dim = config["temporal_dim"]
         mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
         self.register_buffer("pixel_scale", 1 / (255 * std))
         self.register_buffer("pixel_shift", -mean / std)
@@ -102,6 +108,8 @@ class VisualEncoder(nn.Module):
         mask = real_positions(lengths.to(frames.device))
         padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
         padded = padded.masked_scatter(mask[..., None], pooled)
+        if isinstance(self.temporal, nn.Identity):
+            return padded, mask
         return self.temporal(padded, mask), mask
 
     def input_limit(self, positions: int) -> int:

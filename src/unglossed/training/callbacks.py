@@ -12,6 +12,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from unglossed.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
+SHOWN = {
+    "loss": "loss",
+    "eval_bleu4": "dev BLEU-4",
+    "eval_word_error_rate": "dev WER",
+    "eval_retrieval": "dev retrieval",
+}
+"""What the progress display shows, and under which name."""
 
 
 class MetricsFile(TrainerCallback):
@@ -60,7 +67,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 class ProgressDisplay(TrainerCallback):
-    """Shows a stage as one line of a rich progress display: steps, loss, BLEU-4 on dev."""
+    """Shows a stage as one line of a rich progress display: steps, loss, the score on dev."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self.progress = progress
@@ -91,9 +98,9 @@ class ProgressDisplay(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Show the newest loss and BLEU-4."""
+        """Show the newest loss and score."""
         assert self.task is not None
-        for key, label in (("loss", "loss"), ("eval_bleu4", "dev BLEU-4")):
+        for key, label in SHOWN.items():
             if logs and key in logs:
                 self.values[label] = f"{label} {logs[key]:.2f}"
         described = ", ".join([f"epoch {state.epoch or 0:.0f}", *self.values.values()])

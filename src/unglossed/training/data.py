@@ -6,7 +6,8 @@ pairs, so that a resumed run, and any number of workers, sees what an uninterrup
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,36 @@ from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
 from unglossed.media.seeding import generator_for
+from unglossed.models.gloss import gloss_ids
 from unglossed.models.language_model import shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
+from unglossed.training.recipe import MaskingSettings
 
 EpochIndex = tuple[int, int]
+Target = Callable[[Sample], list[int]]
+"""Gives the labels of a clip."""
+
+
+@dataclass(frozen=True)
+class TextTarget:
+    """A clip's labels are its text's token ids."""
+
+    processor: TranslatorProcessor
+
+    def __call__(self, sample: Sample) -> list[int]:
+        """Token ids, closed by the end token."""
+        return self.processor.encode_text(sample.text)
+
+
+@dataclass(frozen=True)
+class GlossTarget:
+    """A clip's labels are the numbers of its glosses."""
+
+    glosses: Sequence[str]
+
+    def __call__(self, sample: Sample) -> list[int]:
+        """Numbers from 1 of the glosses that the vocabulary has."""
+        return gloss_ids(sample.gloss or "", self.glosses)
 
 
 class EpochSampler(Sampler[EpochIndex]):
@@ -50,7 +77,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     Args:
         samples: the clips.
-        processor: how frames become pixels and texts labels.
+        processor: how frames become pixels.
+        target: gives a clip's labels; its text's token ids when not given.
         limit: kept frames, or samples of sound, beyond this many are cut off.
         augmentation: variation of the views; with `training` False nothing is left to chance.
         seed: of the run.
@@ -63,6 +91,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         processor: TranslatorProcessor,
         *,
         limit: int,
+        target: Target | None = None,
         augmentation: AugmentationConfig | None = None,
         seed: int = 0,
         training: bool = False,
@@ -70,6 +99,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.samples = samples
         self.processor = processor
         self.limit = limit
+        self.target = target or TextTarget(processor)
         self.signal = signal_of(processor)
         self.augmentation = augmentation
         self.seed = seed
@@ -87,7 +117,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             augmentation=self.augmentation if self.training else None,
             generators=[generator] if generator is not None else None,
         )
-        return {**views, "labels": self.processor.encode_text(sample.text)}
+        return {**views, "labels": self.target(sample)}
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
@@ -96,17 +126,14 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     Args:
         views: for each view the features (time, dim) of each sample.
         samples: the clips, in the same order.
-        processor: how texts become labels.
+        target: gives a clip's labels.
     """
 
     def __init__(
-        self,
-        views: Sequence[Sequence[Tensor]],
-        samples: Sequence[Sample],
-        processor: TranslatorProcessor,
+        self, views: Sequence[Sequence[Tensor]], samples: Sequence[Sample], target: Target
     ) -> None:
         self.views = views
-        self.labels = [processor.encode_text(sample.text) for sample in samples]
+        self.labels = [target(sample) for sample in samples]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -117,43 +144,85 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         return {"features": view[index], "labels": self.labels[index]}
 
 
-class DenoisingDataset(Dataset[dict[str, Any]]):
-    """Texts with spans hidden behind a mask token, to be restored (mBART, arXiv 2001.08210, 2.2).
+class TextDataset(Dataset[dict[str, Any]]):
+    """Texts without clips: token ids.
 
     Args:
         texts: the sentences.
         processor: its tokenizer.
-        seed: of the run.
     """
 
-    masked_share = 0.35
-    mean_span = 3.5
-
-    def __init__(self, texts: Sequence[str], processor: TranslatorProcessor, *, seed: int) -> None:
+    def __init__(self, texts: Sequence[str], processor: TranslatorProcessor) -> None:
         self.labels = [processor.encode_text(text) for text in texts]
-        self.mask_id = processor.tokenizer.mask_token_id
-        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
-        epoch, index = item
-        words = np.array(self.labels[index][:-1])
-        hidden = self._hidden(len(words), generator_for(self.seed, epoch, f"text {index}"))
-        starts = hidden & ~np.r_[False, hidden[:-1]]  # each hidden span leaves one mask token
-        visible = np.where(starts, self.mask_id, words)[~hidden | starts]
-        labels = self.labels[index]
-        return {"input_ids": [*visible.tolist(), labels[-1]], "labels": labels}
+        return {"labels": self.labels[item[1]]}
 
-    def _hidden(self, size: int, generator: np.random.Generator) -> NDArray[np.bool_]:
-        hidden = np.zeros(size, dtype=bool)
-        while hidden.sum() < self.masked_share * size:
-            span = max(1, int(generator.poisson(self.mean_span)))
-            start = int(generator.integers(size))
-            budget = max(1, round(self.masked_share * size) - int(hidden.sum()))
-            hidden[start : start + min(span, budget)] = True
-        return hidden
+
+class MaskingDataset(Dataset[dict[str, Any]]):
+    """Adds to each item its text with spans hidden behind a mask token, to be restored.
+
+    The masking is mBART's (arXiv 2001.08210, section 2.2), drawn anew in each epoch.
+
+    Args:
+        items: a dataset whose `labels` are token ids with an end token.
+        masking: how much is hidden.
+        mask_id: the mask token.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, items: Dataset[dict[str, Any]], masking: MaskingSettings, mask_id: int, *, seed: int
+    ) -> None:
+        self.items: Any = items
+        self.masking = masking
+        self.mask_id = mask_id
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+        epoch, index = item
+        row = self.items[item]
+        generator = generator_for(self.seed, epoch, f"text {index}")
+        return {
+            **row,
+            "input_ids": mask_spans(row["labels"], self.masking, self.mask_id, generator),
+        }
+
+
+def mask_spans(
+    labels: Sequence[int], masking: MaskingSettings, mask_id: int, generator: np.random.Generator
+) -> list[int]:
+    """Token ids with spans hidden, one mask token for each; the end token stays.
+
+    Args:
+        labels: token ids, closed by the end token.
+        masking: share of the tokens to hide, and mean length of a span.
+        mask_id: the mask token.
+        generator: source of chance.
+    """
+    words = np.array(labels[:-1])
+    hidden = _hidden(len(words), masking, generator)
+    starts = hidden & ~np.r_[False, hidden[:-1]]
+    visible = np.where(starts, mask_id, words)[~hidden | starts]
+    return [*visible.tolist(), labels[-1]]
+
+
+def _hidden(
+    size: int, masking: MaskingSettings, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    hidden = np.zeros(size, dtype=bool)
+    while hidden.sum() < masking.share * size:
+        span = max(1, int(generator.poisson(masking.mean_span)))
+        start = int(generator.integers(size))
+        budget = max(1, round(masking.share * size) - int(hidden.sum()))
+        hidden[start : start + min(span, budget)] = True
+    return hidden
 
 
 class Collator:
@@ -175,11 +244,12 @@ class Collator:
             batch["lengths"] = torch.cat([item["lengths"] for item in items])
         elif "features" in items[0]:
             batch["features"], batch["mask"] = pad_features([item["features"] for item in items])
-        else:
+        else:  # a language model alone, which does not shift its labels itself
+            batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
+        if "input_ids" in items[0]:
             rows = [torch.tensor(item["input_ids"]) for item in items]
             batch["input_ids"] = torch.nn.utils.rnn.pad_sequence(
                 rows, batch_first=True, padding_value=self.pad_id
             )
             batch["attention_mask"] = (batch["input_ids"] != self.pad_id).long()
-            batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
         return batch

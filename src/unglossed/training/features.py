@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unglossed.files import whole_file
-from unglossed.models.translator import Translator
+from unglossed.models.parts import PartModel
 from unglossed.training.data import ClipDataset, Collator, EpochIndex
 
 BATCH_SIZE = 16
 
 
 def stored_features(
-    translator: Translator,
+    model: PartModel,
     clips: ClipDataset,
     view: int,
     path: Path,
@@ -32,7 +32,7 @@ def stored_features(
     The file appears in one step, so one that is there is whole.
 
     Args:
-        translator: its encoder is used, in eval mode.
+        model: its encoder is used, in eval mode.
         clips: the dataset; its epoch `view` is encoded.
         view: number of the augmented view.
         path: a safetensors file.
@@ -45,7 +45,7 @@ def stored_features(
         stored = load_file(path)
         return [stored[name] for name in names]
     features = []
-    for batch in encode_clips(translator, clips, view, bfloat16=bfloat16, num_workers=num_workers):
+    for batch in encode_clips(model, clips, view, bfloat16=bfloat16, num_workers=num_workers):
         features.extend(batch)
         if advance is not None:
             advance(len(batch))
@@ -55,7 +55,7 @@ def stored_features(
 
 
 def encode_clips(
-    translator: Translator, clips: ClipDataset, view: int, *, bfloat16: bool, num_workers: int = 0
+    model: PartModel, clips: ClipDataset, view: int, *, bfloat16: bool, num_workers: int = 0
 ) -> Iterator[list[Tensor]]:
     """Encode a dataset's epoch `view` batch by batch; yields lists of (time, dim)."""
     sampler: list[EpochIndex] = [(view, index) for index in range(len(clips))]
@@ -66,11 +66,9 @@ def encode_clips(
         collate_fn=Collator(clips.processor),
         num_workers=num_workers,
     )
-    translator.eval()
-    device = translator.device
+    model.eval()
+    device = model.device
     for batch in loader:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            features, mask = translator.encode(
-                batch["frames"].to(device), batch["lengths"].to(device)
-            )
+            features, mask = model.encode(batch["frames"].to(device), batch["lengths"].to(device))
         yield [row[real].float().cpu() for row, real in zip(features, mask, strict=True)]

@@ -4,47 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from unglossed.errors import InputError
+from unglossed.models import quantization
 from unglossed.models.language_model import language_model_config
 from unglossed.models.light_t import light_t_config
 from unglossed.models.lora import load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.recipe import LanguageModelSettings, PromptSettings, StageSettings
-from unglossed.training.sources import load_language_model, refuse_unknown
+from unglossed.training.sources import WRONG_CONFIGURATION, load_language_model, refuse_unknown
 
 
 @dataclass(frozen=True)
 class LanguageModelPart:
-    """What a `Translator` needs to know of its language model.
+    """What a stage's model needs to know of a language model.
 
     Attributes:
         config: of transformers, as dict.
         prompt: see `LanguageModel`.
         lora: see `LanguageModel`.
         weights: by name within the transformers model; None leaves them random.
+        quantized: hold those that are not trained in 4 bits.
     """
 
     config: dict[str, Any]
     prompt: dict[str, list[int]] | None
     lora: dict[str, Any] | None
     weights: Mapping[str, Tensor] | None
+    quantized: bool = False
 
-    def load_into(self, translator: Translator) -> None:
-        """Give a translator these weights.
+    def load_into(self, model: PreTrainedModel) -> None:
+        """Give a model of transformers these weights, and quantise it if that is asked for.
 
         Raises:
             RuntimeError: they do not fit.
         """
         if self.weights is not None:
-            load_base_weights(translator.language_model.model, self.weights)
+            load_base_weights(model, self.weights)
+        if self.quantized:
+            quantization.quantize_linear_layers(model)
+
+    def encoder_weights(self) -> Mapping[str, Tensor] | None:
+        """Weights of the encoder alone, by name within it; None leaves them random.
+
+        Raises:
+            RuntimeError: the weights do not fit the configuration.
+        """
+        if self.weights is None:
+            return None
+        model = AutoModelForSeq2SeqLM.from_config(language_model_config(self.config))
+        self.load_into(model)
+        encoder: PreTrainedModel = model.get_encoder()
+        return encoder.state_dict()
 
 
 def language_model_part(
@@ -64,25 +83,26 @@ def language_model_part(
     Raises:
         InputError: its source is not there, or its settings do not fit.
     """
+    check_quantization(part, where)
+    quantized = part.quantization is not None
     prompt = prompt_ids(part.prompt, processor) if part.prompt else None
     lora = part.lora.model_dump() if part.lora else None
     if part.source in earlier:
         inherited = _inherited(earlier[part.source])
-        refuse_unknown(part.config, inherited.config, f"{where}.config")
         return LanguageModelPart(
-            {**inherited.config, **part.config},
+            _changed_config(inherited.config, part.config, where),
             inherited.prompt if prompt is None else prompt,
             inherited.lora if lora is None else lora,
-            inherited.weights,
+            None if part.random_init else inherited.weights,
+            quantized,
         )
     if part.source == "build":
         config = new_language_model_config(part.config, processor, where)
-        return LanguageModelPart(config, prompt or default_prompt(config, processor), lora, None)
+        start = default_prompt(config, processor)
+        return LanguageModelPart(config, prompt or start, lora, None, quantized)
     model = load_language_model(part.source, f"{where}.source")
     fit_vocabulary(model, processor, where)
-    config = model.config.to_dict()
-    refuse_unknown(part.config, config, f"{where}.config")
-    config.update(part.config)
+    config = _changed_config(model.config.to_dict(), part.config, where)
     config["pad_token_id"] = processor.tokenizer.pad_token_id
     config["eos_token_id"] = processor.tokenizer.eos_token_id
     if config["is_encoder_decoder"]:
@@ -92,15 +112,28 @@ def language_model_part(
         prompt or default_prompt(config, processor),
         lora,
         None if part.random_init else model.state_dict(),
+        quantized,
     )
+
+
+def check_quantization(part: LanguageModelSettings, where: str) -> None:
+    """Check that what quantises a language model is there, if it is to be quantised.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    if part.quantization is not None and find_spec(quantization.PACKAGE) is None:
+        raise InputError(
+            f"{where}.quantization: needs the package {quantization.PACKAGE}: pip install"
+            " 'unglossed[quantization]'"
+        )
 
 
 def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -> PreTrainedModel:
     """Build the language model of a stage that trains on text alone."""
     where = f"stages.{stage.name}.language_model"
     part = stage.language_model
-    if processor.tokenizer.mask_token_id is None:
-        raise InputError(f"stages.{stage.name}: denoising needs a tokenizer with a mask token")
+    assert part is not None
     if part.source != "build":
         model = load_language_model(part.source, f"{where}.source")
         fit_vocabulary(model, processor, where)
@@ -137,9 +170,8 @@ def new_language_model_config(
         else:
             fields.setdefault("vocab_size", len(tokenizer))
             config = language_model_config({**special, **fields}).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{where}.config: not a language model: {reason}") from None
+    except WRONG_CONFIGURATION as error:
+        raise _wrong_config(where, error) from None
     refuse_unknown(fields, config, f"{where}.config")
     return config
 
@@ -192,18 +224,35 @@ def fit_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor, where
             table[new] = table[: min(new)].mean(0)
 
 
+def _changed_config(
+    config: dict[str, Any], changes: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """A language model's configuration with the recipe's changes.
+
+    Raises:
+        InputError: there is no such key, or the values do not go together.
+    """
+    refuse_unknown(changes, config, f"{where}.config")
+    changed = {**config, **changes}
+    try:
+        language_model_config(changed)
+    except WRONG_CONFIGURATION as error:
+        raise _wrong_config(where, error) from None
+    return changed
+
+
+def _wrong_config(where: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:300]
+    return InputError(f"{where}.config: not a language model: {reason}")
+
+
 def _inherited(folder: Path) -> LanguageModelPart:
     """Language model of an earlier stage, out of its model folder."""
-    config = AutoConfig.from_pretrained(folder)
-    if isinstance(config, TranslatorConfig):
-        translator = Translator.from_pretrained(folder)
-        weights = translator.language_model.model.state_dict()
-        assert translator.config.language_model is not None
-        return LanguageModelPart(
-            translator.config.language_model,
-            translator.config.prompt,
-            translator.config.lora,
-            weights,
-        )
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
-    return LanguageModelPart(config.to_dict(), None, None, model.state_dict())
+    if not isinstance(AutoConfig.from_pretrained(folder), TranslatorConfig):
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+        return LanguageModelPart(model.config.to_dict(), None, None, model.state_dict())
+    translator: Translator = AutoModel.from_pretrained(folder)
+    config = translator.config
+    weights = translator.language_model.model.state_dict()
+    assert config.language_model is not None
+    return LanguageModelPart(config.language_model, config.prompt, config.lora, weights)

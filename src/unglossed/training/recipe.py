@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from unglossed.config import Settings, read_settings
-from unglossed.errors import InputError
+from unglossed.config import Settings, check_settings, override
+from unglossed.inference.decoding import DecodingSettings
 from unglossed.media.video import FRAME_RATE
-from unglossed.models.translator import PARTS
+from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.recipe_files import find_recipe, leave_out_skipped, read_recipe_file
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -80,7 +81,8 @@ class PartSettings(Settings):
     """Where a part of the translator comes from.
 
     `source` is "build" (from `config`), the name of an earlier stage, or a folder or hub name with
-    pre-trained weights. `config` is read by the part's class in `models/`.
+    pre-trained weights: of a language model, or of another run's translator whose encoder or
+    adapter is taken (with a slash: `./folder`). `config` is read by the part's class in `models/`.
     """
 
     source: str = "build"
@@ -113,6 +115,8 @@ class LanguageModelSettings(PartSettings):
     """Train small matrices in the place of the model's own weights."""
     random_init: bool = False
     """Take the pre-trained model's shape but not its weights (FLa-LLM, Table 10)."""
+    quantization: Literal["4bit"] | None = None
+    """Hold the weights beside which LoRA or the adapter trains in 4 bits; needs bitsandbytes."""
 
     @model_validator(mode="after")
     def _random_init_fits(self) -> LanguageModelSettings:
@@ -155,16 +159,46 @@ class ScheduleSettings(Settings):
         return self
 
 
+class MaskingSettings(Settings):
+    """How sentences are masked that a stage restores (mBART, arXiv 2001.08210: 0.35 and 3.5)."""
+
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.35
+    """Of the tokens, hidden."""
+    mean_span: Annotated[float, Field(ge=0)] = 3.5
+    """Mean length of a hidden span; each leaves one mask token, and hides at least one token."""
+
+
+PARTS = ("encoder", "adapter", "language_model", "text_encoder")
+"""Parts that a stage's settings can have; an objective's model may add further ones."""
+TrainedPart = Literal[
+    "encoder", "adapter", "language_model", "text_encoder", "gloss_head", "alignment"
+]
+FrozenPart = Annotated[
+    str, Field(pattern=r"^(encoder|adapter|language_model|text_encoder)(\.\w+)*$")
+]
+
+
 class StageSettings(Settings):
     """One stage: its parts, what is frozen, its objective, optimiser and schedule."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    objective: Literal["translation", "denoising"] = "translation"
+    objective: Literal["translation", "denoising", "gloss_ctc", "vlp"] = "translation"
+    """See `objectives.py`; vlp is the visual-language pre-training of GFSLT-VLP."""
     encoder: PartSettings | None = None
     adapter: PartSettings | None = None
-    language_model: LanguageModelSettings
-    frozen: tuple[Literal["encoder", "adapter", "language_model"], ...] = ()
-    learning_rates: dict[Literal["encoder", "adapter", "language_model"], PositiveFloat]
+    language_model: LanguageModelSettings | None = None
+    text_encoder: PartSettings | None = None
+    """Of vlp: the encoder-decoder whose encoder reads the sentences."""
+    features: Literal["frame_wise", "sign_wise", "text_encoder"] | None = None
+    """What the encoder hands on (FLa-LLM, Table 8): the features before its temporal module, those
+    after it, or the states of the text encoder of the stage that it comes from. None: as there."""
+    masking: MaskingSettings | None = None
+    """None: mBART's, where sentences are masked."""
+    restoration_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of vlp: how much the restoring of sentences counts beside the alignment."""
+    frozen: tuple[FrozenPart, ...] = ()
+    """Parts, or modules in them, such as `encoder.backbone` (FLa-LLM, Table 9)."""
+    learning_rates: dict[TrainedPart, PositiveFloat]
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     epochs: PositiveInt
@@ -179,20 +213,43 @@ class StageSettings(Settings):
     """Beam width of the scores on dev that choose the best checkpoint."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor has it."""
+    norms_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between two rows of `norms.jsonl`, see `diagnostics.py`; 0 writes none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> StageSettings:
+        objective = OBJECTIVES[self.objective]
         present = {name for name in PARTS if getattr(self, name) is not None}
-        needed = {"language_model"} if self.objective == "denoising" else set(PARTS)
-        if present != needed:
+        if present != set(objective.parts):
             raise ValueError(
-                f"objective {self.objective} needs {sorted(needed)}, not {sorted(present)}"
+                f"objective {self.objective} needs {sorted(objective.parts)}, not {sorted(present)}"
             )
-        trained = present - set(self.frozen)
+        trained = present.union(objective.adds) - set(self.frozen)
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
+        writer = self.language_model
+        quantized = writer is not None and writer.quantization and writer.lora is None
+        if quantized and "language_model" in trained:
+            raise ValueError("language_model.quantization needs lora, or the part frozen")
         if self.feature_views and "encoder" not in self.frozen:
             raise ValueError("feature_views needs a frozen encoder")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_without_effect(self) -> StageSettings:
+        objective = OBJECTIVES[self.objective]
+        for name, means_something in (
+            ("features", "encoder" in objective.parts),
+            ("masking", objective.masks_text),
+            ("label_smoothing", objective.smooths),
+            ("restoration_weight", self.objective == "vlp"),
+            ("dev_beams", self.objective == "translation"),
+        ):
+            default = type(self).model_fields[name].default
+            if not means_something and getattr(self, name) != default:
+                raise ValueError(f"{name} means nothing to the objective {self.objective}")
+        if self.objective == "vlp" and self.batch_size < 2:
+            raise ValueError("batch_size: found 1, expected clips to compare")
         return self
 
 
@@ -207,8 +264,9 @@ class Recipe(Settings):
     audio: AudioSettings | None = None
     """Set for speech: the clips' sound is read, and `video` counts for nothing."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
-    beams: PositiveInt = 5
-    max_new_tokens: PositiveInt = 150
+    decoding: DecodingSettings = DecodingSettings()
+    """How texts are searched for: by the scores on dev (but for `dev_beams`), and by whoever uses
+    the model, beside which these settings lie."""
     num_workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read frames beside the training."""
 
@@ -224,48 +282,48 @@ class Recipe(Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: two have the same name: {names}")
-        earlier = ["build"]
+        earlier: dict[str, StageSettings] = {}
         for stage in self.stages:
+            if stage.objective == "gloss_ctc" and self.audio is not None:
+                raise ValueError(f"stages.{stage.name}: gloss_ctc is for video, not for audio")
             for part in PARTS:
-                settings: PartSettings | None = getattr(stage, part)
-                if settings is None or settings.source in earlier:
-                    continue
-                # Only a language model is loaded whole from elsewhere (a backbone: by its config).
-                if part != "language_model" or settings.source in names:
-                    raise ValueError(
-                        f"stages.{stage.name}.{part}.source: found {settings.source!r},"
-                        f" expected one of {earlier}"
-                    )
-            earlier.append(stage.name)
+                self._check_source(stage, part, earlier, names)
+            earlier[stage.name] = stage
         return self
 
-
-RECIPES_FOLDER = "recipes"
-
-
-def find_recipe(name: str | Path) -> Path:
-    """A recipe's file: a path, or the name of a shipped recipe without `.yaml`.
-
-    Raises:
-        InputError: neither is there; the shipped names are listed.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    folder = Path(__file__).parent.parent / RECIPES_FOLDER
-    if not folder.is_dir():  # an editable install: the recipes lie at the repository's root
-        folder = Path(__file__).parents[3] / RECIPES_FOLDER
-    shipped = folder / f"{path.name.removesuffix('.yaml')}.yaml"
-    if len(path.parts) == 1 and shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise InputError(f"recipe {name}: no such file; the shipped recipes are: {names}")
+    @staticmethod
+    def _check_source(
+        stage: StageSettings, part: str, earlier: dict[str, StageSettings], names: list[str]
+    ) -> None:
+        settings: PartSettings | None = getattr(stage, part)
+        if settings is None or settings.source == "build":
+            return
+        where = f"stages.{stage.name}.{part}.source: "
+        reads_text = part in ("language_model", "text_encoder")
+        if settings.source in earlier:
+            wanted = "language_model" if reads_text else part
+            if getattr(earlier[settings.source], wanted) is None:
+                raise ValueError(f"{where}the stage {settings.source} has no {wanted}")
+            return
+        # A slash tells what lies elsewhere from a misspelt stage; a language model needs none.
+        elsewhere = reads_text or "/" in settings.source
+        if not elsewhere or settings.source in names:
+            raise ValueError(
+                f"{where}found {settings.source!r}, expected one of {['build', *earlier]}"
+            )
 
 
 def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
     """Read a recipe from its file or shipped name, with `key=value` overrides.
 
+    A recipe may start from another and leave out stages, see `recipe_files.py`; the result does
+    not tell.
+
     Raises:
         InputError: names the file and the field that is wrong.
     """
-    return read_settings(Recipe, find_recipe(name), overrides)
+    path = find_recipe(name)
+    data = read_recipe_file(path)
+    override(data, overrides)
+    leave_out_skipped(data, path)
+    return check_settings(Recipe, data, path)

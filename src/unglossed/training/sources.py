@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,31 +19,40 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from unglossed.errors import InputError
+from unglossed.files import whole_folder
+from unglossed.inference.translate import SignTranslator
+from unglossed.models.translator import Translator
 
 GGUF = ".gguf"
+WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
+"""What transformers raises where a configuration's values are wrong."""
+_UNREADABLE = (*WRONG_CONFIGURATION, OSError, IndexError, RuntimeError, struct.error)
+"""What transformers and gguf raise where a file is wrong, cut or of another model."""
 
 
-def load(kind: Any, source: str, where: str) -> Any:
+def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
     """Load a model (in float32), configuration or tokenizer by one of transformers' Auto classes.
 
     Args:
         kind: the Auto class.
         source: hub name, folder, or GGUF file.
         where: field of the recipe, for errors.
+        settings: further ones of `from_pretrained`.
 
     Raises:
         InputError: it cannot be loaded.
     """
-    is_model = kind not in (AutoConfig, AutoTokenizer)
-    settings: dict[str, Any] = {"dtype": torch.float32} if is_model else {}
+    if kind not in (AutoConfig, AutoTokenizer):
+        settings["dtype"] = torch.float32
     folder = source
     if source.endswith(GGUF):
         folder, settings["gguf_file"] = _find_gguf(source, where)
     try:
         return kind.from_pretrained(folder, **settings)
-    except (OSError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None
 
@@ -51,19 +63,67 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
     A GGUF file's quantised weights are unpacked to float32.
 
     Raises:
-        InputError: it cannot be loaded, or is no model that writes text.
+        InputError: it cannot be loaded, lacks weights, or is no model that writes text.
     """
     config: PreTrainedConfig = load(AutoConfig, source, where)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = load(kind, source, where)
+    with _without_warnings():
+        # With its configuration at hand, a GGUF file is read once less: seconds.
+        model, found = load(
+            kind,
+            source,
+            where,
+            config=config,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    # Such weights would be random ones.
+    misfits = sorted(name for name, *_ in found["mismatched_keys"])
+    for names, fault in ((sorted(found["missing_keys"]), "lacks"), (misfits, "has misshapen")):
+        if names:
+            raise InputError(f"{where}: {source} {fault} weights: {len(names)}, as {names[0]}")
     if source.endswith(GGUF):
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
         fields = model.config.to_dict()
         fields.pop("quantization_config", None)
-        plain = kind.from_config(type(model.config)(**fields))
+        plain: PreTrainedModel = kind.from_config(type(model.config)(**fields))
         plain.load_state_dict(model.state_dict())
         return plain
     return model
+
+
+def unpack_gguf(source: Path, folder: Path, where: str) -> None:
+    """Write a GGUF file's model and tokenizer as a model folder, which is loaded in no time.
+
+    Args:
+        source: the file.
+        folder: appears whole or not at all.
+        where: what asked for the file, for errors.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    tokenizer = load(AutoTokenizer, str(source), where)
+    model = load_language_model(str(source), where)
+    with whole_folder(folder) as partial:
+        tokenizer.save_pretrained(partial)
+        model.save_pretrained(partial)
+
+
+def load_translator(source: str, where: str) -> Translator:
+    """Load another run's translator, so that a part of it can be taken over.
+
+    Args:
+        source: a run or model folder, or a hub name.
+        where: field of the recipe, for errors.
+
+    Raises:
+        InputError: it is none of these, or cannot be loaded.
+    """
+    try:
+        return SignTranslator.from_pretrained(source).model
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
@@ -80,8 +140,19 @@ def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where:
             raise InputError(f"{where}.{key}: no such key")
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence transformers' report of what it did not find, which becomes an error."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _find_gguf(source: str, where: str) -> tuple[str, str]:
-    """Folder and name of a GGUF file, once it is sure that it is one and can be read."""
+    """Folder and place of a GGUF file, once it is sure that it is one and can be read."""
     path = Path(source)
     try:
         with path.open("rb") as file:
@@ -92,4 +163,5 @@ def _find_gguf(source: str, where: str) -> tuple[str, str]:
         raise InputError(f"{where}: {source} begins with {magic!r}, expected a GGUF file")
     if find_spec("gguf") is None:
         raise InputError(f"{where}: {source} needs the package gguf: pip install 'unglossed[gguf]'")
-    return str(path.parent), path.name
+    # Absolute: of a bare name, transformers would take a file in the working directory.
+    return str(path.parent), str(path.resolve())

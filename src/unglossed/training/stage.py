@@ -1,33 +1,34 @@
-"""Builds a stage's translator: each part new, inherited from an earlier stage, or pre-trained."""
+"""Builds a stage's model: each part new, inherited from an earlier stage, or pre-trained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig
 
 from unglossed.errors import InputError
+from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
+from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.speech import frontend_config_from
-from unglossed.models.translator import PARTS, Translator, TranslatorConfig
-from unglossed.models.visual import backbone_config_from
-from unglossed.training.language_models import language_model_part, new_language_model_config
-from unglossed.training.recipe import PartSettings, StageSettings
-from unglossed.training.sources import load, refuse_unknown
+from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
+from unglossed.training.encoders import Weights, check_new_encoder, encoder_part, source_model
+from unglossed.training.language_models import (
+    LanguageModelPart,
+    check_quantization,
+    language_model_part,
+    new_language_model_config,
+)
+from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.recipe import LanguageModelSettings, PartSettings, StageSettings
+from unglossed.training.sources import load, load_translator, refuse_unknown
 
-ENCODER_DEFAULTS = {
-    "grid": 1,
-    "temporal_dim": 512,
-    "temporal_kernel": 3,
-    "image_mean": [0.485, 0.456, 0.406],
-    "image_std": [0.229, 0.224, 0.225],
-}
-MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "mobilenet_v2", "regnet", "resnet")
-"""Backbones whose last hidden state is a map (frames, dim, height, width)."""
 ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
+
+Model = TypeVar("Model", bound=PartModel)
 
 
 def check_new_parts(
@@ -45,27 +46,37 @@ def check_new_parts(
     Raises:
         InputError: names the field of the recipe that is wrong.
     """
-    for name in PARTS:
-        part: PartSettings | None = getattr(stage, name)
+    if OBJECTIVES[stage.objective].masks_text and processor.tokenizer.mask_token_id is None:
+        raise InputError(
+            f"stages.{stage.name}: the objective {stage.objective} needs a tokenizer with a mask"
+            " token"
+        )
+    for name in OBJECTIVES[stage.objective].parts:
+        part: PartSettings = getattr(stage, name)
         where = f"stages.{stage.name}.{name}"
-        if part is None or part.source in stage_names:
+        reads_text = name in ("language_model", "text_encoder")
+        if isinstance(part, LanguageModelSettings):
+            check_quantization(part, where)
+        if part.source in stage_names:
             continue
-        if part.source != "build":
+        if part.source != "build" and reads_text:
             load(AutoConfig, part.source, f"{where}.source")
-        elif name == "language_model":
+        elif part.source != "build":
+            load_translator(part.source, f"{where}.source")
+        elif reads_text:
             new_language_model_config(part.config, processor, where)
         elif name == "adapter":
             refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
-        elif isinstance(part.config.get("backbone"), str):
-            load(AutoConfig, part.config["backbone"], f"{where}.config.backbone")
         else:
-            _new_encoder(part, where, {})
+            check_new_encoder(part, where)
 
 
 def build_translator(
     stage: StageSettings, earlier: Mapping[str, Path], processor: TranslatorProcessor
 ) -> Translator:
     """Build a stage's translator with its inherited and pre-trained weights, frozen as it says.
+
+    With a text encoder among its parts it is a `VisualLanguageModel`.
 
     Args:
         stage: its settings.
@@ -75,101 +86,99 @@ def build_translator(
     Raises:
         InputError: a source is neither a stage nor a loadable model, or does not fit.
     """
-    configs: dict[str, dict[str, Any]] = {}
-    weights: dict[str, nn.Module] = {}
-    for name in ("encoder", "adapter"):
-        part: PartSettings = getattr(stage, name)
-        where = f"stages.{stage.name}.{name}"
-        if part.source in earlier:
-            configs[name], weights[name] = _inherited(name, earlier[part.source], where)
-            refuse_unknown(part.config, configs[name], f"{where}.config")
-            configs[name] = {**configs[name], **part.config}
-        elif name == "encoder":
-            configs[name], backbone = _new_encoder(part, where, earlier)
-            if backbone is not None:
-                weights["encoder.backbone"] = backbone
-        else:
-            _only_build(part, where, earlier)
-            refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
-            configs[name] = {**ADAPTER_DEFAULTS, **part.config}
-    where = f"stages.{stage.name}.language_model"
-    writer = language_model_part(stage.language_model, earlier, processor, where)
+    where = f"stages.{stage.name}"
+    assert stage.language_model is not None
+    writer = language_model_part(
+        stage.language_model, earlier, processor, f"{where}.language_model"
+    )
+    encoder, weights = encoder_part(stage, earlier)
+    adapter, more_weights = _adapter_part(stage, earlier)
+    fields = {
+        "encoder": encoder,
+        "adapter": adapter,
+        "language_model": writer.config,
+        "prompt": writer.prompt,
+        "lora": writer.lora,
+    }
+    if stage.text_encoder is None:
+        model = _new_model(Translator, TranslatorConfig(**fields), where)
+    else:
+        reader = _reader(stage.text_encoder, earlier, processor, f"{where}.text_encoder")
+        config = VisualLanguageConfig(**fields, text_encoder=reader.config)
+        model = _new_model(VisualLanguageModel, config, where)
+        with _fitting(f"{where}.text_encoder"):
+            values = reader.encoder_weights()
+        if values is not None:
+            weights["text_encoder"] = values
+    with _fitting(f"{where}.language_model"):
+        writer.load_into(model.language_model.model)
+    return _finish(model, weights | more_weights, stage)
+
+
+def build_recogniser(
+    stage: StageSettings, earlier: Mapping[str, Path], glosses: Sequence[str]
+) -> GlossRecogniser:
+    """Build a stage's gloss recogniser: its encoder and a new head over the glosses.
+
+    Raises:
+        InputError: the encoder's source is not there, or does not fit.
+    """
+    encoder, weights = encoder_part(stage, earlier)
+    config = GlossRecogniserConfig(encoder=encoder, glosses=list(glosses))
+    model = _new_model(GlossRecogniser, config, f"stages.{stage.name}")
+    return _finish(model, weights, stage)
+
+
+def _new_model(kind: type[Model], config: Any, where: str) -> Model:
+    """A model with random weights."""
     try:
-        translator = Translator(
-            TranslatorConfig(
-                **configs, language_model=writer.config, prompt=writer.prompt, lora=writer.lora
-            )
-        )
+        return kind(config)
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"stages.{stage.name}: cannot be built: {reason}") from None
-    for name in (*weights, "language_model"):
-        try:
-            if name == "language_model":
-                writer.load_into(translator)
-            else:
-                translator.get_submodule(name).load_state_dict(weights[name].state_dict())
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"stages.{stage.name}.{name}: weights do not fit: {reason}") from None
-    translator.freeze(stage.frozen)
-    return translator
+        raise InputError(f"{where}: cannot be built: {reason}") from None
 
 
-def _inherited(name: str, folder: Path, where: str) -> tuple[dict[str, Any], nn.Module]:
-    """Configuration and weights of one part out of an earlier stage's model folder."""
-    config = AutoConfig.from_pretrained(folder)
-    if not isinstance(config, TranslatorConfig):
-        raise InputError(f"{where}.source: that stage has no {name}")
-    translator = Translator.from_pretrained(folder)
-    return getattr(translator.config, name), getattr(translator, name)
-
-
-def _new_encoder(
-    part: PartSettings, where: str, earlier: Mapping[str, Path]
-) -> tuple[dict[str, Any], nn.Module | None]:
-    _only_build(part, where, earlier)
-    if "frontend" in part.config:
-        return _new_speech_encoder(part, where)
-    config = {**ENCODER_DEFAULTS, **part.config}
-    if "backbone" not in config:
-        raise InputError(
-            f"{where}.config.backbone: is missing: a hub name, folder or configuration"
-            " (or frontend, for speech)"
-        )
-    backbone = config["backbone"]
-    refuse_unknown(part.config, {**ENCODER_DEFAULTS, "backbone": None}, f"{where}.config")
-    if isinstance(backbone, str):
-        model = load(AutoModel, backbone, f"{where}.config.backbone")
-        config["backbone"] = model.config.to_dict()
-        return config, model
+def _finish(model: Model, weights: Weights, stage: StageSettings) -> Model:
+    """Give a model's modules their weights, all of them, and freeze what is to be frozen."""
+    for name, values in weights.items():
+        with _fitting(f"stages.{stage.name}.{name}"):
+            model.get_submodule(name).load_state_dict(dict(values))
     try:
-        config["backbone"] = backbone_config_from(backbone).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{where}.config.backbone: not an image model: {reason}") from None
-    refuse_unknown(backbone, config["backbone"], f"{where}.config.backbone")
-    if config["grid"] > 1 and backbone_config_from(backbone).model_type not in MAP_BACKBONES:
-        raise InputError(
-            f"{where}.config.grid: found {config['grid']}, expected 1, or a backbone with a feature"
-            f" map: {', '.join(MAP_BACKBONES)}"
-        )
-    return config, None
+        model.freeze(stage.frozen)
+    except AttributeError as error:
+        raise InputError(f"stages.{stage.name}.frozen: {error}") from None
+    return model
 
 
-def _new_speech_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], nn.Module | None]:
-    refuse_unknown(part.config, {"frontend": None}, f"{where}.config")
-    frontend = part.config["frontend"]
+@contextmanager
+def _fitting(where: str) -> Iterator[None]:
+    """Says where it is that weights do not fit."""
     try:
-        config = frontend_config_from(frontend).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
+        yield
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{where}.config.frontend: not a speech model: {reason}") from None
-    refuse_unknown(frontend, config, f"{where}.config.frontend")
-    return {"frontend": config}, None
+        raise InputError(f"{where}: weights do not fit: {reason}") from None
 
 
-def _only_build(part: PartSettings, where: str, earlier: Mapping[str, Path]) -> None:
-    if part.source != "build":
-        known = ["build", *earlier]
-        raise InputError(f"{where}.source: found {part.source!r}, expected one of {known}")
+def _reader(
+    part: PartSettings, earlier: Mapping[str, Path], processor: TranslatorProcessor, where: str
+) -> LanguageModelPart:
+    """The language model whose encoder is a stage's text encoder."""
+    settings = LanguageModelSettings(source=part.source, config=part.config)
+    return language_model_part(settings, earlier, processor, where)
+
+
+def _adapter_part(
+    stage: StageSettings, earlier: Mapping[str, Path]
+) -> tuple[dict[str, Any], Weights]:
+    """Configuration and weights of a stage's adapter."""
+    part = stage.adapter
+    assert part is not None
+    where = f"stages.{stage.name}.adapter"
+    if part.source == "build":
+        refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
+        return {**ADAPTER_DEFAULTS, **part.config}, {}
+    model: Any = source_model("adapter", part.source, earlier, where)
+    config = model.config.adapter
+    refuse_unknown(part.config, config, f"{where}.config")
+    return {**config, **part.config}, {"adapter": model.adapter.state_dict()}

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
+from unglossed.models.parts import PartModel
 from unglossed.training.checkpoint import mark_complete
 from unglossed.training.data import Collator, EpochSampler
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import OptimizerSettings, StageSettings
 
@@ -31,7 +32,8 @@ def stage_arguments(
 ) -> Seq2SeqTrainingArguments:
     """Settings of a stage in the trainer's terms."""
     every = steps_per_epoch * stage.evaluate_every
-    scored = stage.objective == "translation"
+    objective = OBJECTIVES[stage.objective]
+    scored = objective.best is not None
     schedule = stage.schedule
     return Seq2SeqTrainingArguments(
         output_dir=str(folder),
@@ -49,8 +51,8 @@ def stage_arguments(
         save_strategy="steps",
         save_steps=every,
         load_best_model_at_end=scored,
-        metric_for_best_model="bleu4" if scored else None,
-        greater_is_better=True if scored else None,
+        metric_for_best_model=objective.best,
+        greater_is_better=not objective.lowest if scored else None,
         logging_strategy="steps",
         logging_steps=steps_per_epoch,
         report_to=[],
@@ -71,7 +73,7 @@ class StageTrainer(Seq2SeqTrainer):
 
     Args:
         stage: its settings.
-        model: a `Translator`, or a language model for the denoising objective.
+        model: a `PartModel`, or a language model of transformers for the denoising objective.
         dataset: what it trains on; items are asked for by (epoch, index).
         collator: stacks items.
         arguments: see `stage_arguments`.
@@ -122,17 +124,12 @@ class StageTrainer(Seq2SeqTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The stage's loss, normalised over the tokens of the whole effective batch."""
-        labels = inputs["labels"]
+        """The loss of the stage's objective, over the tokens of the whole effective batch."""
         outputs = model(**inputs)
-        loss = text_loss(
-            outputs.logits,
-            labels,
-            label_smoothing=self.stage.label_smoothing,
-            num_tokens=num_items_in_batch,
-        )
-        if num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes
+        count = num_items_in_batch
+        if count is not None:  # of all processes, whose gradients are averaged
+            count = count / self.accelerator.num_processes
+        loss = OBJECTIVES[self.stage.objective].loss(outputs, inputs, self.stage, count)
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
@@ -162,7 +159,7 @@ def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optim
     """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2)."""
     groups = []
     for part, rate in stage.learning_rates.items():
-        module = getattr(model, part) if stage.objective == "translation" else model
+        module = model.get_submodule(part) if isinstance(model, PartModel) else model
         trained = [p for p in module.parameters() if p.requires_grad]
         for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
             chosen = [p for p in trained if (p.ndim < 2) == vectors]

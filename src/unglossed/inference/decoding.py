@@ -1,0 +1,70 @@
+"""Settings of how a text is searched for, and the file beside a model that holds its own.
+
+The search itself is `search.py`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt, model_validator
+from transformers.utils import cached_file
+
+from unglossed.config import Settings, check_settings, read_settings
+
+DECODING_FILE = "decoding.yaml"
+"""Beside a model: the settings of the recipe that it was trained with."""
+
+
+class DecodingSettings(Settings):
+    """How a text is searched for (FLa-LLM: 5 beams, 150 tokens; LST: 4 beams, 500 tokens)."""
+
+    beams: PositiveInt = 5
+    """Width of the beam search; 1 is greedy. Of no account when texts are drawn."""
+    max_new_tokens: PositiveInt = 150
+    """Longest text, in tokens."""
+    length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. Of no
+    account without beams."""
+    language_contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Strength of language-contrastive decoding (LCD, arXiv 2408.04664); 0 is off."""
+    sample: bool = False
+    """Draw each token from the model's distribution instead of searching for the best text."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The log-probabilities are divided by this before a token is drawn."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the likeliest tokens alone, as few as have this probability together."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the draws."""
+
+    @model_validator(mode="after")
+    def _for_drawing(self) -> DecodingSettings:
+        for name in ("temperature", "top_p"):
+            if getattr(self, name) != 1 and not self.sample:
+                raise ValueError(f"{name} is for drawing texts: set sample as well")
+        return self
+
+    def change(self, **fields: Any) -> DecodingSettings:
+        """These settings with other values for some fields.
+
+        Raises:
+            InputError: no such field, or a value out of range.
+        """
+        return check_settings(DecodingSettings, {**self.model_dump(), **fields}, Path("decoding"))
+
+
+def load_decoding(source: str) -> DecodingSettings:
+    """Settings that lie beside a model, or the defaults where there are none.
+
+    Args:
+        source: a model folder or a name on the hub.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    try:
+        path = cached_file(source, DECODING_FILE)
+    except OSError:  # not part of the model
+        return DecodingSettings()
+    return read_settings(DecodingSettings, Path(str(path)))

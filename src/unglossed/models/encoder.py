@@ -1,0 +1,62 @@
+"""The kinds of encoder, by their configuration; and the one that goes up to a text encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from unglossed.models.adapter import Adapter
+from unglossed.models.language_model import build_face
+from unglossed.models.speech import SpeechEncoder
+from unglossed.models.visual import VisualEncoder
+
+
+class TextEncoderStates(nn.Module):
+    """The states of Light-T's text encoder as features (FLa-LLM, Table 8, last row).
+
+    An encoder, the adapter and the language model's encoder that were trained on top of it, in the
+    place of the encoder alone.
+
+    Args:
+        config: `encoder`, `adapter` and `text_encoder` (the encoder-decoder whose encoder it is),
+            each as in a `TranslatorConfig`, and that model's `lora`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder: Encoder = build_encoder(config["encoder"])
+        writer = build_face(config["text_encoder"], None, config["lora"])
+        self.adapter = Adapter(self.encoder.output_dim, writer.width, config["adapter"])
+        self.text_encoder = writer.model.get_encoder()
+        self.output_dim: int = writer.width
+        self.max_positions = writer.max_positions
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch of clips; see the forward of the encoder within.
+
+        Returns:
+            States (batch, time, dim), zero where padded, and the mask (batch, time).
+        """
+        embeds, mask = self.adapter(*self.encoder(frames, lengths))
+        states = self.text_encoder(inputs_embeds=embeds, attention_mask=mask.long())
+        return states.last_hidden_state * mask[..., None], mask
+
+    def input_limit(self, positions: int) -> int:
+        """Frames or samples that give so many positions, or as many as the text encoder has."""
+        own = positions if self.max_positions is None else min(positions, self.max_positions)
+        return self.encoder.input_limit(own)
+
+
+Encoder = VisualEncoder | SpeechEncoder | TextEncoderStates
+KINDS: dict[str, type[VisualEncoder] | type[SpeechEncoder] | type[TextEncoderStates]] = {
+    "backbone": VisualEncoder,
+    "frontend": SpeechEncoder,
+    "text_encoder": TextEncoderStates,
+}
+"""Each kind of encoder by the key that its configuration alone has."""
+
+
+def build_encoder(config: dict[str, Any]) -> Encoder:
+    """Build an encoder, random weights, of the kind that its configuration has the key of."""
+    return next(kind for key, kind in KINDS.items() if key in config)(config)

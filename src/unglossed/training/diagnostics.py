@@ -1,0 +1,182 @@
+"""Norms of gradients and parameters while a stage trains (FLa-LLM, Figure 2).
+
+Measured in the last layer of the encoder and in that of the language model; what is frozen is left
+out. Nothing is drawn here: see `experiments/figures.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from unglossed.files import whole_file, write_text
+from unglossed.models.language_model import LanguageModel
+from unglossed.models.speech import SpeechEncoder
+from unglossed.models.visual import VisualEncoder
+from unglossed.training.callbacks import read_metrics
+from unglossed.training.recipe import StageSettings
+
+NORMS_FILE = "norms.jsonl"
+START_FILE = "norms-start.safetensors"
+
+
+class NormsFile(TrainerCallback):
+    """Writes the norms of every so many steps to `norms.jsonl` and to TensorBoard.
+
+    A row has `epoch`, `step` and, for each trained part (`encoder`, `language_model`) of its last
+    layer: `<part>_gradient`, the norm of the gradient of the whole batch before any clipping;
+    `<part>_parameters`, the norm of the parameters that it was taken at; `<part>_change`, how far
+    they are from those at the stage's start, divided by the norm of these.
+
+    After a resume the rows beyond the checkpoint's step are dropped, so that none is there twice;
+    the parameters of the start are kept in a file beside the rows. With several processes the
+    gradient is the first one's own.
+
+    Args:
+        folder: of the stage.
+        every: steps from one row to the next; the first step has one.
+        writer: of the stage's TensorBoard files.
+    """
+
+    def __init__(self, folder: Path, every: int, writer: SummaryWriter) -> None:
+        self.folder = folder
+        self.every = every
+        self.writer = writer
+        self.layers: dict[str, dict[str, nn.Parameter]] = {}
+        self.start: dict[str, Tensor] = {}
+        self.squares: dict[str, Tensor] = {}
+        self.row: dict[str, float] = {}
+        self.due = False
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module,
+        **_: Any,
+    ) -> None:
+        """Find the layers, watch their gradients, and keep or read the parameters of the start."""
+        path = self.folder / NORMS_FILE
+        kept = [row for row in read_metrics(path) if row["step"] <= state.global_step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.layers = trained_layers(model)
+        weights = {
+            f"{part}.{name}": weight
+            for part, layer in self.layers.items()
+            for name, weight in layer.items()
+        }
+        if state.global_step == 0:
+            with whole_file(self.folder / START_FILE) as partial:
+                save_file({name: w.detach().contiguous() for name, w in weights.items()}, partial)
+        self.start = load_file(self.folder / START_FILE)
+        for name, weight in weights.items():
+            self.start[name] = self.start[name].to(weight.device)
+            # Only here is a gradient seen unclipped; of accumulated batches the last call has all.
+            watch: Any = weight.register_post_accumulate_grad_hook  # torch gives it no types
+            watch(self._note(name))
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Decide whether this step is measured."""
+        self.due = state.global_step % self.every == 0
+        self.squares.clear()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Measure the parameters before they are moved."""
+        if self.due:
+            self.row = self._measure()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Write the step's row."""
+        if not self.row:
+            return
+        row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **self.row}
+        with (self.folder / NORMS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in self.row.items():
+            self.writer.add_scalar(f"norms/{name}", value, state.global_step)
+        self.row = {}
+
+    def _note(self, name: str) -> Callable[[Tensor], None]:
+        def note(weight: Tensor) -> None:
+            if self.due and weight.grad is not None:
+                self.squares[name] = _square(weight.grad)
+
+        return note
+
+    @torch.no_grad()
+    def _measure(self) -> dict[str, float]:
+        row = {}
+        for part, layer in self.layers.items():
+            names = {f"{part}.{name}": weight for name, weight in layer.items()}
+            gradient = [self.squares[name] for name in names if name in self.squares]
+            change = [_square(weight - self.start[name]) for name, weight in names.items()]
+            row[f"{part}_gradient"] = _root(gradient)
+            row[f"{part}_parameters"] = _root([_square(weight) for weight in names.values()])
+            row[f"{part}_change"] = _root(change) / _root([_square(self.start[n]) for n in names])
+        return row
+
+
+def norms_callbacks(
+    stage: StageSettings, folder: Path, writer: SummaryWriter
+) -> list[TrainerCallback]:
+    """The callback that writes a stage's norms, if its `norms_every` asks for it."""
+    return [NormsFile(folder, stage.norms_every, writer)] if stage.norms_every else []
+
+
+def trained_layers(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
+    """Trained parameters, by name, of the last layer of each part; a frozen part is left out.
+
+    The last layer of a visual encoder is its temporal module, if it has one, that of the others
+    their last block.
+
+    Args:
+        model: a translator, or a language model alone.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, VisualEncoder):
+            has_temporal = any(True for _ in module.temporal.parameters())
+            found["encoder"] = module.temporal if has_temporal else _last_block(module.backbone)
+        elif isinstance(module, SpeechEncoder):
+            found["encoder"] = _last_block(module.frontend.encoder)
+        elif isinstance(module, LanguageModel) and name == "language_model":
+            found["language_model"] = _last_block(module.model.get_decoder())
+    if not found:
+        found["language_model"] = _last_block(model.get_decoder())  # type: ignore[operator]
+    trained = {
+        part: {name: weight for name, weight in layer.named_parameters() if weight.requires_grad}
+        for part, layer in found.items()
+    }
+    return {part: layer for part, layer in trained.items() if layer}
+
+
+def _last_block(stack: nn.Module) -> nn.Module:
+    """The last of a model's blocks, whatever the architecture calls their list."""
+    for module in (stack, *stack.children()):
+        blocks = [child for child in module.children() if isinstance(child, nn.ModuleList)]
+        if blocks:
+            return max(blocks, key=len)[-1]
+    return stack
+
+
+def _square(values: Tensor) -> Tensor:
+    return values.detach().float().square().sum()
+
+
+def _root(squares: list[Tensor]) -> float:
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

@@ -1,0 +1,92 @@
+"""Finds the files of recipes, and puts a recipe on top of the one that it starts from.
+
+A recipe may start from another, which its `base` names: a file beside it, or a shipped recipe.
+What it says itself then goes over what that one says; stages are matched by their names (see
+`config.merge`). A stage with `skip: true` is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from unglossed.config import merge, read_yaml
+from unglossed.errors import InputError
+
+RECIPES_FOLDER = "recipes"
+
+
+def find_recipe(name: str | Path) -> Path:
+    """A recipe's file: a path, or the name of a shipped recipe without `.yaml`.
+
+    Raises:
+        InputError: neither is there; the shipped names are listed.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    folder = Path(__file__).parent.parent / RECIPES_FOLDER
+    if not folder.is_dir():  # an editable install: the recipes lie at the repository's root
+        folder = Path(__file__).parents[3] / RECIPES_FOLDER
+    shipped = folder / f"{path.name.removesuffix('.yaml')}.yaml"
+    if len(path.parts) == 1 and shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise InputError(f"recipe {name}: no such file; the shipped recipes are: {names}")
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """A recipe's content on top of its base's, without the stages that it skips.
+
+    Raises:
+        InputError: a file cannot be read, a base is not there, or bases go round in a circle.
+    """
+    data = _read_with_base(path, ())
+    # Before anything else is changed, so that no change is of a stage that is not there.
+    leave_out_skipped(data, path)
+    return data
+
+
+def leave_out_skipped(data: dict[str, Any], path: Path) -> None:
+    """Drop the stages with `skip: true`, and this key of all others, in place.
+
+    Args:
+        data: a recipe's content.
+        path: its file, for errors.
+
+    Raises:
+        InputError: the key says something else than true or false.
+    """
+    stages = data.get("stages")
+    if not isinstance(stages, list):
+        return
+    kept = []
+    for stage in stages:
+        skip = stage.pop("skip", False) if isinstance(stage, dict) else False
+        if not isinstance(skip, bool):
+            where = f"stages.{stage.get('name')}.skip"
+            raise InputError(f"{path}: {where}: found {skip!r}, expected true or false")
+        if not skip:
+            kept.append(stage)
+    data["stages"] = kept
+
+
+def _read_with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe's content on top of its base's."""
+    data = read_yaml(path)
+    if "base" not in data:
+        return data
+    base = data.pop("base")
+    if not isinstance(base, str):
+        raise InputError(f"{path}: base: found {base!r}, expected the name of a recipe")
+    beside = [path.parent / base, path.parent / f"{base}.yaml"]
+    try:
+        below = next((file for file in beside if file.is_file()), None) or find_recipe(base)
+    except InputError as error:
+        raise InputError(f"{path}: base: {error}") from None
+    chain = (*seen, path.resolve())
+    if below.resolve() in chain:
+        names = " -> ".join(file.name for file in (*chain, below))
+        raise InputError(f"{path}: base: found a circle, {names}, expected an end")
+    merged: dict[str, Any] = merge(_read_with_base(below, chain), data)
+    return merged

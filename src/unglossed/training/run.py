@@ -1,0 +1,137 @@
+"""What the stages of a run share: corpus, tokenizer, clips and their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import Progress
+from torch import Tensor
+
+from unglossed.corpora.sample import Corpus, Sample
+from unglossed.errors import InputError
+from unglossed.files import whole_folder
+from unglossed.media.augment import AugmentationConfig
+from unglossed.media.clip import signal_of
+from unglossed.models.parts import PartModel
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.synthetic.saying import LANGUAGES, draw_texts
+from unglossed.training.data import ClipDataset, Target
+from unglossed.training.features import stored_features
+from unglossed.training.precision import use_bfloat16
+from unglossed.training.recipe import Recipe, StageSettings
+from unglossed.training.stage import check_new_parts
+from unglossed.training.tokenizer import build_tokenizer
+
+
+class Run:
+    """A recipe on a corpus.
+
+    Args:
+        recipe: the resolved recipe.
+        corpus: its rows.
+        output: the run's folder.
+
+    Raises:
+        InputError: a stage cannot be built, or the corpus lacks what it is trained on.
+    """
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, output: Path) -> None:
+        self.recipe = recipe
+        self.train_samples = corpus.split("train")
+        self.dev_samples = corpus.split("dev")
+        self.normalisation = corpus.normalisation
+        self.texts = [sample.text for sample in self.train_samples]
+        self.texts += _generated_texts(recipe, corpus)
+        for stage in recipe.stages:
+            if stage.objective == "gloss_ctc":
+                _check_glosses(corpus, stage)
+        self.processor = self._processor(corpus.language, output / "processor")
+        for stage in recipe.stages:
+            check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
+
+    @property
+    def glosses(self) -> list[str]:
+        """Every gloss of train, in alphabetical order."""
+        glosses = {name for sample in self.train_samples for name in (sample.gloss or "").split()}
+        return sorted(glosses)
+
+    def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
+        if not folder.is_dir():
+            video = self.recipe.video
+            tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
+            with whole_folder(folder) as partial:
+                TranslatorProcessor(
+                    tokenizer=tokenizer,
+                    language=language,
+                    start_token=start,
+                    sampling_rate=video.sampling_rate,
+                    resize=video.resize,
+                    crop=video.crop,
+                    new_tokens=self.recipe.tokenizer.new_tokens,
+                    sample_rate=self.recipe.audio.sample_rate if self.recipe.audio else None,
+                ).save_pretrained(partial)
+        return TranslatorProcessor.from_pretrained(folder)
+
+    def clips(
+        self, samples: Sequence[Sample], *, training: bool, target: Target | None = None
+    ) -> ClipDataset:
+        """A split's pictures or sound; labels are the texts' unless `target` is given."""
+        augmentation = self.recipe.video.augmentation
+        return ClipDataset(
+            samples,
+            self.processor,
+            limit=round(self.recipe.max_seconds * signal_of(self.processor).units_per_second),
+            target=target,
+            augmentation=AugmentationConfig(**augmentation.model_dump()) if augmentation else None,
+            seed=self.recipe.seed,
+            training=training,
+        )
+
+    def features(
+        self,
+        stage: StageSettings,
+        model: PartModel,
+        clips: ClipDataset,
+        folder: Path,
+        progress: Progress,
+    ) -> list[list[Tensor]]:
+        """For each view that a stage wants the stored features (time, dim) of each train clip."""
+        total = len(clips) * stage.feature_views
+        task = progress.add_task(f"{stage.name}: features", total=total)
+        views = [
+            stored_features(
+                model,
+                clips,
+                view,
+                folder / f"train-{view}.safetensors",
+                bfloat16=use_bfloat16(stage.precision),
+                num_workers=self.recipe.num_workers,
+                advance=lambda count: progress.advance(task, count),
+            )
+            for view in range(stage.feature_views)
+        ]
+        progress.update(task, completed=total)
+        return views
+
+
+def _check_glosses(corpus: Corpus, stage: StageSettings) -> None:
+    for split in ("train", "dev"):
+        samples = corpus.split(split)
+        without = [sample.id for sample in samples if not (sample.gloss or "").split()]
+        if without:
+            raise InputError(
+                f"{corpus.spec}: found {len(without)} of {len(samples)} {split} clips without"
+                f" glosses (first: {without[0]}), expected glosses for stages.{stage.name}"
+            )
+
+
+def _generated_texts(recipe: Recipe, corpus: Corpus) -> list[str]:
+    """Sentences of the generator in the corpus's language that no clip of any split says."""
+    wanted = recipe.generated_text
+    if wanted is None or corpus.language not in LANGUAGES:
+        return []
+    said = {sample.text for samples in corpus.splits.values() for sample in samples}
+    return draw_texts(
+        corpus.language, wanted.level, wanted.num_sentences, wanted.seed, exclude=said
+    )

@@ -1,0 +1,220 @@
+"""Scores on the dev split, by which a stage's best checkpoint is chosen: one class an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from unglossed.evaluation.metrics import score
+from unglossed.evaluation.word_errors import word_error_rate
+from unglossed.inference.decoding import DecodingSettings
+from unglossed.inference.translate import translate_features
+from unglossed.media.seeding import generator_for
+from unglossed.models.gloss import GlossRecogniser, decode_greedily
+from unglossed.models.parts import PartModel
+from unglossed.models.processing import pad_features, pad_labels
+from unglossed.models.translator import Translator
+from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.data import ClipDataset, mask_spans
+from unglossed.training.features import encode_clips
+from unglossed.training.objectives import alignment_loss, text_loss
+from unglossed.training.recipe import MaskingSettings
+
+BATCH_SIZE = 32
+
+
+class DevScores:
+    """What all scores have in common: the dev split's features, in eval mode.
+
+    Args:
+        clips: the dev split.
+        bfloat16: encode in bfloat16.
+        features: in the place of the clips, where the encoder is frozen.
+    """
+
+    def __init__(
+        self, clips: ClipDataset, *, bfloat16: bool, features: Sequence[Tensor] | None = None
+    ) -> None:
+        self.clips = clips
+        self.bfloat16 = bfloat16
+        self.features = features
+        self.texts = [sample.text for sample in clips.samples]
+
+    def encoded(self, model: PartModel) -> Sequence[Tensor]:
+        """Features (time, dim) of every clip; the model is in eval mode from here on."""
+        model.eval()
+        if self.features is not None:
+            return self.features
+        batches = encode_clips(model, self.clips, 0, bfloat16=self.bfloat16)
+        return [row for batch in batches for row in batch]
+
+    def batches(
+        self, features: Sequence[Tensor], device: torch.device
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Which clips, their features (batch, time, dim) and the mask, batch by batch."""
+        for start in range(0, len(features), BATCH_SIZE):
+            chosen = slice(start, start + BATCH_SIZE)
+            batch, mask = pad_features(features[chosen])
+            yield chosen, batch.to(device), mask.to(device)
+
+    def labels(self, chosen: slice, device: torch.device) -> Tensor:
+        """Token ids (batch, tokens) of some clips' texts."""
+        encode = self.clips.processor.encode_text
+        return pad_labels([encode(text) for text in self.texts[chosen]]).to(device)
+
+
+class TranslationScores(DevScores):
+    """Loss, BLEU and ROUGE-L of a translator's texts.
+
+    Args:
+        model: the translator.
+        clips: the dev split.
+        decoding: how texts are searched for.
+        normalisation: name of what scoring does to the texts.
+        bfloat16: see `DevScores`.
+        features: see `DevScores`.
+    """
+
+    def __init__(
+        self,
+        model: Translator,
+        clips: ClipDataset,
+        decoding: DecodingSettings,
+        normalisation: str,
+        *,
+        bfloat16: bool,
+        features: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(clips, bfloat16=bfloat16, features=features)
+        self.model = model
+        self.decoding = decoding
+        self.normalisation = normalisation
+
+    def __call__(self) -> dict[str, float]:
+        """Translate and score the whole dev split."""
+        features = self.encoded(self.model)
+        loss = self._loss(features)
+        processor = self.clips.processor
+        translations = translate_features(
+            self.model, processor, features, self.decoding, batch_size=BATCH_SIZE
+        )
+        scores = score(
+            [translation.text for translation in translations],
+            self.texts,
+            processor.language,
+            self.normalisation,
+        )
+        return {
+            "loss": loss,
+            "bleu4": scores.bleu4,
+            "bleu1": scores.bleu1,
+            "rouge_l": scores.rouge_l,
+        }
+
+    @torch.no_grad()
+    def _loss(self, features: Sequence[Tensor]) -> float:
+        """Mean cross-entropy of a token of the references, without smoothing."""
+        total, num_tokens = 0.0, 0
+        for chosen, batch, mask in self.batches(features, self.model.device):
+            labels = self.labels(chosen, self.model.device)
+            logits = self.model(features=batch, mask=mask, labels=labels).logits
+            total += float(text_loss(logits, labels, num_tokens=1))
+            num_tokens += int((labels >= 0).sum())
+        return total / num_tokens
+
+
+class GlossScores(DevScores):
+    """Word error rate of the glosses that a recogniser reads off greedily.
+
+    Args:
+        model: the recogniser.
+        clips: the dev split, whose samples have glosses.
+        bfloat16: see `DevScores`.
+        features: see `DevScores`.
+    """
+
+    def __init__(
+        self,
+        model: GlossRecogniser,
+        clips: ClipDataset,
+        *,
+        bfloat16: bool,
+        features: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(clips, bfloat16=bfloat16, features=features)
+        self.model = model
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """Recognise and score the whole dev split; glosses that train has not count as errors."""
+        found: list[str] = []
+        for _, batch, mask in self.batches(self.encoded(self.model), self.model.device):
+            logits = self.model(features=batch, mask=mask).logits
+            found += decode_greedily(logits, mask, self.model.config.glosses)
+        glosses = [sample.gloss or "" for sample in self.clips.samples]
+        return {"word_error_rate": word_error_rate(found, glosses)}
+
+
+class AlignmentScores(DevScores):
+    """How well clips and sentences are aligned, and masked sentences restored.
+
+    Args:
+        model: of visual-language pre-training.
+        clips: the dev split.
+        masking: of the sentences; the same ones are hidden every time.
+        mask_id: the mask token.
+        bfloat16: see `DevScores`.
+        features: see `DevScores`.
+    """
+
+    def __init__(
+        self,
+        model: VisualLanguageModel,
+        clips: ClipDataset,
+        masking: MaskingSettings,
+        mask_id: int,
+        *,
+        bfloat16: bool,
+        features: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(clips, bfloat16=bfloat16, features=features)
+        self.model = model
+        self.masking = masking
+        self.mask_id = mask_id
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """Compare every clip of dev with every sentence of it.
+
+        Returns:
+            `loss`, of the alignment over the whole split; `retrieval`, the percentage of clips to
+            which their own sentence is the most similar; `restoration_loss`, a token's.
+        """
+        clips, texts = [], []
+        total, num_tokens = 0.0, 0
+        device = self.model.device
+        for chosen, batch, mask in self.batches(self.encoded(self.model), device):
+            labels = self.labels(chosen, device)
+            clips.append(self.model.embed_clips(batch, mask))
+            texts.append(self.model.embed_texts(labels))
+            total += float(text_loss(self._restore(labels), labels, num_tokens=1))
+            num_tokens += int((labels >= 0).sum())
+        similarities = self.model.alignment(torch.cat(clips), torch.cat(texts))
+        pairs = torch.arange(len(similarities), device=device)
+        return {
+            "loss": float(alignment_loss(similarities)),
+            "retrieval": 100 * float((similarities.argmax(1) == pairs).float().mean()),
+            "restoration_loss": total / num_tokens,
+        }
+
+    def _restore(self, labels: Tensor) -> Tensor:
+        rows = []
+        for number, row in enumerate(labels):
+            generator = generator_for(0, 0, f"text {number}")
+            ids = mask_spans(row[row >= 0].tolist(), self.masking, self.mask_id, generator)
+            rows.append(torch.tensor(ids, device=labels.device))
+        pad_id = self.clips.processor.tokenizer.pad_token_id
+        masked = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
+        return self.model.restore(masked, masked != pad_id, labels)

@@ -1,0 +1,172 @@
+"""What a stage trains, on what, and how it is scored: one function an objective."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+from torch import Tensor
+
+from unglossed.media.clip import kept_indices
+from unglossed.models.gloss import frames_needed
+from unglossed.models.parts import PartModel
+from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.data import (
+    ClipDataset,
+    FeatureDataset,
+    GlossTarget,
+    MaskingDataset,
+    Target,
+    TextDataset,
+)
+from unglossed.training.features import stored_features
+from unglossed.training.language_models import build_language_model
+from unglossed.training.precision import use_bfloat16
+from unglossed.training.recipe import MaskingSettings, StageSettings
+from unglossed.training.run import Run
+from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
+from unglossed.training.stage import build_recogniser, build_translator
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage's model, what it is trained on, and its scores on dev if it has any.
+
+    Attributes:
+        model: In training mode or not, as it was built.
+        dataset: Items are asked for by (epoch, index).
+        scores: See `scores.py`.
+        num_workers: Processes that read the items.
+    """
+
+    model: Any
+    dataset: Any
+    scores: Callable[[], dict[str, float]] | None = None
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage of a run that is about to be trained.
+
+    Attributes:
+        run: The run.
+        stage: The stage's settings.
+        seed: Of all chance in the stage.
+        folder: Where the stage keeps what it writes.
+        earlier: Model folders of the stages before, by name.
+        progress: The run's display.
+    """
+
+    run: Run
+    stage: StageSettings
+    seed: int
+    folder: Path
+    earlier: Mapping[str, Path]
+    progress: Progress
+
+    @property
+    def masking(self) -> MaskingSettings:
+        """How sentences are masked."""
+        return self.stage.masking or MaskingSettings()
+
+    @property
+    def mask_id(self) -> int:
+        """The mask token."""
+        return int(self.run.processor.tokenizer.mask_token_id)
+
+    def items(self, model: PartModel, clips: ClipDataset) -> tuple[Any, int]:
+        """Train clips, or their stored features where the stage wants these; and the workers."""
+        if not self.stage.feature_views:
+            return clips, self.run.recipe.num_workers
+        folder = self.folder / "features"
+        views = self.run.features(self.stage, model, clips, folder, self.progress)
+        return FeatureDataset(views, clips.samples, clips.target), 0
+
+    def dev(self, model: PartModel, target: Target | None = None) -> dict[str, Any]:
+        """What scores are made of: dev clips, their stored features if any, the precision."""
+        clips = self.run.clips(self.run.dev_samples, training=False, target=target)
+        bfloat16 = use_bfloat16(self.stage.precision)
+        features: list[Tensor] | None = None
+        if self.stage.feature_views:
+            path = self.folder / "features" / "dev.safetensors"
+            features = stored_features(model, clips, 0, path, bfloat16=bfloat16)
+        return {"clips": clips, "bfloat16": bfloat16, "features": features}
+
+
+def build_task(job: Job) -> Task:
+    """Build what a stage's objective needs.
+
+    Raises:
+        InputError: a part's source is neither a stage nor a loadable model, or does not fit.
+    """
+    return BUILDERS[job.stage.objective](job)
+
+
+def _translation(job: Job) -> Task:
+    model = build_translator(job.stage, job.earlier, job.run.processor)
+    clips = job.run.clips(job.run.train_samples, training=True)
+    dataset, num_workers = job.items(model, clips)
+    scores = TranslationScores(
+        model,
+        decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
+        normalisation=job.run.normalisation,
+        **job.dev(model),
+    )
+    return Task(model, dataset, scores, num_workers)
+
+
+def _denoising(job: Job) -> Task:
+    texts = TextDataset(job.run.texts, job.run.processor)
+    dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
+    return Task(build_language_model(job.stage, job.run.processor), dataset)
+
+
+def _gloss_ctc(job: Job) -> Task:
+    glosses = job.run.glosses
+    target = GlossTarget(glosses)
+    model = build_recogniser(job.stage, job.earlier, glosses)
+    clips = job.run.clips(job.run.train_samples, training=True, target=target)
+    note = _too_short(clips)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    dataset, num_workers = job.items(model, clips)
+    return Task(model, dataset, GlossScores(model, **job.dev(model, target)), num_workers)
+
+
+def _vlp(job: Job) -> Task:
+    model = build_translator(job.stage, job.earlier, job.run.processor)
+    assert isinstance(model, VisualLanguageModel)
+    clips = job.run.clips(job.run.train_samples, training=True)
+    items, num_workers = job.items(model, clips)
+    dataset = MaskingDataset(items, job.masking, job.mask_id, seed=job.seed)
+    scores = AlignmentScores(model, masking=job.masking, mask_id=job.mask_id, **job.dev(model))
+    return Task(model, dataset, scores, num_workers)
+
+
+BUILDERS: Mapping[str, Callable[[Job], Task]] = {
+    "translation": _translation,
+    "denoising": _denoising,
+    "gloss_ctc": _gloss_ctc,
+    "vlp": _vlp,
+}
+
+
+def _too_short(clips: ClipDataset) -> str | None:
+    """Says which clips have fewer kept frames than CTC needs for their glosses, if any."""
+    rate = clips.processor.sampling_rate
+    short = []
+    for sample in clips.samples:
+        kept = min(len(kept_indices(sample, rate)), clips.limit)
+        if kept < frames_needed(clips.target(sample)):
+            short.append(sample.id)
+    if not short:
+        return None
+    return (
+        f"{len(short)} of {len(clips)} train clips have fewer kept frames than their glosses need"
+        f" (first: {short[0]}); they add nothing to the loss"
+    )

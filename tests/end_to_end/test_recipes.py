@@ -1,0 +1,439 @@
+"""The shipped recipes: each is run at a small size, and each of its options changes something."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from transformers import AutoModel
+
+import tiny
+from shrinking import BACKBONE, shrink, stand_in
+from unglossed.cli import app
+from unglossed.config import merge, read_yaml, write_settings
+from unglossed.corpora.registry import read_corpus
+from unglossed.inference.translate import SignTranslator
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.training.callbacks import read_metrics
+from unglossed.training.data import ClipDataset
+from unglossed.training.recipe import MaskingSettings, find_recipe, load_recipe
+from unglossed.training.scores import AlignmentScores, GlossScores
+from unglossed.training.train import train_recipe
+
+pytestmark = pytest.mark.slow
+
+# The general one first: an option is tried in the first recipe that has it.
+RECIPES = ["fla_llm", *sorted({path.stem for path in find_recipe("demo").parent.glob("*.yaml")})]
+RECIPES = list(dict.fromkeys(RECIPES))
+# For readers; for speed; what tells a stage from the others.
+OF_NO_ACCOUNT = {
+    *("description", "num_workers", "language_model.config._attn_implementation"),
+    *("name", "skip", "objective"),
+}
+SEEN = ("model.safetensors", "metrics.jsonl", "decoding.yaml")
+
+REGNET = json.dumps({"model_type": "regnet", **BACKBONE, "groups_width": 4})
+# How each option is changed: its value, or the changes of the recipe that it takes.
+OTHER_VALUES: dict[str, Any] = {
+    "seed": 5,
+    "tokenizer.pretrained": "OTHER",
+    "tokenizer.start_token": "en_XX",
+    "tokenizer.vocab_size": 60,
+    "generated_text.num_sentences": 8,
+    "generated_text.level": 2,
+    "generated_text.seed": 8,
+    "video.sampling_rate": 0.5,
+    "video.resize": 40,
+    "video.crop": 28,
+    "video.max_frames": 3,
+    "video.augmentation.rotation_degrees": 1,
+    "video.augmentation.resize_fraction": 0.02,
+    "video.augmentation.shift_pixels": 1,
+    "video.augmentation.probability": 1.0,
+    "video.augmentation.colour": 0.0,
+    "decoding.beams": 3,
+    "decoding.max_new_tokens": 4,
+    "encoder.source": ["encoder={config: {backbone: RESNET}}"],
+    "encoder.config.backbone": [f"encoder.config.backbone={REGNET}"],
+    "encoder.config.backbone.model_type": [f"encoder.config.backbone={REGNET}"],
+    "encoder.config.backbone.layer_type": "bottleneck",
+    "encoder.config.backbone.embedding_size": 4,
+    "encoder.config.backbone.hidden_sizes": [4, 8],
+    "encoder.config.backbone.depths": [1, 2],
+    "encoder.config.grid": 1,
+    "encoder.config.temporal_dim": 16,
+    "encoder.config.temporal_kernel": 1,
+    "adapter.source": ["adapter={config: {hidden_dim: 16}}"],
+    "adapter.config.hidden_dim": 16,
+    "language_model.source": "OTHER",
+    "language_model.config.light_t": {"layers": 2, "heads": 2, "width": 32, "ffn_dim": 64},
+    "language_model.config.light_t.layers": 2,
+    "language_model.config.light_t.heads": 4,
+    "language_model.config.light_t.width": 16,
+    "language_model.config.light_t.ffn_dim": 32,
+    "language_model.config.dropout": 0.3,
+    "language_model.config.model_type": "bart",
+    "denoising: language_model.config.d_model": 16,
+    "vlp: language_model.config.d_model": [
+        "language_model.config.d_model=16",
+        "text_encoder={config: {model_type: mbart, d_model: 16, encoder_layers: 1}}",
+    ],
+    "language_model.config.encoder_layers": 2,
+    "language_model.config.decoder_layers": 2,
+    "language_model.config.encoder_attention_heads": 4,
+    "language_model.config.decoder_attention_heads": 4,
+    "language_model.config.encoder_ffn_dim": 32,
+    "language_model.config.decoder_ffn_dim": 32,
+    "language_model.config.activation_function": "gelu",
+    "language_model.config.init_std": 0.2,
+    "language_model.prompt.before": "<|im_start|>",
+    "language_model.prompt.after": "<|im_end|>",
+    "language_model.lora.r": 8,
+    "language_model.lora.alpha": 64,
+    "language_model.lora.dropout": 0.5,
+    "text_encoder.source": "OTHER",
+    "features": "frame_wise",
+    "masking.share": 0.6,
+    "masking.mean_span": 9.0,
+    "restoration_weight": 0.1,
+    "frozen": ["frozen=[encoder, adapter]", "learning_rates={language_model: 1.0e-5}"],
+    "learning_rates.encoder": 3.0e-4,
+    "learning_rates.adapter": 3.0e-4,
+    "learning_rates.language_model": 3.0e-4,
+    "learning_rates.text_encoder": 3.0e-4,
+    "learning_rates.alignment": 3.0e-4,
+    "learning_rates.gloss_head": 3.0e-4,
+    "optimizer.name": ["optimizer={name: sgd, momentum: 0.5}"],
+    "optimizer.momentum": 0.5,
+    "optimizer.nesterov": False,
+    "optimizer.weight_decay": 0.5,
+    "optimizer.max_grad_norm": 0.01,
+    "schedule.name": ["schedule={name: constant}"],
+    "schedule.warmup": 0.5,
+    "schedule.min_ratio": 0.5,
+    "batch_size": 4,
+    "epochs": 1,
+    "evaluate_every": 2,
+    "label_smoothing": 0.4,
+    "feature_views": 2,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums do not depend on how many threads share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four clips, two steps an epoch, long enough for CTC at a quarter of the frames."""
+    return tiny.write_corpus(tmp_path_factory.mktemp("corpus"), 4, 2, num_frames=26)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the stand-ins for models of the hub."""
+    return tmp_path_factory.mktemp("models")
+
+
+def losses_of(stage: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(stage / "metrics.jsonl") if "loss" in row]
+
+
+def weights_of(stage: Path) -> dict[str, torch.Tensor]:
+    return load_file(stage / "model" / "model.safetensors")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_runs(recipe: str, corpus: str, models: Path, tmp_path: Path) -> None:
+    changes = shrink(recipe, models)
+
+    train_recipe(recipe, corpus, tmp_path / "run", overrides=changes)
+
+    settings = load_recipe(recipe, changes)
+    for number, stage in enumerate(settings.stages, start=1):
+        folder = tmp_path / "run" / f"{number}-{stage.name}"
+        rows = read_metrics(folder / "metrics.jsonl")
+        assert max(row["step"] for row in rows) == (4 if stage.objective == "denoising" else 2)
+        assert all(math.isfinite(loss) and loss > 0 for loss in losses_of(folder))
+        before = None
+        if stage.encoder is not None and stage.encoder.source in names_of(settings):
+            source = names_of(settings).index(stage.encoder.source)
+            before = weights_of(tmp_path / "run" / f"{source + 1}-{stage.encoder.source}")
+        for name, value in weights_of(folder).items():
+            if before is not None and name.startswith("encoder.") and "encoder" in stage.frozen:
+                assert torch.equal(value, before[name]), name
+    samples = read_corpus(corpus).split("test")
+    translations = SignTranslator.from_pretrained(tmp_path / "run").translate(
+        samples, max_new_tokens=4
+    )
+    assert [translation.media for translation in translations] == [s.id for s in samples]
+
+
+def names_of(settings: Any) -> list[str]:
+    return [stage.name for stage in settings.stages]
+
+
+def table_rows() -> list[tuple[str, list[str]]]:
+    """Rows of the paper's tables that fla_llm.yaml names, with the changes they take."""
+    text = find_recipe("fla_llm").read_text(encoding="utf-8")
+    rows = re.findall(r"^#   ((?:Table|Figure) [^:]+): (.*\n(?:#     .*\n)*)", text, re.MULTILINE)
+    return [(name, shlex.split(changes.replace("\n#", " "))) for name, changes in rows]
+
+
+def test_every_ablation_has_a_row() -> None:
+    tables = {name.partition(",")[0] for name, _ in table_rows()}
+
+    assert tables == {*(f"Table {number}" for number in range(5, 11)), "Figure 4"}
+
+
+@pytest.mark.parametrize(("row", "changes"), table_rows())
+def test_a_row_of_the_papers_tables_runs_and_is_another_one(
+    row: str, changes: list[str], corpus: str, models: Path, tmp_path: Path
+) -> None:
+    assert load_recipe("fla_llm", changes) != load_recipe("fla_llm"), row
+
+    output = tmp_path / "run"
+    train_recipe("fla_llm", corpus, output, overrides=shrink("fla_llm", models, changes))
+
+    stages = sorted(path for path in output.glob("[0-9]-*"))
+    assert all(math.isfinite(loss) for stage in stages for loss in losses_of(stage))
+    frozen = load_recipe("fla_llm", changes).stages[-1].frozen
+    if len(stages) == 2:
+        before, after = weights_of(stages[0]), weights_of(stages[1])
+        kept = [n for n in after if n in before and n.startswith(tuple(f"{f}." for f in frozen))]
+        assert all(torch.equal(before[name], after[name]) for name in kept)
+        if frozen and "text_encoder" not in str(changes):
+            assert any("running_var" in name for name in kept)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_commands_in_its_header_are_accepted(recipe: str) -> None:
+    header = find_recipe(recipe).read_text(encoding="utf-8").partition("description:")[0]
+    lines = header.replace("\\\n#", " ").splitlines()
+    commands = [shlex.split(line[1:]) for line in lines if line.startswith("#   unglossed ")]
+
+    assert any(words[1] == "train" and words[2] == recipe for words in commands)
+    for words in commands:
+        command, rest, context = typer.main.get_command(app), words[1:], None
+        while hasattr(command, "resolve_command"):
+            context = command.make_context("unglossed", list(rest), parent=context)
+            _, command, rest = command.resolve_command(context, rest)
+        assert command.make_context(words[1], list(rest), parent=context).params
+
+
+@pytest.mark.parametrize("recipe", ["fla_llm_phoenix14t", "fla_llm_csl_daily", "fla_llm_how2sign"])
+def test_a_corpus_recipe_trains_what_its_header_trims(recipe: str) -> None:
+    header = find_recipe(recipe).read_text(encoding="utf-8").partition("description:")[0]
+    trimmed = re.findall(r"--output (models/\w+)", header)
+    settings = load_recipe(recipe)
+
+    assert settings.tokenizer.pretrained == trimmed[0]
+    assert settings.stages[1].language_model is not None
+    assert settings.stages[1].language_model.source == trimmed[0]
+    same = {"description", "tokenizer", "stages"}
+    assert settings.model_dump(exclude=same) == load_recipe("fla_llm").model_dump(exclude=same)
+
+
+@pytest.mark.parametrize("recipe", ["gloss_based", "gfslt_vlp"])
+def test_an_interrupted_run_ends_like_one_never_interrupted(
+    recipe: str, corpus: str, models: Path, tmp_path: Path
+) -> None:
+    stages = names_of(load_recipe(recipe))
+    changes = [*shrink(recipe, models), *(f"stages.{name}.epochs=3" for name in stages)]
+    train_recipe(recipe, corpus, tmp_path / "whole", overrides=changes)
+    steps = 0
+
+    def interrupt(*_: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps in (3, 9):  # in the second epoch of the first stage, then of the second
+            raise KeyboardInterrupt
+
+    handle = register_optimizer_step_post_hook(interrupt)
+    for resume in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            train_recipe(recipe, corpus, tmp_path / "cut", resume=resume, overrides=changes)
+    handle.remove()
+    train_recipe(recipe, corpus, tmp_path / "cut", resume=True, overrides=changes)
+
+    for number, name in enumerate(stages, start=1):
+        whole, cut = (tmp_path / run / f"{number}-{name}" for run in ("whole", "cut"))
+        assert read_metrics(whole / "metrics.jsonl") == read_metrics(cut / "metrics.jsonl")
+        mine, theirs = weights_of(cut), weights_of(whole)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
+
+
+def train_by_heart(
+    recipe: str, rate: float, corpus: str, models: Path, output: Path, *changes: str
+) -> tuple[Any, ClipDataset]:
+    """A recipe's first stage trained until it knows the corpus; its model, and the train clips."""
+    settings = load_recipe(recipe)
+    stage = settings.stages[0]
+    rates = dict.fromkeys(stage.learning_rates, rate)
+    of_stage = [
+        *("optimizer={name: adamw, max_grad_norm: 1.0}", f"learning_rates={json.dumps(rates)}"),
+        *("batch_size=4", "epochs=200", "evaluate_every=200", *changes),
+    ]
+    overrides = [
+        *shrink(recipe, models),
+        *("video.augmentation=null", "video.sampling_rate=0.5"),
+        *(f"stages.{later}.skip=true" for later in names_of(settings)[1:]),
+        *(f"stages.{stage.name}.{change}" for change in of_stage),
+    ]
+    folder = train_recipe(recipe, corpus, output, overrides=overrides)
+    processor = TranslatorProcessor.from_pretrained(folder)
+    samples = read_corpus(corpus).split("train")
+    return AutoModel.from_pretrained(folder), ClipDataset(samples, processor, limit=100)
+
+
+def test_glosses_are_learnt_by_heart(corpus: str, models: Path, tmp_path: Path) -> None:
+    model, clips = train_by_heart("gloss_based", 0.02, corpus, models, tmp_path / "run")
+
+    losses = losses_of(tmp_path / "run" / "1-gloss_recognition")
+    assert losses[0] > 2
+    assert losses[-1] < 0.1
+    assert GlossScores(model, clips, bfloat16=False)() == {"word_error_rate": 0.0}
+
+
+def test_sentences_are_aligned_and_restored_by_heart(
+    corpus: str, models: Path, tmp_path: Path
+) -> None:
+    no_noise = ("label_smoothing=0", "language_model.config.dropout=0")
+    model, clips = train_by_heart("gfslt_vlp", 0.005, corpus, models, tmp_path / "run", *no_noise)
+
+    losses = losses_of(tmp_path / "run" / "1-visual_language_pretraining")
+    assert losses[0] > 5
+    assert losses[-1] < 0.3
+    mask_id = clips.processor.tokenizer.mask_token_id
+    scores = AlignmentScores(model, clips, MaskingSettings(share=0.15), mask_id, bfloat16=False)()
+    assert scores["retrieval"] == 100.0
+    assert scores["loss"] < 0.01
+    assert scores["restoration_loss"] < 0.5
+
+
+def content(recipe: str) -> dict[str, Any]:
+    """What a recipe's file and its bases say."""
+    data = read_yaml(find_recipe(recipe))
+    base = data.pop("base", None)
+    return merge(content(base), data) if base else data
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from leaves(below, f"{path}.{key}" if path else key)
+    else:
+        yield path
+
+
+def options() -> dict[str, tuple[str, str, str]]:
+    """Every option of every recipe once: recipe, stage ("" if of the whole) and key."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for recipe in RECIPES:
+        data = content(recipe)
+        stages = [stage for stage in data.pop("stages") if not stage.get("skip")]
+        for key in leaves(data):
+            if key not in OF_NO_ACCOUNT:
+                found.setdefault(key, (recipe, "", key))
+        for stage in stages:
+            objective = stage.get("objective", "translation")
+            for key in leaves(stage):
+                if key not in OF_NO_ACCOUNT:
+                    found.setdefault(f"{objective}: {key}", (recipe, stage["name"], key))
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole_runs(
+    corpus: str, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A run of each recipe, made when it is first asked for: name -> folder."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    class Runs(dict[str, Path]):
+        def __missing__(self, recipe: str) -> Path:
+            train_recipe(recipe, corpus, folder / recipe, overrides=small(recipe, models))
+            self[recipe] = folder / recipe
+            return self[recipe]
+
+    return Runs()
+
+
+def small(recipe: str, models: Path) -> list[str]:
+    """A recipe at the size of the tests, for two epochs."""
+    epochs = [f"stages.{name}.epochs=2" for name in names_of(load_recipe(recipe))]
+    return [*shrink(recipe, models), *epochs]
+
+
+def seen(stage: Path) -> dict[str, bytes]:
+    """What a stage leaves that somebody uses later: weights, scores, decoding."""
+    paths = [path for name in SEEN for path in stage.rglob(name)]
+    return {str(path.relative_to(stage)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize(("option", "place"), options().items(), ids=options())
+def test_every_option_changes_something(
+    option: str,
+    place: tuple[str, str, str],
+    corpus: str,
+    models: Path,
+    whole_runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    recipe, stage, key = place
+    value = OTHER_VALUES[option if option in OTHER_VALUES else key]
+    takes_changes = isinstance(value, list) and isinstance(value[0], str)
+    prefix = f"stages.{stage}." if stage else ""
+    changes = [
+        prefix + item.replace("OTHER", stand_in("other", models)).replace("RESNET", resnet)
+        for resnet in [stand_in("resnet", models)]
+        for item in (value if takes_changes else [f"{key}={json.dumps(value)}"])
+    ]
+    before = whole_runs[recipe]
+    output = tmp_path / "run"
+    overrides = [*small(recipe, models), *changes]
+
+    last = run_until_it_shows(recipe, stage, corpus, before, output, overrides)
+
+    assert seen(output / last) != seen(before / last)
+    assert set(seen(output / last)) == set(seen(before / last))
+
+
+def run_until_it_shows(
+    recipe: str, stage: str, corpus: str, before: Path, output: Path, overrides: list[str]
+) -> str:
+    """Run a recipe up to the stage that an option is of, or the first one with an encoder.
+
+    The stages before are taken from a run without the change.
+
+    Returns:
+        The last stage's folder.
+    """
+    stages = load_recipe(recipe, overrides).stages
+    number = next(i for i, s in enumerate(stages) if s.name == stage or (not stage and s.encoder))
+    overrides += [f"stages.{later.name}.skip=true" for later in stages[number + 1 :]]
+    if stage and number:
+        output.mkdir()
+        for done in ("processor", *(f"{i + 1}-{stages[i].name}" for i in range(number))):
+            shutil.copytree(before / done, output / done)
+        shutil.copy(before / "run.json", output)
+        write_settings(load_recipe(recipe, overrides), output / "recipe.yaml")
+    train_recipe(recipe, corpus, output, resume=bool(stage and number), overrides=overrides)
+    return f"{number + 1}-{stages[number].name}"

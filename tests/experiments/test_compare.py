@@ -1,0 +1,190 @@
+"""The comparison's whole way at a small size; killed in the middle, it ends with the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from unglossed.errors import InputError
+from unglossed.experiments.compare import Condition, main, run_comparison
+from unglossed.experiments.systems import FACTORIZED, GLOSS_BASED, JOINT
+from unglossed.training.callbacks import read_metrics
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "tests" / "end_to_end" / "tiny.yaml"
+NUM_SENTENCES = 12
+
+
+def command(output: Path, *options: str) -> list[str]:
+    arguments = ["--output", str(output), "--recipe", str(RECIPE), "--seeds", "3"]
+    arguments += ["--sentences", str(NUM_SENTENCES), *options]
+    return [sys.executable, "-m", "unglossed.experiments.compare", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
+
+def run(output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(output, *options),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def kill_when(output: Path, pattern: str, *options: str) -> None:
+    """Start the command and kill it with all its children as soon as a file is there."""
+    process = subprocess.Popen(
+        command(output, *options),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    ends = time.monotonic() + 600
+    while not any(output.glob(pattern)):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def results(output: Path) -> dict[str, Any]:
+    return json.loads((output / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison that nobody killed. Tests do not change it."""
+    output = tmp_path_factory.mktemp("compare") / "whole"
+    page = run_comparison(output, Condition(NUM_SENTENCES, 1), recipe=str(RECIPE), seeds=[3])
+    assert page == output / "results.md"
+    return output
+
+
+@pytest.mark.slow
+def test_every_system_is_trained_scored_and_measured(whole: Path) -> None:
+    told = results(whole)
+
+    systems = ["ceiling", "ceiling, typical saying", "stage 1 alone"]
+    systems += [FACTORIZED, JOINT, GLOSS_BASED]
+    assert [row["system"] for row in told["rows"] if row["split"] == "test"] == systems
+    assert {row["split"] for row in told["rows"]} == {"test", "test_seen"}
+    metrics = whole / "seed-3" / "evaluation" / "stage_1_alone-test" / "metrics.json"
+    scored = next(
+        row for row in told["rows"] if (row["system"], row["split"]) == ("stage 1 alone", "test")
+    )
+    assert json.loads(metrics.read_text(encoding="utf-8"))["bleu4"] == scored["bleu4"]
+    measured = {(row["system"], row["stage"]): set(row) for row in told["norms"]}
+    both = {"encoder", "language_model", "language_model_larger"}
+    assert both <= measured[JOINT, "joint"]
+    assert both <= measured[FACTORIZED, "visual_initialing"]
+    assert "encoder" not in measured[FACTORIZED, "llm_fine_tuning"]
+    assert "language_model" not in measured[GLOSS_BASED, "gloss_recognition"]
+    assert (whole / "norms.svg").is_file()
+    assert (whole / "scores.svg").is_file()
+
+
+@pytest.mark.slow
+def test_all_systems_start_from_one_language_model(whole: Path) -> None:
+    sources = set()
+    for system in (FACTORIZED, JOINT, GLOSS_BASED):
+        recipe = (whole / "seed-3" / system / "recipe.yaml").read_text(encoding="utf-8")
+        sources |= {line.strip() for line in recipe.splitlines() if "language_model/1-" in line}
+
+    folder = whole / "seed-3" / "language_model" / "1-pretraining" / "model"
+    assert sources == {f"source: {folder}", f"pretrained: {folder}"}
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_and_ends_with_the_same(whole: Path, tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    shutil.copytree(whole / "seed-3" / "corpus", output / "seed-3" / "corpus")
+    kill_when(output, "seed-3/language_model/run.json", "--only", JOINT)
+    kill_when(output, "seed-3/joint/1-joint/checkpoint-*/complete", "--only", JOINT)
+    stage = output / "seed-3" / "joint" / "1-joint"
+    assert not (stage / "model").exists()
+    before = read_metrics(stage / "norms.jsonl")
+    assert before
+
+    finished = run(output, "--only", JOINT)
+
+    assert finished.returncode == 0, finished.stderr
+    mine, theirs = results(output), results(whole)
+    for key in ("rows", "norms", "dev"):
+        kept = [row for row in theirs[key] if row["system"] in (JOINT, "ceiling")]
+        assert [row for row in mine[key] if "typical" not in row["system"]] == kept
+    assert read_metrics(stage / "norms.jsonl")[: len(before)] == before
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_not_done_again(whole: Path, tmp_path: Path) -> None:
+    names = ("results.json", "results.md", "scores.svg", "norms.svg")
+    before = {name: (whole / name).read_bytes() for name in names}
+    started = time.time()
+
+    assert run(whole).returncode == 0
+
+    assert {name: (whole / name).read_bytes() for name in names} == before
+    changed = [path for path in (whole / "seed-3").rglob("*") if path.stat().st_mtime > started]
+    assert not changed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("condition", "pieces"),
+    [
+        (Condition(NUM_SENTENCES, 2), ["seed-3/corpus", "'level': 1", "'level': 2", "--output"]),
+        (
+            Condition(NUM_SENTENCES, 1, ("stages.0.batch_size=3",)),
+            ["seed-3/language_model", "another recipe", "--output"],
+        ),
+    ],
+)
+def test_another_condition_in_the_same_folder_is_refused(
+    whole: Path, condition: Condition, pieces: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        run_comparison(whole, condition, recipe=str(RECIPE), seeds=[3])
+
+    assert "\n" not in str(caught.value)
+    assert all(piece in str(caught.value) for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"only": ["half"]}, "--only: found 'half', expected one of factorized, joint"),
+        ({"condition": "rain"}, "--condition: found 'rain', expected one of demo, few_clips"),
+        ({"seeds": "one"}, "--seeds: found 'one', expected numbers"),
+        ({"recipe": "joint"}, "recipe: found stages with the objectives ['translation']"),
+        ({"overrides": ["colour=1"]}, "colour: no such key"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    options: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught:
+        main(output=tmp_path / "new", **options)
+
+    told = capsys.readouterr().err
+    assert caught.value.exit_code == 2
+    assert told.startswith("error: ")
+    assert message in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "new").exists()

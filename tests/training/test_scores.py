@@ -1,0 +1,122 @@
+"""Scores on dev: over the whole split, in eval mode, the same at every call."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from unglossed.corpora.registry import read_corpus
+from unglossed.evaluation.word_errors import word_error_rate
+from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig, decode_greedily
+from unglossed.models.processing import pad_features
+from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
+from unglossed.training.data import ClipDataset
+from unglossed.training.language_models import new_language_model_config
+from unglossed.training.objectives import alignment_loss
+from unglossed.training.recipe import MaskingSettings
+from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
+
+PROCESSOR = tiny.tiny_processor()
+NUM_CLIPS = BATCH_SIZE + 2
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
+    """More than one batch of clips."""
+    spec = tiny.write_corpus(tmp_path_factory.mktemp("corpus"), 1, NUM_CLIPS, num_frames=2)
+    return ClipDataset(read_corpus(spec).split("dev"), PROCESSOR, limit=4)
+
+
+@pytest.fixture(scope="module")
+def features() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2 + i % 5, 24, generator=generator) for i in range(NUM_CLIPS)]
+
+
+def test_word_error_rate_is_of_every_clip_of_dev(
+    clips: ClipDataset, features: list[torch.Tensor]
+) -> None:
+    glosses = ["DEV", "IM", "NORDEN", "REGEN"]
+    torch.manual_seed(0)
+    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
+
+    scores = GlossScores(model, clips, bfloat16=False, features=features)()
+
+    batch, mask = pad_features(features)
+    read = decode_greedily(model(features=batch, mask=mask).logits, mask, glosses)
+    references = [sample.gloss or "" for sample in clips.samples]
+    assert scores == {"word_error_rate": pytest.approx(word_error_rate(read, references))}
+    assert 0 < scores["word_error_rate"] < 300
+
+
+def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> None:
+    torch.manual_seed(0)
+    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=["DEV", "IM"]))
+    model.gloss_head.weight.data *= 50  # so that not every frame says the same
+    rows = []
+    for index in range(len(clips)):
+        item = clips[0, index]
+        encoded, _ = model.eval().encode(item["frames"], item["lengths"])
+        rows.append(encoded[0].detach())
+    model.train()
+
+    found = GlossScores(model, clips, bfloat16=False)()
+
+    assert found == GlossScores(model, clips, bfloat16=False, features=rows)()
+
+
+def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"model_type": "mbart", "d_model": 16, "dropout": dropout}
+    for side in ("encoder", "decoder"):
+        shape |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 32}
+    text = new_language_model_config(shape, PROCESSOR, "test")
+    config = VisualLanguageConfig(
+        encoder=tiny.ENCODER,
+        adapter={"hidden_dim": 16, "dropout": dropout},
+        language_model=text,
+        text_encoder=text,
+    )
+    return VisualLanguageModel(config)
+
+
+def alignment_scores(
+    model: VisualLanguageModel, clips: ClipDataset, features: list[torch.Tensor], share: float = 0.3
+) -> dict[str, float]:
+    masking = MaskingSettings(share=share)
+    mask_id = PROCESSOR.tokenizer.mask_token_id
+    return AlignmentScores(model, clips, masking, mask_id, bfloat16=False, features=features)()
+
+
+def test_every_clip_is_compared_with_every_sentence_of_dev(
+    clips: ClipDataset, features: list[torch.Tensor]
+) -> None:
+    model = alignment_model().eval()
+    with torch.no_grad():
+        videos = [model.embed_clips(*pad_features([row])) for row in features]
+        texts = [
+            model.embed_texts(torch.tensor([PROCESSOR.encode_text(sample.text)]))
+            for sample in clips.samples
+        ]
+        similarities = model.alignment(torch.cat(videos), torch.cat(texts))
+
+    scores = alignment_scores(model, clips, features)
+
+    assert similarities.shape == (NUM_CLIPS, NUM_CLIPS)
+    assert scores["loss"] == pytest.approx(float(alignment_loss(similarities)), rel=1e-4)
+    hits = sum(int(row.argmax()) == number for number, row in enumerate(similarities))
+    assert scores["retrieval"] == pytest.approx(100 * hits / NUM_CLIPS)
+
+
+def test_alignment_is_scored_in_eval_mode_and_the_same_each_time(
+    clips: ClipDataset, features: list[torch.Tensor]
+) -> None:
+    model = alignment_model(dropout=0.5).train()
+    first = alignment_scores(model, clips, features)
+    model.train()
+
+    assert alignment_scores(model, clips, features) == first
+    masked = alignment_scores(model, clips, features, share=0.9)
+    assert masked["restoration_loss"] != first["restoration_loss"]
+    assert masked["loss"] == first["loss"]

@@ -1,0 +1,106 @@
+"""What a stage is trained on: glosses, clips that may be too short for them, masked texts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.progress import Progress
+
+import tiny
+from shrinking import shrink
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Corpus, Sample
+from unglossed.errors import InputError
+from unglossed.training.recipe import load_recipe
+from unglossed.training.run import Run
+from unglossed.training.tasks import Job, Task, build_task
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Clips of 6 to 9 kept frames with five glosses."""
+    return read_corpus(tiny.write_corpus(tmp_path_factory.mktemp("corpus"), 4, 2, num_frames=24))
+
+
+def change(corpus: Corpus, split: str, changed: Callable[[Sample], Sample]) -> Corpus:
+    samples = tuple(changed(sample) for sample in corpus.split(split))
+    return replace(corpus, splits={**corpus.splits, split: samples})
+
+
+def first_task(recipe: str, corpus: Corpus, models: Path, folder: Path, *changes: str) -> Task:
+    settings = load_recipe(recipe, [*shrink(recipe, models), *changes])
+    run = Run(settings, corpus, folder)
+    return build_task(Job(run, settings.stages[0], 1, folder, {}, Progress()))
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+@pytest.mark.parametrize("gloss", [None, " "])
+def test_a_corpus_without_glosses_is_one_line(
+    split: str, gloss: str | None, corpus: Corpus, models: Path, tmp_path: Path
+) -> None:
+    def strip(sample: Sample) -> Sample:
+        return replace(sample, gloss=gloss) if sample.id == f"{split}-1" else sample
+
+    with pytest.raises(InputError) as caught:
+        first_task("gloss_based", change(corpus, split, strip), models, tmp_path)
+
+    message = str(caught.value)
+    assert message.startswith(f"{corpus.spec}: found 1 of ")
+    assert f"{split} clips without glosses (first: {split}-1)" in message
+    assert message.endswith("expected glosses for stages.gloss_recognition")
+
+
+def test_the_vocabulary_is_that_of_train(corpus: Corpus, models: Path, tmp_path: Path) -> None:
+    def add(sample: Sample) -> Sample:
+        return replace(sample, gloss=f"{sample.gloss} HAGEL")
+
+    task = first_task("gloss_based", change(corpus, "dev", add), models, tmp_path)
+
+    glosses = task.model.config.glosses
+    assert glosses == sorted(glosses)
+    assert {"REGEN", "NORDEN", "TRAIN"} <= set(glosses)
+    assert not {"HAGEL", "DEV"} & set(glosses)
+    said = (corpus.split("train")[2].gloss or "").split()
+    assert [glosses[number - 1] for number in task.dataset[0, 2]["labels"]] == said
+    assert task.scores is not None
+    assert task.scores()["word_error_rate"] >= 100 * 2 / 6  # of HAGEL and DEV at the least
+
+
+def test_clips_that_are_too_short_for_their_glosses_are_counted(
+    corpus: Corpus, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first_task("gloss_based", corpus, models, tmp_path / "all")
+    assert "note" not in capsys.readouterr().err
+
+    def repeat(sample: Sample) -> Sample:
+        return replace(sample, gloss="REGEN REGEN REGEN REGEN")  # seven frames, for the blanks
+
+    first_task("gloss_based", change(corpus, "train", repeat), models, tmp_path / "repeated")
+    found = capsys.readouterr().err
+    assert (
+        "note: 1 of 4 train clips have fewer kept frames than their glosses need"
+        " (first: train-0); they add nothing to the loss\n"
+    ) in found
+
+    first_task("gloss_based", corpus, models, tmp_path / "cut", "video.max_frames=4")
+    assert "note: 4 of 4 " in capsys.readouterr().err
+
+
+def test_stage_1_of_gfslt_vlp_reads_clips_and_masked_sentences(
+    corpus: Corpus, models: Path, tmp_path: Path
+) -> None:
+    task = first_task("gfslt_vlp", corpus, models, tmp_path, "stages.0.masking.share=0.5")
+
+    item = task.dataset[0, 1]
+
+    mask_id = tiny.tiny_processor().tokenizer.mask_token_id
+    hidden = len(item["labels"]) - sum(token != mask_id for token in item["input_ids"])
+    assert item["frames"].dtype == torch.uint8
+    assert hidden / (len(item["labels"]) - 1) == pytest.approx(0.5, abs=0.1)
