@@ -83,10 +83,13 @@ def test_score_by_hand_as_text_and_json(tmp_path: Path) -> None:
 
 
 def test_score_counts_empty_lines_and_only_line_feeds_end_one(tmp_path: Path) -> None:
-    path = tmp_path / "sentences.txt"
-    path.write_text("eins\n\nzwei\u2028drei\n", encoding="utf-8")
-    content = json.loads(run("score", path, path, "--language", "de", "--json").stdout)
-    assert content["num_samples"] == 3
+    hypotheses, references = tmp_path / "hyp.txt", tmp_path / "ref.txt"
+    hypotheses.write_text("eins\n\nzwei\u2028drei\n", encoding="utf-8")
+    references.write_text("eins\nzwei\ndrei\n", encoding="utf-8")
+    result = run("score", hypotheses, references, "--language", "de", "--json")
+    assert json.loads(result.stdout)["num_samples"] == 3
+    assert "1 of 3 hypotheses are blank" in result.stderr
+    assert_refused(run("score", references, hypotheses, "--language", "de"), "hyp.txt, line 2")
 
 
 def test_score_refuses_files_that_do_not_fit(tmp_path: Path) -> None:
@@ -96,6 +99,7 @@ def test_score_refuses_files_that_do_not_fit(tmp_path: Path) -> None:
     latin.write_bytes("süden\n".encode("latin-1"))
     assert_refused(run("score", one, two, "--language", "de"), "found 1 and 2 sentences")
     assert_refused(run("score", one, one, "--language", "cn"), "found 'cn'", "zh")
+    assert_refused(run("score", one, one, "--language", "ase"), "found 'ase'", "written text")
     assert_refused(
         run("score", one, tmp_path / "none.txt", "--language", "de"), "none.txt", "No such"
     )
@@ -106,6 +110,9 @@ def test_score_refuses_files_that_do_not_fit(tmp_path: Path) -> None:
 def test_synth_refuses_a_size_that_is_none(tmp_path: Path) -> None:
     for size in ("210", "210x", "0x260", "axb", "-1x5"):
         assert_refused(run("synth", tmp_path / "out", f"--size={size}"), f"'{size}'", "210x260")
+    mp4 = ("--size", "21x30", "--media", "mp4")
+    assert_refused(run("synth", tmp_path / "out", *mp4), "21x30", "even numbers")
+    assert_refused(run("synth", tmp_path / "out", "--sentences", 3), "found 3, expected 4")
     assert not (tmp_path / "out").exists()
 
 
@@ -243,6 +250,33 @@ def test_missing_and_empty_corpus_are_one_line(model: Path, tmp_path: Path) -> N
         spec = f"phoenix14t:{folder}"
         result = run("evaluate", model, "--corpus", spec, "--output", tmp_path / "out")
         assert_refused(result, str(folder))
+
+
+def test_check_and_train_agree_that_a_corpus_does_not_fit_a_recipe(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 2, 1)
+    recipe = tmp_path / "speech.yaml"
+    tiny = Path(__file__).with_name("end_to_end") / "tiny.yaml"
+    audio = "\naudio: {sample_rate: 16000, max_seconds: 8}\n"
+    recipe.write_text(tiny.read_text(encoding="utf-8") + audio, encoding="utf-8")
+    assert run("corpus", "check", corpus, "--recipe", tiny).exit_code == 0
+    result = run("corpus", "check", corpus, "--recipe", recipe)
+    said = "found pictures alone in all 4 media"
+    assert result.exit_code == 1
+    assert "does not fit the recipe: 1" in result.stdout
+    assert said in result.stdout
+    refused = run("train", recipe, "--corpus", corpus, "--output", tmp_path / "run")
+    assert_refused(refused, said.replace("4", "3"), "expected sound")  # test is not trained on
+
+
+def test_train_looks_at_clips_first_unless_told_not_to(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 2, 1)
+    (picture,) = tmp_path.rglob("train/train-1/images0001.png")
+    picture.write_bytes(picture.read_bytes()[:40])
+    tiny = Path(__file__).with_name("end_to_end") / "tiny.yaml"
+    words = ("train", tiny, "--corpus", corpus, "--output", tmp_path / "run")
+    assert_refused(run(*words), "train-1", "images0001.png")
+    text_alone = ("stages.1.skip=true", "stages.2.skip=true")
+    assert run(*words, *text_alone, "--no-check").exit_code == 0
 
 
 def test_misspelt_key_in_a_recipe_is_one_line(tmp_path: Path) -> None:

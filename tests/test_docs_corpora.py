@@ -13,6 +13,7 @@ from pympi import Elan
 from unglossed.cli import app
 from unglossed.corpora.registry import _READERS, read_corpus
 from unglossed.evaluation.normalisation import NORMALISATIONS
+from unglossed.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/corpora").glob("*.md"))
@@ -111,6 +112,14 @@ def test_worked_example_of_a_table_is_read_as_the_page_says(tmp_path: Path) -> N
     assert (greeting.media, greeting.start_seconds) == (tmp_path / "frames/greeting", None)
     assert corpus.language == "de"
     assert len(corpus.split("dev")) == 1
+
+
+def test_recipe_for_sound_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs/corpora/must_c.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    path = tmp_path / "my_speech.yaml"
+    path.write_text(example, encoding="utf-8")
+    assert load_recipe(path).needs.signal == "sound"
 
 
 def test_worked_example_of_a_folder_is_read_as_the_page_says(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The command line: every verb reads its arguments and calls one function of the library.
 
 Nothing heavy is imported before a verb runs, so that `unglossed --help` answers at once.
-Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong.
+Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong, 130 interrupted.
 """
 
 import json
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,9 +16,11 @@ from typer.core import TyperGroup
 
 from unglossed.cli_corpus import FAULTS_FOUND
 from unglossed.cli_corpus import app as corpus_app
-from unglossed.errors import InputError
+from unglossed.cli_training import extract, train
+from unglossed.errors import InputError, take_interrupts_once
 
 INPUT_WRONG = 2
+INTERRUPTED = 130
 
 
 class Verbs(TyperGroup):
@@ -42,6 +45,9 @@ class Verbs(TyperGroup):
             if error.filename is None:
                 raise
             fail(f"{error.filename}: {error.strerror}")
+        except KeyboardInterrupt as error:
+            print("; ".join(["stopped", *map(str, error.args)]), file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
         raise typer.Exit(INPUT_WRONG)
 
 
@@ -105,11 +111,18 @@ LanguageContrast = Annotated[
     float | None,
     typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
 ]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (processor).")
+]
 
 
 def main() -> None:
     """Entry point of the command `unglossed`."""
-    app()
+    take_interrupts_once()
+    try:
+        app()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
 
 
 def fail(message: str) -> None:
@@ -139,10 +152,12 @@ def options(
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write the corpus to.")],
-    sentences: Annotated[int, typer.Option(min=1, help="Number of clips over all splits.")] = 1000,
+    sentences: Annotated[
+        int, typer.Option(min=1, help="Number of clips over all splits, at least 4.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     size: Annotated[
-        str, typer.Option(metavar="WxH", help="Width and height of a frame in pixels.")
+        str, typer.Option(metavar="WxH", help="Pixels of a frame, from 16x16; mp4 needs even ones.")
     ] = "210x260",
     level: Annotated[
         int, typer.Option(min=1, max=3, help="Part of the grammar: 1 is small, 3 is all of it.")
@@ -181,23 +196,8 @@ def synth(
     print(f"{layout.value}:{out}")
 
 
-@app.command()
-def train(
-    recipe: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")],
-    corpus: Annotated[str, typer.Option(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in DIR where it stopped.")
-    ] = False,
-) -> None:
-    """Train the stages of a recipe, one after the other."""
-    from unglossed.training.train import train_recipe
-
-    print(train_recipe(recipe, corpus, output, resume=resume, overrides=overrides or []))
+app.command()(extract)
+app.command()(train)
 
 
 @app.command()
@@ -209,6 +209,7 @@ def evaluate(
     ],
     split: Annotated[str, typer.Option(help="Split of the corpus.")] = "test",
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
+    precision: PrecisionName = "float32",
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
@@ -223,6 +224,7 @@ def evaluate(
         split,
         output,
         batch_size=batch_size,
+        precision=precision,
         progress=sys.stderr.isatty(),
         **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
     )
@@ -242,15 +244,9 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
 ) -> None:
     """Score sentences in one file against those in another; no model is needed."""
-    from unglossed.evaluation.metrics import score as score_sentences
+    from unglossed.evaluation.text_files import score_files
 
-    found, wanted = read_sentences(hypotheses), read_sentences(references)
-    if len(found) != len(wanted):
-        raise InputError(
-            f"{hypotheses} and {references}: found {len(found)} and {len(wanted)} sentences,"
-            " expected as many in one as in the other"
-        )
-    scores = score_sentences(found, wanted, language, normalisation)
+    scores = score_files(hypotheses, references, language, normalisation)
     print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
 
 
@@ -264,6 +260,7 @@ def translate(
     ] = None,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
+    precision: PrecisionName = "float32",
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
@@ -291,7 +288,7 @@ def translate(
         failed.append(media)
         fail(str(error))
 
-    translations = SignTranslator.from_pretrained(model).translate(
+    translations = SignTranslator.from_pretrained(model, precision=precision).translate(
         files,
         n_best=n_best,
         batch_size=batch_size,
@@ -360,19 +357,6 @@ def read_size(text: str) -> tuple[int, int]:
     if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"--size: found {text!r}, expected WxH in pixels such as 210x260")
     return int(width), int(height)
-
-
-def read_sentences(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8; empty ones count, and no other character ends a line."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: found byte {error.object[error.start]:#04x} at {error.start}, expected UTF-8"
-        ) from None
-    if not text:
-        raise InputError(f"{path}: the file is empty, expected a sentence a line")
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def silence_loading() -> None:

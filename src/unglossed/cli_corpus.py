@@ -10,8 +10,6 @@ from typing import Annotated
 
 import typer
 
-from unglossed.errors import InputError
-
 FAULTS_FOUND = 1
 
 app = typer.Typer(
@@ -35,24 +33,30 @@ def check(
     ] = False,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="RECIPE", help="Report clips outside the limits of this recipe."),
+        typer.Option(
+            metavar="RECIPE",
+            help="Also check what this recipe needs: its clips' kind and length, glosses, splits.",
+        ),
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Faults of each kind that are printed.")] = 5,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Find every fault of a corpus in one pass; exit code 1 if there are errors."""
-    from unglossed.corpora.check import Limits, check_corpus
+    from unglossed.corpora.check import check_corpus
+    from unglossed.corpora.check_clips import Limits
 
-    limits = None
+    limits = needs = None
     if recipe is not None:
         from unglossed.training.recipe import load_recipe
 
-        limits = Limits(max_seconds=load_recipe(recipe).max_seconds)
+        chosen = load_recipe(recipe)
+        limits, needs = Limits(max_seconds=chosen.max_seconds), chosen.needs
     report = check_corpus(
         spec,
         deep=deep,
         limits=limits,
+        needs=needs,
         num_workers=workers,
         max_examples=examples,
         progress=sys.stderr.isatty(),
@@ -73,11 +77,13 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count samples, hours, signers and words of each split, as papers print them."""
-    from unglossed.corpora.stats import corpus_stats, write_stats
+    from unglossed.corpora.stats import check_output, corpus_stats, write_stats
 
-    if output is not None and output.exists() and not output.is_dir():
-        raise InputError(f"{output}: found a file, expected a folder to write the figures to")
+    if output is not None:
+        check_output(output)
     counted = corpus_stats(spec, num_workers=workers, progress=sys.stderr.isatty())
+    for note in counted.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(json.dumps(counted.to_dict(), indent=2, ensure_ascii=False) if as_json else counted)
     if output is not None:
         write_stats(counted, output)
@@ -98,17 +104,22 @@ def pack(
     workers: Workers = None,
 ) -> None:
     """Write resized frames into shards that read fast; go on where a call was interrupted."""
-    from unglossed.corpora.pack import pack_corpus
+    try:
+        from unglossed.corpora.pack import pack_corpus
 
-    packing = pack_corpus(
-        spec,
-        out,
-        splits=splits.split(",") if splits else None,
-        max_shard_bytes=shard_size * 1_000_000,
-        short_side=short_side,
-        quality=quality,
-        num_workers=workers,
-        progress=sys.stderr.isatty(),
-    )
+        packing = pack_corpus(
+            spec,
+            out,
+            splits=splits.split(",") if splits else None,
+            max_shard_bytes=shard_size * 1_000_000,
+            short_side=short_side,
+            quality=quality,
+            num_workers=workers,
+            progress=sys.stderr.isatty(),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("run the same command again to go on") from None
+    for note in packing.manifest.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(packing, file=sys.stderr)
     print(f"packed:{out}")

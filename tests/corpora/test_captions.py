@@ -44,6 +44,16 @@ def write(tmp_path, name, text):
     return path
 
 
+def read_telling(path, starts):
+    """The cues of a file with wrong ones; what is told of these begins so."""
+    told = []
+    cues = read_captions(path, None, lambda where, text: told.append(f"{where}: {text}"))
+    assert len(told) == len(starts)
+    for line, start in zip(told, starts, strict=True):
+        assert line.startswith(start)
+    return cues
+
+
 def texts(path):
     return [cue.text for cue in read_captions(path)]
 
@@ -139,15 +149,83 @@ def test_malformed_file_is_one_clear_line(tmp_path, name, text, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_other_encoding_is_one_clear_line(tmp_path, encoding):
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("latin-1", ", line 8: not UTF-8 .byte 0x..., expected the"),
+        ("utf-16", ": found UTF-16, expected UTF-8"),
+    ],
+)
+def test_other_encoding_is_one_clear_line(tmp_path, encoding, message):
     path = tmp_path / "a.srt"
     path.write_bytes(SRT.replace("heiter", "schön").encode(encoding))
-    line = {"latin-1": 8, "utf-16": 1}[encoding]
-    with pytest.raises(
-        InputError, match=rf"a.srt, line {line}: not UTF-8 .byte 0x..., expected the"
-    ):
+    with pytest.raises(InputError, match=f"a.srt{message}"):
         read_captions(path)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.srt", SRT), ("a.vtt", VTT)])
+def test_carriage_returns_alone_end_lines_too(tmp_path, name, text):
+    plain = read_captions(write(tmp_path, name, text))
+    assert read_captions(write(tmp_path, f"b{name}", text.replace("\n", "\r"))) == plain
+
+
+THREE = """WEBVTT
+
+00:01.000 --> 00:02.000
+one
+
+00:03.000 --> 00:04.000
+two
+
+00:05.000 --> 00:06.000
+three
+"""
+THREE_SRT = """1
+00:00:01,000 --> 00:00:02,000
+one
+
+2
+00:00:03,000 --> 00:00:04,000
+two
+
+3
+00:00:05,000 --> 00:00:06,000
+three
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.vtt", THREE.replace("00:04.", "4 s"), [", line 6: times '00:03.000 --> 4 s"]),
+        ("a.vtt", THREE.replace("--> 00:04", "-> 00:04"), [", line 6: times '00:03.000 -> "]),
+        ("a.srt", THREE_SRT.replace("04,000", "4;0"), [", line 6: times '00:00:03,000 --> "]),
+        ("a.srt", THREE_SRT.replace("--> 00:00:04", "=> 00:00:04"), [", line 6: times '00:00:03,"]),
+        ("a.srt", THREE_SRT.replace("00:00:03", "o0:00:03"), [", line 6: times 'o0:00:03,000 --"]),
+        (
+            "a.srt",
+            THREE_SRT.replace("\n2\n", "\ntwo\n"),
+            [", line 5: found 'two', expected the cue"],
+        ),
+    ],
+)
+def test_wrong_cue_is_told_and_the_others_keep_their_numbers(tmp_path, name, text, told):
+    path = write(tmp_path, name, text)
+    found = read_telling(path, [f"{path}{line}" for line in told])
+    assert [(cue.number, cue.text) for cue in found] == [(1, "one"), (3, "three")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.vtt", THREE.replace("one\n", "one\nand --> more\n"), 5),
+        ("a.srt", THREE_SRT.replace("one\n\n2\n", "one\nmore\n"), 4),
+    ],
+)
+def test_cue_whose_text_may_go_on_in_a_wrong_line_is_not_used(tmp_path, name, text, line):
+    path = write(tmp_path, name, text)
+    told = [f"{path}, line {line}: ", f"{path}, cue 1: no empty line parts it from line {line}"]
+    assert "one" not in [cue.text for cue in read_telling(path, told)]
 
 
 def test_missing_file(tmp_path):
@@ -268,19 +346,41 @@ def test_elan_annotation_without_times_has_those_it_refers_to(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("old", "new", "message"),
     [
-        ('ID="a2" TIME_SLOT_REF1="ts1"', 'ID="a2" TIME_SLOT_REF1="ts3"'),  # a slot without a time
-        ('ANNOTATION_REF="a2"', 'ANNOTATION_REF="a3"'),  # round and round
-        ('ANNOTATION_REF="a2"', 'ANNOTATION_REF="a9"'),
+        (
+            '"a2" TIME_SLOT_REF1="ts1"',
+            '"a2" TIME_SLOT_REF1="ts3"',
+            "its time slot 'ts3' has no ti",
+        ),
+        ('"a2" TIME_SLOT_REF1="ts1"', '"a2"', "it names no time slot for its begin or end"),
+        ('ANNOTATION_REF="a2"', 'ANNOTATION_REF="a3"', "it refers to annotations that refer to ea"),
+        ('ANNOTATION_REF="a2"', 'ANNOTATION_REF="a9"', "it refers to 'a9', which is not there"),
+        ('ANNOTATION_REF="a2"', "", "it refers to None, which is not there"),
+        (
+            'TIME_VALUE="1000"',
+            'TIME_VALUE="1 s"',
+            "its time slot 'ts1' is '1 s', expected mil",
+        ),
     ],
 )
-def test_elan_annotation_that_leads_to_no_time(tmp_path, change):
-    path = write(tmp_path, "a.eaf", EAF.replace(*change))
-    with pytest.raises(
-        InputError, match=r"annotation 'a3' of the tier 'translation' .*has no time"
-    ):
+def test_elan_annotation_that_leads_to_no_time_is_told_and_the_others_are_read(
+    tmp_path, old, new, message
+):
+    assert old in EAF
+    sound = """<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a4" TIME_SLOT_REF1="ts4"
+     TIME_SLOT_REF2="ts2"><ANNOTATION_VALUE>Wind.</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION>
+     </ANNOTATION></TIER>
+     <LINGUISTIC"""
+    text = EAF.replace("</TIER>\n <LINGUISTIC", sound).replace(
+        "</TIME_ORDER>", '<TIME_SLOT TIME_SLOT_ID="ts4" TIME_VALUE="1500"/></TIME_ORDER>'
+    )
+    path = write(tmp_path, "a.eaf", text.replace(old, new))
+    told = f"{path}, line 17: annotation 'Nebel.' of the tier 'translation': {message}"
+    with pytest.raises(InputError) as error:
         read_captions(path)
+    assert str(error.value).startswith(told)
+    assert read_telling(path, [told]) == [Cue(1, 1.5, 2.0, "Wind.", "translation")]
 
 
 @pytest.mark.parametrize(
@@ -288,8 +388,18 @@ def test_elan_annotation_that_leads_to_no_time(tmp_path, change):
     [
         (EAF[:600], "line 11: not XML: unclosed token"),
         ("no xml", "line 1: not XML: syntax error"),
-        ("<html/>", "not a document of ELAN"),
-        (EAF.replace('TIME_VALUE="1000"', 'TIME_VALUE="1 s"'), "not a document of ELAN: ValueErr"),
+        (
+            "<html/>",
+            "line 1: not a document of ELAN: found <html>, expected <ANNOTATION_DOCUMENT>",
+        ),
+        (
+            EAF.replace(' TIER_ID="part"', ""),
+            "line 13: not a document of ELAN: <TIER> has no TIE",
+        ),
+        (
+            EAF.replace('TIME_SLOT_ID="ts1"', ""),
+            "line 7: not a document of ELAN: <TIME_SLOT> has ",
+        ),
         ("<!DOCTYPE x SYSTEM 'file:///etc/passwd'><x/>", "line 1: found a document type"),
         (
             "<!DOCTYPE x [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;'>]>\n<x>&b;</x>",

@@ -15,7 +15,8 @@ from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unglossed.corpora.check import Limits, check_corpus
+from unglossed.corpora.check import check_corpus
+from unglossed.corpora.check_clips import Limits
 from unglossed.corpora.check_text import find_mojibake, find_odd_text, may_be_damaged
 from unglossed.corpora.faults import FaultKind, Severity
 from unglossed.errors import InputError
@@ -97,7 +98,8 @@ def write_stray(folder: Path) -> None:
 class Planted:
     """One fault: how it is made and what the report must say.
 
-    `where` is "line" (of the table), "clip" (the sample), "media" (its path), or what it says.
+    `where` is "line" (of the table), "clip" (the sample), "media" (its path), "timed" (both of
+    them), or what it says.
     """
 
     kind: FaultKind
@@ -120,7 +122,7 @@ PLANTED = {
     "no_id": Planted(FaultKind.MALFORMED_ROW, "line", "id is empty", {"id": ""}),
     "no_text": Planted(FaultKind.EMPTY_TEXT, "line", "text is empty", {"text": "  "}),
     "no_media": Planted(FaultKind.MALFORMED_ROW, "line", "media is empty", {"media": ""}),
-    "no_split": Planted(FaultKind.NO_SPLIT, "line", "split is empty", {"split": ""}),
+    "no_split": Planted(FaultKind.MALFORMED_ROW, "line", "split is empty", {"split": ""}),
     "no_number": Planted(FaultKind.MALFORMED_ROW, "line", "start.*'soon'", {"start": "soon"}),
     "backward": Planted(
         FaultKind.BAD_TIMES, "line", "end 2.0, .* start 3.0", {"start": "3", "end": "2"}
@@ -173,27 +175,27 @@ PLANTED = {
     # What the clips' times and lengths say.
     "starts_past_end": Planted(
         FaultKind.BAD_TIMES,
-        "clip",
+        "timed",
         r"begins at 40\.00 s, but talk\.mp4 is only 20\.00 s long",
         {"start": "40", "end": "41"},
     ),
     "ends_past_end": Planted(
         FaultKind.PAST_END,
-        "clip",
+        "timed",
         r"ends at 20\.50 s, but talk\.mp4 is only 20\.00 s long",
         {"start": "19", "end": "20.5"},
     ),
     "short": Planted(
-        FaultKind.TOO_SHORT, "clip", r"0\.10 s long.*least 0\.20", {"start": "0", "end": "0.1"}
+        FaultKind.TOO_SHORT, "timed", r"0\.10 s long.*least 0\.20", {"start": "0", "end": "0.1"}
     ),
     "long": Planted(
-        FaultKind.TOO_LONG, "clip", r"6\.00 s long.*most 5\.00", {"start": "0", "end": "6"}
+        FaultKind.TOO_LONG, "timed", r"6\.00 s long.*most 5\.00", {"start": "0", "end": "6"}
     ),
     "wordy": Planted(
         FaultKind.TOO_LONG, "clip", "found 91 characters, .* most 80", {"text": "bla" * 30 + "!"}
     ),
     "again": Planted(
-        FaultKind.SAME_CLIP, "clip", "those of train clip 'sound1'", {"start": "0", "end": "1"}
+        FaultKind.SAME_CLIP, "timed", "those of train clip 'sound1'", {"start": "0", "end": "1"}
     ),
     # What the texts hold.
     "utf8_as_latin1": Planted(
@@ -290,6 +292,7 @@ def write_table(folder: Path, planted: dict[str, Planted]) -> dict[str, str]:
             "line": f"{folder / 'own.csv'}, line {len(lines)}",
             "clip": f"{split} clip {label!r}",
             "media": str(medium),
+            "timed": f"{folder / 'media/talk.mp4'}, {split} clip {label!r}",
         }.get(fault.where, fault.where)
     (folder / "own.csv").write_bytes(b"\n".join(lines) + b"\n")
     return places
@@ -390,7 +393,8 @@ def test_a_medium_of_many_rows_is_looked_at_once(tmp_path):
     report = check_corpus(f"table:{tmp_path / 'own.csv'}")
     assert report.num_media == 1
     assert [(kind, report.faults.count(kind)) for kind in report.faults] == [
-        (FaultKind.UNREADABLE_MEDIA, 1)
+        (FaultKind.UNREADABLE_MEDIA, 1),
+        (FaultKind.MISSING_SPLIT, 1),
     ]
 
 
@@ -493,8 +497,10 @@ def test_two_signers_in_one_picture_are_two_clips(tmp_path):
         json.dumps({"left": left, "right": right, "copy": right})
     )
     faults = check_corpus(f"openasl:{tmp_path}").faults
-    assert [fault.where for fault in faults.examples(FaultKind.SAME_CLIP)] == ["train clip 'copy'"]
-    assert list(faults) == [FaultKind.SAME_CLIP]
+    assert [fault.where for fault in faults.examples(FaultKind.SAME_CLIP)] == [
+        f"{tmp_path / 'videos/talk.mp4'}, train clip 'copy'"
+    ]
+    assert set(faults) == {FaultKind.SAME_CLIP, FaultKind.MISSING_SPLIT}
 
 
 def test_no_fault_breaks_out_of_its_line(tmp_path):

@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 from pympi import Elan
@@ -146,7 +149,9 @@ def test_split_folder_without_captions_is_an_error(write):
 
 def test_same_name_in_two_splits(write):
     root = write({f"{split}/a{end}": "x" for split in ("dev", "test") for end in (".mp4", ".txt")})
-    with pytest.raises(InputError, match=r"test/a.txt, line 1: id 'a' was seen before .a.txt, li"):
+    with pytest.raises(
+        InputError, match=r"test/a.txt, line 1: id 'a' was seen before .dev/a.txt, "
+    ):
         read(root)
 
 
@@ -275,7 +280,7 @@ def test_all_faults_are_collected_in_one_reading(write):
     )
     (root / "dev/f.vtt").write_bytes(VTT.replace("fog", "\xe4h").encode("latin-1"))
     faults = Faults()
-    assert ids(read(root, faults=faults)) == {"dev": ["b_1"]}
+    assert ids(read(root, faults=faults)) == {"dev": ["b_1", "c_1"]}
     assert count(faults) == {
         FaultKind.EMPTY_TEXT: 1,
         FaultKind.BAD_TIMES: 1,
@@ -286,8 +291,8 @@ def test_all_faults_are_collected_in_one_reading(write):
     }
     (malformed,) = faults.examples(FaultKind.MALFORMED_ROW)
     assert str(malformed) == (
-        f"{root / 'dev/c.srt'}: line 7: times '00:00:03,000 --> 00:00:04;500', expected "
-        "00:00:01,000 --> 00:00:02,500"
+        f"{root / 'dev/c.srt'}, line 7: times '00:00:03,000 --> 00:00:04;500', expected "
+        "00:00:01,000 --> 00:00:02,500 (cue 2)"
     )
 
 
@@ -309,3 +314,132 @@ def test_tier_of_elan_files_is_chosen_in_the_spec(write, tmp_path):
     eaf.to_file(str(tmp_path / "a.eaf"))
     corpus = read_corpus(f"folder:{tmp_path}?language=en&tier=English")
     assert [sample.text for sample in corpus.split("train")] == ["Fog."]
+
+
+def test_clips_in_folders_of_a_split_are_read_with_the_folder_in_their_ids(write):
+    root = write(
+        {
+            "train/anna/day 1/x.mp4": "",
+            "train/anna/day 1/x.txt": "Wind",
+            "train/ben/x.mp4": "",
+            "train/ben/x.srt": SRT,
+            "train/ben/y/": "",
+            "train/ben/y.txt": "Eis",
+            "train/z.mp4": "",
+            "train/z.txt": "Nebel",
+            "held out/ben/w.mp4": "",
+            "held out/ben/w.txt": "Regen",
+        }
+    )
+    corpus = read(root)
+    assert ids(corpus) == {
+        "train": ["z", "anna/day 1/x", "ben/x_1", "ben/x_2", "ben/y"],
+        "held out": ["ben/w"],
+    }
+    media = {sample.id: sample.media for sample in corpus.split("train")}
+    assert media["anna/day 1/x"] == root / "train/anna/day 1/x.mp4"
+    assert media["ben/y"] == root / "train/ben/y"
+
+
+def test_same_name_in_two_folders_of_splits_is_told_with_the_folder(write):
+    names = ("train/anna/a.txt", "dev/anna/a.txt")
+    root = write({path: "x" for name in names for path in (name, name.replace("txt", "mp4"))})
+    with pytest.raises(InputError, match=r"id 'anna/a' was seen before \(dev/anna/a.txt, line 1\)"):
+        read(root)
+
+
+def test_clips_that_nothing_names_are_reported_however_deep_they_lie(write):
+    root = write(
+        {
+            "train/a.mp4": "",
+            "train/a.txt": "Wind",
+            "train/anna/b.mp4": "",
+            "train/anna/more/c/": "",
+            "extra/old/d.wav": "",
+        }
+    )
+    faults = Faults()
+    assert ids(read(root, faults=faults)) == {"train": ["a"]}
+    assert [fault.where for fault in faults.examples(FaultKind.MEDIA_WITHOUT_ROW)] == [
+        str(root / path) for path in ("extra/old/d.wav", "train/anna/b.mp4", "train/anna/more/c")
+    ]
+    assert len(list(faults)) == 1
+
+
+def test_picture_beside_clips_makes_no_clip_of_their_folder(write):
+    root = write(
+        {"train/": "", "train/anna/a.mp4": "", "train/anna/a.txt": "Wind", "train/anna/._1.png": ""}
+    )
+    (root / "train/anna/cover.jpg").touch()
+    assert ids(read(root)) == {"train": ["anna/a"]}
+
+
+def test_clips_elsewhere_lie_in_the_same_folders_without_the_split_or_in_none(write):
+    root = write(
+        {
+            "texts/train/anna/a.txt": "Wind",
+            "texts/train/ben/b.txt": "Eis",
+            "texts/test/cem/c.txt": "Nebel",
+            "clips/train/anna/a.mp4": "",
+            "clips/ben/b/": "",
+            "clips/ben/b/notes.txt": "no caption",
+            "clips/c.mp4": "",
+            "clips/unused/d.mp4": "",
+        }
+    )
+    faults = Faults()
+    corpus = read(root / "texts", f"?language=de&media={root / 'clips'}", faults)
+    found = [sample.media for samples in corpus.splits.values() for sample in samples]
+    clips = root / "clips"
+    assert found == [clips / "train/anna/a.mp4", clips / "ben/b", clips / "c.mp4"]
+    assert [str(fault) for kind in faults for fault in faults.examples(kind)] == [
+        f"{clips / 'unused/d.mp4'}: no row names it"
+    ]
+
+
+def test_link_to_a_folder_above_is_not_followed_and_that_is_told(write):
+    root = write({"train/anna/a.mp4": "", "train/anna/a.txt": "Wind"})
+    (root / "train/anna/all").symlink_to(root)
+    faults = Faults()
+    assert ids(read(root, faults=faults)) == {"train": ["anna/a"]}
+    assert [str(fault) for kind in faults for fault in faults.examples(kind)] == [
+        f"{root / 'train/anna/all'}: it is a link to a folder that it lies in"
+    ]
+
+
+def test_folder_in_a_split_that_cannot_be_listed_is_told(write, monkeypatch):
+    root = write({"train/a.mp4": "", "train/a.txt": "Wind", "train/anna/b.mp4": ""})
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path) == root / "train/anna":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    told = f"{root / 'train/anna'}: cannot be listed: Permission denied"
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert str(error.value) == told
+    faults = Faults()
+    assert ids(read(root, faults=faults)) == {"train": ["a"]}
+    assert [str(fault) for fault in faults.examples(FaultKind.UNREADABLE_MEDIA)] == [told]
+
+
+def test_dangling_link_in_the_place_of_a_clip(write):
+    root = write({"a.mp4": "", "a.txt": "Wind", "b.txt": "Eis"})
+    (root / "b.mp4").symlink_to("gone.mp4")
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert str(error.value) == (
+        f"{root / 'b.txt'}: no media for 'b': {root / 'b.mp4'} is a dangling link, expected"
+        f" {root / 'b'}.mp4"
+    )
+    assert ids(read(root, "?language=de&missing=skip")) == {"train": ["a"]}
+
+
+def test_other_faults_are_found_beside_captions_in_two_languages(write):
+    root = write({"a.mp4": "", "a.de.srt": SRT, "b.mp4": "", "b.en.vtt": VTT, "c.txt": "Eis"})
+    faults = Faults()
+    read(root, "", faults)
+    assert count(faults) == {FaultKind.MISSING_MEDIA: 1, FaultKind.MIXED_LANGUAGES: 1}

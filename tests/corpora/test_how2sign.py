@@ -304,3 +304,16 @@ def test_rows_without_a_video_are_left_out_where_the_user_says_so(base):
     corpus = read_corpus(f"how2sign:{base}?missing=skip")
     assert len(corpus.split("train")) == 2
     assert "left out by the corpus's rules: 1" in corpus.notes[0]
+
+
+def test_dangling_link_is_missing_media(base):
+    video = video_folder(base, "train") / "-boat_knots-1-rgb_front.mp4"
+    video.unlink()
+    video.symlink_to("gone.mp4")
+    with pytest.raises(InputError) as error:
+        read_corpus(f"how2sign:{base}")
+    assert str(error.value).endswith(
+        f"no media for '-boat_knots_0-1-rgb_front': {video} is a dangling link, expected {video},"
+        " or the clip -boat_knots_0-1-rgb_front.mp4"
+    )
+    assert len(read_corpus(f"how2sign:{base}?missing=skip").split("train")) == 2

@@ -3,12 +3,13 @@
 import gzip
 import os
 import pickle
+import shutil
 import tracemalloc
 
 import pytest
 import torch
 
-from unglossed.corpora.faults import FaultKind, Faults
+from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.labels import NORMALISATION
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
@@ -200,13 +201,14 @@ def test_list_of_a_part_of_the_frames_is_left_aside_and_that_is_told(labels, fra
         "01May_2010-1",
         "02May_2010-1",
     ]
-    (fault,) = faults.examples(FaultKind.LEFT_OUT)
+    (fault,) = faults.examples(FaultKind.PARTIAL_LIST)
+    assert fault.kind.severity is Severity.WARNING
     assert str(fault) == (
         f"{folder / 'labels.train'}, entry 1: 'imgs_path' lists 2 of the 3 frames in"
         f" {frames / FOG[0]}: the list is left aside, all are used"
     )
     (note,) = read("gfslt", folder, frames).notes
-    assert note.startswith("left out by the corpus's rules: 1 (")
+    assert note.startswith("list of frames that is shorter than the folder: 1 (")
 
 
 def test_listed_frames_that_are_not_there_are_an_error(labels, frames):
@@ -470,3 +472,13 @@ def test_tensors_are_refused_where_none_belong(labels, frames):
 def test_text_that_is_far_too_long_is_not_taken_for_features(camgoz, frames):
     said = message_of("camgoz", camgoz(lambda entry: entry | {"text": "x" * 5000}), frames)
     assert "the field 'text': found None (or a very long text), expected text" in said
+
+
+def test_folder_of_clips_that_cannot_be_listed_is_told_for_its_entries(labels, frames):
+    shutil.rmtree(frames / "dev")
+    (frames / "dev").symlink_to("dev")
+    told = f"{frames / 'dev'}: cannot be listed: Too many levels of symbolic links"
+    assert told in message_of("gfslt", labels(), frames)
+    faults = Faults()
+    assert len(read("gfslt", labels(), frames, faults).split("train")) == 2
+    assert told in str(faults.examples(FaultKind.UNREADABLE_MEDIA)[0])

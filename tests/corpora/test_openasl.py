@@ -280,7 +280,7 @@ def test_missing_table_is_one_clear_line(tmp_path):
         ("\t00:00:04.250\t", "\t\t", "line 2: end is '', expected seconds or HH:MM:SS.mmm"),
         ("\t00:00:04.250\t", "\t00:00:01.5\t", "line 2: end 1.5, expected more than the start 1.5"),
         ("\tMy cousin keeps bees.\t", "\t\t", "line 4: the field raw-text is empty"),
-        (VIDS[1], VIDS[0], "line 3: vid .* was seen before .openasl-v1.0.tsv, line 2"),
+        (VIDS[1], VIDS[0], "line 3: vid .* was seen before .data/openasl-v1.0.tsv, "),
         ("\t\tvalid", "\tvalid", "line 3: found 7 fields, expected 8"),
     ],
 )
@@ -314,3 +314,12 @@ def test_all_faults_are_collected_in_one_reading(base, table):
         FaultKind.MEDIA_WITHOUT_ROW: 1,
     }
     assert corpus.split("train")[-1].text == "This row is sound."
+
+
+def test_dangling_link_is_missing_media(base):
+    video = base / f"raw-video/{TALK}.mp4"
+    video.unlink()
+    video.symlink_to(video.name)
+    with pytest.raises(InputError, match=f"no media for '{VIDS[2]}': {video} is a dangling link, "):
+        read(base)
+    assert len(samples(read(f"{base}?missing=skip"))) == 2

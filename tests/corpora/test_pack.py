@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import re
@@ -14,7 +15,9 @@ import pytest
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from unglossed.cli import app
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.pack import pack_corpus
@@ -22,6 +25,7 @@ from unglossed.corpora.pack_clip import encode_clip, key_of
 from unglossed.corpora.packed import read_manifest, verify_shards
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
+from unglossed.corpora.stats import corpus_stats
 from unglossed.errors import InputError
 from unglossed.media.clip import kept_indices
 from unglossed.media.video import read_frames
@@ -331,11 +335,150 @@ def test_other_arguments_need_another_folder(spec, tmp_path, finished):
             pack(spec, out, **options)
     with pytest.raises(InputError, match=r"packing began with source '.*', not '.*language=en'"):
         pack(f"{spec}?language=en", out)
-    annotations = next(Path(spec.partition(":")[2]).rglob("*dev.corpus.csv"))
-    annotations.write_text(annotations.read_text("utf-8").replace("klar", "trocken"), "utf-8")
-    with pytest.raises(InputError, match=r"packing began with other rows than the source has now"):
-        pack(spec, out)
+    if finished:
+        annotations = next(Path(spec.partition(":")[2]).rglob("*dev.corpus.csv"))
+        annotations.write_text(annotations.read_text("utf-8").replace("klar", "trocken"), "utf-8")
+        with pytest.raises(InputError, match=r"packing began with other rows than the source has"):
+            pack(spec, out)
     assert content(out) == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_spelling_is_no_other_corpus(odd_corpus, tmp_path, monkeypatch, finished):
+    out = tmp_path / "out"
+    (tmp_path / "media").symlink_to(tmp_path)
+    spec = f"{odd_corpus}?media={tmp_path / 'media'}/&language=de"
+    pack(spec, out)
+    if not finished:
+        facts = json.loads((out / "manifest.json").read_text())
+        (out / "manifest.json").unlink()
+        (out / "unfinished.json").write_text(json.dumps(facts))
+    monkeypatch.chdir(tmp_path / "clips")
+    assert pack("table:../own.jsonl?language=de&media=../media", out).num_new_clips == 0
+    with pytest.raises(InputError, match="packing began with source "):
+        pack("table:../own.jsonl?language=de", out)
+
+
+def stop_and_edit(out, tmp_path, edit):
+    """Let packing stop at the last row but one of train, then edit the table's rows."""
+    table = tmp_path / "own.jsonl"
+    picture = tmp_path / "clips/10/0001.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"0001.png: truncated or damaged PNG"):
+        pack(f"table:{table}", out, max_shard_bytes=1)
+    rows = [json.loads(line) for line in table.read_text("utf-8").split("\n") if line]
+    edit(rows)
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def drop(rows):
+    del rows[10]
+
+
+def correct(rows):
+    rows[10] |= {"media": "clips/9", "text": "ein anderer satz"}
+
+
+def correct_split(rows):
+    rows[10] |= {"media": "clips/9", "split": "test"}
+
+
+def append(rows):
+    rows[10]["media"] = "clips/9"
+    rows.append(rows[0] | {"id": "one more", "media": "clips/9"})
+
+
+@pytest.mark.parametrize("edit", [drop, correct, correct_split, append])
+def test_corrected_table_goes_on_from_what_was_packed(odd_corpus, tmp_path, edit):
+    out = tmp_path / "out"
+    stop_and_edit(out, tmp_path, edit)
+    shards = {path: path.stat().st_mtime_ns for path in (out / "shards").glob("*.tar")}
+    assert len(shards) == 6
+
+    packing = pack(odd_corpus, out, max_shard_bytes=1)
+
+    kept = [path for path in shards if path.stat().st_mtime_ns == shards[path]]
+    assert len(kept) == 6
+    assert packing.num_new_clips == packing.manifest.num_clips - len(kept)
+    pack(odd_corpus, tmp_path / "whole", max_shard_bytes=1)
+    assert content(out) == content(tmp_path / "whole")
+
+
+def test_rows_that_changed_are_packed_anew(odd_corpus, tmp_path):
+    def edit(rows):
+        del rows[10:]
+        rows[4]["text"] = "ein anderer satz"
+
+    out = tmp_path / "out"
+    stop_and_edit(out, tmp_path, edit)
+    first = (out / "shards/train-000000.tar").stat().st_mtime_ns
+    pack(odd_corpus, out, max_shard_bytes=1)
+    assert (out / "shards/train-000000.tar").stat().st_mtime_ns == first
+    pack(odd_corpus, tmp_path / "whole", max_shard_bytes=1)
+    assert content(out) == content(tmp_path / "whole")
+
+
+def test_media_that_changed_are_packed_anew(odd_corpus, tmp_path):
+    def edit(rows):
+        draw(tmp_path / "better/0", 2, 7)  # of the same name
+        rows[0]["media"] = "better/0"
+        del rows[10]
+
+    out = tmp_path / "out"
+    stop_and_edit(out, tmp_path, edit)
+    pack(odd_corpus, out, max_shard_bytes=1)
+    sample = read_corpus(f"packed:{out}").split("train")[0]
+    assert len(read_frames(sample.media)) == 2
+
+
+@pytest.mark.parametrize("text", [None, "", '{"version": 1, "size": 3', "other"])
+def test_index_that_was_damaged_is_made_anew_from_its_shard(odd_corpus, tmp_path, text):
+    out = tmp_path / "out"
+    pack(odd_corpus, out, max_shard_bytes=30_000)
+    before = content(out)
+    shards = {path: path.stat().st_mtime_ns for path in (out / "shards").glob("*.tar")}
+    index = out / "shards/train-000001.index.json"
+    if text is None:
+        index.unlink()
+    elif text == "other":
+        shutil.copy(out / "shards/train-000000.index.json", index)
+    else:
+        index.write_text(text)
+    with pytest.raises(InputError, match=r"train-000001.*the same `unglossed corpus pack` again"):
+        read_corpus(f"packed:{out}")
+    assert pack(odd_corpus, out, max_shard_bytes=30_000).num_new_clips == 0
+    assert content(out) == before
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
+
+
+def test_two_cannot_pack_into_one_folder(spec, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / ".lock").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError) as error:
+            pack(spec, out)
+    assert str(error.value) == (
+        f"{out}: another process is packing into this folder: wait until it has ended"
+    )
+    # One that was killed has left the file, but not the lock.
+    assert pack(spec, out).num_new_clips == 4
+    assert not (out / ".lock").exists()
+
+
+def test_what_the_sources_reader_left_out_is_told_by_the_packing(spec, tmp_path):
+    shutil.rmtree(next(tmp_path.rglob("01May_2010-2")))
+    packing = pack(f"{spec}?missing=skip", tmp_path / "out")
+    (note,) = packing.manifest.notes
+    assert note.startswith("left out by the corpus's rules: 1 (")
+    corpus = read_corpus(f"packed:{tmp_path / 'out'}?language=en")
+    assert corpus.notes == (note,)
+    assert corpus_stats(f"packed:{tmp_path / 'out'}").notes == (note,)
+    run = CliRunner().invoke(
+        app, ["corpus", "pack", f"{spec}?missing=skip", str(tmp_path / "out"), "--workers", "1"]
+    )
+    assert run.exit_code == 0
+    assert run.stderr.startswith(f"note: {note}\n{tmp_path / 'out'}: 3 clips")
 
 
 def test_folder_with_something_else_in_it_is_left_alone(spec, tmp_path):

@@ -164,7 +164,7 @@ def test_malformed_annotation_is_one_clear_line(write_corpus_folder, change, mes
 def test_same_name_in_two_splits(write_corpus_folder):
     row = ("a", "Signer01", "G", "heute wolken")
     base = write_corpus_folder({"train": [row], "dev": [row]})
-    with pytest.raises(InputError, match=r"name 'a' was seen before .PHOENIX-2014-T.train.corpus"):
+    with pytest.raises(InputError, match=r"name 'a' was seen before .annotations/manual/PHO"):
         read(base)
 
 
@@ -250,3 +250,16 @@ def test_annotations_survive_a_round_trip(tmp_path_factory, rows):
     path.write_bytes(format_annotations(rows).encode())
     reading = Reading(spec="", root=path)
     assert list(read_annotations(reading, path)) == list(enumerate(rows, start=2))
+
+
+def test_dangling_links_are_missing_media(write_corpus_folder):
+    base = write_corpus_folder()
+    clip = base / "features/fullFrame-210x260px/train/01May_2010-1"
+    shutil.rmtree(clip)
+    clip.symlink_to(base / "gone")
+    with pytest.raises(
+        InputError, match=rf"no media for '01May_2010-1': {clip} is a dangling link"
+    ):
+        read(base)
+    corpus = read_corpus(f"phoenix14t:{base}?missing=skip")
+    assert len(corpus.split("train")) == 1

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unglossed.corpora.faults import FaultKind, Faults
-from unglossed.corpora.reading import Reading, read_lines
+from unglossed.corpora.lines import read_lines
+from unglossed.corpora.reading import Reading
 from unglossed.errors import InputError
 
 
@@ -43,6 +44,28 @@ def test_line_that_is_not_utf8_is_reported_and_the_next_are_read(tmp_path):
         f"{path}, line 1",
         f"{path}, line 4",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_called_by_its_name(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffid,text\na,Nebel\n".encode(encoding))
+    with pytest.raises(InputError) as error:
+        lines_of(path, Faults())
+    assert str(error.value) == f"{path}: found UTF-16, expected UTF-8: save the file as UTF-8"
+
+
+def test_lines_that_end_in_a_carriage_return_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"id,text\ra,Nebel\rb,Wind")
+    with pytest.raises(InputError) as error:
+        lines_of(path, Faults())
+    assert str(error.value) == (
+        f"{path}: lines end in a carriage return alone, expected line feeds: save the file with"
+        " line ends of Unix or Windows"
+    )
+    path.write_bytes(b"a\rb\nc")
+    assert lines_of(path) == [(1, "a\rb"), (2, "c")]
 
 
 def test_file_that_cannot_be_read(tmp_path):

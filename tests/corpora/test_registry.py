@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from unglossed.corpora.registry import read_corpus
@@ -19,6 +23,10 @@ from unglossed.errors import InputError
         ("phoenix14t:{tmp}?missing=no", "missing 'no', expected skip"),
         ("phoenix14t:{tmp}?media=/nowhere", "/nowhere: no such folder, expected the clips of"),
         ("phoenix14t:{tmp}?en", "option 'en', expected language=CODE"),
+        (
+            "phoenix14t:{tmp}?media={tmp}&language=de&media={tmp}",
+            "found the option 'media' twice, expected it once",
+        ),
     ],
 )
 def test_wrong_spec_is_one_clear_line(tmp_path, spec, message):
@@ -31,6 +39,29 @@ def test_corpus_shows_what_it_holds(write_corpus_folder):
     spec = f"phoenix14t:{write_corpus_folder()}"
     expected = f"Corpus('{spec}', language='de', train: 2, dev: 1, test: 1)"
     assert repr(read_corpus(spec)) == expected
+
+
+@pytest.mark.parametrize("kind", ["folder", "phoenix14t", "how2sign", "gfslt", "must_c"])
+def test_folder_that_cannot_be_listed_is_named_with_the_reason(tmp_path, monkeypatch, kind):
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path) == tmp_path / "mine":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    for spec in (f"{kind}:{tmp_path}/mine", f"{kind}:{tmp_path}?media={tmp_path}/mine"):
+        with pytest.raises(InputError) as error:
+            read_corpus(spec)
+        assert str(error.value) == f"{tmp_path}/mine: cannot be listed: Permission denied"
+
+
+def test_path_that_leads_round_in_a_circle(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"loop: cannot be opened: Too many levels of symbolic"):
+        read_corpus(f"folder:{tmp_path}/loop")
 
 
 def test_home_folder_is_expanded(write_corpus_folder, monkeypatch):

@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from unglossed.corpora.stats import corpus_stats, write_stats
+from unglossed.cli import app
+from unglossed.corpora.stats import check_output, corpus_stats, write_stats
 from unglossed.errors import InputError
 
 
@@ -205,3 +207,33 @@ def test_many_signers_are_cut_to_those_who_sign_most(tmp_path):
     assert "the 30 of 40 signers with the most samples" in figure
     assert "$S39" in figure
     assert "$S30" not in figure
+
+
+def test_what_the_reader_left_out_is_told(tmp_path):
+    rows = [{"media": "frames25", "text": "ein Wort"}, {"media": "lost", "text": "zwei"}]
+    spec = f"{write_table(tmp_path, rows)}?missing=skip"
+    (note,) = corpus_stats(spec).notes
+    assert note.startswith("left out by the corpus's rules: 1 (")
+    run = CliRunner().invoke(app, ["corpus", "stats", spec, "--json"])
+    assert run.stderr == f"note: {note}\n"
+    assert json.loads(run.stdout)["notes"] == [note]
+
+
+@pytest.mark.parametrize("place", ["/proc/nobody/figures", "file", "file/figures"])
+def test_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, place):
+    (tmp_path / "file").touch()
+    output = tmp_path / place
+    # The corpus is not there either, and would be missed first.
+    run = CliRunner().invoke(app, ["corpus", "stats", "table:none.csv", "--output", str(output)])
+    assert run.exit_code == 2
+    assert run.stderr.startswith(f"error: {output}: ")
+    assert run.stderr.endswith("expected a folder to write the figures to\n")
+    assert run.stderr.count("\n") == 1
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):
+    check_output(tmp_path / "a/b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    check_output(tmp_path / "a")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]

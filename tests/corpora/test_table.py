@@ -3,6 +3,7 @@ import io
 import json
 import sys
 import unicodedata
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -122,6 +123,51 @@ def test_media_lie_below_another_folder_or_at_an_absolute_path(folder, tmp_path_
     assert corpus.split("test_seen")[0].media == folder / "c.wav"
 
 
+def test_clip_that_is_written_in_two_ways_is_one(folder, monkeypatch):
+    (folder / "link").symlink_to("videos")
+    names = ["videos/a.mp4", "./videos//a.mp4", "link/a.mp4", f"{folder}/videos/a.mp4"]
+    rows = [[f"a{place}", name, *ROWS[0][2:4]] for place, name in enumerate(names)]
+    write(folder, "own.csv", rows, COLUMNS[:4])
+    (folder / "videos/b.mp4").touch()
+    monkeypatch.chdir(folder)
+    faults = Faults()
+    corpus = read("own.csv", "?language=de", faults)
+    assert {sample.media for sample in corpus.split("train")} == {Path("videos/a.mp4")}
+    assert [fault.where for fault in faults.examples(FaultKind.MEDIA_WITHOUT_ROW)] == [
+        "videos/b.mp4"
+    ]
+
+
+def test_dangling_link_is_missing_media(folder):
+    (folder / "videos/x.mp4").symlink_to("gone.mp4")
+    (folder / "videos/y.mp4").symlink_to("y.mp4")
+    rows = [[name, f"videos/{name}.mp4", *ROWS[0][2:]] for name in "xy"]
+    path = write(folder, "own.csv", [*rows, *ROWS])
+    with pytest.raises(InputError) as error:
+        read(path)
+    link = folder / "videos/x.mp4"
+    assert str(error.value) == (
+        f"{path}, line 2: no media for 'x': {link} is a dangling link, expected {link}"
+    )
+    corpus = read(path, "?missing=skip")
+    assert [sample.id for sample in corpus.split("train")] == ["a1", "a2"]
+    assert "left out by the corpus's rules: 2" in corpus.notes[0]
+
+
+def test_folder_that_cannot_be_listed_is_told_for_its_rows_and_the_others_are_read(folder):
+    (folder / "loop").symlink_to("loop")
+    rows = [[name, f"{name}/x.mp4", *ROWS[0][2:]] for name in ("loop", "c.wav")]
+    path = write(folder, "own.csv", [*rows, *ROWS])
+    with pytest.raises(InputError, match=r"line 2: .*/loop: cannot be listed: Too many levels of"):
+        read(path)
+    faults = Faults()
+    assert read(path, "", faults).splits == read(write(folder, "sound.csv")).splits
+    assert [str(fault) for fault in faults.examples(FaultKind.UNREADABLE_MEDIA)] == [
+        f"{path}, line 2: {folder / 'loop'}: cannot be listed: Too many levels of symbolic links",
+        f"{path}, line 3: {folder / 'c.wav'}: cannot be listed: Not a directory",
+    ]
+
+
 def test_missing_media_name_the_place_that_was_looked_at(folder):
     path = write(folder, "own.csv", [["x", "videos/x.mp4", *ROWS[0][2:]], *ROWS])
     with pytest.raises(InputError) as error:
@@ -134,12 +180,11 @@ def test_missing_media_name_the_place_that_was_looked_at(folder):
     assert "left out by the corpus's rules: 1" in corpus.notes[0]
 
 
-def test_row_with_an_empty_split_is_left_out_and_counted(folder):
+def test_row_with_an_empty_split_is_malformed(folder):
     path = write(folder, "own.csv", [*ROWS, ["d", "c.wav", "Eis", " ", *ROWS[3][4:]]])
-    (note,) = read(path).notes
-    assert note == (
-        f"row in no split, left out: 1 ({path}, line 6: the field split is empty (id 'd'))"
-    )
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert str(error.value) == f"{path}, line 6: the field split is empty (id 'd')"
 
 
 def test_language_chooses_rows_where_there_are_several(folder):
@@ -171,6 +216,16 @@ def test_table_that_names_no_language(folder):
         f"{path}, line 2: no language, expected the column language or ?language=CODE in the spec"
     )
     assert {sample.language for sample in read(path, "?language=nl").split("train")} == {"nl"}
+
+
+def test_other_faults_are_found_beside_mixed_languages(folder):
+    rows = [*ROWS, ["e", "c.wav", "Fog", "train", "", "", "", "en", ""]]
+    faults = Faults()
+    read(write(folder, "own.csv", [*rows, ["f", "none.mp4", *ROWS[0][2:]]]), "", faults)
+    assert {kind: faults.count(kind) for kind in faults} == {
+        FaultKind.MISSING_MEDIA: 1,
+        FaultKind.MIXED_LANGUAGES: 1,
+    }
 
 
 def test_language_has_to_be_a_code(folder):
@@ -220,6 +275,13 @@ def test_missing_columns_are_named_with_those_found(folder):
         with pytest.raises(InputError) as error:
             read(path)
         assert str(error.value).startswith(f"{path}{where}: {message}")
+
+
+def test_a_carriage_return_alone_is_called_so(folder):
+    path = write(folder, "own.csv")
+    path.write_bytes(path.read_bytes().replace(b"NEBEL\r\n", b"NEBEL\r"))
+    with pytest.raises(InputError, match=r"line 2: found a carriage return alone, expected it wit"):
+        read(path)
 
 
 def test_semicolons_in_place_of_commas(folder):
@@ -296,10 +358,11 @@ JSON_LINES = {
     "[" * 100_000: "not JSON .maximum recursion",
     '["a"]': r"found '\[\"a\"\]', expected a JSON object",
     '{"id": "x", "media": "c.wav"}': "no field text, split, found id, media",
-    '{"id": "x", "media": "c.wav", "text": ["a"], "split": "test"}': r"text holds \['a'\], exp",
-    '{"id": true, "media": "c.wav", "text": "a", "split": "test"}': "the field id holds True, exp",
+    '{"id": "x", "media": "c.wav", "text": ["a"], "split": "test"}': r"text: found \['a'\], expe",
+    '{"id": true, "media": "c.wav", "text": "a", "split": "test"}': "id: found true, expected text",
     '{"id": "x", "media": "c.wav", "text": null, "split": "test"}': "the field text is empty",
-    '{"id": "x", "media": "c.wav", "text": "a", "split": "test", "start": false}': "start holds Fa",
+    '{"id": "x", "media": "c.wav", "text": "a", "split": "test", "start": true}': "true, expec"
+    "ted a number",
     '{"id": "x", "media": "c.wav", "text": "\\ud83d", "split": "test"}': "half of a surrogate pair",
     '{"id": "x", "media": "c\\u0000", "text": "a", "split": "test"}': "no media for 'x'",
     '{"id": "x", "media": "c\\u0000/x", "text": "a", "split": "test"}': "no media for 'x'",
@@ -338,7 +401,7 @@ def test_parquet_keeps_numbers_as_numbers(folder):
     )
     path = folder / "own.parquet"
     parquet.write_table(table, path)
-    with pytest.raises(InputError, match=r"own.parquet, row 1: the field signer holds \[1\], exp"):
+    with pytest.raises(InputError, match=r"own.parquet, row 1: the field signer: found \[1\], exp"):
         read(path, "?language=de")
     parquet.write_table(table.drop_columns("signer"), path)
     with pytest.raises(InputError, match=r"own.parquet, row 2: the field text is empty .id '2'"):
@@ -346,6 +409,41 @@ def test_parquet_keeps_numbers_as_numbers(folder):
     parquet.write_table(table.drop_columns("signer").take([0, 2]), path)
     first, second = read(path, "?language=de").split("test")
     assert (first.id, first.start_seconds, second.start_seconds) == ("1", 0.1, None)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_nan_is_an_empty_field(folder, suffix):
+    nan = float("nan")
+    rows = {
+        "id": ["a", "b"],
+        "media": ["c.wav", "c.wav"],
+        "text": ["Wind", "Eis"],
+        "split": ["test", "test"],
+        "start": [nan, 0.5],
+        "end": [1.5, nan],
+    }
+    path = folder / f"own.{suffix}"
+
+    def store(**fields):
+        columns = rows | fields
+        if suffix == "parquet":
+            parquet.write_table(pyarrow.table(columns), path)
+        else:
+            lines = [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            path.write_text("\n".join(map(json.dumps, lines)))
+
+    store()
+    found = read(path, "?language=de").split("test")
+    assert [(row.start_seconds, row.end_seconds) for row in found] == [(None, 1.5), (0.5, None)]
+    store(text=[nan, nan])
+    faults = Faults()
+    read(path, "?language=de", faults)
+    assert faults.count(FaultKind.EMPTY_TEXT) == 2
+    store(media=[nan, nan])
+    with pytest.raises(InputError, match=r"1: the field media is empty"):
+        read(path, "?language=de")
 
 
 def test_file_that_is_no_parquet(folder):
@@ -402,8 +500,7 @@ def test_all_faults_are_collected_in_one_reading(folder):
     assert {kind: faults.count(kind) for kind in faults} == {
         FaultKind.MISSING_MEDIA: 1,
         FaultKind.EMPTY_TEXT: 1,
-        FaultKind.NO_SPLIT: 1,
-        FaultKind.MALFORMED_ROW: 2,
+        FaultKind.MALFORMED_ROW: 3,
         FaultKind.BAD_TIMES: 1,
         FaultKind.DUPLICATE_ID: 1,
         FaultKind.MEDIA_WITHOUT_ROW: 2,

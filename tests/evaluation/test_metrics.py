@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
+from unglossed.corpora.languages import tokenisation
 from unglossed.errors import InputError
-from unglossed.evaluation.metrics import bleu_tokenizer, rouge_l, score, sentence_bleu
+from unglossed.evaluation.metrics import rouge_l, score, sentence_bleu
 
 GERMAN = "morgen scheint die sonne im süden"
 GERMAN_OTHER = "morgen scheint die sonne im norden"
@@ -116,15 +117,28 @@ def test_to_dict_has_the_keys_of_metrics_json() -> None:
     assert str(content["signature"]).startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp")
 
 
-@pytest.mark.parametrize(("code", "tokenizer"), [("de", "13a"), ("zh-CN", "zh"), ("zh_Hans", "zh")])
-def test_tokenizer_of_a_language(code: str, tokenizer: str) -> None:
-    assert bleu_tokenizer(code) == tokenizer
+def test_languages_without_spaces_are_scored_by_characters() -> None:
+    # 6 of 7 characters, 5 of 6 pairs; one word against another would give nothing at all.
+    japanese = score(["明日は雨でしょ"], ["明日は雨でしょう"], "ja")
+    assert japanese.bleu1 == pytest.approx(100 * math.exp(1 - 8 / 7))
+    assert "tok:char" in japanese.signature
+    assert japanese.tokenizer == "char"
+    assert rouge_l("ฝนตก", "ฝน ตก", "th") == pytest.approx(100)
 
 
-@pytest.mark.parametrize("code", ["chinese", "cn", "ja", ""])
-def test_unknown_language_is_refused_rather_than_guessed(code: str) -> None:
-    with pytest.raises(InputError, match=f"found '{code}', expected one of .*zh"):
-        score(["a"], ["a"], code)
+def test_other_languages_with_spaces_are_scored_by_words() -> None:
+    korean = score(["내일 비가 옵니다"], ["내일 눈이 옵니다"], "ko")
+    assert korean.bleu1 == pytest.approx(100 * 2 / 3)
+    assert "tok:13a" in korean.signature
+
+
+def test_blank_references_are_refused_and_blank_hypotheses_are_wrong() -> None:
+    with pytest.raises(InputError, match=r"no text in 2 of 3 \(first: sentence 2\)"):
+        score(["a", "b", "c"], ["a", " ", "\t"], "de")
+    # What is left of a reference that is nothing but the appended stop is no sentence either.
+    with pytest.raises(InputError, match="sentence 1"):
+        score(["a ."], [" ."], "de", "nfc_no_final_stop.v1")
+    assert score(["wind", ""], ["wind", "wind"], "de").rouge_l == pytest.approx(50)
 
 
 def test_lengths_that_differ_and_no_samples_are_refused() -> None:
@@ -263,7 +277,7 @@ def plain_rouge_l(found: Sequence[str], wanted: Sequence[str]) -> float:
 
 @pytest.mark.parametrize("language", SPLIT_BY_HAND)
 def test_tokenisation_is_what_one_would_do_by_hand(language: str) -> None:
-    tokenize = BLEU(tokenize=bleu_tokenizer(language)).tokenizer
+    tokenize = BLEU(tokenize=tokenisation(language)).tokenizer
     for hypothesis, reference, found, wanted in SPLIT_BY_HAND[language]:
         assert tokenize(hypothesis).split() == found.split()
         assert tokenize(reference).split() == wanted.split()

@@ -18,6 +18,7 @@ from unglossed.media.packed import (
     num_frames,
     picture_size,
     read_index,
+    scan_shard,
 )
 from unglossed.media.probe import MediaFacts, examine, probe
 from unglossed.media.video import frame_indices_at, frame_times, read_frames
@@ -158,7 +159,7 @@ def test_what_is_not_there(shard):
     with pytest.raises(InputError, match=r"tar/other: no such clip, expected one of the 3 in this"):
         num_frames_of(shard / "other")
     with pytest.raises(
-        InputError, match=r"dev-000000.index.json: not found, expected the index of"
+        InputError, match=r"dev-000000.index.json: not found, expected the index of a shard"
     ):
         num_frames_of(shard.with_name("dev-000000.tar") / "first")
     shard.unlink()
@@ -172,6 +173,7 @@ def test_what_is_not_there(shard):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "empty, cut short or not the index of a shard: the same `unglossed corpus pack` ag"),
         ("{", "not the index of a shard"),
         ("[]", "not the index of a shard"),
         ('{"version": 1, "size": 3}', "not the index of a shard"),
@@ -184,6 +186,16 @@ def test_malformed_index(shard, text, message):
         num_frames(shard / "first")
     assert str(error.value).startswith(str(index_path(shard)))
     assert "\n" not in str(error.value)
+
+
+def test_index_is_made_anew_from_the_shard(shard):
+    index = read_index(shard)
+    again = scan_shard(shard)
+    assert again.clips == {key: tuple(place) for key, place in index.clips.items()}
+    assert (again.size, again.sha256) == (index.size, index.sha256)
+    shard.write_bytes(b"no tar")
+    with pytest.raises(InputError, match=r"000000.tar: the shard cannot be read"):
+        scan_shard(shard)
 
 
 def test_index_that_was_replaced_is_read_again(shard, pictures):

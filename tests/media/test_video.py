@@ -32,6 +32,20 @@ def test_folder_is_ordered_by_number_with_gaps_and_strays(tmp_path, pictures, wr
     assert (read_frames(folder) == pictures[:3]).all()
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["t09-c1.png", "t10-c0.png", "t10-c2.png"],  # differ in digits alone
+        ["t9-c1.png", "t10-c0.png", "t010-c2.png"],
+    ],
+)
+def test_order_is_that_of_the_numbers_however_they_are_written(
+    tmp_path, pictures, write_folder, names
+):
+    folder = write_folder(tmp_path / "clip", pictures[:3], names)
+    assert (read_frames(folder) == pictures[:3]).all()
+
+
 def test_folder_opens_only_what_is_asked_for(tmp_path, pictures, write_folder):
     folder = write_folder(tmp_path / "clip", pictures)
     (folder / "images0002.png").write_bytes(b"broken, and nobody asks")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unglossed.corpora.faults import Faults, Severity
+from unglossed.corpora.faults import FaultKind, Faults, Severity
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Report:
         if not sum(counts.values()):
             return f"Nothing wrong was found ({looked})."
         told = ", ".join(_counted(count, str(severity)) for severity, count in counts.items())
-        end = "not fit to train on" if self.has_errors else "fit to train on"
+        is_fit = not (self.has_errors or self.faults.count(FaultKind.MISSING_SPLIT))
+        end = "fit to train on" if is_fit else "not fit to train on"
         return f"{told}: {end} ({looked})."
 
 

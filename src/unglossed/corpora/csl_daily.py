@@ -14,9 +14,10 @@ from typing import TypeGuard
 
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.generated import generated_language
+from unglossed.corpora.lines import read_columns
 from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.pickles import read_pickle
-from unglossed.corpora.reading import Reading, Rows, read_columns
+from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.video import VIDEO_SUFFIXES
@@ -54,7 +55,7 @@ def read_csl_daily(reading: Reading) -> Corpus:
         InputError: A file is missing or malformed, or there are no clips.
     """
     base = _find_base(reading.root)
-    folder, media = _list_media(reading.media_root or base)
+    folder, media = _list_media(reading, reading.media_root or base)
     splits = _read_splits(reading, base / SPLITS)
     rows = Rows(reading, reading.language or generated_language(base) or "zh")
     path, unit, labels = _open_labels(reading, base)
@@ -103,14 +104,14 @@ def _find_base(root: Path) -> Path:
     raise InputError(f"{root}: found no {LABELS}, expected {root / VIDEO_MAP}")
 
 
-def _list_media(root: Path) -> tuple[Path, dict[str, Path]]:
+def _list_media(reading: Reading, root: Path) -> tuple[Path, dict[str, Path]]:
     """The folder that holds the clips and what is in it by name; no look at each clip."""
     frames = sorted(root.glob("sentence*/frames_*")) + sorted(root.glob("frames_*"))
     official = root / FRAMES
     frames.sort(key=official.__ne__)
     for folder in (*frames, root / VIDEOS, root / "sentence", root / "sentences", root):
-        media = list_files(folder, VIDEO_SUFFIXES)
-        for name, path in list_folders(folder).items():
+        media = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
+        for name, path in list_folders(folder, reading.broken_links).items():
             # Beside the frame folders of a release lie folders that are no clips.
             if folder in frames or _SIGNER.search(name):
                 media[name] = path

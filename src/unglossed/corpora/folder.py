@@ -3,13 +3,14 @@
 `talk.mp4` and `talk.txt` are one sample. `talk.mp4` and `talk.vtt` (or .srt, or .eaf of ELAN) are
 one sample a cue, called `talk_1`, `talk_2` and so on; cues without text are left out. A clip is a
 video or a folder of pictures, or, where there is neither, a sound file. A caption file may name its
-language, as in `talk.de.vtt`. A folder without subfolders for splits is the split train.
+language, as in `talk.de.vtt`. A folder without subfolders for splits is the split train. Folders in
+a split are read as well: `train/anna/talk.mp4` is `anna/talk`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,13 +32,14 @@ _INFIX = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 def read_folder(reading: Reading) -> Corpus:
     """Read a folder of clips with texts or captions.
 
-    The folders train, dev (or val, validation) and test are splits, and so is any other folder that
-    holds texts or captions.
+    The folders train, dev (or val, valid, validation) and test are splits, and so is any other
+    folder that holds texts or captions, or clips with them further below.
 
     Args:
         reading: Its root is the folder. With a media root the clips lie there, in folders of the
-            same names or in none. A language chooses among `talk.de.vtt` and `talk.en.vtt`; without
-            one the names of the caption files tell it, or what a generated corpus says of itself.
+            same names, in those without the split's, or in none. A language chooses among
+            `talk.de.vtt` and `talk.en.vtt`; without one the names of the caption files tell it, or
+            what a generated corpus says of itself.
 
     Raises:
         InputError: No language is named, or several are; captions lie both in the folder and in
@@ -89,7 +91,11 @@ class CaptionReader:
         self._suffixes = suffixes
         self._reason_against = reason_against
         self._rows = Rows(reading, chosen or "")
-        self._folders: dict[Path, CaptionFolder] = {}
+        root = reading.media_root
+        self._media_root = None if root is None or root.samefile(reading.root) else root
+        self._folders: dict[tuple[Path, bool], CaptionFolder] = {}
+        self._refused: set[Path] = set()  # folders that are not entered
+        self._used: dict[Path, set[str]] = {}  # by folder: stems of the clips that were taken
 
     def read(self, name: str) -> Corpus:
         """Read the corpus.
@@ -102,31 +108,39 @@ class CaptionReader:
         """
         if not self.reading.root.is_dir():
             raise InputError(f"{self.reading.root}: found a file, expected a folder of clips")
-        for split, folder in self._list_splits():
-            self._rows.begin(folder.path, split=split)
-            clips = self._clips_of(folder)
-            for stem, captions in sorted(_by_stem(folder, clips).items()):
-                found = clips.take(stem)
-                caption = self._choose(captions)
-                if caption is None:
-                    continue
-                clip = self._choose_clip(clips.path / stem, found, caption.path)
-                if clip is not None:
-                    self._settle_language(caption)
-                    self._add_clip(split, stem, clip, caption.path)
-        for folder in self._folders.values():
-            self._rows.leftover(folder.path, folder.unused(), ())
+        for split, base, folders in self._list_splits():
+            self._rows.begin(base, split=split)
+            for folder in folders:
+                self._read_folder(split, base, folder)
+        self._report_leftover()
         return self._rows.corpus(name)
 
-    def _list_splits(self) -> list[tuple[str, CaptionFolder]]:
+    def _read_folder(self, split: str, base: Path, folder: CaptionFolder) -> None:
+        below = folder.path.relative_to(base)
+        clips = self._clips_of(folder, below)
+        for stem, captions in sorted(_by_stem(folder, clips).items()):
+            self._used.setdefault(clips.path, set()).add(stem)
+            caption = self._choose(captions)
+            if caption is None:
+                continue
+            clip = self._choose_clip(clips, stem, caption.path)
+            if clip is not None:
+                self._settle_language(caption)
+                self._add_clip(split, (below / stem).as_posix(), clip, caption.path)
+
+    def _list_splits(self) -> list[tuple[str, Path, list[CaptionFolder]]]:
+        """Name, folder and folders to read of each split."""
         root = self._list(self.reading.root)
-        inner = [self._list(path) for path in root.folders]
-        splits = [folder for folder in inner if folder.captions or folder.path.name in _SPLITS]
+        splits = []
+        for path in root.folders:
+            folders = list(self._walk(path))
+            if path.name in _SPLITS or any(self._is_split(path, folder) for folder in folders):
+                splits.append((SPLIT_NAMES.get(path.name, path.name), path, folders))
         if not splits:
-            return [("train", root)]
-        clips = self._clips_of(root)
+            return [("train", root.path, [root])]
+        clips = self._clips_of(root, Path())
         for stem, captions in _by_stem(root, clips).items():
-            where, names = str(captions[0].path), ", ".join(folder.path.name for folder in splits)
+            where, names = str(captions[0].path), ", ".join(path.name for _, path, _ in splits)
             if clips.has(stem):
                 raise InputError(
                     f"{where}: lies with its clip beside the folders of splits ({names}), expected"
@@ -134,18 +148,60 @@ class CaptionReader:
                 )
             text = f"no clip has this name, and it is in none of the splits {names}"
             self.reading.report(FaultKind.LEFT_OUT, where, text)
-        return [(SPLIT_NAMES.get(folder.path.name, folder.path.name), folder) for folder in splits]
+        return splits
 
-    def _list(self, path: Path) -> CaptionFolder:
-        if path not in self._folders:
-            self._folders[path] = CaptionFolder(path, self._suffixes)
-        return self._folders[path]
+    def _is_split(self, path: Path, folder: CaptionFolder) -> bool:
+        """Whether a folder in `path`, or it itself, makes a split of it."""
+        if folder.path == path or not folder.captions:
+            return bool(folder.captions)
+        clips = self._clips_of(folder, folder.path.relative_to(path))
+        return any(clips.has(stem) for stem in _by_stem(folder, clips))
 
-    def _clips_of(self, folder: CaptionFolder) -> CaptionFolder:
-        if self.reading.media_root is None:
+    def _list(self, path: Path, *, only_media: bool = False) -> CaptionFolder:
+        key = path, only_media
+        if key not in self._folders:
+            self._folders[key] = CaptionFolder(path, () if only_media else self._suffixes)
+        return self._folders[key]
+
+    def _walk(self, path: Path, *, only_media: bool = False) -> Iterator[CaptionFolder]:
+        """A folder and all below it that are no clips."""
+        if path in self._refused:
+            return
+        if path.resolve() in {parent.resolve() for parent in path.absolute().parents}:
+            self._refused.add(path)
+            text = "it is a link to a folder that it lies in"
+            self.reading.report(FaultKind.LEFT_OUT, str(path), text)
+            return
+        try:
+            folder = self._list(path, only_media=only_media)
+        except InputError as error:
+            self._refused.add(path)
+            reason = str(error).removeprefix(f"{path}: ")
+            self.reading.report(FaultKind.UNREADABLE_MEDIA, str(path), reason)
+            return
+        yield folder
+        for inner in folder.folders:
+            yield from self._walk(inner, only_media=only_media)
+
+    def _clips_of(self, folder: CaptionFolder, below: Path) -> CaptionFolder:
+        """Where the clips of a folder with captions lie, which is `below` that of its split."""
+        root = self._media_root
+        if root is None:
             return folder
-        same = self.reading.media_root / folder.path.relative_to(self.reading.root)
-        return self._list(same if same.is_dir() else self.reading.media_root)
+        places = (root / folder.path.relative_to(self.reading.root), root / below, root)
+        return self._list(next(place for place in places if place.is_dir()), only_media=True)
+
+    def _report_leftover(self) -> None:
+        """Report all clips at the root, and at that of the media, that were not taken."""
+        if self.reading.faults is None:
+            return
+        unused: dict[Path, set[str]] = {}
+        for root in (self.reading.root, self._media_root):
+            for folder in self._walk(root, only_media=root is self._media_root) if root else ():
+                clips = folder.unused(self._used.get(folder.path, ()))
+                unused.setdefault(folder.path, set()).update(clips)
+        for path, names in unused.items():
+            self._rows.leftover(path, names, ())
 
     def _choose(self, captions: list[_Caption]) -> _Caption | None:
         """The one caption file of a clip; those in another language than asked for are noted."""
@@ -167,13 +223,16 @@ class CaptionReader:
             self.reading.report(FaultKind.MALFORMED_ROW, str(best[0].path), text)
         return best[0] if len(best) == 1 else None
 
-    def _choose_clip(self, expected: Path, found: list[Path], caption: Path) -> Path | None:
+    def _choose_clip(self, clips: CaptionFolder, stem: str, caption: Path) -> Path | None:
+        found = clips.clips(stem)
         if not found:
-            text = f"no media for {expected.name!r}, expected {expected}.mp4"
+            link = clips.broken.get(stem)
+            reason = f": {link} is a dangling link" if link else ""
+            text = f"no media for {stem!r}{reason}, expected {clips.path / stem}.mp4"
             self.reading.report(FaultKind.MISSING_MEDIA, str(caption), text)
         elif len(found) > 1:
             names = " and ".join(path.name for path in found)
-            text = f"found {names} in {expected.parent}, expected one clip of this name"
+            text = f"found {names} in {clips.path}, expected one clip of this name"
             self.reading.report(FaultKind.MALFORMED_ROW, str(caption), text)
         return found[0] if len(found) == 1 else None
 
@@ -185,23 +244,32 @@ class CaptionReader:
                 f"{caption.path.stem}.en{caption.path.suffix}"
             )
         if self._rows.language not in ("", language):
-            raise InputError(
-                f"{caption.path}: language {language!r} beside {self._rows.language!r}, expected a"
-                f" choice: ?language={self._rows.language} or ?language={language} in the spec"
+            text = (
+                f"language {language!r} beside {self._rows.language!r}, expected a choice:"
+                f" ?language={self._rows.language} or ?language={language} in the spec"
             )
+            self.reading.report(FaultKind.MIXED_LANGUAGES, str(caption.path), text)
+            return
         self._rows.language = language
 
     def _add_clip(self, split: str, stem: str, clip: Path, caption: Path) -> None:
         is_text = caption.suffix.lower() == ".txt"
+        wrong: list[tuple[str, str]] = []
         try:
             text = on_one_line(read_text(caption)) if is_text else ""
-            cues = [] if is_text else read_captions(caption, self.reading.tier)
+            cues = (
+                []
+                if is_text
+                else read_captions(caption, self.reading.tier, lambda *fault: wrong.append(fault))
+            )
         except InputError as error:
             wrong_bytes = isinstance(error.__cause__, UnicodeDecodeError)
             kind = FaultKind.NOT_UTF8 if wrong_bytes else FaultKind.MALFORMED_ROW
-            reason = str(error).removeprefix(str(caption)).lstrip(",: ")
-            self.reading.report(kind, str(caption), reason)
+            line, _, reason = str(error).removeprefix(str(caption)).partition(": ")
+            self.reading.report(kind, f"{caption}{line}", reason)
             return
+        for where, fault in wrong:
+            self.reading.report(FaultKind.MALFORMED_ROW, where, fault)
         if is_text:
             self._rows.begin(caption)
             self._rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
@@ -222,7 +290,7 @@ class CaptionReader:
                 start_seconds=cue.start_seconds,
                 end_seconds=cue.end_seconds,
             )
-        if not cues:
+        if not cues and not wrong:
             self.reading.report(FaultKind.LEFT_OUT, str(caption), "found no cue")
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.generated import generated_language
+from unglossed.corpora.lines import read_columns
 from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows, read_columns
+from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.video import VIDEO_SUFFIXES
@@ -61,7 +62,7 @@ def read_how2sign(reading: Reading) -> Corpus:
         folders = _media_folders(reading, base, name)
         for folder in folders:
             if folder not in listings:
-                listings[folder] = list_files(folder, VIDEO_SUFFIXES)
+                listings[folder] = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
         media = dict(ChainMap(*(listings[folder] for folder in folders)))
         _read_file(reading, rows, path, name, folders[0], media, used)
     for folder, found in listings.items():
@@ -96,7 +97,8 @@ def _read_file(
             id=clip_name,
             id_field="SENTENCE_NAME",
             media=media.get(video_name) or media.get(clip_name),
-            expected=f"{folder / video_name}.mp4, or the clip {clip_name}.mp4",
+            expected=folder / f"{video_name}.mp4",
+            or_expected=f"the clip {clip_name}.mp4",
             text=row["SENTENCE"],
             text_field="SENTENCE",
             split=split,

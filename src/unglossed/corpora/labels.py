@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.listing import list_files, list_folders
+from unglossed.corpora.listing import Links, list_files, list_folders
 from unglossed.corpora.pickles import read_pickle
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
@@ -113,7 +113,7 @@ def read_camgoz(reading: Reading) -> Corpus:
 
 def _read(reading: Reading, kind: _Kind) -> Corpus:
     rows = Rows(reading, reading.language or "")
-    clips = _Clips(reading.media_root or reading.root)
+    clips = _Clips(reading.media_root or reading.root, reading.broken_links)
     for split, path in _find_files(reading.root, kind).items():
         entries = _read_entries(path, kind)
         rows.language = rows.language or _language_of(entries)
@@ -256,8 +256,9 @@ def _texts(entry: dict[object, object], field: str) -> list[str]:
 class _Clips:
     """The clips below a folder, found by names that come from elsewhere."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, broken: Links) -> None:
         self.root = root
+        self._broken = broken
         self._listings: dict[Path, tuple[dict[str, Path], dict[str, Path]]] = {}
         self._used: dict[Path, set[str]] = {}
 
@@ -265,7 +266,8 @@ class _Clips:
         """Find an entry's media, and say where they are expected.
 
         Raises:
-            _BadEntryError: The entry's path leaves the folder, or its frames are not in one folder.
+            _BadEntryError: The entry's path leaves the folder, its frames are not in one folder, or
+                the folder that should hold them cannot be listed.
         """
         if entry.frames:
             name, field = _folder_of(entry.frames) or entry.name, "imgs_path"
@@ -301,9 +303,11 @@ class _Clips:
         folder = self.root.joinpath(place.parent)
         if folder not in self._listings:
             try:
-                self._listings[folder] = list_folders(folder), list_files(folder, VIDEO_SUFFIXES)
-            except OSError:  # a name that no file can have
-                self._listings[folder] = {}, {}
+                folders = list_folders(folder, self._broken)
+                files = list_files(folder, VIDEO_SUFFIXES, self._broken)
+            except InputError as error:
+                raise _BadEntryError(str(error), FaultKind.UNREADABLE_MEDIA) from error
+            self._listings[folder] = folders, files
         folders, files = self._listings[folder]
         found = folders.get(place.name) or files.get(place.stem if exact else place.name)
         if found is None or (exact and found.name != place.name):
@@ -339,7 +343,7 @@ def _compare_frames(reading: Reading, where: str, frames: list[str], media: Path
         )
     if len(present) > len(listed):
         reading.report(
-            FaultKind.LEFT_OUT,
+            FaultKind.PARTIAL_LIST,
             where,
             f"'imgs_path' lists {len(listed)} of the {len(present)} frames in {media}: the list is"
             " left aside, all are used",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
+from unglossed.corpora.listing import Links, list_entries, scan
 from unglossed.corpora.reading import Rows
 from unglossed.errors import InputError
 from unglossed.media.audio import AUDIO_SUFFIXES
@@ -26,108 +26,154 @@ class MediaFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._found: dict[str, Path | None] = {}
-        self._listed: dict[str, dict[str, bool]] = {}  # by folder: name -> whether it is a folder
+        self._clips: dict[tuple[str, str], Path] = {}  # by real folder, and name in it
+        self._places: dict[str, str] = {}  # by folder as written: where that really is
+        self._listed: dict[str, dict[str, bool | None]] = {}  # by real folder, as `list_entries`
+        self._shown: dict[str, Path] = {}  # by real folder: as it was first written
+        self._faults: dict[str, InputError] = {}  # by real folder that cannot be listed
 
     def find(self, name: str) -> Path | None:
-        """Where a clip lies; None if it is not there. The same name gives the same object."""
+        """Where a clip lies; None if it is not there.
+
+        The same clip is the same object, however its name is written (relative, absolute, ...).
+
+        Raises:
+            InputError: The folder that should hold it cannot be listed.
+        """
         if name not in self._found:
-            folder, base = _parts(name)
-            there = base in self._list(folder)
-            self._found[name] = Path(self.root, folder, base) if there else None
+            folder, base = os.path.split(name.rstrip("/"))
+            place = self._place(folder)
+            there = self._list(place).get(base) is not None
+            path = self._clips.setdefault((place, base), Path(self.root, folder, base))
+            self._found[name] = path if there else None
         return self._found[name]
 
     def report_leftover(self, rows: Rows) -> None:
         """Report clips beside those asked for, of the same kind (file or folder)."""
         if rows.reading.faults is None:
             return
-        used: dict[Path, set[str]] = {}
-        entries: dict[Path, dict[str, bool]] = {}
-        # Two ways to write a folder are one place.
-        places = {folder: Path(os.path.normpath(self.root / folder)) for folder in self._listed}
-        for name in self._found:
-            folder, base = _parts(name)
-            used.setdefault(places[folder], set()).add(base)
-            entries[places[folder]] = self._listed[folder]
-        above = {parent for place in used for parent in place.parents} | used.keys()
+        used: dict[str, set[str]] = {}
+        for place, base in self._clips:
+            used.setdefault(place, set()).add(base)
+        above = {str(parent) for place in used for parent in Path(place).parents} | used.keys()
         for place, names in used.items():
-            kinds = {entries[place][name] for name in names if name in entries[place]}
+            entries = self._listed[place]
+            kinds = {entries[name] for name in names if entries.get(name) is not None}
             clips = [
                 name
-                for name, is_folder in entries[place].items()
+                for name, is_folder in entries.items()
                 if name not in names
                 and is_folder in kinds
                 and not name.startswith(".")
                 and (
-                    place / name not in above and has_pictures(place / name)
+                    str(Path(place, name)) not in above and _may_be_clip(Path(place, name))
                     if is_folder
                     else is_media_file(name)
                 )
             ]
-            rows.leftover(place, clips, names)
+            rows.leftover(self._shown[place], clips, names)
 
-    def _list(self, folder: str) -> dict[str, bool]:
-        if folder not in self._listed:
+    def _place(self, folder: str) -> str:
+        if folder not in self._places:
+            path = Path(self.root, folder)
             try:
-                with os.scandir(self.root / folder) as entries:
-                    self._listed[folder] = {entry.name: entry.is_dir() for entry in entries}
-            except (OSError, ValueError):  # not there, or no name that a folder can have
-                self._listed[folder] = {}
-        return self._listed[folder]
+                place = os.path.realpath(path)
+            except (OSError, ValueError):  # no name that a folder can have
+                place = str(path)
+            self._places[folder] = place
+            self._shown.setdefault(place, path)
+        return self._places[folder]
+
+    def _list(self, place: str) -> dict[str, bool | None]:
+        if place in self._faults:
+            raise self._faults[place]
+        if place not in self._listed:
+            try:
+                self._listed[place] = list_entries(self._shown[place])
+            except InputError as error:
+                self._faults[place] = error
+                raise
+        return self._listed[place]
 
 
 class CaptionFolder:
     """What lies in a folder: clips, texts and captions, and further folders.
 
+    A folder of pictures is a clip. One in which captions, videos or folders lie as well is none,
+    unless a caption file beside it has its name.
+
     Args:
         path: The folder.
-        suffixes: Of files with texts or captions, in lower case.
+        suffixes: Of files with texts or captions, in lower case; none where all are elsewhere.
 
     Attributes:
         path: The folder.
         captions: Files with texts or captions, sorted; those with notes on the corpus (README,
             LICENSE) are none.
         folders: Folders that are no clips, sorted.
+        broken: Links that lead nowhere, in the place of a clip, by stem.
     """
 
     def __init__(self, path: Path, suffixes: Collection[str]) -> None:
         self.path = path
         self.captions: list[Path] = []
         self.folders: list[Path] = []
+        self.broken: Links = {}
+        self._suffixes = suffixes
         self._videos: dict[str, list[Path]] = {}  # and folders of pictures, by stem
         self._sounds: dict[str, list[Path]] = {}
-        self._used: set[str] = set()
-        with _scan(path) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries)
-        for name, is_folder in found:
-            if not name.startswith("."):
-                self._sort_in(path / name, is_folder, suffixes)
+        with scan(path):  # it has to be there
+            found = sorted(list_entries(path).items())
+        entries = [(name, kind) for name, kind in found if not name.startswith(".")]
+        self.captions = [path / name for name, kind in entries if not kind and self._names(name)]
+        stems = [caption.stem for caption in self.captions]
+        self._named = {*stems, *(stem.rpartition(".")[0] for stem in stems)}
+        for name, kind in entries:
+            self._sort_in(path / name, kind)
 
     def has(self, stem: str) -> bool:
         """Whether there is a clip of this name."""
         return stem in self._videos or stem in self._sounds
 
-    def take(self, stem: str) -> list[Path]:
-        """The clips of this name, which count as used: videos, or, if there is none, sounds."""
-        self._used.add(stem)
+    def clips(self, stem: str) -> list[Path]:
+        """The clips of this name: videos, or, if there is none, sounds."""
         return self._videos.get(stem) or self._sounds.get(stem, [])
 
-    def unused(self) -> list[str]:
-        """File names of the clips that were not taken."""
+    def unused(self, used: Collection[str]) -> list[str]:
+        """File names of the clips that have none of these stems."""
         clips = [*self._videos.items(), *self._sounds.items()]
-        return [path.name for stem, paths in clips if stem not in self._used for path in paths]
+        return [path.name for stem, paths in clips if stem not in used for path in paths]
 
-    def _sort_in(self, path: Path, is_folder: bool, suffixes: Collection[str]) -> None:
+    def _names(self, name: str) -> bool:
+        """Whether a file of this name holds texts or captions."""
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        return suffix.lower() in self._suffixes and stem.lower() not in _DOCUMENTS
+
+    def _sort_in(self, path: Path, is_folder: bool | None) -> None:
         suffix = path.suffix.lower()
-        if is_folder and has_pictures(path):
+        if is_folder and self._is_clip(path):
             self._videos.setdefault(path.name, []).append(path)
         elif is_folder:
             self.folders.append(path)
+        elif is_folder is None:
+            self.broken[path.stem if is_media_file(path.name) else path.name] = path
         elif suffix in VIDEO_SUFFIXES:
             self._videos.setdefault(path.stem, []).append(path)
         elif suffix in AUDIO_SUFFIXES:
             self._sounds.setdefault(path.stem, []).append(path)
-        elif suffix in suffixes and path.stem.lower() not in _DOCUMENTS:
-            self.captions.append(path)
+
+    def _is_clip(self, folder: Path) -> bool:
+        try:
+            if not self._suffixes or folder.name in self._named:
+                return has_pictures(folder)
+            entries = list_entries(folder)
+        except InputError:  # who reads it will say so
+            return False
+        return any(map(is_picture, entries)) and not any(
+            is_inner or is_media_file(name) or self._names(name)
+            for name, is_inner in entries.items()
+            if not name.startswith(".")
+        )
 
 
 def is_media_file(name: str) -> bool:
@@ -137,19 +183,22 @@ def is_media_file(name: str) -> bool:
 
 
 def has_pictures(folder: Path) -> bool:
-    """Whether pictures lie directly in a folder; looks no further than the first."""
-    with _scan(folder) as entries:
-        return any(entry.name.lower().endswith(PICTURE_SUFFIXES) for entry in entries)
+    """Whether pictures lie directly in a folder; looks no further than the first.
+
+    Raises:
+        InputError: It cannot be listed.
+    """
+    with scan(folder) as entries:
+        return any(is_picture(entry.name) for entry in entries)
 
 
-@contextmanager
-def _scan(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+def is_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture."""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+
+
+def _may_be_clip(folder: Path) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            yield entries
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed: {error.strerror}") from None
-
-
-def _parts(name: str) -> tuple[str, str]:
-    return os.path.split(name.rstrip("/"))
+        return has_pictures(folder)
+    except InputError:  # what nobody can look into is told rather than passed over
+        return True

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.lines import FOUND_UTF16, UTF16_MARKS, read_lines
 from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows, read_lines
+from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.audio import AUDIO_SUFFIXES
@@ -70,7 +71,10 @@ def read_segments(path: Path) -> list[Any]:
         InputError: The file cannot be read, or is no YAML list.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        if data.startswith(UTF16_MARKS):
+            raise InputError(f"{path}: {FOUND_UTF16}")
+        text = data.decode("utf-8-sig")
         matches = [_SEGMENT.fullmatch(line) for line in text.rstrip().split("\n")]
         segments = [
             dict(pair.split(": ") for pair in match[1].split(", ")) for match in matches if match
@@ -192,7 +196,7 @@ def _list_media(reading: Reading, data: Path, name: str) -> tuple[Path, dict[str
     root = reading.media_root
     folders = [official] if root is None else [root / name / "wav", root / name, root]
     for folder in folders:
-        media = list_files(folder, AUDIO_SUFFIXES)
+        media = list_files(folder, AUDIO_SUFFIXES, reading.broken_links)
         if media:
             return folder, media
     return folders[-1], {}

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.generated import generated_language
+from unglossed.corpora.lines import read_columns, read_lines
 from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows, read_columns, read_lines
+from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.video import VIDEO_SUFFIXES
@@ -60,7 +61,7 @@ def read_openasl(reading: Reading) -> Corpus:
     own = path.resolve().parent
     release = own.parent if own.name == "data" else path.parent
     folders = _media_folders(reading, release, path.parent)
-    listings = [list_files(folder, VIDEO_SUFFIXES) for folder in folders]
+    listings = [list_files(folder, VIDEO_SUFFIXES, reading.broken_links) for folder in folders]
     media = dict(ChainMap(*listings))
     boxes_path = path.with_name(BOXES)
     boxes = _read_boxes(boxes_path)
@@ -98,7 +99,8 @@ def read_openasl(reading: Reading) -> Corpus:
             id=vid,
             id_field="vid",
             media=clip or whole,
-            expected=f"{folders[0] / yid}.mp4, or the clip {vid}.mp4",
+            expected=folders[0] / f"{yid}.mp4",
+            or_expected=f"the clip {vid}.mp4",
             text=fields["raw-text"],
             text_field=columns["raw-text"],
             split=_SPLITS.get(split, split),

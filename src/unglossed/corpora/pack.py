@@ -6,18 +6,28 @@ and the same corpus gives the same bytes. Reading is the work of `packed` and `m
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from unglossed.corpora.pack_clip import encode_clip, key_of, row_of
+from unglossed.corpora.pack_resume import (
+    begin,
+    find_finished,
+    fingerprint,
+    locked,
+    refuse_foreign,
+    remove_others,
+    shard_path,
+    source_of,
+)
 from unglossed.corpora.packed import (
     MANIFEST,
     PLAN,
@@ -26,8 +36,6 @@ from unglossed.corpora.packed import (
     Manifest,
     Plan,
     Shard,
-    file_size,
-    read_document,
     read_manifest,
     sha256_of,
     write_document,
@@ -38,7 +46,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import whole_file, write_text
 from unglossed.media.audio import AUDIO_SUFFIXES
-from unglossed.media.packed import PackedClip, ShardIndex, ShardWriter, index_path, read_index
+from unglossed.media.packed import PackedClip, ShardIndex, ShardWriter, index_path
 from unglossed.media.video import FRAME_RATE
 
 MAX_SHARD_BYTES = 256_000_000
@@ -79,8 +87,9 @@ def pack_corpus(
     """Pack a corpus into a folder that `packed:<folder>` reads.
 
     Each clip becomes its frames at 25 a second, cut to the sample's times and box. After an
-    interruption the same call goes on: shards that are there are verified by their checksums, and
-    packed again if they differ. Bytes do not depend on interruptions or the number of workers.
+    interruption, or a clip that could not be read, the same call goes on: shards that are there are
+    verified by their checksums, and packed again if they differ or their rows were corrected. Bytes
+    do not depend on interruptions or the number of workers.
 
     Args:
         spec: Corpus to pack.
@@ -95,7 +104,8 @@ def pack_corpus(
 
     Raises:
         InputError: An argument is out of range, a clip cannot be read or has no pictures, or `out`
-            holds something else: another corpus, or the same packed with other arguments.
+            holds something else: another corpus, or the same packed with other arguments; or
+            another process is packing into it.
     """
     for name, value, least, most in (
         ("--short-side", short_side, 16, 65500),
@@ -109,18 +119,20 @@ def pack_corpus(
     samples = [sample for split in chosen.values() for sample in split]
     _refuse_sound(spec, samples)
     plan = Plan(
-        source=spec,
+        source=source_of(spec),
         splits=tuple(chosen),
         short_side=short_side,
         quality=quality,
         max_shard_bytes=max_shard_bytes,
-        source_rows=_fingerprint(samples),
+        source_rows=fingerprint(samples, corpus.root),
     )
     try:
-        if _begin(plan, out):
-            return Packing(out, read_manifest(out), 0)
-        shards, num_new = _pack(chosen, out, plan, num_workers, progress)
-        return Packing(out, _finish(plan, corpus, samples, shards, out), num_new)
+        refuse_foreign(out)
+        with locked(out):
+            if begin(plan, out, all_splits=not splits):
+                return Packing(out, read_manifest(out), 0)
+            shards, num_new = _pack(chosen, out, plan, corpus.root, num_workers, progress)
+            return Packing(out, _finish(plan, corpus, samples, shards, out), num_new)
     except OSError as error:
         raise InputError(f"{error.filename or out}: packing stopped: {error.strerror}") from error
 
@@ -134,55 +146,11 @@ def _refuse_sound(spec: str, samples: Sequence[Sample]) -> None:
             )
 
 
-def _fingerprint(samples: Sequence[Sample]) -> str:
-    """A checksum of all that the rows say, but for the folder that the corpus lies in."""
-    checksum = hashlib.sha256()
-    for sample in samples:
-        facts = {**asdict(sample), "media": sample.media.name}
-        checksum.update(json.dumps(facts).encode())
-    return checksum.hexdigest()
-
-
-def _begin(plan: Plan, out: Path) -> bool:
-    """Look at what there is, and note down the plan if that is nothing.
-
-    Returns:
-        Whether all is packed already.
-    """
-    if (out / MANIFEST).is_file():
-        manifest = read_document(Manifest, out / MANIFEST)
-        _compare(plan, manifest, out / MANIFEST)
-        (out / PLAN).unlink(missing_ok=True)
-        return (out / ROWS).is_file() and all(
-            file_size(out / SHARDS / shard.name) == shard.size for shard in manifest.shards
-        )
-    if (out / PLAN).is_file():
-        _compare(plan, read_document(Plan, out / PLAN), out / PLAN)
-        return False
-    # What `files` had begun to write when it was killed has a name with a dot.
-    if out.exists() and (not out.is_dir() or not all(p.name[0] == "." for p in out.iterdir())):
-        raise InputError(f"{out}: exists already, expected a new or an empty folder")
-    write_document(plan, out / PLAN)
-    return False
-
-
-def _compare(plan: Plan, before: Plan, path: Path) -> None:
-    for name in Plan.model_fields:
-        found, wanted = getattr(before, name), getattr(plan, name)
-        if found != wanted:
-            what = f"{name} {found!r}, not {wanted!r}"
-            if name == "source_rows":
-                what = "other rows than the source has now"
-            raise InputError(
-                f"{path}: packing began with {what}: expected the same corpus and settings as"
-                " then, or another folder"
-            )
-
-
 def _pack(
     splits: Mapping[str, Sequence[Sample]],
     out: Path,
     plan: Plan,
+    root: Path,
     num_workers: int | None,
     progress: bool,
 ) -> tuple[list[Shard], int]:
@@ -202,49 +170,37 @@ def _pack(
         shards: dict[str, list[Shard]] = {split: [] for split in splits}
         rest = {}
         for split, samples in splits.items():
-            for shard in _find_finished(out, split, samples):
-                shards[split].append(shard)
-                bar.advance(task, shard.num_clips)
+            for path, index in find_finished(out, split, samples, root):
+                shards[split].append(_entry(path, index))
+                bar.advance(task, len(index.clips))
             rest[split] = samples[sum(shard.num_clips for shard in shards[split]) :]
         # One run of workers over all splits, which are cut from its results.
         left = list(chain(*rest.values()))
         encode = partial(encode_clip, short_side=plan.short_side, quality=plan.quality)
         workers = min(num_workers or num_cores(), len(left))
-        clips = counted(map_in_order(encode, left, workers))
-        for split, samples in rest.items():
-            part = islice(clips, len(samples))
-            shards[split] += _write_shards(out, split, len(shards[split]), part, plan)
+        with closing(map_in_order(encode, left, workers)) as encoded:
+            clips = counted(encoded)
+            for split, samples in rest.items():
+                number = len(shards[split])
+                shards[split] += _write_shards(out, split, number, samples, clips, plan, root)
     return list(chain(*shards.values())), len(left)
 
 
-def _find_finished(out: Path, split: str, samples: Sequence[Sample]) -> Iterator[Shard]:
-    """The shards of a split that an earlier call has written, up to the first that is not sound."""
-    keys = [key_of(sample.id) for sample in samples]
-    begin = 0
-    for number in count():
-        path = _shard_path(out, split, number)
-        if begin == len(keys) or not index_path(path).is_file():
-            return
-        try:
-            index = read_index(path)
-        except InputError:
-            return
-        end = begin + len(index.clips)
-        if list(index.clips) != keys[begin:end] or file_size(path) != index.size:
-            return
-        if sha256_of(path) != index.sha256:
-            return
-        begin = end
-        yield _entry(path, index)
-
-
 def _write_shards(
-    out: Path, split: str, number: int, clips: Iterator[PackedClip], plan: Plan
+    out: Path,
+    split: str,
+    number: int,
+    samples: Sequence[Sample],
+    clips: Iterator[PackedClip],
+    plan: Plan,
+    root: Path,
 ) -> Iterator[Shard]:
-    """Write clips to as many shards as they need, the first of them with this number."""
+    """Write a split's clips to as many shards as they need, the first of them with this number."""
+    clips = islice(clips, len(samples))
+    first = 0
     clip = next(clips, None)
     while clip is not None:
-        path = _shard_path(out, split, number)
+        path = shard_path(out, split, number)
         with whole_file(path) as unfinished, ShardWriter(unfinished) as writer:
             while clip is not None and (
                 not writer.clips or writer.num_bytes + clip.size() <= plan.max_shard_bytes
@@ -252,14 +208,13 @@ def _write_shards(
                 writer.add(clip)
                 clip = next(clips, None)
             index = writer.finish()
+        end = first + len(index.clips)
+        index = replace(index, rows=fingerprint(samples[first : end + 1], root))
         # The index comes last: a shard without one is packed again.
         write_text(index_path(path), index.to_json())
+        first = end
         number += 1
         yield _entry(path, index)
-
-
-def _shard_path(out: Path, split: str, number: int) -> Path:
-    return out / SHARDS / f"{key_of(split)}-{number:06d}.tar"
 
 
 def _entry(path: Path, index: ShardIndex) -> Shard:
@@ -276,6 +231,7 @@ def _finish(
     plan: Plan, corpus: Corpus, samples: Sequence[Sample], shards: list[Shard], out: Path
 ) -> Manifest:
     """Write the table, and the manifest, with which the corpus is packed."""
+    remove_others(out, {shard.name for shard in shards})
     names = (shard.name for shard in shards for _ in range(shard.num_clips))
     lines = []
     for sample, name in zip(samples, names, strict=True):

@@ -32,7 +32,7 @@ class Plan(BaseModel):
 
     Attributes:
         version: Of the layout.
-        source: Spec of the corpus that is packed, as the user wrote it.
+        source: Spec of the corpus that is packed, with whole paths.
         splits: Splits that are packed.
         short_side: Most pixels of a picture's short side.
         quality: Of the JPEG pictures, 1 to 100.
@@ -128,6 +128,7 @@ def read_packed(reading: Reading) -> Corpus:
     for shard, keys in used.items():
         rows.leftover(paths[shard], clips[shard], keys)
     corpus = rows.corpus("packed", manifest.normalisation)
+    corpus = replace(corpus, notes=manifest.notes + corpus.notes)
     if reading.language in (None, manifest.language):
         return corpus
     return _in_language(corpus, reading.language)
@@ -242,7 +243,8 @@ def _list_clips(reading: Reading, root: Path, manifest: Manifest) -> dict[str, C
         if (index.size, index.sha256) != (shard.size, shard.sha256):
             raise InputError(
                 f"{path}: its index and {MANIFEST} differ in size or checksum,"
-                " expected both from one packing"
+                " expected both from one packing: the same `unglossed corpus pack` again makes it"
+                " anew"
             )
         clips[f"{SHARDS}/{shard.name}"] = index.clips
     return clips

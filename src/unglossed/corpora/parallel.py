@@ -1,16 +1,28 @@
-"""Work on many items in several processes, with results in the items' order."""
+"""Work on many items in several processes, with results in the items' order.
+
+Each process is spoken to through a pipe of its own and holds no lock, so that all of them can be
+ended at any moment; `concurrent.futures` waits for what is being worked on.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from typing import TypeVar
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
 
 import cv2
+
+from unglossed.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,10 +32,11 @@ _WAITING_PER_PROCESS = 4
 
 def map_in_order(
     work: Callable[[Item], Result], items: Iterable[Item], num_workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Apply a function to items, in one or more processes.
 
-    Only a few results are made before they are asked for, as they may be large.
+    Only a few results are made before they are asked for, as they may be large. The processes end
+    with the generator, whatever they are at: close it, unless all results are taken.
 
     Args:
         work: What is done with each item; it and the items can be pickled.
@@ -32,26 +45,42 @@ def map_in_order(
 
     Yields:
         Results in the order of the items. What the work raises is raised here.
+
+    Raises:
+        InputError: A process was killed.
     """
     if num_workers <= 1:
         yield from map(work, items)
         return
-    executor = ProcessPoolExecutor(
-        num_workers,
-        # Not fork: the caller may have threads, whose locks a forked child would inherit.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
-    try:
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(executor.submit(work, item))
-            if len(waiting) >= _WAITING_PER_PROCESS * num_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+    items = iter(items)
+    most_waiting = _WAITING_PER_PROCESS * num_workers
+    with _start_workers(work, num_workers) as workers:
+        idle = list(workers)
+        busy: dict[Any, int] = {}  # the numbers of the items
+        done: dict[int, tuple[Result | None, Exception | None]] = {}
+        num_taken = num_given = 0
+        while True:
+            if busy:
+                for connection in wait(list(busy), timeout=0 if num_given in done else None):
+                    assert isinstance(connection, Connection)
+                    with _alive(workers[connection]):
+                        done[busy.pop(connection)] = connection.recv()
+                    idle.append(connection)
+            free = min(len(idle), most_waiting - (num_taken - num_given))
+            for item in islice(items, free):
+                connection = idle.pop()
+                with _alive(workers[connection]):
+                    connection.send(item)
+                busy[connection] = num_taken
+                num_taken += 1
+            if num_given in done:
+                result, error = done.pop(num_given)
+                if error is not None:
+                    raise error
+                num_given += 1
+                yield result  # type: ignore[misc]
+            elif not busy:
+                return
 
 
 def num_cores() -> int:
@@ -61,13 +90,99 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _start_worker() -> None:
+@contextmanager
+def _start_workers(
+    work: Callable[[Any], Any], num_workers: int
+) -> Iterator[dict[Connection, BaseProcess]]:
+    """Processes that answer each item with a result and an error, one of them None."""
+    # Not fork: the caller may have threads, whose locks a forked child would inherit.
+    context = multiprocessing.get_context("spawn")
+    workers: dict[Connection, BaseProcess] = {}
+    try:
+        with _put_off_interrupts():
+            for _ in range(num_workers):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+                process.start()
+                workers[ours] = process
+                theirs.close()
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.kill()
+        for connection, worker in workers.items():
+            worker.join()
+            connection.close()
+
+
+@contextmanager
+def _put_off_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C until the block ends; processes that are started in it never hear of it.
+
+    Python prints a traceback if it is interrupted while it starts.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_main and hasattr(signal, "pthread_sigmask")):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it lets signals through
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    handler = signal.signal(signal.SIGINT, note)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _alive(process: BaseProcess) -> Iterator[None]:
+    """Turn what a pipe raises when there is no process at its other end into one line."""
+    try:
+        yield
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        process.join()
+        raise InputError(
+            f"a worker process was ended from outside or crashed (code {process.exitcode}):"
+            " if memory ran out, fewer --workers need less"
+        ) from None
+
+
+def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
+    """Work on items until the parent ends this process, or ends itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is asked to stop is the parent
     cv2.setNumThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone
+        while True:
+            item = connection.recv()
+            try:
+                connection.send((work(item), None))
+            except Exception as error:
+                connection.send((None, _portable(error)))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with its traceback as a note; another one if it cannot be pickled."""
+    text = "in a worker process:\n" + traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(text)
+    error.add_note(text)
+    return error
 
 
 def _leave_with_parent() -> None:
-    """End this process when its parent was killed; it would wait for work for ever."""
+    """End this process when its parent was killed, even in the middle of its work."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

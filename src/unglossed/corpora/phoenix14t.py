@@ -11,8 +11,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from unglossed.corpora.generated import generated_language
-from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows, read_columns
+from unglossed.corpora.lines import read_columns
+from unglossed.corpora.listing import list_entries, list_files, list_folders
+from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.video import VIDEO_SUFFIXES
@@ -64,7 +65,7 @@ def read_phoenix14t(reading: Reading) -> Corpus:
     frames = reading.media_root or _frame_root(base)
     for split in _list_splits(base, frames):
         path = annotation_path(base, split)
-        folder, media = _list_media(base, frames / split, split)
+        folder, media = _list_media(reading, base, frames / split, split)
         rows.begin(path, split=split)
         names = []
         for number, row in read_annotations(reading, path):
@@ -132,7 +133,7 @@ def _frame_root(base: Path) -> Path:
 
 
 def _list_splits(base: Path, frames: Path) -> list[str]:
-    matches = (_FILE_PATTERN.fullmatch(path.name) for path in (base / ANNOTATIONS).iterdir())
+    matches = map(_FILE_PATTERN.fullmatch, list_entries(base / ANNOTATIONS))
     found = {match[1] for match in matches if match}
     official = [split for split in OFFICIAL_SPLITS if split in found]
     # The release has annotation files without frames of their own (train-complex-annotation).
@@ -149,11 +150,14 @@ def _list_splits(base: Path, frames: Path) -> list[str]:
     return official + extra
 
 
-def _list_media(base: Path, frames: Path, split: str) -> tuple[Path, dict[str, Path]]:
+def _list_media(
+    reading: Reading, base: Path, frames: Path, split: str
+) -> tuple[Path, dict[str, Path]]:
     """The split's folder and the media in it by clip name; one listing, no look at each clip."""
-    videos = base / VIDEOS / split
+    videos, broken = base / VIDEOS / split, reading.broken_links
     if frames.is_dir():
-        return frames, list_folders(frames) or list_files(frames, VIDEO_SUFFIXES)
+        folders = list_folders(frames, broken)
+        return frames, folders or list_files(frames, VIDEO_SUFFIXES, broken)
     if videos.is_dir():
-        return videos, list_files(videos, VIDEO_SUFFIXES)
+        return videos, list_files(videos, VIDEO_SUFFIXES, broken)
     return frames, {}

@@ -6,23 +6,23 @@ A reader says what each row holds; here it is checked, the same way for every co
 from __future__ import annotations
 
 import math
+import os
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
+from unglossed.corpora.listing import Links
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-
-_EMPTY_LINES = ("", "\n", "\r\n")
-
 
 _TO_BE_SAID = {
     FaultKind.NO_SPLIT,
     FaultKind.ODD_SPLIT,
     FaultKind.MISALIGNED,
+    FaultKind.PARTIAL_LIST,
     FaultKind.LEFT_OUT,
 }
 
@@ -41,6 +41,7 @@ class Reading:
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         faults: Where all faults go. None: the first error ends the reading.
         left_out: What was left out or noted on the way; it becomes the corpus's notes.
+        broken_links: Links in the folders of the clips that lead nowhere.
     """
 
     spec: str
@@ -52,6 +53,7 @@ class Reading:
     skip_missing: bool = False
     faults: Faults | None = None
     left_out: Faults = field(default_factory=lambda: Faults(max_examples=1))
+    broken_links: Links = field(default_factory=dict)
 
     def report(self, kind: FaultKind, where: str, text: str) -> None:
         """Report a fault, after which the reader goes on without the row.
@@ -115,6 +117,7 @@ class Rows:
         split: str,
         media: Path | None,
         expected: Path | str,
+        or_expected: str = "",
         id_field: str = "id",
         text_field: str = "text",
         language: str | None = None,
@@ -133,6 +136,7 @@ class Rows:
             split: Its split.
             media: Where the clip lies; None if it is not there.
             expected: Where it was looked for.
+            or_expected: What would do as well, for the message.
             id_field: How the file calls the id.
             text_field: How the file calls the text.
             language: Of this row's text.
@@ -155,7 +159,7 @@ class Rows:
         ):
             fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
             if fault is None:
-                fault = FaultKind.MISSING_MEDIA, f"no media for {id!r}, expected {expected}"
+                fault = FaultKind.MISSING_MEDIA, self._missing(id, expected, or_expected)
         if fault is not None:
             kind = fault[0]
             if kind is FaultKind.MISSING_MEDIA and self.reading.only not in (None, split):
@@ -261,104 +265,27 @@ class Rows:
             )
         return None
 
+    def _missing(self, id: str, expected: Path | str, or_expected: str) -> str:
+        where = Path(expected)
+        links = self.reading.broken_links
+        link = links.get(where.name) or links.get(where.stem)
+        if os.path.lexists(where) and not os.path.exists(where):  # noqa: PTH110 - never raises
+            link = where
+        alternative = f", or {or_expected}" if or_expected else ""
+        found = f": {link} is a dangling link" if link else ""
+        return f"no media for {id!r}{found}, expected {expected}{alternative}"
+
     def _place_of(self, id: str) -> str:
         index = self._number_of[id]
         path, unit = next(
             (path, unit) for first, path, unit in reversed(self._files) if first <= index
         )
-        return f"{Path(path).name}, {unit} {self._places[index]}"
+        root = self.reading.root
+        # The folder belongs to it: files of one name may lie in several.
+        shown = Path(path).name if root.is_file() else os.path.relpath(path, root)
+        return f"{shown}, {unit} {self._places[index]}"
 
 
 def _are_times(start: float | None, end: float | None) -> bool:
     begin = 0.0 if start is None else start
     return 0.0 <= begin < math.inf and (end is None or begin < end < math.inf)
-
-
-def read_lines(
-    reading: Reading, path: Path, *, keep_ends: bool = False
-) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 file with their numbers from 1, without line ends and byte order mark.
-
-    Only a line feed, or carriage return and line feed, ends a line: a text may hold one of the
-    rarer characters that `str.splitlines` splits at. A line that is not UTF-8 is reported and comes
-    with U+FFFD in the place of what cannot be read. Empty lines at the end are left out; a file
-    without any other has one. Only a line at a time is in memory.
-
-    Args:
-        reading: What was asked for.
-        path: The file.
-        keep_ends: Leave its end at each line.
-
-    Raises:
-        InputError: The file cannot be read, or a line is not UTF-8 and nobody collects faults.
-    """
-    number = 0
-    held_back: list[str] = []  # empty lines, which may turn out to be those at the end
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                codec = "utf-8" if number > 1 else "utf-8-sig"
-                try:
-                    line = raw.decode(codec)
-                except UnicodeDecodeError as error:
-                    reading.report(
-                        FaultKind.NOT_UTF8,
-                        f"{path}, line {number}",
-                        f"not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
-                    )
-                    line = raw.decode(codec, errors="replace")
-                if not keep_ends:
-                    line = line.removesuffix("\n").removesuffix("\r")
-                if line in _EMPTY_LINES:
-                    held_back.append(line)
-                    continue
-                if held_back:
-                    yield from enumerate(held_back, start=number - len(held_back))
-                    held_back.clear()
-                yield number, line
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if number == len(held_back):
-        yield 1, ""
-
-
-def read_columns(
-    reading: Reading, path: Path, separator: str, expected: Iterable[str] | None = None
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a file with a header and no quoting, as many label files are: quotes are plain text.
-
-    A row with another number of fields than the header is reported and left out.
-
-    Args:
-        reading: What was asked for.
-        path: The file.
-        separator: Between two fields.
-        expected: Names that the header must hold.
-
-    Yields:
-        Line number from 1, and the fields by the header's names.
-
-    Raises:
-        InputError: As `read_lines`; or the header lacks a name: the message lists those found.
-    """
-    lines = read_lines(reading, path)
-    _, first = next(lines)
-    header = first.split(separator)
-    missing = [name for name in expected or () if name not in header]
-    if missing:
-        shown = {"\t": "tabs"}.get(separator, f"{separator!r}")
-        raise InputError(
-            f"{path}, line 1: header {first[:200]!r} has no {', '.join(missing)}, expected"
-            f" {', '.join(expected or ())} separated by {shown}"
-        )
-    for number, line in lines:
-        fields = line.split(separator)
-        if len(fields) != len(header):
-            reading.report(
-                FaultKind.MALFORMED_ROW,
-                f"{path}, line {number}",
-                f"found {len(fields)} fields, expected {len(header)}"
-                f" ({separator.join(header) if separator.isprintable() else ', '.join(header)})",
-            )
-            continue
-        yield number, dict(zip(header, fields, strict=True))

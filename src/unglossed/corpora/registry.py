@@ -21,6 +21,7 @@ from unglossed.corpora import (
     youtube_asl,
 )
 from unglossed.corpora.faults import Faults
+from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
@@ -87,10 +88,17 @@ def find_reader(
     if not path:
         raise InputError(f"corpus {spec!r}: no path, expected kind:path, as {_EXAMPLE}")
     root = Path(path).expanduser()
-    if not root.exists():
+    try:
+        root.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         raise InputError(
             f"{root}: no such file or folder, expected a corpus of the kind {kind} ({kinds})"
-        )
+        ) from None
+    except OSError as error:
+        raise InputError(f"{root}: cannot be opened: {error.strerror}") from error
+    if root.is_dir():
+        with scan(root):
+            pass  # it may be there and still not be ours to read
     media = options.get("media")
     reading = Reading(
         spec=spec,
@@ -104,6 +112,9 @@ def find_reader(
     )
     if reading.media_root is not None and not reading.media_root.is_dir():
         raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
+    if reading.media_root is not None:
+        with scan(reading.media_root):
+            pass
     return partial(_READERS[kind], reading)
 
 
@@ -113,7 +124,11 @@ def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
         return rest, {}
     if "=" not in query:
         raise InputError(f"corpus {spec!r}: option {query!r}, expected {_OPTIONS}")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    pairs = parse_qsl(query, keep_blank_values=True)
+    options = dict(pairs)
+    for key in options:
+        if sum(name == key for name, _ in pairs) > 1:
+            raise InputError(f"corpus {spec!r}: found the option {key!r} twice, expected it once")
     for key, value in options.items():
         if key not in ("language", "media", "missing", "tier"):
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")

@@ -9,8 +9,10 @@ reads them, cut where the media end.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,7 @@ class Stats:
         num_words: Words of each sentence, by split: (clips,).
         seconds: Length of each clip, by split: (clips,).
         signers: Clips of each signer, by split.
+        notes: What the reader left out, one line a kind; to be shown.
     """
 
     spec: str
@@ -113,6 +116,7 @@ class Stats:
     num_words: Mapping[str, NDArray[np.int64]] = field(repr=False)
     seconds: Mapping[str, NDArray[np.float64]] = field(repr=False)
     signers: Mapping[str, Counter[str]] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `stats.json`."""
@@ -122,6 +126,7 @@ class Stats:
             "words": self.words,
             "splits": {name: asdict(numbers) for name, numbers in self.splits.items()},
             TOTAL: asdict(self.total),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -175,7 +180,27 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         num_words={name: numbers.lengths for name, numbers in counts.items()},
         seconds={name: numbers.seconds for name, numbers in counts.items()},
         signers={name: numbers.signers for name, numbers in counts.items()},
+        notes=corpus.notes,
     )
+
+
+def check_output(folder: Path) -> None:
+    """Find out before the work whether `write_stats` can write to a folder; nothing is left there.
+
+    Raises:
+        InputError: It cannot.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        what = "found a file" if folder.is_file() else f"cannot be written to ({error.strerror})"
+        raise InputError(f"{folder}: {what}, expected a folder to write the figures to") from None
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def write_stats(stats: Stats, folder: Path) -> None:

@@ -29,7 +29,7 @@ def read_table(reading: Reading) -> Corpus:
 
     `media` is relative to the table's folder, or to `?media=`: a folder of frames, a video or a
     sound file. `start` and `end` are seconds or HH:MM:SS.mmm. The splits val, valid and validation
-    become dev; a row with an empty split is in none. Where `language` names several languages,
+    become dev. Where `language` names several languages,
     `?language=` says which rows are meant; rows that name none have that language. Columns of
     other names are left aside.
 
@@ -59,7 +59,8 @@ def add_table(
         reading: What was asked for.
         path: The table.
         find_media: From a row's media, as written there, to where it lies; None: not there. Asked
-            for each row that names any, also for one that is left out.
+            for each row that names any, also for one that is left out. It raises InputError where
+            it cannot look.
 
     Raises:
         InputError: The file cannot be read, lacks a column or has one that looks like a misspelt
@@ -74,8 +75,8 @@ def add_table(
     with _garbage_left():
         for number, row in read_table_rows(reading, path):
             id, media, text, split, start, end, signer, language, gloss = row
-            found = find_media(media) if media else None
             try:
+                found = _find(find_media, media) if media else None
                 if language != rows.language or not rows.language:
                     _settle_language(rows, f"{path}, {unit} {number}", id, language)
                 if split not in splits:
@@ -121,6 +122,13 @@ class _LeftOutError(Exception):
         self.kind = kind
 
 
+def _find(find_media: Callable[[str], Path | None], media: str) -> Path | None:
+    try:
+        return find_media(media)
+    except InputError as error:
+        raise _LeftOutError(FaultKind.UNREADABLE_MEDIA, str(error)) from error
+
+
 def _settle_language(rows: Rows, where: str, id: str, language: str) -> None:
     """Make a row's language the corpus's, or refuse the row or the table."""
     if not language:
@@ -136,17 +144,19 @@ def _settle_language(rows: Rows, where: str, id: str, language: str) -> None:
         text = f"language {language!r}, {rows.reading.language!r} was chosen (id {id!r})"
         raise _LeftOutError(FaultKind.LEFT_OUT, text)
     if rows.language:
-        raise InputError(
-            f"{where}: language {language!r} beside {rows.language!r}, expected a choice:"
+        text = (
+            f"language {language!r} beside {rows.language!r}, expected a choice:"
             f" ?language={rows.language} or ?language={language} in the spec"
         )
+        rows.reading.report(FaultKind.MIXED_LANGUAGES, where, text)
+        return
     rows.language = language
 
 
 def _split_name(id: str, split: str) -> str:
     name = split.strip()
     if not name:
-        raise _LeftOutError(FaultKind.NO_SPLIT, f"the field split is empty (id {id!r})")
+        raise _LeftOutError(FaultKind.MALFORMED_ROW, f"the field split is empty (id {id!r})")
     return SPLIT_NAMES.get(name, name)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import cast
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.reading import Reading, read_lines
+from unglossed.corpora.lines import read_lines
+from unglossed.corpora.reading import Reading
 from unglossed.errors import InputError
 
 REQUIRED = ("id", "media", "text", "split")
@@ -38,6 +40,8 @@ _MEANT = {
     for name in names.split()
 }
 
+
+_HUGE = 1e300  # whole numbers beyond have no float
 
 Time = str | float
 TableRow = tuple[str, str, str, str, Time, Time, str, str, str]
@@ -94,7 +98,10 @@ def _read_separated(separator: str, reading: Reading, path: Path) -> NumberedRow
             return
         except csv.Error as error:
             where = f"{path}, line {last + 1}"
-            reading.report(FaultKind.MALFORMED_ROW, where, f"wrong quotes: {error}")
+            text = f"wrong quotes: {error}"
+            if "new-line character" in str(error):
+                text = "found a carriage return alone, expected it within quotes or not at all"
+            reading.report(FaultKind.MALFORMED_ROW, where, text)
             last = table.line_num
 
 
@@ -201,7 +208,8 @@ class _RowError(Exception):
 
 
 def _as_row(values: Iterable[object]) -> TableRow:
-    fields = ["" if value is None else value for value in values]
+    # NaN is how some programs write that there is no value.
+    fields = ["" if value is None or value != value else value for value in values]
     for place, value in enumerate(fields):
         if type(value) is not str:
             fields[place] = _as_field(COLUMNS[place], value)
@@ -211,8 +219,10 @@ def _as_row(values: Iterable[object]) -> TableRow:
 def _as_field(name: str, value: object) -> Time:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name in ("start", "end"):
-            return float(value)
+            return float(value) if abs(value) < _HUGE else math.copysign(math.inf, value)
         # Where numbers are missing some programs make 7.0 of a 7.
         if isinstance(value, int) or value.is_integer():
             return str(int(value))
-    raise _RowError(f"the field {name} holds {repr(value)[:60]}, expected text")
+    found = str(value).lower() if isinstance(value, bool) else repr(value)[:60]
+    expected = "a number, or HH:MM:SS.mmm" if name in ("start", "end") else "text"
+    raise _RowError(f"the field {name}: found {found}, expected {expected}")

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.evaluation.metrics import Scores, score
+from unglossed.evaluation.metrics import Scores, note_blank, score
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
 from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator
@@ -42,6 +43,7 @@ def evaluate(
     output: Path | str,
     *,
     batch_size: int = 8,
+    precision: str = "float32",
     progress: bool = False,
     **decoding: Any,
 ) -> Scores:
@@ -56,18 +58,21 @@ def evaluate(
         split: which of its splits.
         output: folder to write to; it is made if need be.
         batch_size: clips that are translated at a time.
+        precision: see `SignTranslator.from_pretrained`.
         progress: show a progress bar on standard error.
         decoding: fields of `DecodingSettings` that shall differ from the model's own.
 
     Raises:
         InputError: model, corpus or split are not there, a clip cannot be read, the model writes
-            another language than the corpus has, or a setting is unknown or out of range.
+            another language than the corpus has, scoring does not know it, or a setting is unknown
+            or out of range.
     """
     if Path(output).exists() and not Path(output).is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     read = read_corpus(corpus, only=split)
     samples = read.split(split)
-    translator = SignTranslator.from_pretrained(model)
+    tokenisation(read.language)  # refused now, not after an hour of translating
+    translator = SignTranslator.from_pretrained(model, precision=precision)
     if translator.processor.language != read.language:
         raise InputError(
             f"{corpus}: found texts in {read.language!r}, expected"
@@ -76,6 +81,8 @@ def evaluate(
     for note in read.notes:
         print(f"note: {note}", file=sys.stderr)
     predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
+    if blank := note_blank([prediction.hypothesis for prediction in predictions]):
+        print(f"note: {blank}", file=sys.stderr)
     return write_evaluation(Path(output), predictions, read.language, read.normalisation)
 
 

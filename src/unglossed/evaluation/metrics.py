@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.errors import InputError
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION, normalise
-
-SPACED_LANGUAGES = frozenset(
-    "cs da de el en es et fi fr hu it lt lv nl no pl pt ro ru sk sl sv tr uk".split()
-)
-"""Languages that write spaces between words: sacreBLEU's `13a` tokenises them."""
 
 ROUGE_BETA = 1.2
 """Weight of recall against precision in the ROUGE-L of COCO captioning."""
@@ -27,7 +23,7 @@ class Scores:
     """The scores of one system on one split, all in 0..100, and how they were computed.
 
     Attributes:
-        bleu1: Corpus BLEU of words, or characters in Chinese.
+        bleu1: Corpus BLEU of words, or of characters where words are not spaced.
         bleu2: The same with n-grams up to 2.
         bleu3: The same with n-grams up to 3.
         bleu4: The same with n-grams up to 4.
@@ -80,22 +76,6 @@ class Scores:
         )
 
 
-def bleu_tokenizer(language: str) -> str:
-    """sacreBLEU's tokenizer for a language: `zh` splits characters, `13a` is for spaced ones.
-
-    Raises:
-        InputError: the language is unknown. A guess would be wrong without a sign of it: Chinese
-            scored by words gives a few points where characters give twenty.
-    """
-    code = language.lower().replace("_", "-").split("-")[0]
-    if code == "zh":
-        return "zh"
-    if code in SPACED_LANGUAGES:
-        return "13a"
-    known = ", ".join(sorted(SPACED_LANGUAGES | {"zh"}))
-    raise InputError(f"language: found {language!r}, expected one of {known}")
-
-
 def score(
     hypotheses: Sequence[str],
     references: Sequence[str],
@@ -109,14 +89,15 @@ def score(
 
     Args:
         hypotheses: the system's sentences; an empty one counts as such.
-        references: the raw sentences of the corpus, in the same order.
+        references: the raw sentences of the corpus, in the same order; none is blank.
         language: of the text, a code such as `de`; it decides the tokenisation.
         normalisation: name of what is done to both before, see `evaluation.normalisation`.
 
     Raises:
-        InputError: no samples, differing lengths, or an unknown language or normalisation.
+        InputError: no samples, differing lengths, a blank reference, or an unknown language or
+            normalisation.
     """
-    tokenize = bleu_tokenizer(language)
+    tokenize = tokenisation(language)
     found, wanted = normalise(hypotheses, normalisation), normalise(references, normalisation)
     if len(found) != len(wanted):
         raise InputError(
@@ -125,6 +106,11 @@ def score(
         )
     if not found:
         raise InputError("hypotheses: found no sentence, expected at least one")
+    if blank := blank_lines(wanted):
+        raise InputError(
+            f"references: found no text in {len(blank)} of {len(wanted)} (first: sentence"
+            f" {blank[0]}), expected a sentence in each"
+        )
     bleu: list[float] = []
     for order in (1, 2, 3, 4):
         # Only the last order may warn about references that end in " .": once is enough.
@@ -145,12 +131,28 @@ def score(
     )
 
 
+def blank_lines(sentences: Sequence[str]) -> list[int]:
+    """Which sentences have no text, counted from 1."""
+    return [number for number, text in enumerate(sentences, start=1) if not text.strip()]
+
+
+def note_blank(hypotheses: Sequence[str]) -> str | None:
+    """A note on how many hypotheses are blank, which count as nothing right; None: none is."""
+    blank = blank_lines(hypotheses)
+    if not blank:
+        return None
+    return (
+        f"{len(blank)} of {len(hypotheses)} hypotheses are blank (first: line {blank[0]}) and"
+        " count as nothing right"
+    )
+
+
 def sentence_bleu(hypothesis: str, reference: str, language: str) -> float:
     """BLEU-4 of one sentence in 0..100, to look at samples with; its mean is not corpus BLEU.
 
     The order is cut to what the sentence has, else every sentence of three words would score 0.
     """
-    metric = BLEU(tokenize=bleu_tokenizer(language), effective_order=True, force=True)
+    metric = BLEU(tokenize=tokenisation(language), effective_order=True, force=True)
     return float(metric.sentence_score(hypothesis, [reference]).score)
 
 
@@ -163,12 +165,13 @@ def rouge_l(hypothesis: str, reference: str, language: str) -> float:
     splitting are those of the COCO caption evaluation, Chen et al., arXiv 1504.00325).
 
     Tokens are what lies between single spaces, case and punctuation untouched: two spaces in a
-    row make an empty token, there as here. Chinese is split into characters, spaces left out.
+    row make an empty token, there as here. Languages that write no spaces between words, such as
+    Chinese, are split into characters, spaces left out.
     """
-    if bleu_tokenizer(language) == "zh":
-        found, wanted = list("".join(hypothesis.split())), list("".join(reference.split()))
-    else:
+    if has_spaces(language):
         found, wanted = hypothesis.split(" "), reference.split(" ")
+    else:
+        found, wanted = list("".join(hypothesis.split())), list("".join(reference.split()))
     common = _longest_common_subsequence(found, wanted)
     if common == 0:
         return 0.0

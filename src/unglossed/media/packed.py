@@ -21,13 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.pictures import Size, decode_jpeg, find_reduction
 
 INDEX_VERSION = 1
+
+_REPAIR = "the same `unglossed corpus pack` again makes it anew"
 
 _BLOCK = tarfile.BLOCKSIZE  # of a member's header; its data is padded to a multiple of it
 
@@ -40,15 +42,22 @@ class ShardIndex:
         size: Bytes of the shard.
         sha256: Its checksum in hexadecimal digits.
         clips: By key: begin and length of the JSON member's data, and number of frames.
+        rows: Checksum of the rows that the shard was made of; empty: not known.
     """
 
     size: int
     sha256: str
     clips: dict[str, tuple[int, int, int]]
+    rows: str = ""
 
     def to_json(self) -> str:
         """The text of an index file."""
-        facts = {"version": INDEX_VERSION, "size": self.size, "sha256": self.sha256}
+        facts = {
+            "version": INDEX_VERSION,
+            "size": self.size,
+            "sha256": self.sha256,
+            "rows": self.rows,
+        }
         return json.dumps({**facts, "clips": self.clips}, separators=(",", ":")) + "\n"
 
 
@@ -73,9 +82,34 @@ def read_index(shard: Path) -> ShardIndex:
     try:
         status = path.stat()
     except OSError:
-        raise InputError(f"{path}: not found, expected the index of the shard {shard}") from None
+        raise InputError(f"{path}: not found, expected the index of a shard: {_REPAIR}") from None
     index: ShardIndex = _load_index(path, status.st_mtime_ns, status.st_size)
     return index
+
+
+def scan_shard(shard: Path) -> ShardIndex:
+    """Make the index of a shard anew from the shard itself; every byte is read.
+
+    Raises:
+        InputError: It cannot be read, or is no shard.
+    """
+    clips: dict[str, tuple[int, int, int]] = {}
+    try:
+        with shard.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    key, _, kind = member.name.partition(".")
+                    if kind == "json":
+                        clips[key] = member.offset_data, member.size, 0
+                    else:
+                        begin, length, number = clips[key]
+                        clips[key] = begin, length, number + 1
+    except (OSError, KeyError, tarfile.TarError) as error:
+        raise InputError(f"{shard}: the shard cannot be read: {error}") from None
+    return ShardIndex(size, checksum, clips)
 
 
 def num_frames(media: Path) -> int:
@@ -99,13 +133,16 @@ def picture_size(media: Path) -> tuple[int, int]:
 
 
 def read_frames(
-    media: Path, indices: Sequence[int] | NDArray[np.int64] | None = None
+    media: Path,
+    indices: Sequence[int] | NDArray[np.int64] | None = None,
+    at_least: Size | None = None,
 ) -> NDArray[np.uint8]:
     """Read the frames of a clip, or only some of them.
 
     Args:
         media: A clip in a shard.
         indices: Frames wanted, counted from 0, in any order; None for all.
+        at_least: Width and height that are needed, see `video.read_frames`.
 
     Returns:
         (n, height, width, 3) uint8, RGB, in the order of `indices`.
@@ -120,10 +157,15 @@ def read_frames(
         wanted = numbers if indices is None else [numbers[index] for index in indices]
         places = sorted(set(wanted))
         # Each is copied from a buffer that the next uses again: fresh memory is what costs here.
-        frames = np.empty((len(places), head.height, head.width, 3), np.uint8)
+        reduction = find_reduction((head.width, head.height), at_least)
+        height, width = -(-head.height // reduction), -(-head.width // reduction)
+        frames = np.empty((len(places), height, width, 3), np.uint8)
         pictures = _read_pictures(shard, head, places)
         for frame, place, data in zip(frames, places, pictures, strict=True):
-            frame[...] = _decode(data, media, place, head)
+            picture = decode_jpeg(data, reduction) if _is_whole(data, place, head) else None
+            if picture is None or picture.shape != frame.shape:
+                raise InputError(f"{media}: the shard is damaged at frame {place} of this clip")
+            frame[...] = picture
     return frames if wanted == places else frames[np.searchsorted(places, wanted)]
 
 
@@ -232,9 +274,14 @@ def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
         facts = json.loads(path.read_bytes())
         version = facts["version"]
         if version == INDEX_VERSION:
-            return ShardIndex(facts["size"], facts["sha256"], facts["clips"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the index of a shard: {error!r}") from None
+            rows = facts.get("rows", "")
+            return ShardIndex(facts["size"], facts["sha256"], facts["clips"], rows)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: empty, cut short or not the index of a shard: {_REPAIR}"
+        ) from None
     raise InputError(f"{path}: version {version!r}, expected {INDEX_VERSION}")
 
 
@@ -290,11 +337,6 @@ def _read_at(shard: FileIO, begin: int, length: int) -> bytes:
     return shard.read(length)
 
 
-def _decode(data: bytes, media: Path, place: int, head: _Head) -> NDArray[np.uint8]:
+def _is_whole(data: bytes, place: int, head: _Head) -> bool:
     # A damaged JPEG would be decoded to a picture that is partly grey.
-    picture = None
-    if zlib.crc32(data) == head.checksums[place]:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if picture is None or picture.shape != (head.height, head.width, 3):
-        raise InputError(f"{media}: the shard is damaged at frame {place} of this clip")
-    return np.asarray(picture, np.uint8)
+    return zlib.crc32(data) == head.checksums[place]

@@ -37,6 +37,7 @@ class MediaFacts:
         frame_rate: Pictures per second, on average; None for sound.
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
+        has_sound: Whether there is sound to read, in a video as well.
     """
 
     kind: Literal["frames", "video", "audio"]
@@ -46,6 +47,7 @@ class MediaFacts:
     height: int | None = None
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
+    has_sound: bool = False
 
 
 def probe(media: Path) -> MediaFacts:
@@ -66,7 +68,9 @@ def probe(media: Path) -> MediaFacts:
     with open_container(media, _likely_kind(media)) as container:
         if _is_sound(media, container):
             seconds = header_seconds(container, first_sound(media, container))
-            return MediaFacts("audio", audio_seconds(media) if seconds is None else seconds)
+            length = audio_seconds(media) if seconds is None else seconds
+            return MediaFacts("audio", length, has_sound=True)
+        has_sound = bool(container.streams.audio)
         stream = first_video(media, container)
         seconds = header_seconds(container, stream)
         num_frames = stream.frames or None
@@ -75,7 +79,7 @@ def probe(media: Path) -> MediaFacts:
     if seconds is None or rate is None:
         timeline = read_timeline(media)
         seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
-    return MediaFacts("video", seconds, num_frames, width, height, rate)
+    return MediaFacts("video", seconds, num_frames, width, height, rate, has_sound=has_sound)
 
 
 def examine(media: Path) -> MediaFacts:
@@ -97,11 +101,14 @@ def examine(media: Path) -> MediaFacts:
         return _probe_packed(media)
     with open_container(media, _likely_kind(media)) as container:
         is_sound = _is_sound(media, container)
+        has_sound = bool(container.streams.audio)
     if is_sound:
-        return MediaFacts("audio", audio_seconds(media))
+        return MediaFacts("audio", audio_seconds(media), has_sound=True)
     timeline, (width, height) = check_video(media)
     rate = _mean_rate(timeline)
-    return MediaFacts("video", timeline.seconds, timeline.num_frames, width, height, rate)
+    return MediaFacts(
+        "video", timeline.seconds, timeline.num_frames, width, height, rate, has_sound=has_sound
+    )
 
 
 def _probe_folder(folder: Path) -> MediaFacts:
@@ -114,7 +121,7 @@ def _probe_folder(folder: Path) -> MediaFacts:
 
 def _find_gaps(names: list[str]) -> Iterator[int]:
     """Numbers that no picture has; that of a name is the last one in it."""
-    found = [re.findall(r"[0-9]+", Path(name).stem) for name in names]
+    found = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
     numbers = sorted({int(digits[-1]) for digits in found if digits})
     for one, other in pairwise(numbers):
         yield from range(one + 1, other)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from unglossed.config import Settings, check_settings, override
+from unglossed.corpora.needs import Needs
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.media.video import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
@@ -267,8 +268,8 @@ class Recipe(Settings):
     decoding: DecodingSettings = DecodingSettings()
     """How texts are searched for: by the scores on dev (but for `dev_beams`), and by whoever uses
     the model, beside which these settings lie."""
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that read frames beside the training."""
+    num_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that read frames beside the training; left to the machine when not given."""
 
     @property
     def max_seconds(self) -> float:
@@ -276,6 +277,15 @@ class Recipe(Settings):
         if self.audio is not None:
             return self.audio.max_seconds
         return self.video.max_frames / self.video.sampling_rate / FRAME_RATE
+
+    @property
+    def needs(self) -> Needs:
+        """What a corpus must have to be trained on."""
+        learns_glosses = [stage.name for stage in self.stages if stage.objective == "gloss_ctc"]
+        return Needs(
+            signal="sound" if self.audio is not None else "video",
+            glosses_for=learns_glosses[0] if learns_glosses else None,
+        )
 
     @model_validator(mode="after")
     def _stages_known(self) -> Recipe:

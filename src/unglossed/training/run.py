@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.progress import Progress
-from torch import Tensor
+from torch import nn
 
+from unglossed.corpora.needs import find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
-from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.data import ClipDataset, Target
-from unglossed.training.features import stored_features
+from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe, StageSettings
-from unglossed.training.stage import check_new_parts
+from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.tokenizer import build_tokenizer
 
 
@@ -31,24 +32,28 @@ class Run:
         recipe: the resolved recipe.
         corpus: its rows.
         output: the run's folder.
+        features: where features of frozen encoders are stored; in the run's folder if not given.
 
     Raises:
         InputError: a stage cannot be built, or the corpus lacks what it is trained on.
     """
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, output: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, output: Path, features: Path | None = None
+    ) -> None:
+        for fault in find_unfit(corpus, recipe.needs):
+            raise InputError(str(fault))
         self.recipe = recipe
         self.train_samples = corpus.split("train")
         self.dev_samples = corpus.split("dev")
         self.normalisation = corpus.normalisation
         self.texts = [sample.text for sample in self.train_samples]
         self.texts += _generated_texts(recipe, corpus)
-        for stage in recipe.stages:
-            if stage.objective == "gloss_ctc":
-                _check_glosses(corpus, stage)
         self.processor = self._processor(corpus.language, output / "processor")
+        self.cache = FeatureCache(features or output / "features")
         for stage in recipe.stages:
             check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
+        check_widths(recipe.stages, self.processor)
 
     @property
     def glosses(self) -> list[str]:
@@ -91,39 +96,34 @@ class Run:
     def features(
         self,
         stage: StageSettings,
-        model: PartModel,
+        encoder: nn.Module,
+        config: dict[str, Any],
         clips: ClipDataset,
-        folder: Path,
         progress: Progress,
-    ) -> list[list[Tensor]]:
-        """For each view that a stage wants the stored features (time, dim) of each train clip."""
-        total = len(clips) * stage.feature_views
+    ) -> list[StoredFeatures]:
+        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one.
+
+        Args:
+            stage: its settings.
+            encoder: its encoder.
+            config: the encoder's configuration.
+            clips: train or dev.
+            progress: the run's display.
+        """
+        num_views = stage.feature_views if clips.training else 1
+        total = len(clips) * num_views
         task = progress.add_task(f"{stage.name}: features", total=total)
-        views = [
-            stored_features(
-                model,
-                clips,
-                view,
-                folder / f"train-{view}.safetensors",
-                bfloat16=use_bfloat16(stage.precision),
-                num_workers=self.recipe.num_workers,
-                advance=lambda count: progress.advance(task, count),
-            )
-            for view in range(stage.feature_views)
-        ]
+        views = self.cache.features(
+            encoder,
+            config,
+            clips,
+            num_views,
+            bfloat16=use_bfloat16(stage.precision),
+            num_workers=self.recipe.num_workers,
+            advance=lambda count: progress.advance(task, count),
+        )
         progress.update(task, completed=total)
         return views
-
-
-def _check_glosses(corpus: Corpus, stage: StageSettings) -> None:
-    for split in ("train", "dev"):
-        samples = corpus.split(split)
-        without = [sample.id for sample in samples if not (sample.gloss or "").split()]
-        if without:
-            raise InputError(
-                f"{corpus.spec}: found {len(without)} of {len(samples)} {split} clips without"
-                f" glosses (first: {without[0]}), expected glosses for stages.{stage.name}"
-            )
 
 
 def _generated_texts(recipe: Recipe, corpus: Corpus) -> list[str]:

@@ -2,7 +2,8 @@
 
 DIR/recipe.yaml       the resolved recipe; DIR/run.json: corpus, versions
 DIR/processor/        tokenizer and picture settings
-DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, features, model/
+DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/
+DIR/features/         what frozen encoders gave, see `features.py`
 DIR/model/            the last stage's model, what `translate` and `evaluate` read
 """
 
@@ -30,6 +31,9 @@ from transformers.utils import logging as transformers_logging
 
 import unglossed
 from unglossed.config import read_settings, write_settings
+from unglossed.corpora.check_clips import check_clips
+from unglossed.corpora.faults import FaultKind, Faults, Severity
+from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
@@ -52,6 +56,8 @@ def train_recipe(
     *,
     resume: bool = False,
     overrides: Sequence[str] = (),
+    check_media: bool = True,
+    features: Path | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -61,6 +67,9 @@ def train_recipe(
         output: the run's folder; new or empty unless `resume`.
         resume: go on where an interrupted run of the same recipe and corpus stopped.
         overrides: `key=value` changes of the recipe.
+        check_media: look at every clip of train and dev first, see `check_clips_of`.
+        features: folder of stored features, which runs can share; `output/features` by default, or
+            where a run that is resumed has them.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -72,17 +81,19 @@ def train_recipe(
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
     settings = load_recipe(recipe, list(overrides))
     rows = read_corpus(corpus)
-    is_new = _prepare_folder(output, settings, rows, resume=resume)
+    is_new = _prepare_folder(output, settings, rows, features, resume=resume)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
     try:
-        run = Run(settings, rows, output)
+        run = Run(settings, rows, output, features or _features_of(output))
+        if check_media:
+            check_clips_of(rows, settings)
     except InputError:
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
         raise
     earlier: dict[str, Path] = {}
-    with _progress() as progress:
+    with show_progress() as progress:
         for number, stage in enumerate(settings.stages, start=1):
             folder = output / f"{number}-{stage.name}"
             if not (folder / "model").is_dir():
@@ -118,7 +129,7 @@ def train_stage(
     started = time.monotonic()
     seed = run.recipe.seed + number
     set_seed(seed)
-    task = build_task(Job(run, stage, seed, folder, earlier, progress))
+    task = build_task(Job(run, stage, seed, earlier, progress))
     writer = SummaryWriter(str(folder / "tensorboard"))
     trainer = StageTrainer(
         stage,
@@ -153,42 +164,78 @@ def train_stage(
         shutil.rmtree(leftover)
 
 
-def _prepare_folder(output: Path, recipe: Recipe, corpus: Corpus, *, resume: bool) -> bool:
+def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
+    """Look at the headers of all clips that are trained on, before hours go into the first of them.
+
+    Raises:
+        InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
+            end.
+    """
+    faults = Faults(max_examples=1)
+    samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
+    check_clips(corpus.spec, samples, faults, needs=recipe.needs, progress=sys.stderr.isatty())
+    for kind in faults:
+        (first,) = faults.examples(kind)
+        more = faults.total(Severity.ERROR) - 1
+        if kind.severity is Severity.ERROR:
+            rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
+            raise InputError(f"{first}{rest}")
+        if kind is FaultKind.PAST_END:
+            print(f"note: {kind.title}: {faults.count(kind):,} ({first})", file=sys.stderr)
+
+
+def _features_of(output: Path) -> Path | None:
+    """Where a run was told to have its features, if it was."""
+    folder = json.loads((output / "run.json").read_text(encoding="utf-8")).get("features")
+    return Path(folder) if folder else None
+
+
+def _prepare_folder(
+    output: Path, recipe: Recipe, corpus: Corpus, features: Path | None, *, resume: bool
+) -> bool:
     """Make the run's folder, or check that it holds a run of the same recipe and corpus.
 
     Returns:
         Whether the run is new.
     """
     path = output / "recipe.yaml"
+    facts_path = output / "run.json"
+    if resume and facts_path.is_file():
+        spec = json.loads(facts_path.read_text(encoding="utf-8"))["corpus"]
+        if spec != corpus.spec:
+            raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
     if resume and path.is_file():
         if read_settings(Recipe, path) != recipe:
             raise InputError(
                 f"{path}: differs from the recipe given; resume with the same recipe"
                 " and the same key=value changes"
             )
-        spec = json.loads((output / "run.json").read_text(encoding="utf-8"))["corpus"]
-        if spec != corpus.spec:
-            raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
         return False
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    # A run that was killed before it wrote its recipe has trained nothing: it begins anew.
+    begun = {"run.json", ".run.json.partial", ".recipe.yaml.partial"} if resume else set()
+    if output.exists() and (
+        not output.is_dir() or any(file.name not in begun for file in output.iterdir())
+    ):
         hint = "no recipe.yaml in it to resume" if resume else "add --resume to go on with it"
         raise InputError(f"{output}: is not an empty folder ({hint})")
     output.mkdir(parents=True, exist_ok=True)
     facts = {
         "corpus": corpus.spec,
         "notes": list(corpus.notes),
+        "features": str(features.absolute()) if features else None,
         "unglossed": unglossed.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
     }
-    write_text(output / "run.json", json.dumps(facts, indent=2) + "\n")
+    write_text(facts_path, json.dumps(facts, indent=2) + "\n")
     write_settings(recipe, path)
     return True
 
 
-def _progress() -> Progress:
+def show_progress() -> Progress:
+    """The display of a run."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     )

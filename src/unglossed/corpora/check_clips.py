@@ -1,0 +1,223 @@
+"""Compares clips with the media that they lie in: can these be read, and do the times fit?
+
+`check` does this for a whole corpus, `train` for the splits that it uses, before its first stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.corpora.check_media import Look, look_at_media
+from unglossed.corpora.faults import Fault, FaultKind, Faults
+from unglossed.corpora.needs import Needs
+from unglossed.corpora.sample import Sample
+from unglossed.media.video import FRAME_RATE
+
+_MOST_GAPS = 5
+_MOST_MISSING = 1000  # `MediaFacts` lists no more
+# An end less than half a frame past the media's end cuts nothing.
+_HALF_FRAME = 0.5 / FRAME_RATE
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Lengths that a user wants clips and texts to have.
+
+    Attributes:
+        min_seconds: Shorter clips are reported.
+        max_seconds: Longer clips are reported.
+        max_characters: Longer texts are reported; None: any length is fine.
+    """
+
+    min_seconds: float = 0.0
+    max_seconds: float = math.inf
+    max_characters: int | None = None
+
+
+def check_clips(
+    spec: str,
+    samples: Sequence[Sample],
+    faults: Faults,
+    *,
+    deep: bool = False,
+    limits: Limits | None = None,
+    needs: Needs | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> int:
+    """Look at the media of clips, each once, and compare the clips' times with them.
+
+    Args:
+        spec: The corpus, for messages.
+        samples: The clips.
+        faults: Where faults go.
+        deep: Decode every file as well, from begin to end.
+        limits: Lengths that clips should have; None: any.
+        needs: What a recipe needs; None: clips are video if any of them is.
+        num_workers: Processes that look at media; None for one per core.
+        progress: Show a bar on standard error.
+
+    Returns:
+        Number of media.
+    """
+    numbers: dict[Path, int] = {}
+    medium_of = np.fromiter(
+        (numbers.setdefault(sample.media, len(numbers)) for sample in samples),
+        np.int64,
+        len(samples),
+    )
+    media = list(numbers)
+    looks = look_at_media(media, deep=deep, num_workers=num_workers, progress=progress)
+    _check_media(media, looks, faults)
+    _check_signal(spec, media, looks, needs, faults)
+    _check_times(samples, medium_of, looks, limits or Limits(), faults)
+    return len(media)
+
+
+def name_clip(sample: Sample) -> str:
+    """How messages call a clip."""
+    return f"{sample.split} clip {sample.id!r}"
+
+
+def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -> None:
+    for path, look in zip(media, looks, strict=True):
+        if look.kind is not None:
+            faults.add(Fault(look.kind, str(path), look.text))
+        if look.facts is not None and look.facts.missing_frames:
+            missing = look.facts.missing_frames
+            ranges = list(_ranges(missing))
+            shown = ", ".join(ranges[:_MOST_GAPS]) + (", …" if len(ranges) > _MOST_GAPS else "")
+            more = " or more" if len(missing) == _MOST_MISSING else ""
+            found = f"{len(missing):,}{more} of the numbers are missing: {shown}"
+            faults.add(Fault(FaultKind.FRAME_GAP, str(path), found))
+
+
+def _check_signal(
+    spec: str, media: Sequence[Path], looks: Sequence[Look], needs: Needs | None, faults: Faults
+) -> None:
+    """Report media without what the recipe reads, or what most others have."""
+    facts = {
+        path: look.facts for path, look in zip(media, looks, strict=True) if look.facts is not None
+    }
+    if needs is None:
+        wants_sound = all(fact.kind == "audio" for fact in facts.values())
+    else:
+        wants_sound = needs.signal == "sound"
+    wrong = [
+        path
+        for path, fact in facts.items()
+        if not (fact.has_sound if wants_sound else fact.kind != "audio")
+    ]
+    if not wrong:
+        return
+    found, expected = ("pictures", "sound") if wants_sound else ("sound", "pictures")
+    if needs is not None and len(wrong) == len(facts):
+        text = (
+            f"found {found} alone in all {len(wrong):,} media, such as {wrong[0]}, expected"
+            f" {expected}: the recipe has {'' if wants_sound else 'no '}`audio`"
+        )
+        faults.add(Fault(FaultKind.UNFIT, spec, text))
+        return
+    rest = "as the other clips have" if needs is None else "as the recipe reads"
+    for path in wrong:
+        text = f"found {found} alone, expected {expected} {rest}"
+        faults.add(Fault(FaultKind.UNREADABLE_MEDIA, str(path), text))
+
+
+def _check_times(
+    samples: Sequence[Sample],
+    medium_of: NDArray[np.int64],
+    looks: Sequence[Look],
+    limits: Limits,
+    faults: Faults,
+) -> None:
+    """Compare the clips' times with the lengths of their media, the limits, and one another.
+
+    Args:
+        samples: The clips.
+        medium_of: Number of each clip's medium: (clips,).
+        looks: What was found at each medium.
+        limits: Lengths that clips should have.
+        faults: Where faults go.
+    """
+    durations = np.array(
+        [look.facts.duration_seconds if look.facts else np.nan for look in looks], np.float64
+    )[medium_of]
+    starts = np.nan_to_num(np.array([sample.start_seconds for sample in samples], np.float64))
+    ends = np.array([sample.end_seconds for sample in samples], np.float64)  # None becomes NaN
+
+    def report(kind: FaultKind, where: NDArray[np.bool_], found: Callable[[int], str]) -> None:
+        for index in np.flatnonzero(where).tolist():
+            faults.add(Fault(kind, _place(samples[index]), found(index)))
+
+    def too_late(index: int) -> str:
+        name = samples[index].media.name
+        return f"but {name} is only {_seconds(durations[index])} long"
+
+    outside = starts >= durations
+    report(
+        FaultKind.BAD_TIMES,
+        outside,
+        lambda index: f"begins at {_seconds(starts[index])}, {too_late(index)}",
+    )
+    report(
+        FaultKind.PAST_END,
+        (ends > durations + _HALF_FRAME) & ~outside,
+        lambda index: f"ends at {_seconds(ends[index])}, {too_late(index)}",
+    )
+    stops = np.fmin(ends, durations)
+    lengths = np.where(outside, np.nan, stops - starts)
+    least, most = limits.min_seconds, limits.max_seconds
+    report(
+        FaultKind.TOO_SHORT,
+        lengths < least - _TINY,
+        lambda index: f"{_seconds(lengths[index])} long, expected at least {_seconds(least)}",
+    )
+    report(
+        FaultKind.TOO_LONG,
+        lengths > most + _TINY,
+        lambda index: f"{_seconds(lengths[index])} long, expected at most {_seconds(most)}",
+    )
+    boxes: dict[object, int] = {}
+    box_of = np.fromiter((boxes.setdefault(row.box, len(boxes)) for row in samples), np.int64)
+    keys = (box_of, np.nan_to_num(stops, nan=-1.0).round(3), starts.round(3), medium_of)
+    for index, first in _repeated(keys):
+        found = f"its media and times are also those of {name_clip(samples[first])}"
+        faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
+
+
+def _repeated(keys: Sequence[NDArray[np.generic]]) -> list[tuple[int, int]]:
+    """The places at which all keys are as at an earlier place, and the first such place."""
+    order = np.lexsort(keys)
+    equal = np.ones(max(len(order) - 1, 0), np.bool_)
+    for key in keys:
+        equal &= key[order][1:] == key[order][:-1]
+    firsts: dict[int, int] = {}
+    for place in np.flatnonzero(equal).tolist():
+        earlier, later = int(order[place]), int(order[place + 1])
+        firsts[later] = firsts.get(earlier, earlier)
+    return sorted(firsts.items())
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[str]:
+    """Rising numbers in words: neighbours as one range."""
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        yield f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}"
+
+
+def _place(sample: Sample) -> str:
+    """Where a clip lies, and its id: what leads to its row with one search."""
+    return f"{sample.media}, {name_clip(sample)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s"

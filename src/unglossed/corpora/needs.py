@@ -1,0 +1,57 @@
+"""What training needs of a corpus, as far as its rows tell; media are `check_clips`'s work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from unglossed.corpora.faults import Fault, FaultKind
+from unglossed.corpora.languages import tokenisation
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError
+
+TRAINING_SPLITS = {"train": "to learn from", "dev": "to choose the best checkpoint"}
+"""Splits that every recipe needs, and what for."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a recipe needs of a corpus.
+
+    Attributes:
+        signal: What clips are read for.
+        glosses_for: The stage that learns glosses; None: there is none.
+    """
+
+    signal: Literal["video", "sound"] = "video"
+    glosses_for: str | None = None
+
+
+def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
+    """Find for what reasons a corpus cannot be trained on, or not with a recipe.
+
+    Args:
+        corpus: The corpus.
+        needs: Those of the recipe; None: any recipe. Then a missing split is only a warning, as
+            nothing else is wrong with a corpus that is evaluated on.
+    """
+    try:
+        tokenisation(corpus.language)
+    except InputError as error:
+        yield Fault(FaultKind.UNKNOWN_LANGUAGE, corpus.spec, str(error))
+    for split, purpose in TRAINING_SPLITS.items():
+        if split not in corpus.splits:
+            found = ", ".join(corpus.splits) or "none"
+            text = f"no split {split!r}, which `train` needs {purpose}: it will refuse this corpus"
+            kind = FaultKind.MISSING_SPLIT if needs is None else FaultKind.UNFIT
+            yield Fault(kind, corpus.spec, f"{text} (found {found})")
+        elif needs is not None and needs.glosses_for is not None:
+            samples = corpus.splits[split]
+            without = [sample.id for sample in samples if not (sample.gloss or "").split()]
+            if without:
+                text = (
+                    f"found {len(without)} of {len(samples)} {split} clips without glosses (first:"
+                    f" {without[0]}), expected glosses for stages.{needs.glosses_for}"
+                )
+                yield Fault(FaultKind.UNFIT, corpus.spec, text)

@@ -1,0 +1,205 @@
+"""What a run refuses before its first stage, and what it is allowed to begin with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import tiny
+from unglossed.errors import InputError
+from unglossed.training.train import train_recipe
+
+RECIPE = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
+# The pre-training of the language model alone, which reads no clip: eight small steps.
+TEXT_ALONE = ["stages.1.skip=true", "stages.2.skip=true"]
+
+
+def write_video(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for _ in range(25):
+            picture = np.full((32, 48, 3), 128, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), "s16", "mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """Writes a table: clips of train, one of dev, and a last one of train as it is wanted."""
+
+    def write_table(
+        *, media: str = "talk.mp4", last: str = "", times: str = "0.5,1", dev: str = "dev"
+    ) -> str:
+        for name in {media, "talk.mp4"}:
+            (write_sound if name.endswith(".wav") else write_video)(tmp_path / name)
+        rows = [f"a{i},{media},regen {i},train,0,{(i + 1) / 4},de" for i in range(3)]
+        rows.append(f"b,{media},schnee,{dev},,,de")
+        rows.append(f"last,{last or media},wind,train,{times},de")
+        lines = ["id,media,text,split,start,end,language", *rows]
+        (tmp_path / "own.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return f"table:{tmp_path / 'own.csv'}"
+
+    return write_table
+
+
+def refused(spec: str, output: Path, *overrides: str) -> str:
+    """The line that a run ends with, which leaves nothing."""
+    with pytest.raises(InputError) as caught:
+        train_recipe(RECIPE, spec, output, overrides=overrides)
+    assert not output.exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_language_that_scoring_does_not_know(write: Callable[..., str], tmp_path: Path) -> None:
+    spec = write()
+    path = tmp_path / "own.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",de\n", ",ase\n"), encoding="utf-8")
+    message = refused(spec, tmp_path / "run")
+    assert message.startswith(f"{spec}: language: found 'ase', expected that of the written text")
+
+
+def test_a_corpus_without_dev(write: Callable[..., str], tmp_path: Path) -> None:
+    spec = write(dev="test")
+    message = refused(spec, tmp_path / "run")
+    assert message.startswith(f"{spec}: no split 'dev', which `train` needs to choose the best")
+    assert message.endswith("(found train, test)")
+
+
+def test_sound_for_a_recipe_of_video_and_the_reverse(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    spec = write(media="talk.wav")
+    message = refused(spec, tmp_path / "run")
+    assert message == (
+        f"{spec}: found sound alone in all 1 media, such as {tmp_path / 'talk.wav'}, expected"
+        " pictures: the recipe has no `audio`"
+    )
+    speech = "audio={sample_rate: 16000, max_seconds: 8}"
+    message = refused(write(), tmp_path / "run", speech)
+    assert "found pictures alone in all 1 media" in message
+    assert message.endswith("expected sound: the recipe has `audio`")
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere.mp4"))
+
+
+def html(path: Path) -> None:
+    path.write_text("<html>404</html>")
+
+
+@pytest.mark.parametrize("damage", [empty, dangling, html])
+def test_media_that_cannot_be_read(
+    write: Callable[..., str], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(tmp_path / "bad.mp4")
+    assert "bad.mp4" in refused(write(last="bad.mp4", times=","), tmp_path / "run")
+
+
+def test_a_segment_past_the_end_of_its_media(write: Callable[..., str], tmp_path: Path) -> None:
+    message = refused(write(times="40,41"), tmp_path / "run")
+    place = f"{tmp_path / 'talk.mp4'}, train clip 'last'"
+    assert message == f"{place}: begins at 40.00 s, but talk.mp4 is only 1.00 s long"
+
+
+def test_further_faults_are_counted(write: Callable[..., str], tmp_path: Path) -> None:
+    write_sound(tmp_path / "bad.wav")
+    empty(tmp_path / "bad.mp4")
+    spec = write(last="bad.mp4", times=",")
+    with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
+        file.write("more,bad.wav,eis,train,,,de\n")
+    message = refused(spec, tmp_path / "run")
+    assert "bad.mp4" in message
+    assert message.endswith("(and 1 more: see `unglossed corpus check`)")
+
+
+def test_media_of_test_are_not_looked_at(write: Callable[..., str], tmp_path: Path) -> None:
+    empty(tmp_path / "bad.mp4")
+    spec = write()
+    with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
+        file.write("more,bad.mp4,eis,test,,,de\n")
+    assert train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE).is_dir()
+
+
+def test_a_time_past_the_end_is_cut_and_noted(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write(times="0.5,1.5")
+    train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE)
+    note = f"note: time past the end of the media, cut there: 1 ({tmp_path / 'talk.mp4'}, train"
+    assert note in capsys.readouterr().err
+
+
+def test_who_does_not_want_the_media_looked_at(write: Callable[..., str], tmp_path: Path) -> None:
+    empty(tmp_path / "bad.mp4")
+    spec = write(last="bad.mp4", times=",")
+    model = train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE, check_media=False)
+    assert (model / "config.json").is_file()
+
+
+@pytest.mark.parametrize("leftover", ["run.json", ".run.json.partial", ".recipe.yaml.partial"])
+def test_a_run_killed_before_it_wrote_its_recipe_begins_anew(
+    write: Callable[..., str], tmp_path: Path, leftover: str
+) -> None:
+    spec, output = write(), tmp_path / "run"
+    output.mkdir()
+    (output / "run.json").write_text(json.dumps({"corpus": spec}), encoding="utf-8")
+    (output / leftover).write_text(json.dumps({"corpus": spec}), encoding="utf-8")
+
+    with pytest.raises(InputError, match="not an empty folder"):
+        train_recipe(RECIPE, spec, output, overrides=TEXT_ALONE)
+    with pytest.raises(InputError, match="was trained on"):
+        train_recipe(RECIPE, f"{spec}?language=de", output, resume=True, overrides=TEXT_ALONE)
+    train_recipe(RECIPE, spec, output, resume=True, overrides=TEXT_ALONE)
+
+    assert (output / "recipe.yaml").is_file()
+    assert "torch" in json.loads((output / "run.json").read_text(encoding="utf-8"))
+
+
+def test_media_that_got_lost_leave_a_resumed_run_as_it_was(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    spec, output = write(), tmp_path / "run"
+    train_recipe(RECIPE, spec, output, overrides=TEXT_ALONE)
+    before = sorted(path.name for path in output.iterdir())
+    (tmp_path / "talk.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=r"talk\.mp4: the file is empty"):
+        train_recipe(RECIPE, spec, output, resume=True, overrides=TEXT_ALONE)
+    assert sorted(path.name for path in output.iterdir()) == before
+
+
+def test_glosses_that_are_not_there(tmp_path: Path) -> None:
+    spec = tiny.write_corpus(tmp_path / "corpus", 2, 1)
+    stage = (
+        "{name: recognition, objective: gloss_ctc, encoder: {config: {backbone: {model_type:"
+        " resnet}}}, learning_rates: {encoder: 0.1, gloss_head: 0.1}, epochs: 1, batch_size: 1}"
+    )
+    for path in (tmp_path / "corpus").rglob("*.csv"):
+        rows = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [
+            "|".join([*row[:5], row[5] if n == 0 else "", row[6]]) for n, row in enumerate(rows)
+        ]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    message = refused(spec, tmp_path / "run", f"stages=[{stage}]")
+    assert "found 2 of 2 train clips without glosses" in message
+    assert message.endswith("expected glosses for stages.recognition")
