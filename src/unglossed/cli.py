@@ -333,6 +333,19 @@ def trim(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write encoder.onnx to.")],
+) -> None:
+    """Write a model's encoder and adapter as ONNX, checked against the model."""
+    from unglossed.inference.export import export_encoder
+
+    silence_loading()
+    difference = export_encoder(model, output)
+    print(f"{output}: onnxruntime's numbers differ from the model's by {difference:.0e} at most")
+
+
+@app.command()
 def doctor() -> None:
     """Show what this machine has, and what would be missing for what."""
     from unglossed.doctor import examine

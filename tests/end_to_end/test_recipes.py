@@ -7,10 +7,12 @@ import math
 import re
 import shlex
 import shutil
+import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -21,13 +23,14 @@ from transformers import AutoModel
 import tiny
 from shrinking import BACKBONE, shrink, stand_in
 from unglossed.cli import app
-from unglossed.config import merge, read_yaml, write_settings
+from unglossed.config import Settings, merge, read_yaml, write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.inference.translate import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.data import ClipDataset
-from unglossed.training.recipe import MaskingSettings, find_recipe, load_recipe
+from unglossed.training.precision import use_bfloat16
+from unglossed.training.recipe import MaskingSettings, Recipe, find_recipe, load_recipe
 from unglossed.training.scores import AlignmentScores, GlossScores
 from unglossed.training.train import train_recipe
 
@@ -36,12 +39,12 @@ pytestmark = pytest.mark.slow
 # The general one first: an option is tried in the first recipe that has it.
 RECIPES = ["fla_llm", *sorted({path.stem for path in find_recipe("demo").parent.glob("*.yaml")})]
 RECIPES = list(dict.fromkeys(RECIPES))
-# For readers; for speed; what tells a stage from the others.
+# For readers and for speed; what tells a stage from the others.
 OF_NO_ACCOUNT = {
     *("description", "num_workers", "language_model.config._attn_implementation"),
     *("name", "skip", "objective"),
 }
-SEEN = ("model.safetensors", "metrics.jsonl", "decoding.yaml")
+SEEN = ("model.safetensors", "metrics.jsonl", "norms.jsonl")
 
 REGNET = json.dumps({"model_type": "regnet", **BACKBONE, "groups_width": 4})
 # How each option is changed: its value, or the changes of the recipe that it takes.
@@ -64,6 +67,14 @@ OTHER_VALUES: dict[str, Any] = {
     "video.augmentation.colour": 0.0,
     "decoding.beams": 3,
     "decoding.max_new_tokens": 4,
+    "decoding.language_contrast": 0.5,
+    "decoding.sample": True,
+    "decoding.temperature": 3.0,
+    "decoding.top_p": 0.1,
+    "decoding.seed": 1,
+    "tokenizer.new_tokens": ["tokenizer.new_tokens=[<signs>]"],
+    "audio.sample_rate": 8000,
+    "audio.max_seconds": 0.5,
     "encoder.source": ["encoder={config: {backbone: RESNET}}"],
     "encoder.config.backbone": [f"encoder.config.backbone={REGNET}"],
     "encoder.config.backbone.model_type": [f"encoder.config.backbone={REGNET}"],
@@ -102,7 +113,10 @@ OTHER_VALUES: dict[str, Any] = {
     "language_model.lora.r": 8,
     "language_model.lora.alpha": 64,
     "language_model.lora.dropout": 0.5,
+    "language_model.lora.targets": ["language_model.lora.targets=[q_proj]"],
+    "language_model.random_init": True,
     "text_encoder.source": "OTHER",
+    "text_encoder.config": {"dropout": 0.5},
     "features": "frame_wise",
     "masking.share": 0.6,
     "masking.mean_span": 9.0,
@@ -116,6 +130,7 @@ OTHER_VALUES: dict[str, Any] = {
     "learning_rates.gloss_head": 3.0e-4,
     "optimizer.name": ["optimizer={name: sgd, momentum: 0.5}"],
     "optimizer.momentum": 0.5,
+    "optimizer.betas": ["optimizer.betas=[0.5, 0.6]"],
     "optimizer.nesterov": False,
     "optimizer.weight_decay": 0.5,
     "optimizer.max_grad_norm": 0.01,
@@ -127,6 +142,44 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluate_every": 2,
     "label_smoothing": 0.4,
     "feature_views": 2,
+    "dev_beams": 4,
+    "precision": "float32" if use_bfloat16("auto") else "bfloat16",
+    "norms_every": 1,
+}
+SAMPLE = ("decoding.sample=true",)
+SPEECH = (
+    "audio={}",
+    f"stages.visual_initialing.encoder={json.dumps({'config': {'frontend': tiny.FRONTEND}})}",
+    "stages.llm_fine_tuning.skip=true",
+)
+# Options that no recipe states: the recipe and the stage to try each in, and what it builds on.
+UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "tokenizer.new_tokens": ("demo", "", ()),
+    "audio.sample_rate": ("fla_llm", "", SPEECH),
+    "audio.max_seconds": ("fla_llm", "", SPEECH),
+    "decoding.language_contrast": ("demo", "", ()),
+    "decoding.sample": ("demo", "", ()),
+    "decoding.temperature": ("demo", "", SAMPLE),
+    "decoding.top_p": ("demo", "", SAMPLE),
+    "decoding.seed": ("demo", "", SAMPLE),
+    "language_model.lora.targets": ("demo_llm", "llm_fine_tuning", ()),
+    "language_model.random_init": ("fla_llm", "llm_fine_tuning", ()),
+    "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
+    "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
+    "dev_beams": ("demo", "visual_initialing", ()),
+    "precision": ("demo", "visual_initialing", ()),
+    "norms_every": ("demo", "visual_initialing", ()),
+}
+# Those that take an extra, or a model that ends its texts, and the tests that see what they change.
+SEEN_ELSEWHERE = {
+    "language_model.quantization": (
+        "training/test_language_models.py",
+        "test_lora_trains_beside_base_weights_in_4_bits",
+    ),
+    "decoding.length_penalty": (
+        "inference/test_search.py",
+        "test_a_higher_length_penalty_gives_longer_texts",
+    ),
 }
 
 
@@ -343,77 +396,142 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def options() -> dict[str, tuple[str, str, str]]:
-    """Every option of every recipe once: recipe, stage ("" if of the whole) and key."""
-    found: dict[str, tuple[str, str, str]] = {}
+def options() -> dict[str, tuple[str, str, str, tuple[str, ...]]]:
+    """Every option once: recipe, stage ("" if of the whole), key, and changes that it builds on."""
+    found: dict[str, tuple[str, str, str, tuple[str, ...]]] = {}
     for recipe in RECIPES:
         data = content(recipe)
         stages = [stage for stage in data.pop("stages") if not stage.get("skip")]
         for key in leaves(data):
             if key not in OF_NO_ACCOUNT:
-                found.setdefault(key, (recipe, "", key))
+                found.setdefault(key, (recipe, "", key, ()))
         for stage in stages:
             objective = stage.get("objective", "translation")
             for key in leaves(stage):
                 if key not in OF_NO_ACCOUNT:
-                    found.setdefault(f"{objective}: {key}", (recipe, stage["name"], key))
-    return found
+                    found.setdefault(f"{objective}: {key}", (recipe, stage["name"], key, ()))
+    return found | {key: (*place[:2], key, place[2]) for key, place in UNSTATED.items()}
+
+
+def fields(kind: type[Settings], prefix: str = "") -> Iterator[str]:
+    """Every option that settings have, stages' without the stage."""
+    for name, field in kind.model_fields.items():
+        args = [field.annotation, *get_args(field.annotation)]
+        below = next((a for a in args if isinstance(a, type) and issubclass(a, Settings)), None)
+        if below is None:
+            yield prefix + name
+        else:
+            yield from fields(below, "" if name == "stages" else f"{prefix}{name}.")
+
+
+def test_every_option_that_there_is_is_tried() -> None:
+    tried = {key for _, _, key, _ in options().values()} | OF_NO_ACCOUNT | set(SEEN_ELSEWHERE)
+    inner = {key.rsplit(".", number)[0] for key in tried for number in range(1, key.count(".") + 1)}
+
+    assert set(fields(Recipe)) - tried - inner == set()
+    for path, name in SEEN_ELSEWHERE.values():
+        text = (Path(__file__).parents[1] / path).read_text(encoding="utf-8")
+        assert f"def {name}(" in text
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Six clips of a second of noise, each with a sentence."""
+    folder = tmp_path_factory.mktemp("sound")
+    rows = []
+    for number, split in enumerate(["train"] * 4 + ["dev", "test"]):
+        samples = np.random.default_rng(number).integers(-9999, 9999, 16000, dtype=np.int16)
+        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes(samples.tobytes())
+        rows.append({"id": str(number), "media": f"{number}.wav", "split": split})
+        rows[-1] |= {"text": tiny.SENTENCES[number % 3], "language": "de"}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"table:{folder / 'rows.jsonl'}"
+
+
+class Runs:
+    """Runs of recipes without the change of an option, made when they are first asked for."""
+
+    def __init__(self, corpus: str, sound: str, models: Path, folder: Path) -> None:
+        self.corpora, self.models, self.folder = (corpus, sound), models, folder
+
+    def corpus(self, basis: tuple[str, ...]) -> str:
+        return self.corpora[basis == SPEECH]
+
+    def overrides(self, recipe: str, basis: tuple[str, ...]) -> list[str]:
+        """A recipe at the size of the tests, for two epochs."""
+        names = names_of(load_recipe(recipe, list(basis)))
+        epochs = [f"stages.{name}.epochs=2" for name in names]
+        return [*shrink(recipe, self.models, basis), *epochs]
+
+    def run(self, recipe: str, basis: tuple[str, ...] = ()) -> Path:
+        output = self.folder / f"{recipe}-{basis == SAMPLE}-{basis == SPEECH}"
+        if not output.is_dir():
+            overrides = self.overrides(recipe, basis)
+            train_recipe(recipe, self.corpus(basis), output, overrides=overrides)
+        return output
 
 
 @pytest.fixture(scope="module")
 def whole_runs(
-    corpus: str, models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """A run of each recipe, made when it is first asked for: name -> folder."""
-    folder = tmp_path_factory.mktemp("whole")
-
-    class Runs(dict[str, Path]):
-        def __missing__(self, recipe: str) -> Path:
-            train_recipe(recipe, corpus, folder / recipe, overrides=small(recipe, models))
-            self[recipe] = folder / recipe
-            return self[recipe]
-
-    return Runs()
-
-
-def small(recipe: str, models: Path) -> list[str]:
-    """A recipe at the size of the tests, for two epochs."""
-    epochs = [f"stages.{name}.epochs=2" for name in names_of(load_recipe(recipe))]
-    return [*shrink(recipe, models), *epochs]
+    corpus: str, sound: str, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
+    return Runs(corpus, sound, models, tmp_path_factory.mktemp("whole"))
 
 
 def seen(stage: Path) -> dict[str, bytes]:
-    """What a stage leaves that somebody uses later: weights, scores, decoding."""
+    """What training leaves that somebody uses or reads later: weights, scores, norms."""
     paths = [path for name in SEEN for path in stage.rglob(name)]
     return {str(path.relative_to(stage)): path.read_bytes() for path in paths}
 
 
+def said(stage: Path, corpus: str) -> list[tuple[str, float]]:
+    """What a stage's model says of the test clips, with scores."""
+    samples = read_corpus(corpus).split("test")
+    found = SignTranslator.from_pretrained(stage).translate(samples)
+    return [(one.text, one.score) for one in found]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_without_a_change_nothing_changes(recipe: str, whole_runs: Runs, tmp_path: Path) -> None:
+    """What the next test compares follows from the recipe alone, to the bit."""
+    before = whole_runs.run(recipe)
+    overrides = [*whole_runs.overrides(recipe, ()), "description=another"]
+    train_recipe(recipe, whole_runs.corpus(()), tmp_path / "run", overrides=overrides)
+
+    assert seen(tmp_path / "run") == seen(before)
+    assert len(seen(before)) >= 3
+    corpus = whole_runs.corpus(())
+    assert said(tmp_path / "run", corpus) == said(before, corpus)
+
+
 @pytest.mark.parametrize(("option", "place"), options().items(), ids=options())
 def test_every_option_changes_something(
-    option: str,
-    place: tuple[str, str, str],
-    corpus: str,
-    models: Path,
-    whole_runs: dict[str, Path],
-    tmp_path: Path,
+    option: str, place: tuple[str, str, str, tuple[str, ...]], whole_runs: Runs, tmp_path: Path
 ) -> None:
-    recipe, stage, key = place
+    recipe, stage, key, basis = place
     value = OTHER_VALUES[option if option in OTHER_VALUES else key]
     takes_changes = isinstance(value, list) and isinstance(value[0], str)
     prefix = f"stages.{stage}." if stage else ""
+    models = whole_runs.models
     changes = [
         prefix + item.replace("OTHER", stand_in("other", models)).replace("RESNET", resnet)
         for resnet in [stand_in("resnet", models)]
         for item in (value if takes_changes else [f"{key}={json.dumps(value)}"])
     ]
-    before = whole_runs[recipe]
+    before, corpus = whole_runs.run(recipe, basis), whole_runs.corpus(basis)
     output = tmp_path / "run"
-    overrides = [*small(recipe, models), *changes]
+    overrides = [*whole_runs.overrides(recipe, basis), *changes]
 
     last = run_until_it_shows(recipe, stage, corpus, before, output, overrides)
 
-    assert seen(output / last) != seen(before / last)
-    assert set(seen(output / last)) == set(seen(before / last))
+    if key.startswith("decoding."):
+        assert said(output / last, corpus) != said(before / last, corpus)
+    else:
+        assert seen(output / last) != seen(before / last)
+    added = {"norms.jsonl"} if key == "norms_every" else set()
+    assert seen(output / last).keys() == seen(before / last).keys() | added
 
 
 def run_until_it_shows(

@@ -27,6 +27,7 @@ from unglossed.inference.translate import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics
+from unglossed.training.extract import extract_features
 from unglossed.training.recipe import load_recipe
 from unglossed.training.train import train_recipe
 
@@ -120,6 +121,16 @@ def counted_frames() -> Iterator[list[int]]:
         handle.remove()
 
 
+def train_third_stage(run: Path, corpus: str, output: Path, overrides: list[str]) -> None:
+    """Go on from a run's first two stages, with changes of the third."""
+    output.mkdir()
+    for name in (*STAGES[:2], "processor", "run.json"):
+        source = run / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, output / name)
+    write_settings(load_recipe(RECIPE, overrides), output / "recipe.yaml")
+    train_recipe(RECIPE, corpus, output, resume=True, overrides=overrides)
+
+
 def logged(folder: Path) -> list[dict[str, float]]:
     return read_metrics(folder / "metrics.jsonl")
 
@@ -127,7 +138,7 @@ def logged(folder: Path) -> list[dict[str, float]]:
 def test_a_run_leaves_models_metrics_and_its_recipe(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
 
-    assert names == {"recipe.yaml", "run.json", "processor", "model", *STAGES}
+    assert names == {"recipe.yaml", "run.json", "processor", "features", "model", *STAGES}
     for stage in STAGES:
         assert not list((run / stage).glob("checkpoint-*"))
         assert list((run / stage / "tensorboard").glob("events*"))
@@ -257,39 +268,81 @@ def test_features_are_computed_once_a_clip_and_view(run: Path, corpus: str, tmp_
     shutil.copytree(run, output)
     shutil.rmtree(output / "model")
     shutil.rmtree(output / STAGES[2])
+    shutil.rmtree(output / "features")
 
     with counted_frames() as calls:
         train_recipe(RECIPE, corpus, output, resume=True)
 
-    kept = sum(-(-(6 + index) // 2) for index in range(8))
-    kept_dev = sum(-(-(6 + index) // 2) for index in range(2))
-    assert sorted(calls) == sorted([kept, kept, kept_dev])  # two views, and dev once
-    files = sorted(path.name for path in (output / STAGES[2] / "features").iterdir())
-    assert files == ["dev.safetensors", "train-0.safetensors", "train-1.safetensors"]
+    kept = [-(-(6 + index) // 2) for index in range(8)]
+    assert sorted(calls) == sorted([*kept, *kept, *kept[:2]])  # two views, and dev once
     assert_same_weights(output / "model", run / "model")
 
 
 def test_training_from_stored_features_equals_encoding_in_every_epoch(
     run: Path, corpus: str, tmp_path: Path
 ) -> None:
-    """With as many views as epochs both see the same: only the order of float32 sums differs."""
-    overrides = ["stages.llm_fine_tuning.optimizer={name: sgd, max_grad_norm: 1.0}"]
-    finals = []
+    """With as many views as epochs both see the same, and float32 losses are bit-equal."""
+    finals, losses = [], []
     for views in (3, 0):
         output = tmp_path / f"{views}-views"
-        settings = [*overrides, f"stages.llm_fine_tuning.feature_views={views}"]
-        output.mkdir()
-        for name in (*STAGES[:2], "processor", "run.json"):
-            source = run / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, output / name)
-        write_settings(load_recipe(RECIPE, settings), output / "recipe.yaml")
-        train_recipe(RECIPE, corpus, output, resume=True, overrides=settings)
-        finals.append(weights_of(output / "model"))
+        settings = [f"stages.llm_fine_tuning.feature_views={views}"]
+        train_third_stage(run, corpus, output, settings)
+        finals.append(output / "model")
+        losses.append(logged(output / STAGES[2]))
 
-    assert not (tmp_path / "0-views" / STAGES[2] / "features").exists()
-    assert finals[0].keys() == finals[1].keys()
-    for name, value in finals[0].items():
-        torch.testing.assert_close(value, finals[1][name], atol=1e-4, rtol=1e-4)
+    assert not (tmp_path / "0-views" / "features").exists()
+    assert losses[0] == losses[1]
+    assert_same_weights(*finals)
+
+
+def test_runs_and_stages_share_features_and_encode_no_clip_twice(
+    run: Path, corpus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = tmp_path / "features"
+    with counted_frames() as calls:
+        assert extract_features(RECIPE, corpus, features, trained=run) == features
+    assert len(calls) == 2 * 8 + 2
+    assert {path.name for path in tmp_path.iterdir()} == {"features"}
+
+    # Another language model on the same encoder, in two stages that train from its features.
+    third = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["stages"][2]
+    third["encoder"]["source"] = str(run / STAGES[1] / "model")
+    third["language_model"] = {
+        "config": {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}
+    }
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    recipe["stages"] = [third, {**third, "name": "again"}]
+    path = tmp_path / "ablation.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with counted_frames() as calls:
+        train_recipe(path, corpus, tmp_path / "run", features=features)
+        train_recipe(path, corpus, tmp_path / "run", resume=True)
+        extract_features(path, corpus, features)
+    assert calls == []
+    assert not (tmp_path / "run" / "features").exists()
+    assert "anew" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "llm_fine_tuning.encoder.source: visual_initialing is yet to be trained"),
+        (["stages.llm_fine_tuning.feature_views=0"], "no stage has feature_views"),
+        (
+            ["stages.llm_fine_tuning.encoder={config: {backbone: {model_type: resnet}}}"],
+            "weights (as encoder.backbone",
+        ),
+    ],
+)
+def test_features_of_an_encoder_that_is_not_known_are_not_extracted(
+    overrides: list[str], message: str, corpus: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        extract_features(RECIPE, corpus, tmp_path / "features", overrides=overrides)
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "features").exists()
 
 
 def test_eight_clips_are_learnt_by_heart(corpus: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from unglossed.errors import InputError
 from unglossed.media.clip import AudioSignal, VideoSignal, WholeFile, cut_box, signal_of
+from unglossed.media.packed import PackedClip, ShardWriter, index_path
 
 Writer = Callable[..., Path]
 
@@ -66,8 +68,58 @@ def test_sound_is_cut_or_refused_at_the_limit(
 
 def test_the_processor_decides_what_is_read() -> None:
     speech = signal_of(SimpleNamespace(sample_rate=16000, sampling_rate=0.25))
-    video = signal_of(SimpleNamespace(sample_rate=None, sampling_rate=0.25))
+    video = signal_of(SimpleNamespace(sample_rate=None, sampling_rate=0.25, resize=256))
     assert speech == AudioSignal(16000)
     assert speech.units_per_second == 16000
-    assert video == VideoSignal(0.25)
+    assert video == VideoSignal(0.25, 256)
     assert video.units_per_second == 6.25
+
+
+@pytest.fixture
+def broad() -> np.ndarray:
+    """Smooth pictures with fine noise: (2, 120, 160, 3)."""
+    rng = np.random.default_rng(0)
+    rough = rng.integers(0, 256, (2, 6, 8, 3), dtype=np.uint8)
+    smooth = np.stack([cv2.resize(frame, (160, 120)) for frame in rough])
+    return np.clip(smooth + rng.normal(0, 2, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def write_jpegs(folder: Path, frames: np.ndarray) -> Path:
+    folder.mkdir()
+    for index, frame in enumerate(frames):
+        assert cv2.imwrite(str(folder / f"{index:06d}.jpg"), frame[..., ::-1])
+    return folder
+
+
+def write_packed(folder: Path, frames: np.ndarray) -> Path:
+    jpegs = [path.read_bytes() for path in sorted(write_jpegs(folder, frames).iterdir())]
+    with ShardWriter(folder / "shard-000000.tar") as writer:
+        writer.add(PackedClip("clip", {}, frames.shape[2], frames.shape[1], jpegs))
+        index = writer.finish()
+    index_path(folder / "shard-000000.tar").write_text(index.to_json())
+    return folder / "shard-000000.tar" / "clip"
+
+
+@pytest.mark.parametrize("write", [write_jpegs, write_packed])
+def test_much_larger_jpegs_are_read_at_a_reduced_size(
+    tmp_path: Path, broad: np.ndarray, write: Writer
+) -> None:
+    clip = WholeFile(write(tmp_path / "clip", broad))
+    whole = VideoSignal(1.0).read(clip)
+    for resize, part in ((61, 1), (60, 2), (31, 2), (30, 4), (3, 8)):
+        frames = VideoSignal(1.0, resize).read(clip)
+        assert frames.shape == (2, 120 // part, 160 // part, 3)
+        size = frames.shape[2], frames.shape[1]
+        averaged = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in whole]
+        assert np.abs(frames.astype(int) - np.stack(averaged)).mean() < 1
+    boxed = VideoSignal(1.0, 30).read(replace(clip, box=(0.0, 0.5, 0.5, 1.0)))
+    assert boxed.shape == (2, 30, 40, 3)  # of the half: a quarter would leave 15 rows of the box
+    assert VideoSignal(1.0, 30).read(replace(clip, box=(0.5, 0.0, 0.5, 1.0))).shape[2] == 1
+
+
+def test_pngs_are_never_reduced(tmp_path: Path, broad: np.ndarray, write_folder: Writer) -> None:
+    clip = WholeFile(write_folder(tmp_path / "clip", broad))
+    assert np.array_equal(VideoSignal(1.0, 10).read(clip), broad)
+    jpeg = cv2.imencode(".jpg", broad[0])[1].tobytes()
+    (clip.media / "images0001.jpg").write_bytes(jpeg)
+    assert VideoSignal(1.0, 10).read(clip).shape == (3, *broad.shape[1:])

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import MT5Config
 
 from unglossed.models.language_model import IGNORED, EncoderDecoder, shift_right
 from unglossed.models.light_t import LIGHT_T_SIZES, LightT, light_t_config
@@ -182,24 +181,3 @@ def test_a_clip_of_one_frame_gets_all_the_attention(
         weights = light_t.attend(*features, torch.tensor([[7, 2]] * 3))
 
     torch.testing.assert_close(weights[2, :, 0], torch.ones(2))
-
-
-def test_another_encoder_decoder_of_transformers_works_by_config() -> None:
-    config = MT5Config(
-        vocab_size=50,
-        d_model=32,
-        d_kv=16,
-        d_ff=64,
-        num_layers=1,
-        num_heads=2,
-        pad_token_id=0,
-        eos_token_id=1,
-        decoder_start_token_id=5,
-    )
-    model = EncoderDecoder(config.to_dict()).eval()
-    embeds, mask = torch.randn(2, 4, 32), torch.ones(2, 4, dtype=torch.bool)
-
-    with torch.no_grad():
-        assert model(embeds, mask, torch.tensor([[7, 8, 1]] * 2)).shape == (2, 3, 50)
-    tokens = model.generate(embeds, mask, max_new_tokens=4, min_new_tokens=4)
-    assert tokens.shape == (2, 4)

@@ -18,7 +18,7 @@ from transformers import (
 import llama_gguf
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.language_model import DecoderOnly
+from unglossed.models.language_model import DecoderOnly, build_face
 from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.quantization import QuantizedLinear
@@ -489,6 +489,13 @@ def test_a_published_encoder_decoder_starts_with_the_runs_language(tmp_path: Pat
     assert part.config["decoder_start_token_id"] == processor.start_token_id
     assert part.config["eos_token_id"] == processor.tokenizer.eos_token_id
     assert part.config["pad_token_id"] == processor.tokenizer.pad_token_id
+    face = build_face(part.config).eval()
+    with torch.no_grad():
+        face.model.final_logits_bias[:, processor.tokenizer.eos_token_id] = -100
+    embeds, mask = torch.randn(1, 4, 16), torch.ones(1, 4, dtype=torch.bool)
+    text = face.generate(embeds, mask, max_new_tokens=3, do_sample=False)
+    assert text.shape == (1, 3)  # cut where it is too long: no end is forced on it
+    assert torch.equal(text, face(embeds, mask, text).argmax(-1))
 
 
 def test_a_new_decoder_only_model_takes_the_tokenizers_tokens(gguf: Path) -> None:

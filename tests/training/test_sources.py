@@ -74,7 +74,6 @@ def test_the_tokenizer_of_a_gguf_file_is_that_of_its_source(path: Path) -> None:
 
 
 @torch.no_grad()
-@torch.no_grad()
 def test_a_gguf_file_of_the_same_name_in_the_working_directory_is_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,9 +88,12 @@ def test_a_gguf_file_of_the_same_name_in_the_working_directory_is_another_one(
         assert load(AutoTokenizer, str(path), WHERE).eos_token_id == 2
 
 
-def test_an_unpacked_gguf_file_is_a_model_folder(path: Path, tmp_path: Path) -> None:
+def test_an_unpacked_gguf_file_is_a_model_folder(
+    path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "unpacked"
     unpack_gguf(path, folder, WHERE)
+    assert "GGUF" not in "".join(capfd.readouterr())  # no progress bar of the library
 
     model, source = (load_language_model(str(one), WHERE).eval() for one in (folder, path))
 

@@ -37,7 +37,7 @@ def change(corpus: Corpus, split: str, changed: Callable[[Sample], Sample]) -> C
 def first_task(recipe: str, corpus: Corpus, models: Path, folder: Path, *changes: str) -> Task:
     settings = load_recipe(recipe, [*shrink(recipe, models), *changes])
     run = Run(settings, corpus, folder)
-    return build_task(Job(run, settings.stages[0], 1, folder, {}, Progress()))
+    return build_task(Job(run, settings.stages[0], 1, {}, Progress()))
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])

@@ -126,8 +126,10 @@ class WithoutSignal:
     def _opening(self) -> Tensor:
         """What is read before the text, an encoder's states of it: (1, positions, width)."""
         face, table = self.face, self.face.model.get_input_embeddings()
-        prompt = torch.tensor([*face.before, *face.after], device=table.weight.device)
-        embeds = table(prompt) if len(prompt) else table.weight.new_zeros(1, face.width)
+        prompt = torch.tensor([*face.before, *face.after], device=table.weight.device).long()
+        embeds = table(prompt)  # in the number format that the model reads
+        if not len(prompt):
+            embeds = embeds.new_zeros(1, face.width)
         if isinstance(face, EncoderDecoder):
             return face.model.get_encoder()(inputs_embeds=embeds[None]).last_hidden_state
         return embeds[None]

@@ -120,9 +120,9 @@ def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tenso
     """Mean log-probability that the model gives the tokens of each text (batch,).
 
     The texts are read once more as in training, so that the score is the same whatever they were
-    searched for with, and exact where padding is made of the end token. That takes a tenth of the
-    time of a beam search and about a third of a greedy one's; keeping the logits of each beam and
-    step instead takes gigabytes where the vocabulary is large.
+    searched for with, and exact where padding is made of the end token. It costs one pass over each
+    text; keeping the logits of each beam and step instead takes gigabytes where the vocabulary is
+    large.
 
     Args:
         model: in eval mode.

@@ -19,6 +19,12 @@ from torch import Tensor
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings, load_decoding
+from unglossed.inference.precision import (
+    Precision,
+    encodes_in_bfloat16,
+    lower_precision,
+    read_precision,
+)
 from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
 from unglossed.inference.words import WordAttention, merge_words
 from unglossed.media.clip import WholeFile, signal_of
@@ -79,6 +85,7 @@ class SignTranslator:
         model: moved to nothing and left on its device; put into eval mode.
         processor: saved beside the model.
         decoding: how it searches for texts unless told otherwise.
+        precision: of a model in float32, whose weights are changed for it.
     """
 
     def __init__(
@@ -86,21 +93,26 @@ class SignTranslator:
         model: Translator,
         processor: TranslatorProcessor,
         decoding: DecodingSettings | None = None,
+        precision: Precision = Precision.FLOAT32,
     ) -> None:
         self.model = model.eval()
+        self.precision = precision
+        lower_precision(model, precision)
         self.processor = processor
         self.decoding = decoding or DecodingSettings()
 
     @classmethod
-    def from_pretrained(cls, model: str | Path) -> SignTranslator:
+    def from_pretrained(cls, model: str | Path, *, precision: str = "float32") -> SignTranslator:
         """Load a model onto the GPU if there is one, else onto the processor.
 
         Args:
             model: a run folder (which holds `model/`), a model folder, or a name on the hub.
+            precision: "float32", "bfloat16", or "int8", which computes on the processor.
 
         Raises:
-            InputError: it is none of these, or cannot be loaded.
+            InputError: it is none of these, or cannot be loaded, or there is no such precision.
         """
+        chosen = read_precision(precision)
         source = find_model(model)
         try:
             config, _ = TranslatorConfig.get_config_dict(source)
@@ -126,8 +138,9 @@ class SignTranslator:
                     f"{model}: found {len(loaded[kind])} {kind.replace('_keys', '')} weights"
                     f" ({first}, ...), expected exactly those that its config.json asks for"
                 )
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(translator.to(device), processor, load_decoding(source))
+        on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
+        translator.to("cuda" if on_gpu else "cpu")
+        return cls(translator, processor, load_decoding(source), chosen)
 
     @torch.inference_mode()
     def translate(
@@ -205,9 +218,13 @@ class SignTranslator:
         """The encoder's features of one clip as `read` gives it: (time, dim), on the processor."""
         batch = self.processor([frames])
         device = self.model.device
-        with torch.inference_mode():
+        bfloat16 = encodes_in_bfloat16(self.precision)
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
+        ):
             features, _ = self.model.encode(batch["frames"].to(device), batch["lengths"].to(device))
-        return features[0].cpu()
+        return features[0].float().cpu()
 
 
 def translate_features(
@@ -284,7 +301,7 @@ def _translate_batch(
     attention: bool,
 ) -> list[Translation]:
     features, mask = pad_features(rows)
-    features = features.to(model.device, model.dtype)
+    features = features.to(model.device, next(model.adapter.parameters()).dtype)
     mask = mask.to(model.device)
     limit = text_limit(model.language_model, features.shape[1])
     if limit is not None:
@@ -354,16 +371,20 @@ def find_model(model: str | Path) -> str:
     return str(model)
 
 
-def load(model: str | Path) -> SignTranslator:
+def load(model: str | Path, *, precision: str = "float32") -> SignTranslator:
     """Load a trained model; see `SignTranslator.from_pretrained`."""
-    return SignTranslator.from_pretrained(model)
+    return SignTranslator.from_pretrained(model, precision=precision)
 
 
 def translate(
-    model: str | Path, media: Media | Sequence[Media], **settings: Any
+    model: str | Path,
+    media: Media | Sequence[Media],
+    *,
+    precision: str = "float32",
+    **settings: Any,
 ) -> list[Translation]:
     """Load a model and translate clips with it; settings are `SignTranslator.translate`'s."""
-    return SignTranslator.from_pretrained(model).translate(media, **settings)
+    return load(model, precision=precision).translate(media, **settings)
 
 
 def _track(items: Sequence[Any], label: str, shown: bool) -> Iterable[Any]:

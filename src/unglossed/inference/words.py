@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unglossed.corpora.languages import BY_CHARACTER, CHINESE
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import TranslatorProcessor
 
-UNSPACED_LANGUAGES = ("zh",)
+UNSPACED_LANGUAGES = CHINESE | BY_CHARACTER
 BROKEN_CHARACTER = "\ufffd"
 """What a tokenizer of bytes shows for a character whose bytes are not all there yet."""
 

@@ -92,13 +92,15 @@ def render_view(
     # pixel centres, the maps above from the picture's corner: hence the half pixels.
     inverse = (_translation(-0.5, -0.5) @ np.linalg.inv(matrix) @ _translation(0.5, 0.5))[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    # With a fourth channel, which is thrown away, OpenCV takes two thirds of the time.
+    moved = np.empty((crop, crop, 4), np.uint8)
     for index, frame in enumerate(frames):
         if shrink:
             frame = cv2.resize(frame, (resize, resize), interpolation=cv2.INTER_AREA)
+        four = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
         # Border pixels are repeated: a studio's plain wall goes on, and no black wedge appears.
-        cv2.warpAffine(
-            frame, inverse, (crop, crop), view[index], flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        cv2.warpAffine(four, inverse, (crop, crop), moved, flags, borderMode=cv2.BORDER_REPLICATE)
+        cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, view[index])
     return view if colours is None else _recolour(view, colours)
 
 

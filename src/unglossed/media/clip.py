@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.media.audio import read_audio
+from unglossed.media.pictures import Size
 from unglossed.media.sampling import sample_indices
 from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
 
 Box = tuple[float, float, float, float]
+_LEAST_SHARE = 1e-6
 
 
 class Clip(Protocol):
@@ -53,9 +56,12 @@ class VideoSignal:
 
     Attributes:
         sampling_rate: Share of the 25 fps frames that is kept.
+        resize: Side to which frames are resized, in pixels: much larger JPEG pictures are decoded
+            at a reduced size. None: every picture is read at its own size.
     """
 
     sampling_rate: float
+    resize: int | None = None
 
     @property
     def units_per_second(self) -> float:
@@ -89,7 +95,16 @@ class VideoSignal:
             if not cut:
                 raise _too_long(clip, len(kept), limit, self.units_per_second, "video")
             kept = kept[:limit]
-        return cut_box(read_frames(clip.media, kept), clip.box)
+        return cut_box(read_frames(clip.media, kept, self._at_least(clip.box)), clip.box)
+
+    def _at_least(self, box: Box | None) -> Size | None:
+        """Width and height of pictures of which the box is not smaller than `resize`."""
+        if self.resize is None:
+            return None
+        left, top, right, bottom = box or (0.0, 0.0, 1.0, 1.0)
+        # Of a box without extent one pixel is left, see `cut_box`.
+        width, height = max(right - left, _LEAST_SHARE), max(bottom - top, _LEAST_SHARE)
+        return math.ceil(self.resize / width), math.ceil(self.resize / height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +145,11 @@ def signal_of(processor: Any) -> VideoSignal | AudioSignal:
 
     Args:
         processor: Its `sample_rate` is that of speech models, None for video; then its
-            `sampling_rate` counts.
+            `sampling_rate` and `resize` count.
     """
     if processor.sample_rate is not None:
         return AudioSignal(processor.sample_rate)
-    return VideoSignal(processor.sampling_rate)
+    return VideoSignal(processor.sampling_rate, processor.resize)
 
 
 def kept_indices(

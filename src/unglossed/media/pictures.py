@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,9 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.png import SIGNATURE, decode_png
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+PICTURE_SUFFIXES = (".png", *_JPEG_SUFFIXES)
+_REDUCTIONS = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+Picture = NDArray[np.uint8]
+Size = tuple[int, int]
+_DIGITS_ALIKE = str.maketrans("123456789", "000000000")
 
 
 def list_pictures(folder: Path) -> list[str]:
@@ -34,7 +44,9 @@ def list_pictures(folder: Path) -> list[str]:
         ]
     if not names:
         raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg)")
-    return sorted(names, key=_natural_order)
+    # Names that differ in their digits alone, as they nearly always do, are in order as they are.
+    alike = len({name.translate(_DIGITS_ALIKE) for name in names}) == 1
+    return sorted(names) if alike else sorted(names, key=_natural_order)
 
 
 def _natural_order(name: str) -> tuple[list[str | int], str]:
@@ -43,34 +55,79 @@ def _natural_order(name: str) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_picture(path: Path, reduction: int = 1) -> Picture:
     """Read a PNG or JPEG file: (height, width, 3) uint8, RGB.
+
+    Args:
+        path: The file.
+        reduction: A JPEG is decoded at one part in 1, 2, 4 or 8 of its size.
 
     Raises:
         InputError: It is no picture, damaged or truncated.
     """
     data = path.read_bytes()
-    # Checked before decoding: libpng would print its own lines about a damaged file.
-    if data.startswith(_PNG_SIGNATURE) and not _is_whole_png(data):
-        raise InputError(f"{path}: truncated or damaged PNG ({len(data)} bytes)")
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if data.startswith(SIGNATURE):
+        picture = decode_png(data)
+        if picture is None:
+            raise InputError(f"{path}: truncated or damaged PNG ({len(data)} bytes)")
+        return picture
+    picture = decode_jpeg(data, reduction) if data else None
     if picture is None:
         raise InputError(f"{path}: no readable picture ({len(data)} bytes), expected PNG or JPEG")
-    return np.asarray(picture, np.uint8)
+    return picture
 
 
-def _is_whole_png(data: bytes) -> bool:
-    """Walk the chunks up to the end mark and compare each one's checksum."""
-    place = len(_PNG_SIGNATURE)
-    while place + 12 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        end = place + 8 + length
-        if zlib.crc32(data[place + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
-            return False
-        if data[place + 4 : place + 8] == b"IEND":
-            return True
-        place = end + 4
-    return False
+def read_pictures(folder: Path, names: Sequence[str], at_least: Size | None = None) -> Picture:
+    """Read pictures of one size into one array.
+
+    Args:
+        folder: Where they lie.
+        names: Their names, at least one.
+        at_least: Width and height that are needed: JPEG pictures of twice the size and more are
+            decoded at a half, a quarter or an eighth of it.
+
+    Returns:
+        (n, height, width, 3) uint8, RGB.
+
+    Raises:
+        InputError: One cannot be read, or they differ in size.
+    """
+    reduction = 1
+    first = read_picture(folder / names[0])
+    if at_least and all(name.lower().endswith(_JPEG_SUFFIXES) for name in names):
+        reduction = find_reduction((first.shape[1], first.shape[0]), at_least)
+        first = read_picture(folder / names[0], reduction) if reduction > 1 else first
+    # Each is copied from memory that the next uses again: fresh memory costs more than copying.
+    frames = np.empty((len(names), *first.shape), np.uint8)
+    frames[0] = first
+    for place, name in enumerate(names[1:], 1):
+        picture = read_picture(folder / name, reduction)
+        check_sizes(folder, {first.shape[1::-1], picture.shape[1::-1]})
+        frames[place] = picture
+    return frames
+
+
+def find_reduction(size: Size, at_least: Size | None) -> int:
+    """How many times smaller a JPEG may be decoded: 1, 2, 4 or 8.
+
+    Args:
+        size: Its width and height.
+        at_least: Width and height that are needed; None: all of it.
+    """
+    if at_least is None:
+        return 1
+    spare = min(size[0] / at_least[0], size[1] / at_least[1])
+    return max((part for part in _REDUCTIONS if part <= spare), default=1)
+
+
+def decode_jpeg(data: bytes, reduction: int = 1) -> Picture | None:
+    """Decode a JPEG file to one part in `reduction` of its size, rounded up; None if it is none."""
+    buffer = np.frombuffer(data, np.uint8)
+    if reduction == 1:
+        picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
+        return None if picture is None else np.asarray(picture, np.uint8)
+    picture = cv2.imdecode(buffer, _REDUCTIONS[reduction])
+    return None if picture is None else np.asarray(picture[..., ::-1], np.uint8)
 
 
 def stack_frames(media: Path, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class LanguageModel(nn.Module, ABC):
     """
 
     auto_class: Any
+    pads_left: ClassVar[bool]
+    """Whether rows of different length are padded in front; else behind."""
 
     def __init__(
         self,
@@ -108,16 +110,42 @@ class LanguageModel(nn.Module, ABC):
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         """See `attend`, which has chosen kernels that hand attention out."""
 
-    def _surround(self, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Features with the prompt's embeddings before and after them."""
-        sides = []
-        for ids in (self.before, self.after):
-            words = torch.tensor(ids, dtype=torch.long, device=embeds.device)
-            sides.append(self.model.get_input_embeddings()(words).to(embeds.dtype))
-        size = len(embeds)
-        before, after = (side.expand(size, -1, -1) for side in sides)
-        real = [mask.new_ones(size, len(ids)) for ids in (self.before, self.after)]
-        return torch.cat([before, embeds, after], 1), torch.cat([real[0], mask, real[1]], 1)
+    def _lay_out(
+        self, embeds: Tensor, mask: Tensor, answer: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Prompt, features, prompt and answer in one row each, padding moved to one side.
+
+        Returns:
+            Embeddings (batch, positions, width), the mask of what is real, and where each position
+            of the unmoved row went: (batch, positions).
+        """
+        embed = self.model.get_input_embeddings()
+        before, after = (
+            mask.new_tensor(side, dtype=torch.long) for side in (self.before, self.after)
+        )
+        words = [before.expand(len(mask), -1), after.expand(len(mask), -1)]
+        if answer is not None:
+            words.append(answer)
+        parts = [embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
+        known = [ids != IGNORED for ids in words]
+        inputs = torch.cat([parts[0], embeds, *parts[1:]], 1)
+        real = torch.cat([known[0], mask, *known[1:]], 1)
+        order = torch.argsort((real == self.pads_left).int(), dim=1, stable=True)
+        inputs = inputs.gather(1, order[..., None].expand_as(inputs))
+        return inputs, real.gather(1, order), order.argsort(1)
+
+    def _on_features(self, weights: Tensor, mask: Tensor, place: Tensor) -> Tensor:
+        """Of attention (batch, tokens, positions) that on the features, each row made to sum to 1.
+
+        Args:
+            weights: over the rows of `_lay_out`.
+            mask: (batch, time) bool of the features.
+            place: where each position went, see `_lay_out`.
+        """
+        columns = place[:, len(self.before) : len(self.before) + mask.shape[1]]
+        weights = weights.gather(2, columns[:, None].expand(-1, weights.shape[1], -1))
+        weights = weights.masked_fill(~mask[:, None], 0.0)
+        return weights / weights.sum(-1, keepdim=True)
 
 
 class EncoderDecoder(LanguageModel):
@@ -127,10 +155,12 @@ class EncoderDecoder(LanguageModel):
     """
 
     auto_class = AutoModelForSeq2SeqLM
+    pads_left = False
 
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """See `LanguageModel.forward`."""
-        logits = self._run(embeds, mask, labels, use_cache=False).logits
+        inputs, real, _ = self._lay_out(embeds, mask)
+        logits = self._run(inputs, real, labels).logits
         return logits[:, len(self._start_ids()) - 1 :]
 
     def write(self, states: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
@@ -152,32 +182,32 @@ class EncoderDecoder(LanguageModel):
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
-        embeds, mask = self._surround_if_any(embeds, mask)
+        inputs, real, _ = self._lay_out(embeds, mask)
         start = self._start_ids()
         if len(start) > 1:
             settings["decoder_input_ids"] = torch.tensor([start] * len(embeds)).to(embeds.device)
-        output = self.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
+        output = self.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
         if isinstance(output, Tensor):
             return output[:, len(start) :]
         output.sequences = output.sequences[:, len(start) :]
         return output
 
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        output = self._run(embeds, mask, token_ids, use_cache=False, output_attentions=True)
-        weights = torch.stack(output.cross_attentions).mean(dim=(0, 2))
-        first = len(self.before)
-        weights = weights[:, len(self._start_ids()) - 1 :, first : first + embeds.shape[1]]
-        return weights / weights.sum(-1, keepdim=True)
+        inputs, real, place = self._lay_out(embeds, mask)
+        layers = self._run(inputs, real, token_ids, output_attentions=True).cross_attentions
+        weights = torch.stack(layers).mean(dim=(0, 2))[:, len(self._start_ids()) - 1 :]
+        return self._on_features(weights, mask, place)
 
-    def _run(self, embeds: Tensor, mask: Tensor, labels: Tensor, **settings: Any) -> Any:
-        embeds, mask = self._surround_if_any(embeds, mask)
-        read = shift_right(labels, self._start_ids(), self.model.config.pad_token_id)
+    def _run(self, inputs: Tensor, real: Tensor, labels: Tensor, **settings: Any) -> Any:
         return self.model(
-            inputs_embeds=embeds, attention_mask=mask.long(), decoder_input_ids=read, **settings
+            inputs_embeds=inputs,
+            attention_mask=real.long(),
+            decoder_input_ids=shift_right(
+                labels, self._start_ids(), self.model.config.pad_token_id
+            ),
+            use_cache=False,
+            **settings,
         )
-
-    def _surround_if_any(self, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self._surround(embeds, mask) if self.before or self.after else (embeds, mask)
 
     def _start_ids(self) -> list[int]:
         return self.start or [self.model.config.decoder_start_token_id]
@@ -191,15 +221,18 @@ class DecoderOnly(LanguageModel):
     """
 
     auto_class = AutoModelForCausalLM
+    pads_left = True
 
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """See `LanguageModel.forward`."""
         inputs, real, place = self._lay_out(embeds, mask, labels)
-        hidden = self._run(inputs, real).last_hidden_state
+        num_tokens = labels.shape[1]
+        # The model's own way from states to logits: Gemma 2 caps them, Granite divides them.
+        logits = self._run(self.model, inputs, real, logits_to_keep=num_tokens + 1).logits
+        first = inputs.shape[1] - logits.shape[1]
         # The position that predicts each token; padding, moved to the front, may have none.
-        before = (place[:, -labels.shape[1] :] - 1).clamp(min=0)
-        hidden = hidden.gather(1, before[..., None].expand(-1, -1, hidden.shape[-1]))
-        return self.model.get_output_embeddings()(hidden)
+        before = (place[:, -num_tokens:] - 1 - first).clamp(min=0)
+        return logits.gather(1, before[..., None].expand(-1, -1, logits.shape[-1]))
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
@@ -208,36 +241,16 @@ class DecoderOnly(LanguageModel):
 
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         inputs, real, place = self._lay_out(embeds, mask, token_ids)
-        layers = self._run(inputs, real, output_attentions=True).attentions
+        layers = self._run(
+            self.model.get_decoder(), inputs, real, output_attentions=True
+        ).attentions
         weights = torch.stack(layers).mean(dim=(0, 2))  # (batch, positions, positions)
         rows = (place[:, -token_ids.shape[1] :] - 1).clamp(min=0)
-        columns = place[:, len(self.before) : len(self.before) + embeds.shape[1]]
         weights = weights.gather(1, rows[..., None].expand(-1, -1, weights.shape[-1]))
-        weights = weights.gather(2, columns[:, None].expand(-1, rows.shape[1], -1))
-        weights = weights.masked_fill(~mask[:, None], 0.0)
-        return weights / weights.sum(-1, keepdim=True)
+        return self._on_features(weights, mask, place)
 
-    def _lay_out(
-        self, embeds: Tensor, mask: Tensor, answer: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Prompt, features, prompt and answer in one row each, padding moved to the left.
-
-        Returns:
-            Embeddings (batch, positions, width), the mask of what is real, and where each position
-            of the unmoved row went: (batch, positions).
-        """
-        inputs, real = self._surround(embeds, mask)
-        if answer is not None:
-            known = answer != IGNORED
-            words = self.model.get_input_embeddings()(answer.masked_fill(~known, 0))
-            inputs = torch.cat([inputs, words.to(inputs.dtype)], 1)
-            real = torch.cat([real, known], 1)
-        order = torch.argsort(real.int(), dim=1, stable=True)
-        inputs = inputs.gather(1, order[..., None].expand_as(inputs))
-        return inputs, real.gather(1, order), order.argsort(1)
-
-    def _run(self, inputs: Tensor, real: Tensor, **settings: Any) -> Any:
-        return self.model.get_decoder()(
+    def _run(self, model: Any, inputs: Tensor, real: Tensor, **settings: Any) -> Any:
+        return model(
             inputs_embeds=inputs,
             attention_mask=real.long(),
             position_ids=(real.long().cumsum(1) - 1).clamp(min=0),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 ALL_LINEAR = "all-linear"
@@ -22,6 +21,8 @@ def add_lora(model: nn.Module, settings: Mapping[str, Any]) -> None:
     Raises:
         ValueError: no layer has one of the names.
     """
+    from peft import LoraConfig, inject_adapter_in_model  # slow to import, and seldom needed
+
     targets = settings["targets"]
     config = LoraConfig(
         r=settings["r"],

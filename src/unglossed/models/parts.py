@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from unglossed.models.lora import is_lora
+from unglossed.models.visual import real_positions
 
 
-class PartModel(PreTrainedModel):
+class PartModel(PreTrainedModel, ABC):
     """A model made of named parts; any of them, or any part of one, can be frozen.
 
     What is frozen has no gradients and stays in eval mode whatever `train()` says, so that its
@@ -32,9 +35,9 @@ class PartModel(PreTrainedModel):
         # transformers looks for tied weights in direct children only; language models lie deeper.
         self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
 
+    @abstractmethod
     def build_parts(self, config: Any) -> None:
         """Make the parts, random weights; called once, by the constructor."""
-        raise NotImplementedError
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave what is ours as torch made it; models of transformers initialise themselves."""
@@ -68,8 +71,19 @@ class PartModel(PreTrainedModel):
         return self
 
     def encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (batch, time, dim) and mask of packed frames; see the encoder's `forward`."""
-        return self.encoder(frames, lengths)
+        """Features (batch, time, dim) and mask of packed frames; see the encoder's `forward`.
+
+        A frozen encoder takes one clip at a time, so that what it gives for a clip is the same to
+        the last bit whatever lies beside it in a batch, and equals what is stored of it.
+        """
+        if "encoder" not in self.frozen_parts:
+            return self.encoder(frames, lengths)
+        rows = []
+        for clip, length in zip(torch.split(frames, lengths.tolist()), lengths, strict=True):
+            features, mask = self.encoder(clip, length[None])
+            rows.append(features[0, mask[0]])
+        num_positions = torch.tensor([len(row) for row in rows], device=frames.device)
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True), real_positions(num_positions)
 
     def features_of(
         self,

@@ -78,7 +78,8 @@ class TranslatorProcessor(ProcessorMixin):
             for i, clip in enumerate(frames)
         ]
         return {
-            "frames": torch.from_numpy(np.concatenate(views)),
+            # One clip, as a loader prepares it, is not copied.
+            "frames": torch.from_numpy(views[0] if len(views) == 1 else np.concatenate(views)),
             "lengths": torch.tensor([len(view) for view in views]),
         }
 

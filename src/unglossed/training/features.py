@@ -1,74 +1,289 @@
-"""Features of a frozen encoder, computed once a clip and view and kept in the stage's folder."""
+"""The feature cache: what a frozen encoder gives, computed once a clip and view and kept on disk.
+
+DIR/<settings>/settings.json             what the features depend on, see `feature_keys.py`
+DIR/<settings>/<n>-<crc32>.safetensors   shards, each with features of some clips and views
+
+A shard appears whole, and its name holds the checksum of its content. Stages and runs that share a
+folder share what is in it; of those that write at the same time one waits for the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unglossed.files import whole_file
-from unglossed.models.parts import PartModel
-from unglossed.training.data import ClipDataset, Collator, EpochIndex
+from unglossed.files import whole_file, write_text
+from unglossed.training.data import ClipDataset, EpochIndex
+from unglossed.training.feature_keys import clip_keys, feature_settings, settings_digest, varies
 
-BATCH_SIZE = 16
+try:
+    import fcntl
+except ImportError:  # Windows: two runs that write at the same time both encode, nothing worse
+    fcntl = None  # type: ignore[assignment]
+
+SETTINGS = "settings.json"
+_BLOCK = 2**20
 
 
-def stored_features(
-    model: PartModel,
-    clips: ClipDataset,
-    view: int,
-    path: Path,
-    *,
-    bfloat16: bool,
-    num_workers: int = 0,
-    advance: Callable[[int], None] | None = None,
-) -> list[Tensor]:
-    """Features (time, dim) of every clip, read from `path` or computed and written there.
-
-    The file appears in one step, so one that is there is whole.
+class StoredFeatures(Sequence[Tensor]):
+    """Features (time, dim) of clips, float32; each is read from its file when it is asked for.
 
     Args:
-        model: its encoder is used, in eval mode.
-        clips: the dataset; its epoch `view` is encoded.
-        view: number of the augmented view.
-        path: a safetensors file.
-        bfloat16: compute in bfloat16.
-        num_workers: processes that read frames.
-        advance: told how many clips were done, after each batch.
+        rows: for each clip an open shard and the name of its features in there.
     """
-    names = [f"{index:08d}" for index in range(len(clips))]
-    if path.is_file():
-        stored = load_file(path)
-        return [stored[name] for name in names]
-    features = []
-    for batch in encode_clips(model, clips, view, bfloat16=bfloat16, num_workers=num_workers):
-        features.extend(batch)
-        if advance is not None:
-            advance(len(batch))
-    with whole_file(path) as partial:
-        save_file(dict(zip(names, features, strict=True)), partial)
-    return features
+
+    def __init__(self, rows: Sequence[tuple[Any, str]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        shard, name = self.rows[index]
+        features: Tensor = shard.get_tensor(name)  # a view of the file, mapped into memory
+        return features.float()
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Stored features below a folder.
+
+    Attributes:
+        folder: DIR.
+        shard_bytes: A shard is written when it has so many.
+        shard_seconds: Or when so much time went into it: that much a killed process loses.
+    """
+
+    folder: Path
+    shard_bytes: int = 2**25
+    shard_seconds: float = 60.0
+
+    def features(
+        self,
+        encoder: nn.Module,
+        config: dict[str, Any],
+        clips: ClipDataset,
+        num_views: int = 1,
+        *,
+        bfloat16: bool,
+        num_workers: int = 0,
+        advance: Callable[[int], None] | None = None,
+    ) -> list[StoredFeatures]:
+        """For each view the features of every clip; what is not stored is encoded and stored.
+
+        Args:
+            encoder: a frozen encoder; it is in eval mode from here on.
+            config: its configuration.
+            clips: the dataset; view v is its epoch v.
+            num_views: how many.
+            bfloat16: compute in bfloat16.
+            num_workers: processes that read clips while others are encoded.
+            advance: told how many features are there, one view of one clip each.
+
+        Raises:
+            InputError: a clip cannot be read.
+        """
+        settings = feature_settings(encoder, config, clips, bfloat16=bfloat16)
+        keys = clip_keys(clips.samples)
+        # Views that do not differ are one.
+        views = [view if varies(clips) else 0 for view in range(num_views)]
+        names = {
+            (view, index): f"{clip}.{view}.{media}"
+            for index, (clip, media) in enumerate(keys)
+            for view in sorted(set(views))
+        }
+        shards = _Shards(self.folder / settings_digest(settings), frozenset(names.values()))
+        shards.look()
+        tell = advance or (lambda _: None)
+        if not shards.holds(names.values()):
+            with _writing(shards.folder):
+                shards.look()  # what another process wrote while this one waited
+                missing = {item: name for item, name in names.items() if not shards.holds([name])}
+                tell(len(names) - len(missing))
+                self._tell_why(shards, settings, missing)
+                write_text(shards.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
+                encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+                rows = encode_clips(
+                    encoder, clips, list(missing), bfloat16=bfloat16, num_workers=num_workers
+                )
+                self._write(shards, zip(missing.values(), rows, strict=True), tell)
+        else:
+            tell(len(names))
+        return [
+            StoredFeatures([shards.find(names[view, index]) for index in range(len(keys))])
+            for view in views
+        ]
+
+    def _write(
+        self,
+        shards: _Shards,
+        rows: Iterable[tuple[str, Tensor]],
+        tell: Callable[[int], None],
+    ) -> None:
+        shard: dict[str, Tensor] = {}
+        size, begin = 0, time.monotonic()
+        for name, row in rows:
+            shard[name] = row
+            size += row.nbytes
+            if size >= self.shard_bytes or time.monotonic() - begin >= self.shard_seconds:
+                shards.write(shard)
+                shard, size, begin = {}, 0, time.monotonic()
+            tell(1)
+        if shard:
+            shards.write(shard)
+
+    def _tell_why(
+        self, shards: _Shards, settings: dict[str, Any], missing: dict[EpochIndex, str]
+    ) -> None:
+        """Say so where features were stored, but are not those that are wanted."""
+        if (shards.folder / SETTINGS).is_file():
+            known = {name.rpartition(".")[0] for name in shards.names}
+            changed = sum(name.rpartition(".")[0] in known for name in missing.values())
+            reason = "the clips' media changed" if changed else ""
+        else:
+            changed = len(missing)
+            others = [
+                [key for key in settings if settings[key] != other.get(key)]
+                for other in map(_read_settings, self.folder.glob(f"*/{SETTINGS}"))
+                if other.get("varied") == settings["varied"]
+            ]
+            nearest = min(others, key=len, default=[])
+            reason = f"those stored differ in {', '.join(nearest)}" if nearest else ""
+        if reason:
+            _note(f"{self.folder}: {changed:,} features are computed anew: {reason}")
 
 
 def encode_clips(
-    model: PartModel, clips: ClipDataset, view: int, *, bfloat16: bool, num_workers: int = 0
-) -> Iterator[list[Tensor]]:
-    """Encode a dataset's epoch `view` batch by batch; yields lists of (time, dim)."""
-    sampler: list[EpochIndex] = [(view, index) for index in range(len(clips))]
+    encoder: nn.Module,
+    clips: ClipDataset,
+    items: Sequence[EpochIndex],
+    *,
+    bfloat16: bool,
+    num_workers: int = 0,
+) -> Iterator[Tensor]:
+    """Encode (view, index) pairs of a dataset; yields (time, dim) on the processor.
+
+    Clip by clip: the order of a convolution's sums depends on the batch's shape, and so would the
+    last bits of a clip's features on those beside it. It bounds memory, too.
+    """
     loader = DataLoader(
         clips,
-        batch_size=BATCH_SIZE,
-        sampler=sampler,
-        collate_fn=Collator(clips.processor),
+        batch_size=None,
+        sampler=items,
         num_workers=num_workers,
+        generator=torch.Generator(),  # chance of the run goes on as if nothing had been read
     )
-    model.eval()
-    device = model.device
-    for batch in loader:
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    for clip in loader:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            features, mask = model.encode(batch["frames"].to(device), batch["lengths"].to(device))
-        yield [row[real].float().cpu() for row, real in zip(features, mask, strict=True)]
+            features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
+        yield features[0, mask[0]].cpu()
+
+
+class _Shards:
+    """The shards in a folder.
+
+    Args:
+        folder: where they lie.
+        wanted: names of features that will be asked for.
+
+    Attributes:
+        names: of all features there.
+    """
+
+    def __init__(self, folder: Path, wanted: frozenset[str]) -> None:
+        self.folder = folder
+        self.wanted = wanted
+        self.names: set[str] = set()
+        self._seen: set[Path] = set()
+        self._where: dict[str, Any] = {}
+
+    def look(self) -> None:
+        """Open what was not there before; what is damaged is deleted and said."""
+        for path in sorted(set(self.folder.glob("*.safetensors")) - self._seen):
+            if path.stem.endswith(f"-{_checksum(path):08x}"):
+                self._open(path)
+            else:
+                path.unlink(missing_ok=True)
+                _note(f"{path}: is damaged; its features are computed anew")
+
+    def _open(self, path: Path) -> None:
+        shard: Any = safe_open(path, framework="pt")
+        names = set(shard.keys())
+        self.names |= names
+        self._seen.add(path)
+        self._where.update(dict.fromkeys(names & self.wanted, shard))
+
+    def holds(self, names: Iterable[str]) -> bool:
+        """Whether all of these are there."""
+        return all(name in self._where for name in names)
+
+    def find(self, name: str) -> tuple[Any, str]:
+        """The open shard that has this name; and the name."""
+        return self._where[name], name
+
+    def write(self, features: dict[str, Tensor]) -> None:
+        """Write a further shard, whole or not at all."""
+        data = save(features)
+        path = self.folder / f"{len(self._seen):05}-{zlib.crc32(data):08x}.safetensors"
+        with whole_file(path) as partial:
+            partial.write_bytes(data)
+        self._open(path)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Be the only one that writes into a folder; what a killed process began is deleted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _note(f"{folder}: waiting for another process that stores features there")
+                fcntl.flock(file, fcntl.LOCK_EX)
+        for leftover in folder.glob(".*.partial"):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)

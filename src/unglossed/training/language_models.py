@@ -20,7 +20,12 @@ from unglossed.models.lora import load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.recipe import LanguageModelSettings, PromptSettings, StageSettings
-from unglossed.training.sources import WRONG_CONFIGURATION, load_language_model, refuse_unknown
+from unglossed.training.sources import (
+    WRONG_CONFIGURATION,
+    load,
+    load_language_model,
+    refuse_unknown,
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def language_model_part(
     config["pad_token_id"] = processor.tokenizer.pad_token_id
     config["eos_token_id"] = processor.tokenizer.eos_token_id
     if config["is_encoder_decoder"]:
-        config["decoder_start_token_id"] = processor.start_token_id
+        config |= _text_ends(processor)
     return LanguageModelPart(
         config,
         prompt or default_prompt(config, processor),
@@ -127,6 +132,19 @@ def check_quantization(part: LanguageModelSettings, where: str) -> None:
             f"{where}.quantization: needs the package {quantization.PACKAGE}: pip install"
             " 'unglossed[quantization]'"
         )
+
+
+def width_of(part: LanguageModelSettings, processor: TranslatorProcessor, where: str) -> int:
+    """Width of a language model that is built or loaded, from its configuration alone.
+
+    Raises:
+        InputError: its source is not there, or its configuration is wrong.
+    """
+    if part.source == "build":
+        fields = new_language_model_config(part.config, processor, where)
+        return int(language_model_config(fields).get_text_config().hidden_size)
+    config = load(AutoConfig, part.source, f"{where}.source")
+    return int(config.get_text_config().hidden_size)
 
 
 def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -> PreTrainedModel:
@@ -159,11 +177,10 @@ def new_language_model_config(
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    start = {"forced_eos_token_id": None, "decoder_start_token_id": processor.start_token_id}
     fields = dict(settings)
     try:
         if "light_t" in fields or language_model_config(fields).is_encoder_decoder:
-            special.update(start)
+            special |= _text_ends(processor)
         if "light_t" in fields:
             size = fields.pop("light_t")
             config = light_t_config(size, len(tokenizer), **{**special, **fields}).to_dict()
@@ -174,6 +191,11 @@ def new_language_model_config(
         raise _wrong_config(where, error) from None
     refuse_unknown(fields, config, f"{where}.config")
     return config
+
+
+def _text_ends(processor: TranslatorProcessor) -> dict[str, Any]:
+    """How an encoder-decoder's texts begin; and a long one is cut, not ended by mBART's force."""
+    return {"decoder_start_token_id": processor.start_token_id, "forced_eos_token_id": None}
 
 
 def prompt_ids(prompt: PromptSettings, processor: TranslatorProcessor) -> dict[str, list[int]]:

@@ -23,6 +23,7 @@ from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe, StageSettings
 from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.tokenizer import build_tokenizer
+from unglossed.training.workers import choose_workers
 
 
 class Run:
@@ -119,7 +120,7 @@ class Run:
             clips,
             num_views,
             bfloat16=use_bfloat16(stage.precision),
-            num_workers=self.recipe.num_workers,
+            num_workers=choose_workers(self.recipe.num_workers, len(clips)),
             advance=lambda count: progress.advance(task, count),
         )
         progress.update(task, completed=total)

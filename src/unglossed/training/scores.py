@@ -47,8 +47,9 @@ class DevScores:
         model.eval()
         if self.features is not None:
             return self.features
-        batches = encode_clips(model, self.clips, 0, bfloat16=self.bfloat16)
-        return [row for batch in batches for row in batch]
+        items = [(0, index) for index in range(len(self.clips))]
+        rows = encode_clips(model.encoder, self.clips, items, bfloat16=self.bfloat16)
+        return [row.float() for row in rows]
 
     def batches(
         self, features: Sequence[Tensor], device: torch.device

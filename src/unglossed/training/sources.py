@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,13 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
     if kind not in (AutoConfig, AutoTokenizer):
         settings["dtype"] = torch.float32
     folder = source
+    shown: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if source.endswith(GGUF):
         folder, settings["gguf_file"] = _find_gguf(source, where)
+        shown = contextlib.redirect_stderr(io.StringIO())  # its progress bar knows no other way
     try:
-        return kind.from_pretrained(folder, **settings)
+        with shown:
+            return kind.from_pretrained(folder, **settings)
     except _UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None
@@ -140,7 +144,7 @@ def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where:
             raise InputError(f"{where}.{key}: no such key")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
     """Silence transformers' report of what it did not find, which becomes an error."""
     before = logging.get_verbosity()

@@ -21,6 +21,7 @@ from unglossed.training.language_models import (
     check_quantization,
     language_model_part,
     new_language_model_config,
+    width_of,
 )
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import LanguageModelSettings, PartSettings, StageSettings
@@ -69,6 +70,47 @@ def check_new_parts(
             refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
         else:
             check_new_encoder(part, where)
+
+
+def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor) -> None:
+    """Check that an adapter which is not built leads to the width of its stage's language model.
+
+    Args:
+        stages: of a recipe, whose parts `check_new_parts` has found to be there.
+        processor: gives vocabulary and special tokens.
+
+    Raises:
+        InputError: names the stage, both widths and both sources.
+    """
+    named = {stage.name: stage for stage in stages}
+
+    def read_by(stage: StageSettings) -> int:
+        part = stage.language_model
+        assert part is not None
+        if part.source in named:
+            return read_by(named[part.source])
+        return width_of(part, processor, f"stages.{stage.name}.language_model")
+
+    def led_to(stage: StageSettings) -> int:
+        assert stage.adapter is not None
+        source = stage.adapter.source
+        if source == "build":
+            return read_by(stage)
+        if source in named:
+            return led_to(named[source])
+        return load_translator(source, f"stages.{stage.name}.adapter.source").language_model.width
+
+    for stage in stages:
+        if stage.adapter is None or stage.adapter.source == "build":
+            continue
+        found, expected = led_to(stage), read_by(stage)
+        if found != expected:
+            assert stage.language_model is not None
+            raise InputError(
+                f"stages.{stage.name}.adapter.source: the adapter of {stage.adapter.source} leads"
+                f" to width {found}, but the language model {stage.language_model.source} has"
+                f" {expected}: build a new adapter"
+            )
 
 
 def build_translator(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from unglossed.training.data import (
     Target,
     TextDataset,
 )
-from unglossed.training.features import stored_features
+from unglossed.training.features import StoredFeatures
 from unglossed.training.language_models import build_language_model
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import MaskingSettings, StageSettings
 from unglossed.training.run import Run
 from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
 from unglossed.training.stage import build_recogniser, build_translator
+from unglossed.training.workers import choose_workers
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,6 @@ class Job:
         run: The run.
         stage: The stage's settings.
         seed: Of all chance in the stage.
-        folder: Where the stage keeps what it writes.
         earlier: Model folders of the stages before, by name.
         progress: The run's display.
     """
@@ -65,7 +65,6 @@ class Job:
     run: Run
     stage: StageSettings
     seed: int
-    folder: Path
     earlier: Mapping[str, Path]
     progress: Progress
 
@@ -82,20 +81,24 @@ class Job:
     def items(self, model: PartModel, clips: ClipDataset) -> tuple[Any, int]:
         """Train clips, or their stored features where the stage wants these; and the workers."""
         if not self.stage.feature_views:
-            return clips, self.run.recipe.num_workers
-        folder = self.folder / "features"
-        views = self.run.features(self.stage, model, clips, folder, self.progress)
-        return FeatureDataset(views, clips.samples, clips.target), 0
+            return clips, choose_workers(self.run.recipe.num_workers, len(clips))
+        return FeatureDataset(self._stored(model, clips), clips.samples, clips.target), 0
 
     def dev(self, model: PartModel, target: Target | None = None) -> dict[str, Any]:
         """What scores are made of: dev clips, their stored features if any, the precision."""
         clips = self.run.clips(self.run.dev_samples, training=False, target=target)
-        bfloat16 = use_bfloat16(self.stage.precision)
-        features: list[Tensor] | None = None
+        features: Sequence[Tensor] | None = None
         if self.stage.feature_views:
-            path = self.folder / "features" / "dev.safetensors"
-            features = stored_features(model, clips, 0, path, bfloat16=bfloat16)
-        return {"clips": clips, "bfloat16": bfloat16, "features": features}
+            (features,) = self._stored(model, clips)
+        return {
+            "clips": clips,
+            "bfloat16": use_bfloat16(self.stage.precision),
+            "features": features,
+        }
+
+    def _stored(self, model: PartModel, clips: ClipDataset) -> list[StoredFeatures]:
+        encoder, config = model.encoder, model.config.encoder
+        return self.run.features(self.stage, encoder, config, clips, self.progress)
 
 
 def build_task(job: Job) -> Task:

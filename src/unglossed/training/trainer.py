@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -110,6 +110,16 @@ class StageTrainer(Seq2SeqTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:
         return EpochSampler(len(self.train_dataset), self.args.seed)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The loader, which takes no chance from the generator that dropout draws from.
+
+        It would once an epoch, or once a stage where it has workers of its own: their number would
+        change the training.
+        """
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        loader.generator = torch.Generator()
+        return loader
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """One group a part, with its learning rate; biases and normalisation are not decayed."""

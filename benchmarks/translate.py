@@ -1,0 +1,141 @@
+"""From a clip to text with the full-size model: how long it takes, and in how much memory.
+
+    python benchmarks/translate.py
+
+ResNet-18 at 224 x 224, the temporal module, the adapter and an mBART-large-shaped language model
+(12 + 12 layers, width 1024), with random weights. The clip has 4.64 s, of whose 116 frames 29 are
+kept; the text is made to have 20 tokens, the end token among them, with 5 beams. A text that is
+scored is read once more; that is part of the time. Decoding the video is not.
+
+The baseline is the same model in float32, its pictures in the usual order of memory (channels
+first) and its beam search without a cache: each step reads the whole text again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pairs import peak_gigabytes, time_pairs
+from torch import Tensor
+from transformers import MBartConfig, ResNetConfig
+
+from unglossed.inference.precision import Precision
+from unglossed.inference.translate import SignTranslator, translate_features
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.visual import pool
+from unglossed.training.tokenizer import train_tokenizer
+
+VOCABULARIES = {"whole": 250027, "trimmed": 2429}
+"""Tokens of mBART, and of mBART trimmed to the text of PHOENIX14T as in FLa-LLM."""
+NUM_FRAMES = 29
+NUM_TOKENS = 20
+BASELINE = "baseline"
+
+
+def build(way: str, vocab_size: int, small: bool) -> SignTranslator:
+    """The model with the same random weights each time.
+
+    Args:
+        way: `BASELINE`, or a precision.
+        vocab_size: tokens of the language model.
+        small: a model of a few layers, to try the script.
+    """
+    torch.manual_seed(0)
+    width, layers, ffn_dim = (64, 2, 128) if small else (1024, 12, 4096)
+    sides = ("encoder", "decoder")
+    language_model = MBartConfig(
+        vocab_size=vocab_size,
+        d_model=width,
+        **{f"{side}_layers": layers for side in sides},
+        **{f"{side}_attention_heads": 16 for side in sides},
+        **{f"{side}_ffn_dim": ffn_dim for side in sides},
+        decoder_start_token_id=0,
+    )
+    resnet18 = ResNetConfig(
+        hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic"
+    )
+    config = TranslatorConfig(
+        encoder={
+            "backbone": resnet18.to_dict(),
+            "grid": 1,
+            "temporal_dim": 512,
+            "temporal_kernel": 3,
+            "image_mean": [0.485, 0.456, 0.406],
+            "image_std": [0.229, 0.224, 0.225],
+        },
+        adapter={"hidden_dim": width, "dropout": 0.0},
+        language_model=language_model.to_dict(),
+    )
+    model = Translator(config)
+    if way == BASELINE:
+        model.encoder.backbone.to(memory_format=torch.contiguous_format)
+    generation = model.language_model.model.generation_config
+    generation.min_new_tokens = generation.max_new_tokens = NUM_TOKENS
+    generation.use_cache = way != BASELINE
+    side = 32 if small else 224
+    tokenizer = train_tokenizer(["text"], "de", 20)
+    processor = TranslatorProcessor(tokenizer, resize=side, crop=side)
+    precision = Precision.FLOAT32 if way == BASELINE else Precision(way)
+    return SignTranslator(model, processor, precision=precision)
+
+
+def clip(small: bool) -> NDArray[np.uint8]:
+    """The kept frames of a clip of 4.64 seconds: (29, 224, 224, 3)."""
+    shape = (3, 32, 32, 3) if small else (NUM_FRAMES, 224, 224, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+@torch.inference_mode()
+def encode_plainly(translator: SignTranslator, frames: NDArray[np.uint8]) -> Tensor:
+    """Features (time, dim) by way of pictures with their channels first."""
+    encoder, batch = translator.model.encoder, translator.processor([frames])
+    pixels = batch["frames"].float().permute(0, 3, 1, 2).contiguous()
+    scale, shift = (one[:, None, None] for one in (encoder.pixel_scale, encoder.pixel_shift))
+    pooled = pool(encoder.backbone(pixel_values=pixels * scale + shift), encoder.grid)
+    mask = torch.ones(1, len(frames), dtype=torch.bool)
+    return encoder.temporal(pooled[None], mask)[0]
+
+
+def translation(way: str, vocab_size: int, small: bool) -> Callable[[], object]:
+    """Translates the clip once a call."""
+    translator, frames = build(way, vocab_size, small), clip(small)
+    decoding = translator.decoding.change(max_new_tokens=NUM_TOKENS)
+
+    def translate() -> object:
+        baseline = way == BASELINE
+        features = encode_plainly(translator, frames) if baseline else translator.encode(frames)
+        return translate_features(translator.model, translator.processor, [features], decoding)
+
+    return translate
+
+
+def translate_once(threads: int, way: str, vocab_size: int, small: bool) -> None:
+    """Work of a process whose memory is measured; the model's making in float32 is part of it."""
+    torch.set_num_threads(threads)
+    translation(way, vocab_size, small)()
+
+
+def main() -> None:
+    """Compare each precision with the baseline."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=5, help="pairs of runs that count")
+    parser.add_argument("--small", action="store_true", help="a small model, to try the script")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--vocabulary", choices=VOCABULARIES, default="whole")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    model = (VOCABULARIES["trimmed" if chosen.small else chosen.vocabulary], chosen.small)
+    baseline = translation(BASELINE, *model)
+    for precision in Precision:
+        print(precision, time_pairs(baseline, translation(precision, *model), chosen.pairs))
+    for way in (BASELINE, *Precision):
+        print(way, f"{peak_gigabytes(translate_once, chosen.threads, way, *model):.2f} GB at most")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The verbs that train: `unglossed train` and, before it, `unglossed extract`.
+
+As in `cli.py`, nothing heavy is imported before a verb runs.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeName = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")]
+CorpusSpec = Annotated[
+    str, typer.Option("--corpus", metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
+]
+
+
+def train(
+    recipe: RecipeName,
+    corpus: CorpusSpec,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in DIR where it stopped.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not look at all clips' headers before training.")
+    ] = False,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Stored features, which runs can share; in the run's by default."
+        ),
+    ] = None,
+) -> None:
+    """Train the stages of a recipe, one after the other."""
+    from unglossed.training.train import train_recipe
+
+    print(
+        train_recipe(
+            recipe,
+            corpus,
+            output,
+            resume=resume,
+            overrides=overrides or [],
+            check_media=not no_check,
+            features=features,
+        )
+    )
+
+
+def extract(
+    recipe: RecipeName,
+    corpus: CorpusSpec,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the features; may have some already.")
+    ],
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run folder with the stages that encoders come from."),
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not look at all clips' headers first.")
+    ] = False,
+) -> None:
+    """Store what frozen encoders give, for `train --features DIR`."""
+    from unglossed.training.extract import extract_features
+
+    print(
+        extract_features(
+            recipe,
+            corpus,
+            output,
+            trained=run,
+            overrides=overrides or [],
+            check_media=not no_check,
+        )
+    )

@@ -1,0 +1,144 @@
+"""A trained model's encoder and adapter as ONNX: pictures to what a language model reads.
+
+The language model is not exported; other runtimes have their own ways of generating text.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unglossed.errors import InputError
+from unglossed.files import whole_folder
+from unglossed.inference.translate import SignTranslator
+from unglossed.models.translator import Translator
+from unglossed.models.visual import VisualEncoder, pool, real_positions
+
+FILE_NAME = "encoder.onnx"
+TOLERANCE = 1e-4
+"""Of the largest number: measured worst case 2e-6, another order of the same sums."""
+CHECKED = ((7,), (5, 1, 9))
+"""Frames of the clips on which a file is checked: one clip, and many."""
+
+
+class SignalReader(nn.Module):
+    """Encoder and adapter in eval mode, written without sizes that only the data tells.
+
+    As in `VisualEncoder` the backbone sees real frames only. Where they stand is told by the mask,
+    and what is padding is computed behind the backbone and thrown away.
+
+    Args:
+        model: with a visual encoder.
+
+    Raises:
+        ValueError: it has another encoder.
+    """
+
+    def __init__(self, model: Translator) -> None:
+        super().__init__()
+        if not isinstance(model.encoder, VisualEncoder):
+            raise ValueError("found an encoder of another kind, expected a visual one")
+        self.encoder, self.adapter = model.encoder, model.adapter
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Embeddings (clips, time, width) for a language model; padded positions are zero.
+
+        Args:
+            frames: (frames, height, width, 3) uint8 RGB, the clips one after another.
+            mask: (clips, time) bool, True where there is a frame: as many as there are frames.
+        """
+        encoder = self.encoder
+        pixels = torch.addcmul(encoder.pixel_shift, frames.float(), encoder.pixel_scale)
+        pooled = pool(encoder.backbone(pixel_values=pixels.permute(0, 3, 1, 2)), encoder.grid)
+        # Padding reads row 0, which is zero.
+        place = mask.flatten().long().cumsum(0).reshape(mask.shape) * mask
+        features = torch.cat([pooled.new_zeros(1, pooled.shape[1]), pooled])[place]
+        if not isinstance(encoder.temporal, nn.Identity):
+            mixed = encoder.temporal.conv(features.transpose(1, 2))
+            features = torch.relu(encoder.temporal.norm(mixed)).transpose(1, 2) * mask[..., None]
+        embeds, _ = self.adapter(features, mask)
+        return embeds * mask[..., None]
+
+
+def export_encoder(model: str | Path, output: Path) -> float:
+    """Write encoder and adapter of a trained model as ONNX, and check the file against torch.
+
+    The folder holds `encoder.onnx` (inputs `frames` and `mask`, output `embeds`, see
+    `SignalReader`; any number of frames and clips) and the model's processor.
+
+    Args:
+        model: see `SignTranslator.from_pretrained`.
+        output: folder to write to; one that is there is replaced.
+
+    Returns:
+        How far onnxruntime's numbers are from torch's at most, as a share of the largest.
+
+    Raises:
+        InputError: the model cannot be loaded, or has no visual encoder; a package is not there;
+            or the file does not compute what the model does.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"{missing[0]} is not installed: pip install 'unglossed[onnx]'")
+    translator = SignTranslator.from_pretrained(model)
+    try:
+        reader = SignalReader(translator.model.cpu()).eval()
+    except ValueError as error:
+        raise InputError(f"{model}: {error}") from None
+    with whole_folder(output) as folder:
+        path = folder / FILE_NAME
+        _write(reader, translator.processor.crop, path)
+        translator.processor.save_pretrained(folder)
+        difference = _difference(translator.model, translator.processor.crop, path)
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"{path.name}: found results that differ from the model's by {difference:.1e},"
+                f" expected at most {TOLERANCE:.0e}"
+            )
+    return difference
+
+
+def _inputs(lengths: tuple[int, ...], side: int) -> tuple[Tensor, Tensor]:
+    """Random frames and the mask of clips of these lengths."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (sum(lengths), side, side, 3)
+    frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return frames, real_positions(torch.tensor(lengths))
+
+
+def _write(reader: SignalReader, side: int, path: Path) -> None:
+    frames, clips, time = (torch.export.Dim(name) for name in ("frames", "clips", "time"))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of packages' own affairs
+        torch.onnx.export(
+            reader,
+            _inputs((5, 3), side),
+            path,
+            input_names=["frames", "mask"],
+            output_names=["embeds"],
+            dynamic_shapes={"frames": {0: frames}, "mask": {0: clips, 1: time}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@torch.no_grad()
+def _difference(model: Translator, side: int, path: Path) -> float:
+    """Largest difference between onnxruntime and the model, as a share of the largest number."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for lengths in CHECKED:
+        frames, mask = _inputs(lengths, side)
+        (found,) = session.run(["embeds"], {"frames": frames.numpy(), "mask": mask.numpy()})
+        expected, _ = model.adapter(*model.encode(frames, torch.tensor(lengths)))
+        expected = expected * mask[..., None]
+        difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()
+        worst = max(worst, float(difference))
+    return worst

@@ -1,0 +1,129 @@
+"""Number formats of a model that translates: what is rounded, and what that leaves unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import T5Config
+
+import unglossed
+from tiny import tiny_decoder_only, tiny_model, tiny_processor, tiny_translator, write_frames
+from unglossed.errors import InputError
+from unglossed.inference.decoding import DecodingSettings
+from unglossed.inference.precision import Int8Linear, Precision, lower_precision
+from unglossed.inference.translate import SignTranslator, translate_features
+from unglossed.models.translator import Translator, TranslatorConfig
+
+KINDS = (tiny_model, tiny_decoder_only)
+LOWER = (Precision.BFLOAT16, Precision.INT8)
+SCORE_TOLERANCE = 0.15
+"""Of untrained models; measured worst case 0.07."""
+
+
+def rows(*lengths: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(length, 24, generator=generator) for length in lengths]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_8_bit_layer_rounds_each_row_of_weights_and_of_inputs(bias: bool) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(96, 50, bias=bias)
+    inputs = torch.randn(3, 7, 96) * torch.logspace(-3, 3, 7)[:, None]
+    layer = Int8Linear(linear)
+
+    def rounded(values: torch.Tensor, steps: int) -> torch.Tensor:
+        scale = values.abs().amax(-1, keepdim=True) / steps
+        return torch.floor(values / scale + 0.5) * scale
+
+    expected = rounded(inputs, layer.steps) @ rounded(linear.weight.detach(), 127).T
+    if bias:
+        expected = expected + linear.bias
+    torch.testing.assert_close(layer(inputs), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_zeros_stay_zeros_in_8_bits() -> None:
+    layer = Int8Linear(nn.Linear(8, 4, bias=False))
+    assert not layer(torch.zeros(2, 8)).any()
+
+
+def test_in_8_bits_a_row_follows_from_the_row_alone() -> None:
+    layer = Int8Linear(nn.Linear(64, 32))
+    inputs = torch.randn(9, 64) * torch.arange(1, 10)[:, None]
+    together = layer(inputs)
+    for number in range(9):
+        assert torch.equal(layer(inputs[number : number + 1])[0], together[number])
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("precision", LOWER)
+@pytest.mark.parametrize("changed", [{}, {"language_contrast": 0.5}, {"beams": 1}])
+def test_a_lower_precision_gives_nearly_the_same_scores(make, precision, changed) -> None:
+    processor = tiny_processor()
+    decoding = DecodingSettings(max_new_tokens=8, **changed)
+    model = make(processor)
+    before = translate_features(model, processor, rows(4, 9), decoding, attention=True)
+    lower_precision(model, precision)
+    after = translate_features(model, processor, rows(4, 9), decoding, attention=True)
+    for one, other in zip(before, after, strict=True):
+        assert other.score == pytest.approx(one.score, abs=SCORE_TOLERANCE)
+        assert other.score != one.score
+        assert sum(other.attention[0].weights) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_8_bits_take_less_room(make) -> None:
+    model = make(tiny_processor())
+    lower_precision(model, Precision.INT8)
+    assert not [one for one in model.language_model.modules() if type(one) is nn.Linear]
+    words = model.language_model.model.get_input_embeddings()
+    assert words.weight.dtype == torch.bfloat16
+    assert words(torch.tensor([3])).dtype == torch.float32
+    assert next(model.encoder.parameters()).dtype == torch.float32
+
+
+def test_a_model_that_looks_at_the_weights_of_its_layers_runs_in_8_bits() -> None:
+    processor = tiny_processor()
+    plain = tiny_model(processor).config
+    t5 = T5Config(
+        vocab_size=len(processor.tokenizer),
+        d_model=32,
+        d_kv=16,
+        d_ff=64,
+        num_layers=1,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        decoder_start_token_id=0,
+    )
+    config = TranslatorConfig(
+        encoder=plain.encoder, adapter=plain.adapter, language_model=t5.to_dict()
+    )
+    torch.manual_seed(0)
+    model = Translator(config).eval()
+    lower_precision(model, Precision.INT8)
+    (found,) = translate_features(model, processor, rows(6), DecodingSettings(max_new_tokens=4))
+    assert np.isfinite(found.score)
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_a_clip_is_translated_from_a_folder_in_each_precision(tmp_path: Path, precision) -> None:
+    tiny_translator(tmp_path / "model")
+    clip = write_frames(tmp_path / "clip", 12)
+    plain = unglossed.load(tmp_path / "model")
+    lower = unglossed.load(tmp_path / "model", precision=precision)
+    frames = plain.read(clip)
+    features = lower.encode(frames)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, plain.encode(frames), rtol=0.05, atol=0.05)
+    (one,) = plain.translate(clip, max_new_tokens=6)
+    (other,) = unglossed.translate(tmp_path / "model", clip, precision=precision, max_new_tokens=6)
+    assert other.score == pytest.approx(one.score, abs=SCORE_TOLERANCE)
+
+
+def test_an_unknown_precision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="precision: found 'int4', expected one of float32"):
+        SignTranslator.from_pretrained(tmp_path, precision="int4")
