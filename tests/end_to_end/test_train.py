@@ -185,11 +185,11 @@ def test_the_final_model_translates(run: Path, corpus: str) -> None:
 
 
 def test_training_twice_gives_the_same(run: Path, corpus: str, tmp_path: Path) -> None:
+    """Also where another process reads the clips, over several epochs with dropout."""
     again = tmp_path / "again"
-    train_recipe(RECIPE, corpus, again, overrides=["seed=3"])
-
+    train_recipe(RECIPE, corpus, again, overrides=["num_workers=1"])
     for stage in STAGES:
-        assert_same_weights(again / stage / "model", run / stage / "model")
+        assert_same_weights(run / stage / "model", again / stage / "model")
 
 
 def test_a_killed_and_resumed_run_ends_like_one_never_killed(

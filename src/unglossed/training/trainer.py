@@ -118,7 +118,7 @@ class StageTrainer(Seq2SeqTrainer):
         change the training.
         """
         loader: DataLoader[Any] = super().get_train_dataloader()
-        loader.generator = torch.Generator()
+        getattr(loader, "base_dataloader", loader).generator = torch.Generator()
         return loader
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
