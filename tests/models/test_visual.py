@@ -178,3 +178,74 @@ def test_a_backbone_without_a_map_has_no_grid() -> None:
 def test_an_unknown_backbone_type_is_refused() -> None:
     with pytest.raises(ValueError, match="resnett"):
         build_encoder(backbone={"model_type": "resnett"})
+
+
+def convolved(encoder: VisualEncoder) -> list[int]:
+    """How many frames go through the first convolution at once, noted call by call."""
+    counts: list[int] = []
+    first = next(m for m in encoder.backbone.modules() if isinstance(m, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("budget", "counts"), [(8, [8]), (7, [4, 4, 4, 4]), (3, [3, 3, 2, 2, 3, 3])]
+)
+def test_training_keeps_to_the_budget_in_chunks_of_near_equal_size(
+    budget: int, counts: list[int]
+) -> None:
+    encoder = build_encoder().train()
+    encoder.frame_budget = budget
+    seen = convolved(encoder)
+
+    features, _ = encoder(draw_frames(8), torch.tensor([5, 3]))
+    features.sum().backward()
+
+    assert seen == counts  # each chunk again in the backward pass, the last one first
+
+
+@pytest.mark.parametrize("backbone", [tiny.ENCODER["backbone"], CONVNEXT, VIT])
+def test_without_gradients_chunks_change_nothing(backbone: Any) -> None:
+    encoder = build_encoder(backbone=backbone)
+    frames, lengths = draw_frames(8), torch.tensor([5, 3])
+    seen: list[int] = []
+    encoder.backbone.register_forward_pre_hook(
+        lambda _, __, named: seen.append(len(named["pixel_values"])), with_kwargs=True
+    )
+
+    with torch.no_grad():
+        whole, _ = encoder(frames, lengths)
+        encoder.frame_budget = 24
+        chunked, _ = encoder(frames, lengths)
+
+    assert seen == [8, 3, 3, 2]
+    # Float32, other sizes of matrix products; worst seen: 1e-6.
+    torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_backbone_that_is_not_trained_is_computed_once() -> None:
+    encoder = build_encoder().train()
+    encoder.backbone.requires_grad_(False).eval()
+    encoder.frame_budget = 8
+    seen = convolved(encoder)
+
+    features, _ = encoder(draw_frames(8), torch.tensor([5, 3]))
+    features.sum().backward()
+
+    assert seen == [1] * 8
+    assert all(weight.grad is not None for weight in encoder.temporal.parameters())
+
+
+def test_chunks_do_not_change_the_gradients_of_a_backbone_without_batch_normalisation() -> None:
+    gradients = []
+    for budget in (None, 3):
+        encoder = build_encoder(backbone=CONVNEXT).train()
+        encoder.frame_budget = budget
+        features, _ = encoder(draw_frames(8), torch.tensor([5, 3]))
+        features.square().sum().backward()
+        gradients.append([weight.grad for weight in encoder.backbone.parameters()])
+
+    for whole, chunked in zip(*gradients, strict=True):
+        assert (whole is None) == (chunked is None)
+        if whole is not None:
+            torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=1e-3)

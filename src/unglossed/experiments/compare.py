@@ -64,29 +64,33 @@ class Condition:
     overrides: tuple[str, ...] = ()
 
 
+_THRICE_THE_EPOCHS = tuple(  # with a third of the clips: about as many steps
+    f"stages.{stage}.{key}" for stage in (1, 2) for key in ("epochs=36", "evaluate_every=9")
+)
+_LONG_SENTENCES = ("generated_text.level=3",)
+_LARGE_LANGUAGE_MODEL = tuple(
+    f"stages.0.language_model.config.{key}={value}"
+    for key, value in {
+        "d_model": 512,
+        "encoder_layers": 4,
+        "decoder_layers": 4,
+        "encoder_attention_heads": 8,
+        "decoder_attention_heads": 8,
+        "encoder_ffn_dim": 2048,
+        "decoder_ffn_dim": 2048,
+        "init_std": 0.0442,
+    }.items()
+)
+
 CONDITIONS = {
     "demo": Condition(),
-    "few_clips": Condition(  # three times the epochs: about as many steps
+    "few_clips": Condition(num_sentences=600, overrides=_THRICE_THE_EPOCHS),
+    "long_text": Condition(level=3, overrides=_LONG_SENTENCES),
+    "large_language_model": Condition(overrides=_LARGE_LANGUAGE_MODEL),
+    "all_three": Condition(
         num_sentences=600,
-        overrides=tuple(
-            f"stages.{stage}.{key}" for stage in (1, 2) for key in ("epochs=36", "evaluate_every=9")
-        ),
-    ),
-    "long_text": Condition(level=3, overrides=("generated_text.level=3",)),
-    "large_language_model": Condition(
-        overrides=tuple(
-            f"stages.0.language_model.config.{key}={value}"
-            for key, value in {
-                "d_model": 512,
-                "encoder_layers": 4,
-                "decoder_layers": 4,
-                "encoder_attention_heads": 8,
-                "decoder_attention_heads": 8,
-                "encoder_ffn_dim": 2048,
-                "decoder_ffn_dim": 2048,
-                "init_std": 0.0442,
-            }.items()
-        )
+        level=3,
+        overrides=(*_THRICE_THE_EPOCHS, *_LONG_SENTENCES, *_LARGE_LANGUAGE_MODEL),
     ),
 }
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
+
+from unglossed.models.resnet import frugal_resnet, recompute, use_in_place_relu
 
 FRAME_WISE = "frame_wise"
+PIXEL_BUDGET = 256 * 224 * 224
 
 
 def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
@@ -64,6 +67,10 @@ class VisualEncoder(nn.Module):
     3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
        Frame-wise features (Table 8) are those before it: there is no temporal module then.
 
+    No more than `frame_budget` frames go through the backbone at once. Training of more frames
+    goes chunk by chunk and computes each chunk twice, so that memory grows with the budget and not
+    with the clip; batch normalisation then counts over each chunk.
+
     Args:
         config: `backbone` (a transformers configuration as dict), `grid` (cells along each side of
             the pooled map, 1 in the paper), `features` ("sign_wise", the default, or
@@ -72,11 +79,17 @@ class VisualEncoder(nn.Module):
 
     pixel_scale: Tensor
     pixel_shift: Tensor
+    frame_budget: int | None = None
+    """Most frames of a training batch that are kept in memory; None: as many as have the pixels
+    of 256 frames of 224 x 224. ResNet-18 needs 7 MB for each of those in bfloat16."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         backbone_config = backbone_config_from(config["backbone"])
-        self.backbone = AutoModel.from_config(backbone_config)
+        # Convolutions are quick with channels last; what they put out then has them last, too.
+        self.backbone = AutoModel.from_config(backbone_config).to(memory_format=torch.channels_last)
+        if isinstance(self.backbone, ResNetModel):
+            use_in_place_relu(self.backbone)
         self.grid: int = config["grid"]
         frame_dim = self.grid**2 * backbone_dim(backbone_config)
         if config.get("features") == FRAME_WISE:
@@ -101,16 +114,59 @@ class VisualEncoder(nn.Module):
         Returns:
             Features (batch, time, dim), zero where padded, and the mask (batch, time).
         """
-        # A permuted (n, h, w, c) tensor is channels_last, the CNN's fast layout, without a copy.
-        pixels = torch.addcmul(self.pixel_shift, frames.float(), self.pixel_scale)
-        pixels = pixels.permute(0, 3, 1, 2)
-        pooled = pool(self.backbone(pixel_values=pixels), self.grid)  # (frames, grid^2 * dim)
+        pooled = self.pooled(frames)
         mask = real_positions(lengths.to(frames.device))
         padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
         padded = padded.masked_scatter(mask[..., None], pooled)
         if isinstance(self.temporal, nn.Identity):
             return padded, mask
         return self.temporal(padded, mask), mask
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """One vector (frames, grid^2 * dim) a frame, from frames (frames, height, width, 3)."""
+        trained = torch.is_grad_enabled() and any(
+            weight.requires_grad for weight in self.backbone.parameters()
+        )
+        chunks = self._chunks(frames, trained=trained)
+        device = frames.device.type
+        # Weights are cast once a chunk; a cache of them would only hold memory for the whole step.
+        with torch.autocast(
+            device,
+            dtype=torch.get_autocast_dtype(device),
+            enabled=torch.is_autocast_enabled(device),
+            cache_enabled=False,
+        ):
+            if trained and len(chunks) > 1:
+                vectors = [recompute(self._trained, self.backbone, chunk) for chunk in chunks]
+            else:
+                encode = self._trained if trained else self._pooled
+                vectors = [encode(chunk) for chunk in chunks]
+        return torch.cat(vectors)
+
+    def _chunks(self, frames: Tensor, *, trained: bool) -> tuple[Tensor, ...]:
+        """Frames in the fewest chunks of near-equal size that keep to the budget."""
+        budget = self.frame_budget or PIXEL_BUDGET // (frames.shape[1] * frames.shape[2])
+        if not trained:  # nothing is kept, and small chunks stay in the processor's caches
+            budget //= 8
+        return frames.tensor_split(-(-len(frames) // max(budget, 1)))
+
+    def _pooled(self, frames: Tensor) -> Tensor:
+        return pool(self.backbone(pixel_values=self._pixels(frames)), self.grid)
+
+    def _trained(self, frames: Tensor) -> Tensor:
+        """The same as `_pooled`, with a backward pass that needs less memory where we know how."""
+        if isinstance(self.backbone, ResNetModel):
+            return pool(frugal_resnet(self.backbone, self._pixels(frames)), self.grid)
+        return self._pooled(frames)
+
+    def _pixels(self, frames: Tensor) -> Tensor:
+        # A permuted (n, h, w, c) tensor is channels_last, the CNN's fast layout, without a copy.
+        pixels = frames.float()
+        torch.addcmul(self.pixel_shift, pixels, self.pixel_scale, out=pixels)
+        device = frames.device.type
+        if torch.is_autocast_enabled(device):  # as the first convolution would; float32 is let go
+            pixels = pixels.to(torch.get_autocast_dtype(device))
+        return pixels.permute(0, 3, 1, 2)
 
     def input_limit(self, positions: int) -> int:
         """Frames that give so many positions: as many, the length is preserved."""

@@ -1,0 +1,271 @@
+"""A whole training step of the paper's stage 1, against the same model written plainly.
+
+ResNet-18 at 224 x 224 pixels, temporal module, VL-Adapter, Light-T Base with 2,429 words; a batch
+of two clips of 64 frames, given as bytes, without augmentation. Ours goes through the project's
+model, optimiser and trainer; the baseline pads the clips and computes in float32, channels first,
+with the optimiser as torch has it. The two train in turns, from the same weights.
+
+    python benchmarks/stage1.py [--pairs 5] [--lengths 64 64] [--small]
+
+Peak memory is that of a process which does two steps; the losses of those are compared in float32.
+Clips of unequal length are padded in the baseline, whose normalisation counts the padding: its
+losses are others then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pairs import peak_gigabytes, time_pairs
+from torch import Tensor, nn
+from transformers import ResNetConfig, ResNetModel, set_seed
+
+from unglossed.models.light_t import LightT, LightTConfig, light_t_config
+from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.training.precision import use_bfloat16
+from unglossed.training.recipe import StageSettings
+from unglossed.training.trainer import StageTrainer, stage_arguments
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+NUM_WORDS, TEXT_LENGTH = 2429, 15
+START = 2
+RATES = {"encoder": 1e-2, "adapter": 1e-2, "language_model": 1e-2}
+SMOOTHING = 0.2
+NUM_STEPS = 2
+
+Step = Callable[[], float]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=5, help="steps of each that are counted")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 64], help="frames of clips")
+    parser.add_argument("--small", action="store_true", help="a shrunk model, to try the script")
+    arguments = parser.parse_args()
+    lengths, small = arguments.lengths, arguments.small
+    precision = "bfloat16" if use_bfloat16("auto") else "float32"
+    print(f"{torch.get_num_threads()} threads, ours in {precision}; clips of {lengths} frames")
+
+    theirs, mine = (losses(make, lengths, small) for make in (baseline_step, exact_step))
+    difference = max(abs(one - two) / one for one, two in zip(theirs, mine, strict=True))
+    print(f"losses in float32: {theirs} and {mine}, apart by {difference:.1e} of their value")
+
+    peaks = [peak_gigabytes(train, name, lengths, small) for name in ("baseline", "ours")]
+    print(f"peak memory: {peaks[0]:.2f} and {peaks[1]:.2f} GB, {peaks[1] / peaks[0]:.2f} of it")
+
+    ratio = time_pairs(baseline_step(lengths, small), our_step(lengths, small), arguments.pairs)
+    num_frames = sum(lengths)
+    rates = [num_frames / seconds for seconds in (ratio.baseline_seconds, ratio.seconds)]
+    print(f"frames a second: {rates[0]:.1f} and {rates[1]:.1f}; {ratio}")
+    if not small:
+        peak = matmul_rate(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+        done = 6 * cnn_multiplications() * rates[1]
+        print(f"{done / 1e9:.0f} GFLOP/s in the CNN, {done / peak:.0%} of a matrix product's")
+
+
+def train(name: str, lengths: list[int], small: bool) -> None:
+    """Do what `losses` does, in a process of its own."""
+    losses({"baseline": baseline_step, "ours": our_step}[name], lengths, small)
+
+
+def losses(make: Callable[[list[int], bool], Step], lengths: list[int], small: bool) -> list[float]:
+    """Losses of the first steps."""
+    step = make(lengths, small)
+    return [step() for _ in range(NUM_STEPS)]
+
+
+def batch_of(lengths: list[int], small: bool) -> dict[str, Tensor]:
+    """Frames of noise, one clip after another, and texts."""
+    side = 64 if small else 224
+    draw = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (sum(lengths), side, side, 3), dtype=torch.uint8, generator=draw)
+    labels = torch.randint(4, NUM_WORDS, (len(lengths), TEXT_LENGTH), generator=draw)
+    return {"frames": frames, "lengths": torch.tensor(lengths), "labels": labels}
+
+
+def parts(small: bool) -> tuple[dict[str, Any], LightTConfig]:
+    """Configurations of the backbone and of Light-T; nothing is dropped, so that losses agree."""
+    widths = [8, 16] if small else [64, 128, 256, 512]
+    backbone = {
+        "model_type": "resnet",
+        "layer_type": "basic",
+        "embedding_size": widths[0],
+        "hidden_sizes": widths,
+        "depths": [2] * len(widths),
+    }
+    light_t = light_t_config(
+        "tiny" if small else "base", NUM_WORDS, dropout=0.0, decoder_start_token_id=START
+    )
+    return backbone, light_t
+
+
+def translator(small: bool) -> Translator:
+    """The project's model of stage 1."""
+    backbone, light_t = parts(small)
+    encoder = {
+        "backbone": backbone,
+        "grid": 1,
+        "temporal_dim": 512,
+        "temporal_kernel": 3,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
+    set_seed(0)
+    return Translator(
+        TranslatorConfig(
+            encoder=encoder,
+            adapter={"hidden_dim": 512, "dropout": 0.0},
+            language_model=light_t.to_dict(),
+        )
+    )
+
+
+def our_step(lengths: list[int], small: bool, precision: str = "auto") -> Step:
+    """A step as the project's trainer does it."""
+    stage = StageSettings.model_validate(
+        {
+            "name": "visual_initialing",
+            **{part: {} for part in RATES},
+            "learning_rates": RATES,
+            "optimizer": {"name": "sgd", "weight_decay": 1e-3},
+            "batch_size": len(lengths),
+            "epochs": 1,
+            "label_smoothing": SMOOTHING,
+            "precision": precision,
+        }
+    )
+    batch = batch_of(lengths, small)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = stage_arguments(stage, Path(folder), steps_per_epoch=1, seed=0, num_workers=0)
+        nothing: Any = [batch]  # steps are done by hand
+        trainer = StageTrainer(stage, translator(small), nothing, nothing, arguments, dict, [])
+    trainer.create_optimizer()
+    model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
+    num_tokens = batch["labels"].numel()
+
+    def step() -> float:
+        loss = trainer.training_step(model, batch, torch.tensor(num_tokens))
+        optimizer.step()
+        model.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def exact_step(lengths: list[int], small: bool) -> Step:
+    """Ours in float32."""
+    return our_step(lengths, small, "float32")
+
+
+class Plain(nn.Module):
+    """The same model as one would write it first: padded clips (batch, time, 3, height, width)."""
+
+    def __init__(self, small: bool) -> None:
+        super().__init__()
+        backbone, light_t = parts(small)
+        backbone.pop("model_type")
+        self.backbone = ResNetModel(ResNetConfig(**backbone))
+        dim, width = backbone["hidden_sizes"][-1], light_t.d_model
+        self.conv, self.norm = nn.Conv1d(dim, 512, 3, padding=1), nn.BatchNorm1d(512)
+        self.hidden, self.output = nn.Linear(512, 512), nn.Linear(512, width)
+        self.light_t = LightT(light_t)
+
+    def forward(self, frames: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+        """Logits of the labels."""
+        vectors = self.backbone(frames.flatten(0, 1)).pooler_output.flatten(1)
+        vectors = vectors.unflatten(0, frames.shape[:2])
+        mixed = torch.relu(self.norm(self.conv(vectors.transpose(1, 2)))).transpose(1, 2)
+        embeds = self.output(nn.functional.gelu(self.hidden(mixed)))
+        words = nn.functional.pad(labels[:, :-1], (1, 0), value=START)
+        return self.light_t(
+            inputs_embeds=embeds, attention_mask=mask, decoder_input_ids=words
+        ).logits
+
+    def take_weights(self, model: Translator) -> None:
+        """Start from the same weights."""
+        encoder: Any = model.encoder
+        adapter, writer = model.adapter, model.language_model
+        for mine, theirs in (
+            (self.backbone, encoder.backbone),
+            (self.conv, encoder.temporal.conv),
+            (self.norm, encoder.temporal.norm),
+            (self.hidden, adapter.hidden),
+            (self.output, adapter.output),
+            (self.light_t, writer.model),
+        ):
+            mine.load_state_dict(theirs.state_dict())
+
+
+def baseline_step(lengths: list[int], small: bool) -> Step:
+    """A step of the plain model."""
+    batch = batch_of(lengths, small)
+    model = Plain(small)
+    model.take_weights(translator(small))
+    model.train()
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": 1e-3},
+        {"params": vectors},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=1e-2, momentum=0.9, nesterov=True)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+
+    def step() -> float:
+        clips = [
+            (clip.permute(0, 3, 1, 2) / 255 - mean) / std
+            for clip in torch.split(batch["frames"], lengths)
+        ]
+        frames = nn.utils.rnn.pad_sequence([clip.contiguous() for clip in clips], batch_first=True)
+        mask = (torch.arange(frames.shape[1]) < batch["lengths"][:, None]).long()
+        optimizer.zero_grad()
+        logits = model(frames, mask, batch["labels"])
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch["labels"].flatten(), label_smoothing=SMOOTHING
+        )
+        torch.autograd.backward(loss)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def matmul_rate(dtype: torch.dtype, size: int = 2048, num_runs: int = 10) -> float:
+    """Operations a second of a product of two square matrices, the best of some runs."""
+    one, two = (torch.randn(size, size).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(num_runs):
+        begin = time.perf_counter()
+        one @ two
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size**3 / best
+
+
+def cnn_multiplications() -> int:
+    """Multiplications of the convolutions for one frame, forward."""
+    counted = 0
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal counted
+        assert isinstance(module, nn.Conv2d)
+        counted += output.numel() * module.weight[0].numel()
+
+    encoder: Any = translator(False).encoder
+    backbone = encoder.backbone
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        backbone(pixel_values=torch.zeros(1, 3, 224, 224))
+    return counted
+
+
+if __name__ == "__main__":
+    main()
