@@ -42,7 +42,7 @@ SIZES = {
 def shrink(recipe: str, folder: Path, changes: Sequence[str] = ()) -> list[str]:
     """Changes with which a recipe runs on `tiny.write_corpus` in seconds, after the given ones.
 
-    Only sizes and where pre-trained weights come from are changed.
+    Only sizes, where pre-trained weights come from and the language are changed.
 
     Args:
         recipe: name of a shipped recipe.
@@ -58,6 +58,8 @@ def shrink(recipe: str, folder: Path, changes: Sequence[str] = ()) -> list[str]:
     }
     if settings["tokenizer"]["pretrained"]:
         small["tokenizer.pretrained"] = stand_in(settings["tokenizer"]["pretrained"], folder)
+    if settings["tokenizer"]["start_token"]:
+        small["tokenizer.start_token"] = "de_DE"
     if settings["generated_text"]:
         small["generated_text.num_sentences"] = 4
     for stage in settings["stages"]:
@@ -101,7 +103,7 @@ def stand_in(source: str, folder: Path) -> str:
 
 def _tokenizer(target: Path, sentences: Sequence[str] = tiny.SENTENCES) -> int:
     """Write a tokenizer with the special tokens of all the models; returns how many it has."""
-    tokenizer = train_tokenizer(sentences, "de", 120)
+    tokenizer = train_tokenizer([*sentences, "train dev test wind 0123456789"], "de", 120)
     tokenizer.add_special_tokens({"extra_special_tokens": SPECIAL_TOKENS})
     tokenizer.save_pretrained(target)
     return len(tokenizer)
@@ -112,8 +114,13 @@ def _mbart(target: Path) -> None:
 
 
 def _other(target: Path) -> None:
-    """Another tokenizer than all others have, and a model with room for theirs."""
-    _write_mbart(_tokenizer(target, tiny.SENTENCES[:2]) + 60, target)
+    """Another tokenizer than all others have."""
+    _write_mbart(_tokenizer(target, tiny.SENTENCES[:2]), target)
+
+
+def _bare(target: Path) -> None:
+    """A model without a tokenizer, with room for the tokens of all others."""
+    _write_mbart(180, target)
 
 
 def _write_mbart(vocab_size: int, target: Path) -> None:
@@ -154,10 +161,14 @@ def _translator(target: Path) -> None:
 
 MODELS = {
     "other": _other,
+    "bare": _bare,
     "mbart": _mbart,
     "mt5": _mt5,
     "SmolLM2": _llama,
     "resnet": _resnet,
     "runs/": _translator,
 }
-"""How the stand-in for a source that has the word in its name is written; `other` is for tests."""
+"""How the stand-in for a source that has the word in its name is written.
+
+`other` and `bare` are for tests.
+"""

@@ -281,6 +281,8 @@ def translate(
     from unglossed.inference.output import format_json, format_text
     from unglossed.inference.translate import SignTranslator
 
+    if sample and beams is not None:
+        raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
     silence_loading()
     failed: list[str] = []
 

@@ -1,11 +1,24 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders: written whole or not at all; told from names on the hub."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def may_be_on_hub(name: str | Path) -> bool:
+    """Whether a name with a slash can be one on the hub, and not a folder misspelt.
+
+    `runs/dmeo` looks like a hub name: where there is a folder `runs`, it is a misspelt one.
+    """
+    path = Path(name)
+    misspelt = path.exists() or path.parent.is_dir()
+    return not misspelt and _HUB_NAME.fullmatch(str(name)) is not None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from unglossed.corpora.check import check_corpus
 from unglossed.corpora.check_report import Report
 from unglossed.corpora.faults import FaultKind, Severity
 from unglossed.corpora.needs import Needs
+from unglossed.training.recipe import load_recipe
 
 HEADER = "id,media,text,split,language,gloss"
 SPEECH = Needs(signal="sound")
@@ -177,3 +178,15 @@ def test_mixed_languages_hide_no_other_fault(write) -> None:
     assert "?language=de or ?language=en" in first
     assert report.num_samples == {"train": 3, "dev": 1}
     assert report.faults.total(Severity.ERROR) == 3
+
+
+def test_a_start_token_of_another_language_is_a_warning(write) -> None:
+    spec = write(*splits_of("frames"))
+    for token in (None, "de_DE", "<s>"):
+        assert found(check_corpus(spec, needs=Needs(start_token=token))) == {}
+    report = check_corpus(spec, needs=Needs(start_token="en_XX"))
+    text = only(report, FaultKind.OTHER_LANGUAGE)
+    assert "tokenizer.start_token: found 'en_XX', but the texts are in 'de'" in text
+    assert not report.has_errors
+    assert load_recipe("fla_llm_how2sign").needs.start_token == "en_XX"
+    assert load_recipe("demo").needs.start_token is None

@@ -51,7 +51,7 @@ REGNET = json.dumps({"model_type": "regnet", **BACKBONE, "groups_width": 4})
 OTHER_VALUES: dict[str, Any] = {
     "seed": 5,
     "tokenizer.pretrained": "OTHER",
-    "tokenizer.start_token": "en_XX",
+    "tokenizer.start_token": ["tokenizer.start_token=null"],
     "tokenizer.vocab_size": 60,
     "generated_text.num_sentences": 8,
     "generated_text.level": 2,
@@ -87,7 +87,7 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.temporal_kernel": 1,
     "adapter.source": ["adapter={config: {hidden_dim: 16}}"],
     "adapter.config.hidden_dim": 16,
-    "language_model.source": "OTHER",
+    "language_model.source": "BARE",
     "language_model.config.light_t": {"layers": 2, "heads": 2, "width": 32, "ffn_dim": 64},
     "language_model.config.light_t.layers": 2,
     "language_model.config.light_t.heads": 4,
@@ -115,7 +115,7 @@ OTHER_VALUES: dict[str, Any] = {
     "language_model.lora.dropout": 0.5,
     "language_model.lora.targets": ["language_model.lora.targets=[q_proj]"],
     "language_model.random_init": True,
-    "text_encoder.source": "OTHER",
+    "text_encoder.source": "BARE",
     "text_encoder.config": {"dropout": 0.5},
     "features": "frame_wise",
     "masking.share": 0.6,
@@ -516,8 +516,7 @@ def test_every_option_changes_something(
     prefix = f"stages.{stage}." if stage else ""
     models = whole_runs.models
     changes = [
-        prefix + item.replace("OTHER", stand_in("other", models)).replace("RESNET", resnet)
-        for resnet in [stand_in("resnet", models)]
+        prefix + re.sub("OTHER|BARE|RESNET", lambda m: stand_in(m[0].lower(), models), item)
         for item in (value if takes_changes else [f"{key}={json.dumps(value)}"])
     ]
     before, corpus = whole_runs.run(recipe, basis), whole_runs.corpus(basis)

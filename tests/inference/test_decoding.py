@@ -142,3 +142,16 @@ def test_evaluate_takes_a_contrast(model: Path, tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         texts.add((output / "predictions.jsonl").read_text(encoding="utf-8"))
     assert len(texts) == 2
+
+
+def test_beams_are_not_for_drawing(model: Path) -> None:
+    result = run("translate", model, "clip", "--sample", "--beams", 3)
+    assert result.exit_code == 2
+    assert "--beams is for the search, not for drawing texts" in result.stderr
+
+
+def test_a_folder_of_clips_is_hinted_at(model: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "clips" / "a", 4)
+    result = run("translate", model, tmp_path / "clips")
+    assert result.exit_code == 2
+    assert f"each clip has to be named, as {tmp_path / 'clips' / 'a'}" in result.stderr

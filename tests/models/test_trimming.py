@@ -17,13 +17,14 @@ from tokenizers.models import BPE
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    GPT2Config,
+    BartConfig,
     M2M100Config,
     MBartConfig,
     MBartForConditionalGeneration,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
+    ResNetConfig,
     T5Config,
     T5ForConditionalGeneration,
     T5Tokenizer,
@@ -346,11 +347,11 @@ def test_no_texts_are_refused(mbart: Path, tmp_path: Path, texts: list[str]) -> 
 def test_a_byte_level_tokenizer_is_refused(tmp_path: Path) -> None:
     tokenizer = Tokenizer(BPE(vocab={"a": 0, "b": 1, "▁": 2}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / "gpt2")
-    GPT2Config(vocab_size=3).save_pretrained(tmp_path / "gpt2")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / "bart")
+    BartConfig(vocab_size=3).save_pretrained(tmp_path / "bart")
 
-    with pytest.raises(InputError, match=r"gpt2: found a byte-level BPE tokenizer, expected Sent"):
-        trim_model(tmp_path / "gpt2", TEXTS, tmp_path / "trimmed")
+    with pytest.raises(InputError, match=r"bart: found a byte-level BPE tokenizer, expected Sent"):
+        trim_model(tmp_path / "bart", TEXTS, tmp_path / "trimmed")
     assert not (tmp_path / "trimmed").exists()
 
 
@@ -368,7 +369,7 @@ def test_a_tokenizer_outside_the_tokenizers_library_is_refused(tmp_path: Path) -
 
 
 def test_a_model_that_cannot_be_loaded_is_one_line(mbart: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: cannot be loaded as a tokenizer: ") as caught:
+    with pytest.raises(InputError, match="nowhere: no such folder, expected a m") as caught:
         trim_model(tmp_path / "nowhere", TEXTS, tmp_path / "trimmed")
     assert "\n" not in str(caught.value)
 
@@ -457,3 +458,26 @@ def test_a_moved_token_is_an_error(pair: Pair) -> None:
     check_tokens(state, pair.tokenizer, Selection(tuple(pair.kept), (), 0, ()))
     with pytest.raises(InputError, match=r"cannot be trimmed: found '.*' at \d+, expected None"):
         check_tokens(state, pair.tokenizer, one_less)
+
+
+def test_texts_of_a_script_that_the_model_lacks_are_refused(mbart: Path, tmp_path: Path) -> None:
+    georgian = ["ხვალ წვიმა", "დღეს ქარი და თოვლი"]
+    with pytest.raises(InputError) as caught:
+        trim_model(mbart, [TEXTS[0], *georgian], tmp_path / "trimmed")
+    message = str(caught.value)
+    assert message.startswith(f"{mbart}: found ")
+    assert f"the texts' tokens to be <unk>, as in text 2: {georgian[0]!r}" in message
+    assert "\n" not in message
+    assert not (tmp_path / "trimmed").exists()
+
+
+def test_what_is_no_encoder_decoder_is_refused_in_one_line(tmp_path: Path) -> None:
+    ResNetConfig().save_pretrained(tmp_path / "resnet")
+    for source, told in (
+        (tmp_path / "nothing", "no such folder, expected a model folder or a hub name"),
+        (tmp_path / "resnet", "found a model of the type 'resnet', expected an encoder-decoder"),
+    ):
+        with pytest.raises(InputError) as caught:
+            trim_model(source, TEXTS, tmp_path / "trimmed")
+        assert str(caught.value).startswith(f"{source}: {told}")
+        assert "\n" not in str(caught.value)

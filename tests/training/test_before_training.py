@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import tiny
+from shrinking import stand_in
 from unglossed.errors import InputError
+from unglossed.training.tokenizer import train_tokenizer
 from unglossed.training.train import train_recipe
 
 RECIPE = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
@@ -203,3 +205,40 @@ def test_glosses_that_are_not_there(tmp_path: Path) -> None:
     message = refused(spec, tmp_path / "run", f"stages=[{stage}]")
     assert "found 2 of 2 train clips without glosses" in message
     assert message.endswith("expected glosses for stages.recognition")
+
+
+def test_a_tokenizer_that_does_not_know_the_script(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tokenizer"
+    train_tokenizer(["明天北方有小雨", "今天夜里南部可能下雪"], "zh", 60).save_pretrained(folder)
+    message = refused(write(), tmp_path / "run", f"tokenizer.pretrained={folder}", *TEXT_ALONE)
+    assert message.startswith("tokenizer.pretrained: found ")
+    assert "tokens to be <unk> (train clip 'a0': 'regen 0')" in message
+
+
+def test_a_language_model_with_another_tokenizer(write: Callable[..., str], tmp_path: Path) -> None:
+    folder = stand_in("mbart", tmp_path)
+    source = f"stages.0.language_model={{source: {folder}}}"
+    message = refused(write(), tmp_path / "run", source, *TEXT_ALONE)
+    where = "stages.pretraining.language_model.source: its tokenizer differs from the run's"
+    assert message.startswith(where)
+
+
+def test_what_there_is_to_resume_is_told(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, output = write(), tmp_path / "run"
+    train_recipe(RECIPE, spec, output, resume=True, overrides=TEXT_ALONE)
+    assert f"note: {output}: no run to resume, a new one begins" in capsys.readouterr().err
+    train_recipe(RECIPE, spec, output, resume=True, overrides=TEXT_ALONE)
+    assert f"note: {output}: the run is finished" in capsys.readouterr().err
+
+
+def test_a_text_that_is_longer_than_the_language_model(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    stage = "stages.0.language_model.config.max_position_embeddings=2"
+    message = refused(write(), tmp_path / "run", *TEXT_ALONE, stage)
+    assert "clip 'a0' has " in message
+    assert "at most the 2 positions" in message

@@ -34,11 +34,16 @@ from unglossed.training.objectives import text_loss
 from unglossed.training.recipe import (
     LanguageModelSettings,
     PromptSettings,
+    Recipe,
     StageSettings,
     TokenizerSettings,
 )
 from unglossed.training.stage import build_translator, check_new_parts
-from unglossed.training.tokenizer import build_tokenizer
+from unglossed.training.tokenizer import (
+    build_tokenizer,
+    check_own_tokenizers,
+    train_tokenizer,
+)
 from unglossed.training.trainer import build_optimizer
 
 NEW_TOKENS = ("<signs>", "</signs>")
@@ -189,6 +194,56 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(gguf: Path) -> None:
     with pytest.raises(InputError, match=r"100 tokens.*tokenizer\.pretrained") as caught:
         fit_vocabulary(model, processor, WHERE)
     assert str(caught.value).startswith(f"{WHERE}.source")
+
+
+def recipe_with(source: Path, pretrained: Path, **changes: Any) -> Recipe:
+    return Recipe(
+        tokenizer=TokenizerSettings(pretrained=str(pretrained), new_tokens=NEW_TOKENS),
+        stages=(stage(source, language_model={"source": str(source), **changes}),),
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(gguf: Path) -> dict[str, Path]:
+    """The same model with its own tokenizer, with the same of other ids, and with none."""
+    tokenizer = processor_for(gguf).tokenizer
+    model = llama_gguf.tiny_llama(len(tokenizer) + 40)
+    found = {name: gguf.parent / name for name in ("own", "other", "bare")}
+    for folder in found.values():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(found["own"])
+    train_tokenizer(llama_gguf.SENTENCES, "en", 90).save_pretrained(found["other"])
+    return found
+
+
+def test_a_tokenizer_of_other_ids_than_the_models_own_is_refused(
+    gguf: Path, folders: dict[str, Path]
+) -> None:
+    """Though the model has rows for all of its tokens."""
+    processor = processor_for(gguf, *NEW_TOKENS)
+    with pytest.raises(InputError) as caught:
+        check_own_tokenizers(recipe_with(folders["other"], gguf), processor)
+    assert str(caught.value) == (
+        f"{WHERE}.source: its tokenizer differs from tokenizer.pretrained (id 0 is '<s>' here and"
+        " '<|endoftext|>' there): name the model's own"
+    )
+
+    trained = recipe_with(folders["own"], gguf).model_copy(
+        update={"tokenizer": TokenizerSettings()}
+    )
+    mine = tiny.tiny_processor()
+    with pytest.raises(InputError, match=r"the run's.*name it in tokenizer\.pretrained$"):
+        check_own_tokenizers(trained, mine)
+
+
+def test_a_tokenizer_like_the_models_own_passes(gguf: Path, folders: dict[str, Path]) -> None:
+    """With the recipe's new tokens, from a file or a folder; or where there is none to compare."""
+    processor = processor_for(gguf, *NEW_TOKENS)
+    for source in (folders["own"], folders["bare"], gguf):
+        check_own_tokenizers(recipe_with(source, folders["own"]), processor)
+    check_own_tokenizers(recipe_with(folders["other"], gguf, random_init=True), processor)
+    with pytest.raises(InputError, match="differs"):
+        check_own_tokenizers(recipe_with(folders["other"], gguf), processor)
 
 
 def test_random_init_takes_the_shape_but_not_the_weights(gguf: Path) -> None:

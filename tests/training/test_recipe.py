@@ -132,7 +132,7 @@ def test_an_inconsistent_recipe_is_refused_in_one_line(
         load_recipe(path, [override])
 
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith("key=value on the command line: ")
     assert "\n" not in message
     assert all(piece in message for piece in pieces), message
     assert len(message) < len(str(path)) + 150  # not the whole recipe
@@ -291,6 +291,28 @@ def test_an_objective_refuses_what_it_has_no_use_for(
         load_recipe(path, changes)
 
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith("key=value on the command line: ")
     assert "\n" not in message
     assert all(piece in message for piece in pieces), message
+
+
+def test_a_source_that_is_skipped_is_said_to_be(tmp_path: Path) -> None:
+    names = [stage.name for stage in load_recipe("demo").stages]
+    skipped = names[0]
+    with pytest.raises(InputError) as caught:
+        load_recipe("demo", [f"stages.{skipped}.skip=true"])
+    message = str(caught.value)
+    assert message.startswith("key=value on the command line: stages.")
+    assert f"the stage {skipped} is skipped: name its folder in a run that trained it" in message
+
+
+def test_a_mistake_on_the_command_line_is_not_the_files() -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe("demo", ["seed=x"])
+    assert str(caught.value).startswith("key=value on the command line: seed: found 'x'")
+
+
+def test_a_mistake_of_the_file_stays_the_files(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("base: demo\nsede: 3\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"own\.yaml: sede: no such key"):
+        load_recipe(tmp_path / "own.yaml", ["seed=4"])

@@ -214,3 +214,10 @@ def test_keys_that_nobody_reads_are_refused() -> None:
     for settings, knows in (({"dropuot": 0.1}, known), ({"hidden": 3}, {"hidden_dim": 512})):
         with pytest.raises(InputError, match=r"^here\.\w+: no such key$"):
             refuse_unknown(settings, knows, "here")
+
+
+def test_a_misspelt_folder_is_no_hub_name(tmp_path: Path) -> None:
+    source = tmp_path / "nowhere"
+    assert message_of(source) == (
+        f"{WHERE}: {source}: no such folder, expected a model folder or a hub name"
+    )

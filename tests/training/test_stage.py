@@ -468,3 +468,51 @@ def test_masking_needs_a_mask_token(objective: str) -> None:
 
     with pytest.raises(InputError, match=f"stages.second: the objective {objective} .* mask token"):
         check_new_parts(settings or vlp_stage(), [], processor)
+
+
+def test_the_encoder_of_another_runs_gloss_recogniser_is_inherited(
+    recognition: Path, tmp_path: Path
+) -> None:
+    settings = stage(encoder={"source": str(recognition)})
+    check_new_parts(settings, [], PROCESSOR)
+    model = build_translator(settings, {}, PROCESSOR)
+    assert_same_weights(model.encoder, GlossRecogniser.from_pretrained(recognition).encoder)
+
+    with pytest.raises(InputError, match=r"second\.adapter\.source: .* has no adapter"):
+        check_new_parts(stage(adapter={"source": str(recognition)}), [], PROCESSOR)
+
+    build_translator(vlp_stage(), {}, PROCESSOR).save_pretrained(tmp_path)
+    check_new_parts(stage(encoder={"source": str(tmp_path)}), [], PROCESSOR)
+
+
+def test_a_backbone_that_reads_no_pictures_is_refused(pretraining: Path) -> None:
+    config = MBartConfig.from_pretrained(pretraining).to_dict()
+    for backbone in (str(pretraining), {"model_type": "mbart", "d_model": config["d_model"]}):
+        settings = stage(encoder={"config": {"backbone": backbone}})
+        told = message_of(settings, {})
+        assert told.startswith("stages.second.encoder.config.backbone: found ")
+        assert told.endswith("a model of the type 'mbart', expected an image model, such as resnet")
+        with pytest.raises(InputError, match="expected an image model"):
+            check_new_parts(settings, [], PROCESSOR)
+
+
+def test_weights_that_do_not_fit_are_told_by_the_key_and_both_shapes(first: Path) -> None:
+    settings = stage(encoder={"source": "first", "config": {"temporal_dim": 7}})
+    assert message_of(settings, {"first": first}) == (
+        "stages.second.encoder.config (temporal_dim): weights do not fit: temporal.conv.weight is"
+        " [24, 16, 3] in the source, [7, 16, 3] in the recipe (and 5 more)"
+    )
+
+
+@pytest.mark.parametrize("size", ["huge", 3, {"layers": 1}])
+def test_a_size_of_light_t_that_is_none(size: Any) -> None:
+    told = message_of(stage(language_model={"config": {"light_t": size}}), {})
+    assert told == (
+        f"stages.second.language_model.config.light_t: found {size!r}, expected one of tiny, small,"
+        " base, large, or a mapping with layers, heads, width, ffn_dim"
+    )
+
+
+def test_a_part_to_freeze_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"found 'backbone', expected a part \(encoder, adapter"):
+        stage(frozen=["backbone"])

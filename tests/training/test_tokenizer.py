@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.training.recipe import TokenizerSettings
-from unglossed.training.tokenizer import SPECIAL_TOKENS, build_tokenizer, train_tokenizer
+from unglossed.training.tokenizer import (
+    SPECIAL_TOKENS,
+    build_tokenizer,
+    check_texts,
+    train_tokenizer,
+)
 
 GERMAN = [
     "morgen regnet es im süden heftig",
@@ -125,3 +131,75 @@ def test_a_start_token_it_lacks_and_a_missing_folder_are_named(tmp_path: Path) -
     with pytest.raises(InputError, match=r"^tokenizer\.pretrained: .*none") as caught:
         build_tokenizer(TokenizerSettings(pretrained=str(tmp_path / "none")), [], "de")
     assert "\n" not in str(caught.value)
+
+
+def write_tokenizer(folder: Path, *codes: str) -> TokenizerSettings:
+    tokenizer = train(GERMAN)
+    tokenizer.add_tokens(list(codes), special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    return TokenizerSettings(pretrained=str(folder), start_token=codes[0])
+
+
+@pytest.mark.parametrize(
+    ("codes", "language", "expected"),
+    [
+        (("en_XX", "de_DE"), "de", "<de> or de_DE"),
+        (("eng_Latn", "spa_Latn"), "es-MX", "spa_Latn"),
+        (("deu_Latn", "zho_Hans", "zho_Hant"), "zh", "zho_Hans or zho_Hant"),
+    ],
+)
+def test_the_code_of_another_language_is_refused_where_there_is_a_better_one(
+    codes: tuple[str, ...], language: str, expected: str, tmp_path: Path
+) -> None:
+    settings = write_tokenizer(tmp_path, *codes)
+
+    with pytest.raises(InputError) as caught:
+        build_tokenizer(settings, [], language)
+
+    assert str(caught.value) == (
+        f"tokenizer.start_token: found {codes[0]!r}, but the corpus is in {language!r}:"
+        f" expected {expected}"
+    )
+
+
+def test_the_code_of_another_language_is_noted_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = write_tokenizer(tmp_path, "de_DE")
+
+    assert build_tokenizer(settings, [], "hu")[1] == "de_DE"
+    noted = capsys.readouterr().err
+    assert noted.startswith("note: tokenizer.start_token: found 'de_DE', but the corpus is in 'hu'")
+    assert noted.count("\n") == 1
+    build_tokenizer(settings, [], "de")
+    assert capsys.readouterr().err == ""
+
+
+def samples(*texts: str) -> list[Sample]:
+    return [Sample(f"clip{i}", Path("a.mp4"), text, "train", "de") for i, text in enumerate(texts)]
+
+
+def test_texts_of_a_script_that_the_tokenizer_lacks_are_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        check_texts(train(GERMAN), samples(GERMAN[0], *CHINESE))
+
+    message = str(caught.value)
+    assert "tokens to be <unk> (train clip 'clip1': '明天北方有小雨" in message
+    assert "expected 10% at most" in message
+    assert "\n" not in message
+
+
+def test_single_unknown_tokens_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = train(GERMAN)
+    check_texts(tokenizer, samples(*GERMAN))
+    assert capsys.readouterr().err == ""
+
+    text = "sonne ☔"
+    check_texts(tokenizer, samples(*GERMAN, text))
+
+    noted = capsys.readouterr().err
+    num_tokens = sum(len(encode(tokenizer, text)) for text in [*GERMAN, text])
+    assert noted == (
+        "note: the tokenizer does not know everything in 1 of 7 train texts: 1 of"
+        f" {num_tokens} tokens are <unk> (train clip 'clip6': {text!r})\n"
+    )

@@ -14,7 +14,7 @@ from unglossed.corpora.check_clips import Limits, check_clips, name_clip
 from unglossed.corpora.check_report import Report
 from unglossed.corpora.check_text import find_mojibake, find_odd_text, may_be_damaged
 from unglossed.corpora.faults import Fault, FaultKind, Faults
-from unglossed.corpora.needs import Needs, find_unfit
+from unglossed.corpora.needs import Needs, find_other_language, find_unfit
 from unglossed.corpora.packed import verify_shards
 from unglossed.corpora.registry import find_reader
 from unglossed.corpora.sample import Corpus, Sample
@@ -64,7 +64,7 @@ def check_corpus(
     samples = [sample for rows in corpus.splits.values() for sample in rows]
     _check_texts(samples, limits, faults)
     _check_splits(corpus, faults)
-    for fault in find_unfit(corpus, needs):
+    for fault in (*find_unfit(corpus, needs), *find_other_language(corpus, needs or Needs())):
         faults.add(fault)
     num_media = check_clips(
         spec,

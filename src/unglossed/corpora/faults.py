@@ -47,6 +47,7 @@ class FaultKind(Enum):
     UNFIT = ("does not fit the recipe", Severity.ERROR)
     MOJIBAKE = ("text damaged by a wrong encoding", Severity.ERROR)
     MISSING_SPLIT = ("split that training needs is not there", Severity.WARNING)
+    OTHER_LANGUAGE = ("start token of another language than the texts", Severity.WARNING)
     NO_SPLIT = ("row in no split, left out", Severity.WARNING)
     ODD_SPLIT = ("split whose name is nearly another's", Severity.WARNING)
     MEDIA_WITHOUT_ROW = ("media without a row", Severity.WARNING)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unglossed.corpora.faults import Fault, FaultKind
+from unglossed.corpora.language_codes import base_language, language_of
 from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
@@ -22,10 +23,12 @@ class Needs:
     Attributes:
         signal: What clips are read for.
         glosses_for: The stage that learns glosses; None: there is none.
+        start_token: Token of a pre-trained tokenizer with which texts start; None: its own.
     """
 
     signal: Literal["video", "sound"] = "video"
     glosses_for: str | None = None
+    start_token: str | None = None
 
 
 def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
@@ -55,3 +58,21 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
                     f" {without[0]}), expected glosses for stages.{needs.glosses_for}"
                 )
                 yield Fault(FaultKind.UNFIT, corpus.spec, text)
+
+
+def find_other_language(corpus: Corpus, needs: Needs) -> Iterator[Fault]:
+    """Find whether a recipe's texts start with the code of another language than the corpus's.
+
+    Only a warning: whether its tokenizer has a better code is known once it is loaded.
+
+    Args:
+        corpus: The corpus.
+        needs: Those of the recipe.
+    """
+    found = needs.start_token and language_of(needs.start_token)
+    if found and found != base_language(corpus.language):
+        text = (
+            f"tokenizer.start_token: found {needs.start_token!r}, but the texts are in"
+            f" {corpus.language!r}: `train` will refuse this if the tokenizer has their code"
+        )
+        yield Fault(FaultKind.OTHER_LANGUAGE, corpus.spec, text)

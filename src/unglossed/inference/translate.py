@@ -5,7 +5,6 @@ The trainer calls `translate_features` on cached features; everybody else `SignT
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
+from unglossed.files import may_be_on_hub
 from unglossed.inference.decoding import DecodingSettings, load_decoding
 from unglossed.inference.precision import (
     Precision,
@@ -32,8 +32,6 @@ from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 
 Media = Path | str | Sample
-
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -363,8 +361,7 @@ def find_model(model: str | Path) -> str:
             f"{model}: found neither model/config.json nor config.json,"
             " expected a run folder or a model folder"
         )
-    # `runs/dmeo` looks like a hub name: where there is a folder `runs`, it is a folder misspelt.
-    if folder.exists() or folder.parent.is_dir() or not HUB_NAME.fullmatch(str(model)):
+    if not may_be_on_hub(model):
         raise InputError(
             f"{model}: no such folder, expected a run folder, a model folder or a hub name"
         )

@@ -43,7 +43,9 @@ def list_pictures(folder: Path) -> list[str]:
             if entry.name.lower().endswith(PICTURE_SUFFIXES) and not entry.name.startswith(".")
         ]
     if not names:
-        raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg)")
+        inner = next((path.name for path in sorted(folder.iterdir()) if path.is_dir()), None)
+        hint = "" if inner is None else f"; each clip has to be named, as {folder / inner}"
+        raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg){hint}")
     # Names that differ in their digits alone, as they nearly always do, are in order as they are.
     alike = len({name.translate(_DIGITS_ALIKE) for name in names}) == 1
     return sorted(names) if alike else sorted(names, key=_natural_order)

@@ -14,13 +14,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
 
 from unglossed.errors import InputError
-from unglossed.files import whole_folder, write_text
+from unglossed.files import may_be_on_hub, whole_folder, write_text
 from unglossed.models.trimming_proof import (
     check_logits,
     check_texts,
@@ -30,6 +32,7 @@ from unglossed.models.trimming_proof import (
 )
 from unglossed.models.trimming_weights import config_ids_of, cut_weights, num_rows_of, size_of
 from unglossed.models.vocabulary import (
+    MOST_UNKNOWN,
     check_supported,
     cut_state,
     pieces_of,
@@ -125,12 +128,21 @@ def trim_model(
 
     Raises:
         InputError: there are no texts, `output` is in use, the model cannot be loaded, its
-            tokenizer is not SentencePiece's, or a comparison fails, which names the text.
+            tokenizer is not SentencePiece's or cannot write the texts' script, or a comparison
+            fails, which names the text.
     """
     if not any(text.strip() for text in texts):
         raise InputError(f"{model}: found no texts to trim it to, expected at least one")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: exists already, expected a new or empty folder")
+    if not Path(model).exists() and "/" in str(model) and not may_be_on_hub(model):
+        raise InputError(f"{model}: no such folder, expected a model folder or a hub name")
+    config = _load(AutoConfig, model, "a model")
+    if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        raise InputError(
+            f"{model}: found a model of the type {config.model_type!r}, expected an encoder-decoder"
+            " with a SentencePiece tokenizer (mBART, mBART-50, T5, mT5, NLLB)"
+        )
     tokenizer = _load(AutoTokenizer, model, "a tokenizer")
     state = _state_of(tokenizer, model)
     language_model = _load(AutoModelForSeq2SeqLM, model, "an encoder-decoder", dtype="auto").eval()
@@ -139,6 +151,7 @@ def trim_model(
     _check_rows(state, config_ids, num_rows, model)
 
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    _check_script(texts, encoded, tokenizer.unk_token_id, model)
     used = {token for ids in encoded for token in ids}
     selection = select_tokens(state, used, config_ids, [*texts, *safety_texts])
     probes = [ids[:_PROBE_TOKENS] for ids in encoded if ids][:_NUM_PROBES]
@@ -201,6 +214,23 @@ def _state_of(tokenizer: PreTrainedTokenizerBase, model: str | Path) -> dict[str
     state: dict[str, Any] = json.loads(backend.to_str())
     check_supported(state, str(model))
     return state
+
+
+def _check_script(
+    texts: Sequence[str],
+    encoded: Sequence[Sequence[int]],
+    unknown_id: int | None,
+    model: str | Path,
+) -> None:
+    counts = [ids.count(unknown_id) for ids in encoded]
+    share = sum(counts) / max(1, sum(map(len, encoded)))
+    if share > MOST_UNKNOWN:
+        number = next(i for i, count in enumerate(counts) if count)
+        raise InputError(
+            f"{model}: found {share:.1%} of the texts' tokens to be <unk>, as in text {number + 1}:"
+            f" {texts[number][:60]!r}, expected {MOST_UNKNOWN:.0%} at most: the model does not know"
+            " their script"
+        )
 
 
 def _check_rows(

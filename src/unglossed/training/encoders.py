@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
 from unglossed.models.parts import PartModel
@@ -15,7 +15,7 @@ from unglossed.models.speech import frontend_config_from
 from unglossed.models.translator import Translator
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
 from unglossed.training.recipe import PartSettings, StageSettings
-from unglossed.training.sources import load, load_translator, refuse_unknown
+from unglossed.training.sources import load, load_trained, refuse_unknown
 
 ENCODER_DEFAULTS = {
     "grid": 1,
@@ -75,12 +75,12 @@ def source_model(name: str, source: str, earlier: Mapping[str, Path], where: str
     if source in earlier:
         model: nn.Module = AutoModel.from_pretrained(earlier[source])
     elif "/" in source:
-        model = load_translator(source, f"{where}.source")
+        model = load_trained(source, f"{where}.source")
     else:
         known = ["build", *earlier]
         raise InputError(f"{where}.source: found {source!r}, expected one of {known}")
     if not (isinstance(model, PartModel) and name in model.parts):
-        raise InputError(f"{where}.source: that stage has no {name}")
+        raise InputError(f"{where}.source: {source} has no {name}")
     return model
 
 
@@ -105,6 +105,7 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
     backbone = config["backbone"]
     refuse_unknown(part.config, {**ENCODER_DEFAULTS, "backbone": None}, f"{where}.config")
     if isinstance(backbone, str):
+        _check_image_model(load(AutoConfig, backbone, f"{where}.config.backbone"), where, backbone)
         model = load(AutoModel, backbone, f"{where}.config.backbone")
         config["backbone"] = model.config.to_dict()
         return config, {"encoder.backbone": model.state_dict()}
@@ -113,6 +114,7 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{where}.config.backbone: not an image model: {reason}") from None
+    _check_image_model(backbone_config_from(backbone), where)
     refuse_unknown(backbone, config["backbone"], f"{where}.config.backbone")
     if config["grid"] > 1 and backbone_config_from(backbone).model_type not in MAP_BACKBONES:
         raise InputError(
@@ -130,9 +132,19 @@ def check_new_encoder(part: PartSettings, where: str) -> None:
     """
     backbone = part.config.get("backbone")
     if isinstance(backbone, str):
-        load(AutoConfig, backbone, f"{where}.config.backbone")
+        _check_image_model(load(AutoConfig, backbone, f"{where}.config.backbone"), where, backbone)
     else:
         new_encoder(part, where)
+
+
+def _check_image_model(config: PreTrainedConfig, where: str, source: str = "") -> None:
+    """Refuse a backbone whose model does not read pictures, before its weights are loaded."""
+    kind = MODEL_MAPPING.get(type(config), None)
+    if getattr(kind, "main_input_name", None) != "pixel_values":
+        raise InputError(
+            f"{where}.config.backbone: found {f'{source}, ' if source else ''}a model of the type"
+            f" {config.model_type!r}, expected an image model, such as resnet"
+        )
 
 
 def _new_speech_encoder(part: PartSettings, where: str) -> dict[str, Any]:

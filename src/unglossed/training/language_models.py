@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTraine
 from unglossed.errors import InputError
 from unglossed.models import quantization
 from unglossed.models.language_model import language_model_config
-from unglossed.models.light_t import light_t_config
+from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
 from unglossed.models.lora import load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
@@ -178,6 +178,8 @@ def new_language_model_config(
         "eos_token_id": tokenizer.eos_token_id,
     }
     fields = dict(settings)
+    if "light_t" in fields:
+        _check_size(fields["light_t"], f"{where}.config.light_t")
     try:
         if "light_t" in fields or language_model_config(fields).is_encoder_decoder:
             special |= _text_ends(processor)
@@ -191,6 +193,17 @@ def new_language_model_config(
         raise _wrong_config(where, error) from None
     refuse_unknown(fields, config, f"{where}.config")
     return config
+
+
+def _check_size(size: Any, where: str) -> None:
+    keys = list(LIGHT_T_SIZES["tiny"])
+    if isinstance(size, str) and size in LIGHT_T_SIZES:
+        return
+    if not (isinstance(size, Mapping) and set(size) == set(keys)):
+        raise InputError(
+            f"{where}: found {size!r}, expected one of {', '.join(LIGHT_T_SIZES)}, or a mapping"
+            f" with {', '.join(keys)}"
+        )
 
 
 def _text_ends(processor: TranslatorProcessor) -> dict[str, Any]:

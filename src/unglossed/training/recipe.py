@@ -8,14 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from unglossed.config import Settings, check_settings, override
 from unglossed.corpora.needs import Needs
+from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.media.video import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.recipe_files import find_recipe, leave_out_skipped, read_recipe_file
+from unglossed.training.recipe_files import (
+    find_recipe,
+    leave_out_skipped,
+    read_recipe_file,
+    refuse_skipped_sources,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -174,9 +180,19 @@ PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 TrainedPart = Literal[
     "encoder", "adapter", "language_model", "text_encoder", "gloss_head", "alignment"
 ]
-FrozenPart = Annotated[
-    str, Field(pattern=r"^(encoder|adapter|language_model|text_encoder)(\.\w+)*$")
-]
+
+
+def _check_frozen(name: str) -> str:
+    part, *modules = name.split(".")
+    if part in PARTS and all(module.isidentifier() or module.isdigit() for module in modules):
+        return name
+    raise ValueError(
+        f"found {name!r}, expected a part ({', '.join(PARTS)}) or a module in one, such as"
+        " encoder.backbone"
+    )
+
+
+FrozenPart = Annotated[str, AfterValidator(_check_frozen)]
 
 
 class StageSettings(Settings):
@@ -285,6 +301,7 @@ class Recipe(Settings):
         return Needs(
             signal="sound" if self.audio is not None else "video",
             glosses_for=learns_glosses[0] if learns_glosses else None,
+            start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
         )
 
     @model_validator(mode="after")
@@ -330,10 +347,26 @@ def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
     not tell.
 
     Raises:
-        InputError: names the file and the field that is wrong.
+        InputError: names the file, or else the command line, and the field that is wrong.
     """
     path = find_recipe(name)
-    data = read_recipe_file(path)
+    data, skipped = read_recipe_file(path)
     override(data, overrides)
-    leave_out_skipped(data, path)
-    return check_settings(Recipe, data, path)
+    try:
+        skipped += leave_out_skipped(data, path)
+        refuse_skipped_sources(data, skipped, path)
+        return check_settings(Recipe, data, path)
+    except InputError as error:
+        if not overrides or _fault_of(path) == str(error):
+            raise
+        fault = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"key=value on the command line: {fault}") from None
+
+
+def _fault_of(path: Path) -> str | None:
+    """What is wrong with a recipe's file itself."""
+    try:
+        load_recipe(path)
+    except InputError as error:
+        return str(error)
+    return None

@@ -7,6 +7,7 @@ What it says itself then goes over what that one says; stages are matched by the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,40 +36,67 @@ def find_recipe(name: str | Path) -> Path:
     raise InputError(f"recipe {name}: no such file; the shipped recipes are: {names}")
 
 
-def read_recipe_file(path: Path) -> dict[str, Any]:
-    """A recipe's content on top of its base's, without the stages that it skips.
+def read_recipe_file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """A recipe's content on top of its base's, without the stages that it skips; and their names.
 
     Raises:
         InputError: a file cannot be read, a base is not there, or bases go round in a circle.
     """
     data = _read_with_base(path, ())
     # Before anything else is changed, so that no change is of a stage that is not there.
-    leave_out_skipped(data, path)
-    return data
+    return data, leave_out_skipped(data, path)
 
 
-def leave_out_skipped(data: dict[str, Any], path: Path) -> None:
+def leave_out_skipped(data: dict[str, Any], path: Path) -> list[str]:
     """Drop the stages with `skip: true`, and this key of all others, in place.
 
     Args:
         data: a recipe's content.
         path: its file, for errors.
 
+    Returns:
+        The names of those that were dropped.
+
     Raises:
         InputError: the key says something else than true or false.
     """
     stages = data.get("stages")
     if not isinstance(stages, list):
-        return
-    kept = []
+        return []
+    kept, skipped = [], []
     for stage in stages:
         skip = stage.pop("skip", False) if isinstance(stage, dict) else False
         if not isinstance(skip, bool):
             where = f"stages.{stage.get('name')}.skip"
             raise InputError(f"{path}: {where}: found {skip!r}, expected true or false")
-        if not skip:
+        if skip:
+            skipped.append(str(stage.get("name")))
+        else:
             kept.append(stage)
     data["stages"] = kept
+    return skipped
+
+
+def refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: Path) -> None:
+    """Refuse a part that comes from a stage which is left out.
+
+    Args:
+        data: a recipe's content.
+        skipped: names of stages that were dropped from it.
+        path: its file, for errors.
+
+    Raises:
+        InputError: names the part and the stage.
+    """
+    stages = data.get("stages")
+    for stage in stages if isinstance(stages, list) else []:
+        for part, settings in stage.items() if isinstance(stage, dict) else ():
+            source = settings.get("source") if isinstance(settings, dict) else None
+            if source in skipped:
+                raise InputError(
+                    f"{path}: stages.{stage.get('name')}.{part}.source: the stage {source} is"
+                    f" skipped: name its folder in a run that trained it, as RUN/1-{source}/model"
+                )
 
 
 def _read_with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

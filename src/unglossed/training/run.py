@@ -19,10 +19,11 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.data import ClipDataset, Target
 from unglossed.training.features import FeatureCache, StoredFeatures
+from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe, StageSettings
 from unglossed.training.stage import check_new_parts, check_widths
-from unglossed.training.tokenizer import build_tokenizer
+from unglossed.training.tokenizer import build_tokenizer, check_own_tokenizers, check_texts
 from unglossed.training.workers import choose_workers
 
 
@@ -55,6 +56,10 @@ class Run:
         for stage in recipe.stages:
             check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
         check_widths(recipe.stages, self.processor)
+        check_own_tokenizers(recipe, self.processor)
+        check_texts(self.processor.tokenizer, self.train_samples)
+        clips = [*self.train_samples, *self.dev_samples]
+        check_text_lengths(recipe.stages, clips, self.texts, self.processor)
 
     @property
     def glosses(self) -> list[str]:

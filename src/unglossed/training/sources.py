@@ -14,6 +14,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -23,9 +24,12 @@ from transformers import (
 from transformers.utils import logging
 
 from unglossed.errors import InputError
-from unglossed.files import whole_folder
-from unglossed.inference.translate import SignTranslator
+from unglossed.files import may_be_on_hub, whole_folder
+from unglossed.inference.translate import SignTranslator, find_model
+from unglossed.models.gloss import GlossRecogniserConfig
+from unglossed.models.parts import PartModel
 from unglossed.models.translator import Translator
+from unglossed.models.vlp import VisualLanguageConfig
 
 GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
@@ -53,6 +57,10 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
     if source.endswith(GGUF):
         folder, settings["gguf_file"] = _find_gguf(source, where)
         shown = contextlib.redirect_stderr(io.StringIO())  # its progress bar knows no other way
+    elif "/" in source and not Path(source).exists() and not may_be_on_hub(source):
+        raise InputError(
+            f"{where}: {source}: no such folder, expected a model folder or a hub name"
+        )
     try:
         with shown:
             return kind.from_pretrained(folder, **settings)
@@ -81,11 +89,7 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    # Such weights would be random ones.
-    misfits = sorted(name for name, *_ in found["mismatched_keys"])
-    for names, fault in ((sorted(found["missing_keys"]), "lacks"), (misfits, "has misshapen")):
-        if names:
-            raise InputError(f"{where}: {source} {fault} weights: {len(names)}, as {names[0]}")
+    _refuse_random_weights(found, source, where)
     if source.endswith(GGUF):
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
         fields = model.config.to_dict()
@@ -112,6 +116,33 @@ def unpack_gguf(source: Path, folder: Path, where: str) -> None:
     with whole_folder(folder) as partial:
         tokenizer.save_pretrained(partial)
         model.save_pretrained(partial)
+
+
+def load_trained(source: str, where: str) -> PartModel:
+    """Load a model that another run trained, of any objective, for a part of it to be taken over.
+
+    Args:
+        source: a run or model folder, or a hub name.
+        where: field of the recipe, for errors.
+
+    Raises:
+        InputError: it is none of these, or cannot be loaded.
+    """
+    try:
+        folder = find_model(source)
+        kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except OSError:
+        kind = None
+    if kind not in (GlossRecogniserConfig.model_type, VisualLanguageConfig.model_type):
+        return load_translator(source, where)
+    settings = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    with _without_warnings():
+        model, found = load(AutoModel, folder, where, **settings)
+    _refuse_random_weights(found, source, where)
+    trained: PartModel = model
+    return trained
 
 
 def load_translator(source: str, where: str) -> Translator:
@@ -142,6 +173,14 @@ def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where:
     for key in settings:
         if key not in names:
             raise InputError(f"{where}.{key}: no such key")
+
+
+def _refuse_random_weights(found: Mapping[str, Any], source: str, where: str) -> None:
+    """Refuse a model whose weights do not all come from its files; the others are random ones."""
+    misfits = sorted(name for name, *_ in found["mismatched_keys"])
+    for names, fault in ((sorted(found["missing_keys"]), "lacks"), (misfits, "has misshapen")):
+        if names:
+            raise InputError(f"{where}: {source} {fault} weights: {len(names)}, as {names[0]}")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,11 @@ from unglossed.training.recipe import LanguageModelSettings, PartSettings, Stage
 from unglossed.training.sources import load, load_translator, refuse_unknown
 
 ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
+_MISFIT = re.compile(
+    r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"
+    r" the shape in current model is torch\.Size\((.+?)\)"
+)
+"""How torch says that a weight does not fit: its name, and both shapes."""
 
 Model = TypeVar("Model", bound=PartModel)
 
@@ -63,7 +70,7 @@ def check_new_parts(
         if part.source != "build" and reads_text:
             load(AutoConfig, part.source, f"{where}.source")
         elif part.source != "build":
-            load_translator(part.source, f"{where}.source")
+            source_model(name, part.source, {}, where)
         elif reads_text:
             new_language_model_config(part.config, processor, where)
         elif name == "adapter":
@@ -148,11 +155,11 @@ def build_translator(
         reader = _reader(stage.text_encoder, earlier, processor, f"{where}.text_encoder")
         config = VisualLanguageConfig(**fields, text_encoder=reader.config)
         model = _new_model(VisualLanguageModel, config, where)
-        with _fitting(f"{where}.text_encoder"):
+        with _fitting(f"{where}.text_encoder", stage.text_encoder):
             values = reader.encoder_weights()
         if values is not None:
             weights["text_encoder"] = values
-    with _fitting(f"{where}.language_model"):
+    with _fitting(f"{where}.language_model", stage.language_model):
         writer.load_into(model.language_model.model)
     return _finish(model, weights | more_weights, stage)
 
@@ -176,14 +183,14 @@ def _new_model(kind: type[Model], config: Any, where: str) -> Model:
     try:
         return kind(config)
     except ValueError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{where}: cannot be built: {reason}") from None
+        raise InputError(f"{where}: cannot be built: {_shorten(error)}") from None
 
 
 def _finish(model: Model, weights: Weights, stage: StageSettings) -> Model:
     """Give a model's modules their weights, all of them, and freeze what is to be frozen."""
     for name, values in weights.items():
-        with _fitting(f"stages.{stage.name}.{name}"):
+        part = getattr(stage, name.partition(".")[0])
+        with _fitting(f"stages.{stage.name}.{name}", part):
             model.get_submodule(name).load_state_dict(dict(values))
     try:
         model.freeze(stage.frozen)
@@ -193,13 +200,25 @@ def _finish(model: Model, weights: Weights, stage: StageSettings) -> Model:
 
 
 @contextmanager
-def _fitting(where: str) -> Iterator[None]:
-    """Says where it is that weights do not fit."""
+def _fitting(where: str, part: PartSettings) -> Iterator[None]:
+    """Says where it is that weights do not fit: first what the recipe changes there."""
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
+        if part.source != "build" and part.config:
+            where = f"{where}.config ({', '.join(part.config)})"
+        misfits = _MISFIT.findall(str(error))
+        reason = _shorten(error)
+        if misfits:
+            name, theirs, ours = misfits[0]
+            rest = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+            reason = f"{name} is {theirs} in the source, {ours} in the recipe{rest}"
         raise InputError(f"{where}: weights do not fit: {reason}") from None
+
+
+def _shorten(error: Exception) -> str:
+    """A library's message in one line that ends with a word."""
+    return textwrap.shorten(str(error), 300, placeholder=" ...")
 
 
 def _reader(

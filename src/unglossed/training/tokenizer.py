@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,12 +10,22 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import cached_file
 
+from unglossed.corpora.language_codes import base_language, language_of
+from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.training.recipe import TokenizerSettings
-from unglossed.training.sources import load
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.vocabulary import MOST_UNKNOWN
+from unglossed.training.recipe import Recipe, TokenizerSettings
+from unglossed.training.sources import GGUF, load
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+_VOCABULARY_FILES = (
+    *("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"),
+    *("sentencepiece.model", "vocab.json", "vocab.txt"),
+)
 
 
 def build_tokenizer(
@@ -31,7 +42,8 @@ def build_tokenizer(
         The tokenizer and the token with which the decoder starts.
 
     Raises:
-        InputError: the folder or hub name cannot be loaded, or lacks the start token.
+        InputError: the folder or hub name cannot be loaded, or lacks the start token,
+            or that is the code of another language though there is one of the texts' own.
     """
     if settings.pretrained is None:
         tokenizer = train_tokenizer(texts, language, settings.vocab_size)
@@ -44,7 +56,102 @@ def build_tokenizer(
     start = settings.start_token or tokenizer.bos_token or tokenizer.pad_token
     if tokenizer.convert_tokens_to_ids(start) in (None, tokenizer.unk_token_id):
         raise InputError(f"tokenizer.start_token: {settings.pretrained} has no token {start!r}")
+    _check_start(start, tokenizer, settings.pretrained, language)
     return tokenizer, start
+
+
+def _check_start(
+    start: str, tokenizer: PreTrainedTokenizerBase, source: str, language: str
+) -> None:
+    """Refuse the code of another language, or note it where the tokenizer has none of this one."""
+    wanted = base_language(language)
+    if language_of(start) in (None, wanted):
+        return
+    codes = sorted(token for token in tokenizer.get_vocab() if language_of(token) == wanted)
+    fault = f"tokenizer.start_token: found {start!r}, but the corpus is in {language!r}"
+    if codes:
+        raise InputError(f"{fault}: expected {' or '.join(codes)}")
+    print(f"note: {fault}, for which {source} has no code", file=sys.stderr)
+
+
+def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
+    """Refuse a tokenizer that does not know the script of the train texts; note single `<unk>`.
+
+    Raises:
+        InputError: more than a tenth of the texts' tokens are `<unk>`.
+    """
+    if tokenizer.unk_token_id is None or not samples:
+        return
+    texts = [sample.text for sample in samples]
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    counts = [list(row).count(tokenizer.unk_token_id) for row in rows]
+    num_unknown, num_tokens = sum(counts), sum(map(len, rows))
+    if not num_unknown:
+        return
+    first = next(sample for sample, count in zip(samples, counts, strict=True) if count)
+    example = f"train clip {first.id!r}: {first.text[:60]!r}"
+    share = num_unknown / num_tokens
+    if share > MOST_UNKNOWN:
+        raise InputError(
+            f"tokenizer.pretrained: found {share:.1%} of the train texts' tokens to be"
+            f" {tokenizer.unk_token} ({example}), expected {MOST_UNKNOWN:.0%} at most: it does not"
+            " know their script"
+        )
+    print(
+        f"note: the tokenizer does not know everything in {sum(map(bool, counts)):,} of"
+        f" {len(texts):,} train texts: {num_unknown:,} of {num_tokens:,} tokens are"
+        f" {tokenizer.unk_token} ({example})",
+        file=sys.stderr,
+    )
+
+
+def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None:
+    """Check that pre-trained language models have the tokens that the run's tokenizer gives.
+
+    One that comes without a tokenizer, or of which only the shape is taken, passes.
+
+    Raises:
+        InputError: a token of both has another id.
+    """
+    tokenizer, pretrained = processor.tokenizer, recipe.tokenizer.pretrained
+    ours = {number: token for token, number in tokenizer.get_vocab().items()}
+    for token in processor.new_tokens:
+        ours.pop(tokenizer.convert_tokens_to_ids(token), None)
+    elsewhere = {"build", pretrained, *(stage.name for stage in recipe.stages)}
+    for stage in recipe.stages:
+        for name in ("language_model", "text_encoder"):
+            part = getattr(stage, name)
+            if part is None or part.source in elsewhere or getattr(part, "random_init", False):
+                continue
+            where = f"stages.{stage.name}.{name}.source"
+            theirs = _own_vocabulary(part.source, where)
+            differing = [i for i in sorted(ours.keys() & theirs) if ours[i] != theirs[i]]
+            if differing:
+                one = differing[0]
+                other = "tokenizer.pretrained" if pretrained else "the run's, trained on its texts"
+                hint = "the model's own" if pretrained else "it in tokenizer.pretrained"
+                raise InputError(
+                    f"{where}: its tokenizer differs from {other} (id {one} is {theirs[one]!r} here"
+                    f" and {ours[one]!r} there): name {hint}"
+                )
+
+
+def _own_vocabulary(source: str, where: str) -> dict[int, str]:
+    """Tokens of a model's own tokenizer by id; none if it comes without."""
+    # Without these files, transformers makes up a tokenizer of special tokens alone.
+    if not source.endswith(GGUF) and not any(
+        cached_file(
+            source,
+            name,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        for name in _VOCABULARY_FILES
+    ):
+        return {}
+    vocabulary = load(AutoTokenizer, source, where).get_vocab()
+    return {number: token for token, number in vocabulary.items()}
 
 
 def train_tokenizer(

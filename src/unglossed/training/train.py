@@ -82,6 +82,10 @@ def train_recipe(
     settings = load_recipe(recipe, list(overrides))
     rows = read_corpus(corpus)
     is_new = _prepare_folder(output, settings, rows, features, resume=resume)
+    if resume and is_new:
+        print(f"note: {output}: no run to resume, a new one begins", file=sys.stderr)
+    elif (output / "model").is_dir():
+        print(f"note: {output}: the run is finished, nothing is left to train", file=sys.stderr)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
     try:
