@@ -54,6 +54,8 @@ def test_a_stage_that_inherits_its_language_model_has_the_same_limit(tmp_path: P
 
 
 def test_a_model_with_relative_positions_has_no_limit() -> None:
+    with pytest.raises(InputError, match="the 20 positions"):
+        check(stage("one", {"config": {**SHAPE, "max_position_embeddings": 20}}), text=LONG * 9)
     check(stage("one", {"config": {"model_type": "t5"}}), text=LONG * 9)
 
 
