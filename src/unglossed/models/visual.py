@@ -68,8 +68,8 @@ class VisualEncoder(nn.Module):
        Frame-wise features (Table 8) are those before it: there is no temporal module then.
 
     No more than `frame_budget` frames go through the backbone at once. Training of more frames
-    goes chunk by chunk and computes each chunk twice, so that memory grows with the budget and not
-    with the clip; batch normalisation then counts over each chunk.
+    goes chunk by chunk; batch normalisation then counts over each chunk. What a ResNet's
+    convolutions put out is kept of every chunk, so that memory still grows with the clip.
 
     Args:
         config: `backbone` (a transformers configuration as dict), `grid` (cells along each side of
