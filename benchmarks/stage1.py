@@ -6,8 +6,10 @@ model, optimiser and trainer; the baseline pads the clips and computes in float3
 with the optimiser as torch has it. The two train in turns, from the same weights.
 
     python benchmarks/stage1.py [--pairs 5] [--lengths 64 64] [--small]
+    python benchmarks/stage1.py --memory 64 256 512 1024 2000
 
 Peak memory is that of a process which does two steps; the losses of those are compared in float32.
+`--memory` gives that of one clip of each length, ours alone.
 Clips of unequal length are padded in the baseline, whose normalisation counts the padding: its
 losses are others then.
 """
@@ -38,6 +40,7 @@ START = 2
 RATES = {"encoder": 1e-2, "adapter": 1e-2, "language_model": 1e-2}
 SMOOTHING = 0.2
 NUM_STEPS = 2
+MOST_FRAMES = 4096
 
 Step = Callable[[], float]
 
@@ -48,8 +51,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="steps of each that are counted")
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 64], help="frames of clips")
     parser.add_argument("--small", action="store_true", help="a shrunk model, to try the script")
+    parser.add_argument("--memory", type=int, nargs="+", help="frames of clips; memory alone")
     arguments = parser.parse_args()
     lengths, small = arguments.lengths, arguments.small
+    if arguments.memory:
+        for num_frames in arguments.memory:
+            peak = peak_gigabytes(train, "ours", [num_frames], small)
+            print(f"one clip of {num_frames} frames: {peak:.2f} GB at most")
+        return
     precision = "bfloat16" if use_bfloat16("auto") else "float32"
     print(f"{torch.get_num_threads()} threads, ours in {precision}; clips of {lengths} frames")
 
@@ -101,7 +110,11 @@ def parts(small: bool) -> tuple[dict[str, Any], LightTConfig]:
         "depths": [2] * len(widths),
     }
     light_t = light_t_config(
-        "tiny" if small else "base", NUM_WORDS, dropout=0.0, decoder_start_token_id=START
+        "tiny" if small else "base",
+        NUM_WORDS,
+        dropout=0.0,
+        decoder_start_token_id=START,
+        max_position_embeddings=MOST_FRAMES,
     )
     return backbone, light_t
 

@@ -68,8 +68,8 @@ class VisualEncoder(nn.Module):
        Frame-wise features (Table 8) are those before it: there is no temporal module then.
 
     No more than `frame_budget` frames go through the backbone at once. Training of more frames
-    goes chunk by chunk; batch normalisation then counts over each chunk. What a ResNet's
-    convolutions put out is kept of every chunk, so that memory still grows with the clip.
+    goes chunk by chunk, each computed once more in the backward pass, so that memory grows with the
+    budget and not with the clips; batch normalisation then counts over each chunk.
 
     Args:
         config: `backbone` (a transformers configuration as dict), `grid` (cells along each side of
@@ -81,7 +81,7 @@ class VisualEncoder(nn.Module):
     pixel_shift: Tensor
     frame_budget: int | None = None
     """Most frames of a training batch that are kept in memory; None: as many as have the pixels
-    of 256 frames of 224 x 224. ResNet-18 needs 7 MB for each of those in bfloat16."""
+    of 256 frames of 224 x 224."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
