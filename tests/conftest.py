@@ -13,7 +13,7 @@ settings.load_profile("unglossed")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread: for models this small, threads cost more than they give."""
+    """One thread: sums do not depend on how many share them, and small models lose by it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,10 +1,12 @@
-"""Files and folders: whole or not at all."""
+"""Files and folders: whole or not at all, and by one at a time."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from unglossed.files import whole_file, whole_folder, write_text
+from unglossed.errors import InputError
+from unglossed.files import exclusive, whole_file, whole_folder, write_text
 
 
 def fail_within(target: Path, name: str) -> None:
@@ -58,3 +60,38 @@ def test_a_file_whose_writing_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
     assert path.read_bytes() == "alt: äöü\n".encode()
     assert [file.name for file in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_of_two_that_want_a_file_one_is_told_and_waits(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path = tmp_path / "deep" / "lock"
+    told, order = threading.Event(), []
+
+    def second() -> None:
+        with exclusive(path, told.set):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with exclusive(path, pytest.fail):
+        waiting.start()
+        assert told.wait(timeout=60)
+        order.append("first")
+    waiting.join(timeout=60)
+
+    assert order == ["first", "second"]
+
+
+def test_who_does_not_want_to_wait_for_a_file_raises(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path = tmp_path / "lock"
+
+    def refuse() -> None:
+        raise InputError("busy")
+
+    with exclusive(path, refuse) as file:
+        file.write(b"mine")
+        with pytest.raises(InputError, match="busy"), exclusive(path, refuse):
+            pass
+    with exclusive(path, refuse) as file:  # it was let go, and is appended to
+        file.write(b", again")
+    assert path.read_bytes() == b"mine, again"

@@ -1,4 +1,4 @@
-"""The one exception for what a user can get wrong, and how a user's Ctrl-C is taken.
+"""What a user is told: the one exception for what can be wrong, notes; how Ctrl-C is taken.
 
 The command line prints the exception's message as a single line and exits with code 2. A fault of
 the program itself raises anything else and keeps its traceback.
@@ -6,11 +6,17 @@ the program itself raises anything else and keeps its traceback.
 
 import math
 import signal
+import sys
 import time
 
 
 class InputError(ValueError):
     """A user's input is wrong: the message names file and field, what was found and expected."""
+
+
+def note(text: str) -> None:
+    """Tell the user, in a line on standard error, what does not stop the work."""
+    print(f"note: {text}", file=sys.stderr)
 
 
 def take_interrupts_once(seconds: float = 2.0) -> None:

@@ -1,12 +1,18 @@
-"""Files and folders: written whole or not at all; told from names on the hub."""
+"""Files and folders: written whole or not at all; by one at a time; told from names on the hub."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -54,6 +60,31 @@ def whole_folder(target: Path) -> Iterator[Path]:
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(path: Path, on_busy: Callable[[], object]) -> Iterator[BinaryIO]:
+    """Hold the lock of a file, open to append to, in the block; missing folders are made.
+
+    A process that is killed lets go; one that was started in the block and has the file as its
+    output holds the lock after it, too. Where there are no locks (Windows, some file systems) the
+    block is not kept from others.
+
+    Args:
+        path: the file.
+        on_busy: called when another holds the lock, which is then waited for, unless this raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_busy()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:
+                pass
+        yield file
 
 
 def _partial(path: Path) -> Path:

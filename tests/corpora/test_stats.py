@@ -98,6 +98,28 @@ def test_chinese_is_counted_in_characters(tmp_path):
     assert "each Chinese character is one" in str(stats)
 
 
+def test_other_languages_without_spaces_are_counted_in_characters(tmp_path):
+    rows = [
+        {"media": "frames25", "text": "今日は、晴れです。"},
+        {"media": "frames50", "text": "今日は雨", "split": "dev"},
+    ]
+    stats = corpus_stats(write_table(tmp_path, rows, language="ja"))
+    assert (stats.splits["train"].num_running_words, stats.splits["train"].num_words) == (7, 7)
+    assert (stats.splits["dev"].num_running_words, stats.splits["dev"].num_unknown_words) == (4, 1)
+    assert "(char: each character is one)" in str(stats)
+
+
+def test_another_code_of_chinese_is_counted_as_chinese(tmp_path):
+    spec = write_table(tmp_path, [{"media": "frames25", "text": "你好吗？OK"}], language="cmn")
+    assert corpus_stats(spec).total.num_running_words == 4
+
+
+def test_a_language_whose_words_are_not_known_is_refused(tmp_path):
+    spec = write_table(tmp_path, [{"media": "frames25", "text": "moin"}], language="xx")
+    with pytest.raises(InputError, match="language: found 'xx'"):
+        corpus_stats(spec)
+
+
 def test_words_without_punctuation_are_what_stands_between_spaces(tmp_path):
     # The vocabulary that papers give for PHOENIX14T is counted so.
     texts = ["am tag scheint im süden die sonne", "im osten minus fünf grad", "s' wird kälter"]

@@ -18,7 +18,7 @@ from unglossed.errors import InputError
 from unglossed.training.sources import (
     load,
     load_language_model,
-    load_translator,
+    load_trained,
     refuse_unknown,
     unpack_gguf,
 )
@@ -192,7 +192,7 @@ def test_a_translator_of_another_run_is_found_in_its_run_folder(tmp_path: Path) 
     expected = tiny.tiny_model(tiny.tiny_processor()).adapter.state_dict()
 
     for folder in (tmp_path / "run", tmp_path / "run" / "model"):
-        found = load_translator(str(folder), "here").adapter.state_dict()
+        found = load_trained(str(folder), "here").adapter.state_dict()
         assert all(torch.equal(weight, found[name]) for name, weight in expected.items())
 
 
@@ -200,11 +200,23 @@ def test_what_is_no_translator_is_named(tmp_path: Path) -> None:
     llama_gguf.tiny_llama(60).save_pretrained(tmp_path)
     for source, told in ((tmp_path, "'llama'"), (tmp_path / "no", "no such folder")):
         with pytest.raises(InputError) as caught:
-            load_translator(str(source), "stages.second.encoder.source")
+            load_trained(str(source), "stages.second.encoder.source")
         message = str(caught.value)
         assert message.startswith(f"stages.second.encoder.source: {source}")
         assert told in message
         assert "\n" not in message
+
+
+def test_weights_that_are_cut_or_not_all_asked_for_are_named(tmp_path: Path) -> None:
+    tiny.tiny_translator(tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "adapter.third": torch.ones(2)}, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"has further weights: 1, as adapter\.third"):
+        load_trained(str(tmp_path), WHERE)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=f"^{WHERE}: .* cannot be loaded: .*incomplete"):
+        load_trained(str(tmp_path), WHERE)
 
 
 def test_keys_that_nobody_reads_are_refused() -> None:

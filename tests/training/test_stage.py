@@ -1,5 +1,6 @@
 """Building a stage: where its parts come from, what is frozen, and what does not fit."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.language_models import build_language_model
 from unglossed.training.recipe import StageSettings, load_recipe
-from unglossed.training.stage import build_recogniser, build_translator, check_new_parts
+from unglossed.training.stage import (
+    build_recogniser,
+    build_translator,
+    check_new_parts,
+    check_widths,
+)
 
 BACKBONE = tiny.ENCODER["backbone"]
 SHAPE = {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}
@@ -516,3 +522,49 @@ def test_a_size_of_light_t_that_is_none(size: Any) -> None:
 def test_a_part_to_freeze_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"found 'backbone', expected a part \(encoder, adapter"):
         stage(frozen=["backbone"])
+
+
+WIDE = {"d_model": 32}
+"""What makes a language model of another width out of `pretraining`'s, which has 16."""
+
+
+def widths_of(language_model: dict[str, Any], adapter: str = "first") -> None:
+    """Check a second stage which takes the adapter from a first one that leads to width 32."""
+    second = stage(adapter={"source": adapter}, language_model=language_model)
+    check_widths([stage(name="first"), second], PROCESSOR)
+
+
+def test_an_adapter_leads_to_the_width_that_its_language_model_will_have(pretraining: Path) -> None:
+    source = str(pretraining)
+    widths_of({"source": source, "config": WIDE, "random_init": True})
+    widths_of({"source": "first", "config": {"dropout": 0.2}})
+    for language_model, width in (
+        ({"source": source}, 16),
+        ({"source": "first", "config": {"d_model": 48}, "random_init": True}, 48),
+        ({"config": {"light_t": {**SHAPE, "width": 64}}}, 64),
+    ):
+        with pytest.raises(InputError, match=rf"first leads to width 32, .* has {width}: build"):
+            widths_of(language_model)
+
+
+@pytest.mark.parametrize(("run", "width", "other"), [(stage, 32, 16), (vlp_stage, 16, 32)])
+def test_the_width_of_another_runs_adapter_is_that_of_its_language_model(
+    run: Callable[[], StageSettings], width: int, other: int, pretraining: Path, tmp_path: Path
+) -> None:
+    built = build_translator(run(), {}, PROCESSOR)
+    built.config.save_pretrained(tmp_path)  # its weights are not needed
+    parts = {
+        16: {"source": str(pretraining)},
+        32: {"source": str(pretraining), "config": WIDE, "random_init": True},
+    }
+
+    widths_of(parts[width], adapter=str(tmp_path))
+    with pytest.raises(InputError, match=rf"leads to width {width}, .* has {other}: build"):
+        widths_of(parts[other], adapter=str(tmp_path))
+
+
+def test_a_change_that_no_language_model_knows_is_refused_before_the_first_stage(
+    pretraining: Path,
+) -> None:
+    with pytest.raises(InputError, match=r"second\.language_model\.config\.widht: no such key"):
+        widths_of({"source": str(pretraining), "config": {"widht": 32}, "random_init": True})

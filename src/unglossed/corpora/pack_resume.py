@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -33,11 +32,8 @@ from unglossed.corpora.packed import (
 )
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.files import write_text
+from unglossed.files import exclusive, write_text
 from unglossed.media.packed import ShardIndex, index_path, read_index, scan_shard
-
-if sys.platform != "win32":
-    import fcntl
 
 _LOCK = ".lock"
 
@@ -49,29 +45,22 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         InputError: Another process packs into it.
     """
-    if sys.platform == "win32":
-        yield
-        return
+
+    def refuse() -> None:
+        raise InputError(
+            f"{out}: another process is packing into this folder: wait until it has ended"
+        ) from None
+
+    def remove() -> None:
+        with suppress(OSError):  # Windows does not remove a file that is open
+            path.unlink()
+
     path = out / _LOCK
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = path.open("wb")
-    except OSError:
-        yield  # who cannot write here will be told so, if there is anything to write
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{out}: another process is packing into this folder: wait until it has ended"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with suppress(OSError):  # who cannot write here will be told so, if there is need to
+            stack.enter_context(exclusive(path, refuse))
+            stack.callback(remove)  # before the lock is let go
+        yield
 
 
 def begin(plan: Plan, out: Path, *, all_splits: bool) -> bool:

@@ -1,9 +1,8 @@
 """The table that papers print about a corpus: samples, hours, signers, words, lengths.
 
-Words are those of sacreBLEU's tokenizer for the language, the one that scores use: `13a`, which
-splits at spaces and takes punctuation off, or `zh`, a word a character. A token without a letter
-or a digit is no word; upper and lower case differ. Durations are those of the clips as training
-reads them, cut where the media end.
+Words are those of sacreBLEU's tokenizer for the language, the one that scores use (see
+`languages.py`). A token without a letter or a digit is no word; upper and lower case differ.
+Durations are those of the clips as training reads them, cut where the media end.
 """
 
 from __future__ import annotations
@@ -20,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+from sacrebleu.tokenizers.tokenizer_char import TokenizerChar
 from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 
 from unglossed.corpora.check_media import look_at_media
+from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.corpora.stats_table import format_table
@@ -31,6 +32,12 @@ from unglossed.files import write_text
 from unglossed.media.video import FRAME_RATE
 
 TOTAL = "total"
+_TOKENIZERS = {
+    "13a": (Tokenizer13a, "13a"),
+    "char": (TokenizerChar, "char: each character is one"),
+    "zh": (TokenizerZh, "zh: each Chinese character is one"),
+}
+"""For each tokenisation sacreBLEU's class, and what it makes a token."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +155,11 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         progress: Show a bar on standard error.
 
     Raises:
-        InputError: The corpus has an error, see `unglossed corpus check`.
+        InputError: The corpus has an error, see `unglossed corpus check`; or it is not known what
+            the words of its language are.
     """
     corpus = read_corpus(spec)
+    tokenizer, tokens = _TOKENIZERS[tokenisation(corpus.language)]
     media = list(dict.fromkeys(row.media for rows in corpus.splits.values() for row in rows))
     durations: dict[Path, float] = {}
     has_pictures = False
@@ -160,8 +169,7 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
             raise InputError(f"{path}: {look.text}")
         durations[path] = look.facts.duration_seconds
         has_pictures = has_pictures or look.facts.kind != "audio"
-    chinese = corpus.language == "zh"
-    split_words = _splitter(TokenizerZh() if chinese else Tokenizer13a())
+    split_words = _splitter(tokenizer())
     counts = {
         name: _Counts.of(rows, durations, split_words) for name, rows in corpus.splits.items()
     }
@@ -169,9 +177,8 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
     return Stats(
         spec=spec,
         name=corpus.name,
-        words="words: sacreBLEU's tokens ("
-        + ("zh: each Chinese character is one" if chinese else "13a")
-        + ") that hold a letter or a digit; upper and lower case differ",
+        words=f"words: sacreBLEU's tokens ({tokens}) that hold a letter or a digit; upper and lower"
+        " case differ",
         splits={
             name: numbers.stats(train, has_pictures, is_train=name == "train")
             for name, numbers in counts.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.evaluation.metrics import Scores, note_blank, score
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
 from unglossed.files import write_text
@@ -78,11 +77,11 @@ def evaluate(
             f"{corpus}: found texts in {read.language!r}, expected"
             f" {translator.processor.language!r}, which the model {model} writes"
         )
-    for note in read.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for line in read.notes:
+        note(line)
     predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
     if blank := note_blank([prediction.hypothesis for prediction in predictions]):
-        print(f"note: {blank}", file=sys.stderr)
+        note(blank)
     return write_evaluation(Path(output), predictions, read.language, read.normalisation)
 
 

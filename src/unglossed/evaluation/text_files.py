@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.evaluation.metrics import Scores, blank_lines, note_blank, score
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
 
@@ -42,8 +41,8 @@ def score_files(
             f" ({len(blank)} of {len(wanted)} lines are blank)"
         )
     scores = score(found, wanted, language, normalisation)
-    if note := note_blank(found):
-        print(f"note: {hypotheses}: {note}", file=sys.stderr)
+    if fault := note_blank(found):
+        note(f"{hypotheses}: {fault}")
     return scores
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from unglossed.errors import InputError
+from unglossed.files import exclusive
 
 
 class Processes:
@@ -56,13 +56,8 @@ class Processes:
         Raises:
             InputError: it failed; the message names the log and has its last line.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.tell(f"waiting: another process still writes {log}")
-                fcntl.flock(file, fcntl.LOCK_EX)
+        busy = f"waiting: another process still writes {log}"
+        with exclusive(log, lambda: self.tell(busy)) as file:
             if is_done():
                 return
             process = self._start(arguments, file.fileno())

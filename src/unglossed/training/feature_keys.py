@@ -65,11 +65,6 @@ def varies(clips: ClipDataset) -> bool:
     return clips.training and clips.processor.sample_rate is None
 
 
-def settings_digest(settings: dict[str, Any]) -> str:
-    """The name of the folder in which features of these settings lie."""
-    return _digest(settings)
-
-
 def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     """For each clip who it is, and of what media.
 
@@ -83,8 +78,8 @@ def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     stamp = cache(_media_stamp)
     return [
         (
-            _digest(sample.id),
-            _digest(
+            digest(sample.id),
+            digest(
                 [stamp(sample.media), sample.start_seconds, sample.end_seconds, sample.box],
             ),
         )
@@ -92,13 +87,19 @@ def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     ]
 
 
+def digest(value: Any) -> str:
+    """Checksum of a plain value, as JSON has them; one of settings names their folder."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def weights_digest(module: nn.Module) -> str:
     """Checksum of a module's weights and buffers, with their names, shapes and formats."""
-    digest = hashlib.sha256()
+    checksum = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        checksum.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        checksum.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return checksum.hexdigest()
 
 
 def _media_stamp(media: Path) -> list[Any]:
@@ -123,8 +124,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if key not in _NO_MATTER}
     return value
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -10,7 +10,6 @@ folder share what is in it; of those that write at the same time one waits for t
 from __future__ import annotations
 
 import json
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,14 +24,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unglossed.files import whole_file, write_text
+from unglossed.errors import note
+from unglossed.files import exclusive, whole_file, write_text
 from unglossed.training.data import ClipDataset, EpochIndex
-from unglossed.training.feature_keys import clip_keys, feature_settings, settings_digest, varies
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs that write at the same time both encode, nothing worse
-    fcntl = None  # type: ignore[assignment]
+from unglossed.training.feature_keys import clip_keys, digest, feature_settings, varies
 
 SETTINGS = "settings.json"
 _BLOCK = 2**20
@@ -113,7 +108,7 @@ class FeatureCache:
             for index, (clip, media) in enumerate(keys)
             for view in sorted(set(views))
         }
-        shards = _Shards(self.folder / settings_digest(settings), frozenset(names.values()))
+        shards = _Shards(self.folder / digest(settings), frozenset(names.values()))
         shards.look()
         tell = advance or (lambda _: None)
         if not shards.holds(names.values()):
@@ -171,7 +166,7 @@ class FeatureCache:
             nearest = min(others, key=len, default=[])
             reason = f"those stored differ in {', '.join(nearest)}" if nearest else ""
         if reason:
-            _note(f"{self.folder}: {changed:,} features are computed anew: {reason}")
+            note(f"{self.folder}: {changed:,} features are computed anew: {reason}")
 
 
 def encode_clips(
@@ -227,7 +222,7 @@ class _Shards:
                 self._open(path)
             else:
                 path.unlink(missing_ok=True)
-                _note(f"{path}: is damaged; its features are computed anew")
+                note(f"{path}: is damaged; its features are computed anew")
 
     def _open(self, path: Path) -> None:
         shard: Any = safe_open(path, framework="pt")
@@ -256,14 +251,9 @@ class _Shards:
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Be the only one that writes into a folder; what a killed process began is deleted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("ab") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _note(f"{folder}: waiting for another process that stores features there")
-                fcntl.flock(file, fcntl.LOCK_EX)
+    busy = f"{folder}: waiting for another process that stores features there"
+    # Without locks, two that write at the same time both encode, nothing worse.
+    with exclusive(folder / "lock", lambda: note(busy)):
         for leftover in folder.glob(".*.partial"):
             leftover.unlink(missing_ok=True)
         yield
@@ -283,7 +273,3 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return settings
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)

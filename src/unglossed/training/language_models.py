@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from unglossed.errors import InputError
 from unglossed.models import quantization
@@ -19,7 +25,12 @@ from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
 from unglossed.models.lora import load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.training.recipe import LanguageModelSettings, PromptSettings, StageSettings
+from unglossed.training.recipe import (
+    LanguageModelSettings,
+    PartSettings,
+    PromptSettings,
+    StageSettings,
+)
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     load,
@@ -134,17 +145,33 @@ def check_quantization(part: LanguageModelSettings, where: str) -> None:
         )
 
 
-def width_of(part: LanguageModelSettings, processor: TranslatorProcessor, where: str) -> int:
-    """Width of a language model that is built or loaded, from its configuration alone.
+def planned_config(
+    part: PartSettings,
+    stages: Mapping[str, StageSettings],
+    processor: TranslatorProcessor,
+    where: str,
+) -> PreTrainedConfig:
+    """The configuration that a stage's language model will have, before any stage is trained.
+
+    Args:
+        part: its settings, or those of a text encoder.
+        stages: of the recipe by name, whose language model a part may inherit.
+        processor: gives vocabulary and special tokens.
+        where: field of the recipe, for errors.
 
     Raises:
         InputError: its source is not there, or its configuration is wrong.
     """
     if part.source == "build":
-        fields = new_language_model_config(part.config, processor, where)
-        return int(language_model_config(fields).get_text_config().hidden_size)
-    config = load(AutoConfig, part.source, f"{where}.source")
-    return int(config.get_text_config().hidden_size)
+        return language_model_config(new_language_model_config(part.config, processor, where))
+    if part.source in stages:
+        earlier = stages[part.source].language_model
+        assert earlier is not None
+        origin = f"stages.{part.source}.language_model"
+        config = planned_config(earlier, stages, processor, origin)
+    else:
+        config = load(AutoConfig, part.source, f"{where}.source")
+    return language_model_config(_changed_config(config.to_dict(), part.config, where))
 
 
 def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -> PreTrainedModel:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from transformers import AutoConfig
+from collections.abc import Sequence
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.training.language_models import new_language_model_config
+from unglossed.training.language_models import planned_config
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import PartSettings, StageSettings
-from unglossed.training.sources import load
 
 _MOST_TOKENS_A_BYTE = 3
 """Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""
@@ -46,8 +42,9 @@ def check_text_lengths(
             if part is None:
                 continue
             where = f"stages.{stage.name}.{name}"
-            limit = _positions_of(part, named, processor, where)
-            if limit is not None:
+            config = planned_config(part, named, processor, where).get_text_config()
+            limit: int | None = getattr(config, "max_position_embeddings", None)
+            if limit is not None:  # nothing limits relative positions
                 _check(of_clips + of_texts if alone else of_clips, limit, processor, where)
 
 
@@ -63,25 +60,3 @@ def _check(
                 f"{where}: {name} has {found:,} tokens with the end token, expected at most the"
                 f" {limit:,} positions of the language model: shorten the text or leave it out"
             )
-
-
-def _positions_of(
-    part: PartSettings,
-    named: Mapping[str, StageSettings],
-    processor: TranslatorProcessor,
-    where: str,
-) -> int | None:
-    """Positions that a part's configuration has; None where nothing limits them."""
-    changes = dict(part.config)
-    while part.source in named:
-        earlier = named[part.source].language_model
-        assert earlier is not None
-        part = earlier
-        changes = {**part.config, **changes}
-    if part.source == "build":
-        fields = new_language_model_config(changes, processor, where)
-    else:
-        fields = {**load(AutoConfig, part.source, f"{where}.source").to_dict(), **changes}
-    config = language_model_config(fields).get_text_config()
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    return limit

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -25,17 +26,23 @@ from transformers.utils import logging
 
 from unglossed.errors import InputError
 from unglossed.files import may_be_on_hub, whole_folder
-from unglossed.inference.translate import SignTranslator, find_model
+from unglossed.inference.translate import find_model
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.parts import PartModel
-from unglossed.models.translator import Translator
-from unglossed.models.vlp import VisualLanguageConfig
+from unglossed.models.translator import TranslatorConfig
 
 GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
 """What transformers raises where a configuration's values are wrong."""
-_UNREADABLE = (*WRONG_CONFIGURATION, OSError, IndexError, RuntimeError, struct.error)
-"""What transformers and gguf raise where a file is wrong, cut or of another model."""
+_UNREADABLE = (
+    *WRONG_CONFIGURATION,
+    OSError,
+    IndexError,
+    RuntimeError,
+    SafetensorError,
+    struct.error,
+)
+"""What transformers, safetensors and gguf raise where a file is wrong, cut or of another model."""
 
 
 def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
@@ -118,47 +125,48 @@ def unpack_gguf(source: Path, folder: Path, where: str) -> None:
         model.save_pretrained(partial)
 
 
-def load_trained(source: str, where: str) -> PartModel:
-    """Load a model that another run trained, of any objective, for a part of it to be taken over.
+def trained_config(source: str, where: str) -> PreTrainedConfig:
+    """Configuration of a model that another run trained, of any objective.
 
     Args:
         source: a run or model folder, or a hub name.
         where: field of the recipe, for errors.
 
     Raises:
-        InputError: it is none of these, or cannot be loaded.
+        InputError: it is none of these, or of a model of another kind.
     """
     try:
         folder = find_model(source)
-        kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except OSError:
-        kind = None
-    if kind not in (GlossRecogniserConfig.model_type, VisualLanguageConfig.model_type):
-        return load_translator(source, where)
-    settings = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    with _without_warnings():
-        model, found = load(AutoModel, folder, where, **settings)
-    _refuse_random_weights(found, source, where)
-    trained: PartModel = model
-    return trained
+    config: PreTrainedConfig = load(AutoConfig, folder, where)
+    if not isinstance(config, (GlossRecogniserConfig, TranslatorConfig)):
+        raise InputError(
+            f"{where}: {source}: found a model of the type {config.model_type!r}, expected one that"
+            " `unglossed train` made"
+        )
+    return config
 
 
-def load_translator(source: str, where: str) -> Translator:
-    """Load another run's translator, so that a part of it can be taken over.
+def load_trained(source: str, where: str) -> PartModel:
+    """Load a model that another run trained, for a part of it to be taken over.
 
     Args:
-        source: a run or model folder, or a hub name.
-        where: field of the recipe, for errors.
+        source: see `trained_config`.
+        where: likewise.
 
     Raises:
-        InputError: it is none of these, or cannot be loaded.
+        InputError: see `trained_config`; or its weights are not exactly those of its configuration.
     """
-    try:
-        return SignTranslator.from_pretrained(source).model
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+    config = trained_config(source, where)
+    settings = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    with _without_warnings():
+        model, found = load(AutoModel, find_model(source), where, config=config, **settings)
+    _refuse_random_weights(found, source, where)
+    if unknown := sorted(found["unexpected_keys"]):
+        raise InputError(f"{where}: {source} has further weights: {len(unknown)}, as {unknown[0]}")
+    trained: PartModel = model
+    return trained
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 
 from unglossed.errors import InputError
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
+from unglossed.models.language_model import language_model_config
 from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
@@ -23,11 +24,11 @@ from unglossed.training.language_models import (
     check_quantization,
     language_model_part,
     new_language_model_config,
-    width_of,
+    planned_config,
 )
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import LanguageModelSettings, PartSettings, StageSettings
-from unglossed.training.sources import load, load_translator, refuse_unknown
+from unglossed.training.sources import load, refuse_unknown, trained_config
 
 ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
 _MISFIT = re.compile(
@@ -92,11 +93,10 @@ def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor
     named = {stage.name: stage for stage in stages}
 
     def read_by(stage: StageSettings) -> int:
-        part = stage.language_model
-        assert part is not None
-        if part.source in named:
-            return read_by(named[part.source])
-        return width_of(part, processor, f"stages.{stage.name}.language_model")
+        assert stage.language_model is not None
+        where = f"stages.{stage.name}.language_model"
+        config = planned_config(stage.language_model, named, processor, where)
+        return int(config.get_text_config().hidden_size)
 
     def led_to(stage: StageSettings) -> int:
         assert stage.adapter is not None
@@ -105,7 +105,8 @@ def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor
             return read_by(stage)
         if source in named:
             return led_to(named[source])
-        return load_translator(source, f"stages.{stage.name}.adapter.source").language_model.width
+        fields = trained_config(source, f"stages.{stage.name}.adapter.source").language_model
+        return int(language_model_config(fields).get_text_config().hidden_size)
 
     for stage in stages:
         if stage.adapter is None or stage.adapter.source == "build":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from rich.progress import Progress
 from torch import Tensor
 
+from unglossed.errors import note
 from unglossed.media.clip import kept_indices
 from unglossed.models.gloss import frames_needed
 from unglossed.models.parts import PartModel
@@ -134,9 +134,8 @@ def _gloss_ctc(job: Job) -> Task:
     target = GlossTarget(glosses)
     model = build_recogniser(job.stage, job.earlier, glosses)
     clips = job.run.clips(job.run.train_samples, training=True, target=target)
-    note = _too_short(clips)
-    if note:
-        print(f"note: {note}", file=sys.stderr)
+    if fault := _too_short(clips):
+        note(fault)
     dataset, num_workers = job.items(model, clips)
     return Task(model, dataset, GlossScores(model, **job.dev(model, target)), num_workers)
 

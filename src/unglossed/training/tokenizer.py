@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from transformers.utils import cached_file
 
 from unglossed.corpora.language_codes import base_language, language_of
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.vocabulary import MOST_UNKNOWN
 from unglossed.training.recipe import Recipe, TokenizerSettings
@@ -71,7 +70,7 @@ def _check_start(
     fault = f"tokenizer.start_token: found {start!r}, but the corpus is in {language!r}"
     if codes:
         raise InputError(f"{fault}: expected {' or '.join(codes)}")
-    print(f"note: {fault}, for which {source} has no code", file=sys.stderr)
+    note(f"{fault}, for which {source} has no code")
 
 
 def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
@@ -97,11 +96,10 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -
             f" {tokenizer.unk_token} ({example}), expected {MOST_UNKNOWN:.0%} at most: it does not"
             " know their script"
         )
-    print(
-        f"note: the tokenizer does not know everything in {sum(map(bool, counts)):,} of"
+    note(
+        f"the tokenizer does not know everything in {sum(map(bool, counts)):,} of"
         f" {len(texts):,} train texts: {num_unknown:,} of {num_tokens:,} tokens are"
-        f" {tokenizer.unk_token} ({example})",
-        file=sys.stderr,
+        f" {tokenizer.unk_token} ({example})"
     )
 
 
