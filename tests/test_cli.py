@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, how it ends."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 import unglossed
 from sentencepiece_models import write_mbart
 from tiny import tiny_translator, write_corpus, write_frames
-from unglossed.cli import app
+from unglossed.cli import app, uncollected
 from unglossed.training.recipe import find_recipe
 
 
@@ -50,6 +51,45 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
     for verb in ("synth", "corpus", "train", "evaluate", "score", "translate", "trim", "doctor"):
         assert f"\n  {verb} " in result.stdout
+
+
+def modules_after(*words: object) -> set[str]:
+    """Packages that a verb has imported when it is done."""
+    code = (
+        "import sys, unglossed.cli as cli\n"
+        f"try:\n    cli.app({[str(word) for word in words]!r})\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "print(*sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.splitlines()[-1].split(" "))
+
+
+def test_score_needs_no_torch(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("morgen regnet es\n", encoding="utf-8")
+    modules = modules_after("score", path, path, "--language", "de")
+    assert "sacrebleu" in modules
+    assert not modules & {"torch", "transformers", "numpy", "cv2", "av", "matplotlib"}
+
+
+def test_translate_imports_only_what_it_needs(model: Path, tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "clip", 6)
+    modules = modules_after("translate", model, clip, "--max-new-tokens", 2)
+    assert "transformers" in modules
+    ours = {name for name in modules if name.startswith("unglossed.")}
+    assert not {name for name in ours if name.split(".")[1] in ("training", "evaluation")}
+    unneeded = {"peft", "onnx", "onnxruntime", "matplotlib", "sacrebleu", "bitsandbytes"}
+    assert not modules & (unneeded | {"tensorboard", "torch.utils.tensorboard", "pyarrow"})
+
+
+def test_garbage_is_collected_again_after_an_import_that_failed() -> None:
+    with pytest.raises(ImportError), uncollected():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
 
 
 def test_version_and_module() -> None:
@@ -266,6 +306,21 @@ def test_check_and_train_agree_that_a_corpus_does_not_fit_a_recipe(tmp_path: Pat
     assert said in result.stdout
     refused = run("train", recipe, "--corpus", corpus, "--output", tmp_path / "run")
     assert_refused(refused, said.replace("4", "3"), "expected sound")  # test is not trained on
+
+
+def test_check_takes_changes_of_the_recipe_as_train_does(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 2, 1)
+    tiny = Path(__file__).with_name("end_to_end") / "tiny.yaml"
+    check = ("corpus", "check", corpus, "--recipe", tiny)
+    longer = "clip longer than the limit: 4"
+    assert longer not in run(*check).stdout
+    assert longer in run(*check, "video.max_frames=1").stdout
+    train = ("train", tiny, "--corpus", corpus, "--output", tmp_path / "run")
+    for wrong in ("sede=1", "seed"):
+        refused = run(*check, wrong)
+        assert_refused(refused, wrong.split("=")[0])
+        assert refused.stderr == run(*train, wrong).stderr
+    assert_refused(run("corpus", "check", corpus, "seed=1"), "'seed=1'", "--recipe")
 
 
 def test_train_looks_at_clips_first_unless_told_not_to(tmp_path: Path) -> None:

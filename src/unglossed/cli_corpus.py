@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from unglossed.errors import InputError, note
+
 FAULTS_FOUND = 1
 
 app = typer.Typer(
@@ -28,6 +30,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of text
 @app.command()
 def check(
     spec: Spec,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
+    ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Decode every file as well, from begin to end.")
     ] = False,
@@ -47,10 +53,12 @@ def check(
     from unglossed.corpora.check_clips import Limits
 
     limits = needs = None
+    if overrides and recipe is None:
+        raise InputError(f"found {overrides[0]!r}, expected --recipe with it, in which it is set")
     if recipe is not None:
         from unglossed.training.recipe import load_recipe
 
-        chosen = load_recipe(recipe)
+        chosen = load_recipe(recipe, overrides or [])
         limits, needs = Limits(max_seconds=chosen.max_seconds), chosen.needs
     report = check_corpus(
         spec,
@@ -82,8 +90,8 @@ def stats(
     if output is not None:
         check_output(output)
     counted = corpus_stats(spec, num_workers=workers, progress=sys.stderr.isatty())
-    for note in counted.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for line in counted.notes:
+        note(line)
     print(json.dumps(counted.to_dict(), indent=2, ensure_ascii=False) if as_json else counted)
     if output is not None:
         write_stats(counted, output)
@@ -119,7 +127,7 @@ def pack(
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command again to go on") from None
-    for note in packing.manifest.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for line in packing.manifest.notes:
+        note(line)
     print(packing, file=sys.stderr)
     print(f"packed:{out}")

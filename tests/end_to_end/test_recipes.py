@@ -138,6 +138,7 @@ OTHER_VALUES: dict[str, Any] = {
     "schedule.warmup": 0.5,
     "schedule.min_ratio": 0.5,
     "batch_size": 4,
+    "frame_budget": 3,
     "epochs": 1,
     "evaluate_every": 2,
     "label_smoothing": 0.4,
@@ -167,6 +168,7 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
     "dev_beams": ("demo", "visual_initialing", ()),
+    "frame_budget": ("demo", "visual_initialing", ()),
     "precision": ("demo", "visual_initialing", ()),
     "norms_every": ("demo", "visual_initialing", ()),
 }
@@ -181,15 +183,6 @@ SEEN_ELSEWHERE = {
         "test_a_higher_length_penalty_gives_longer_texts",
     ),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums do not depend on how many threads share them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -59,15 +59,6 @@ train_recipe(recipe, corpus, Path(output), resume=resume == "resume")
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums do not depend on how many threads share them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.write_corpus(tmp_path_factory.mktemp("corpus"), num_train=8, num_dev=2)

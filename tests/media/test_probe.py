@@ -46,6 +46,70 @@ def test_only_examining_opens_every_picture(tmp_path, pictures, write_folder):
 
 
 @BOTH
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_first_picture_that_is_cut(tmp_path, pictures, write_folder, look, suffix, kept):
+    folder = write_folder(
+        tmp_path / "clip", pictures[:2], [f"{number}.{suffix}" for number in (1, 2)]
+    )
+    path = folder / f"1.{suffix}"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(InputError, match=rf"1\.{suffix}: "):
+        look(folder)
+
+
+@BOTH
+def test_a_first_picture_that_is_none(tmp_path, pictures, write_folder, look):
+    folder = write_folder(tmp_path / "clip", pictures[:2], ["1.jpg", "2.jpg"])
+    for content in (b"<html>404</html>", b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9"):
+        (folder / "1.jpg").write_bytes(content)
+        with pytest.raises(InputError, match=r"1\.jpg: no readable picture"):
+            look(folder)
+
+
+def test_only_examining_sees_damage_within_the_first_picture(tmp_path, pictures, write_folder):
+    folder = write_folder(tmp_path / "clip", pictures[:2])
+    path = folder / "images0001.png"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert (probe(folder).width, probe(folder).height) == (48, 32)
+    with pytest.raises(InputError, match=r"images0001\.png: truncated or damaged PNG"):
+        examine(folder)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("suffix", "channels", "options"),
+    [
+        ("png", 3, []),
+        ("png", 1, []),
+        ("png", 4, []),
+        ("jpg", 3, []),
+        ("jpg", 1, []),
+        ("jpg", 3, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
+        ("jpg", 3, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]),
+    ],
+)
+def test_size_of_every_kind_of_picture(tmp_path, look, suffix, channels, options):
+    cv2.imwrite(str(tmp_path / f"1.{suffix}"), np.zeros((17, 33, channels), np.uint8), options)
+    facts = look(tmp_path)
+    assert (facts.width, facts.height) == (33, 17)
+
+
+@BOTH
+def test_a_picture_that_is_to_be_turned(tmp_path, pictures, look):
+    """Exif says so: orientation 6 is a quarter to the right, which OpenCV honours."""
+    _, encoded = cv2.imencode(".jpg", pictures[0])
+    tag = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    exif = b"\xff\xe1" + (8 + len(tag)).to_bytes(2, "big") + b"Exif\0\0" + tag
+    data = encoded.tobytes()
+    (tmp_path / "1.jpg").write_bytes(data[:2] + exif + data[2:])
+    assert (look(tmp_path).width, look(tmp_path).height) == (32, 48)
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("v.mp4", "libx264"), ("v.webm", "libvpx-vp9"), ("v.avi", "mpeg4"), ("v.ts", "libx264")],

@@ -1,10 +1,15 @@
 """`metrics.jsonl`: one line a logged value, none twice after a resume."""
 
+import io
+import re
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+from rich.progress import Progress
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from unglossed.training.callbacks import METRICS_FILE, MetricsFile, read_metrics
+from unglossed.training.callbacks import METRICS_FILE, MetricsFile, ProgressDisplay, read_metrics
 
 
 def log(folder: Path, steps: list[int], resumed_at: int) -> None:
@@ -57,3 +62,43 @@ def test_the_closing_summary_of_the_trainer_is_left_out(tmp_path: Path) -> None:
 
     assert [row["loss"] for row in read_metrics(tmp_path / METRICS_FILE)] == [0.5]
     assert [path.name for path in tmp_path.iterdir()] == [METRICS_FILE]
+
+
+def show(folder: Path, terminal: bool, logs: list[tuple[float, bool, dict[str, float]]]) -> str:
+    """What is written while a stage logs: epoch, whether it is going to be scored, and values."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=60)
+    arguments = TrainingArguments(output_dir=str(folder))
+    state = TrainerState(max_steps=30, num_train_epochs=3)
+    with Progress(console=console, auto_refresh=False) as progress:
+        display = ProgressDisplay(progress, "visual_initialing")
+        display.on_train_begin(arguments, state, TrainerControl())
+        for epoch, scores_follow, values in logs:
+            state.epoch = epoch
+            control = TrainerControl(should_evaluate=scores_follow)
+            display.on_log(arguments, state, control, logs=values)
+        return file.getvalue()
+
+
+SCORED = [
+    (1.0, False, {"loss": 5.25}),
+    (2.0, True, {"loss": 4.5}),
+    (2.0, True, {"eval_bleu4": 12.345, "eval_loss": 3.0}),
+    (3.0, False, {"loss": 4.0}),
+    (3.0, False, {"train_runtime": 9.0, "train_loss": 4.6}),
+]
+
+
+def test_without_a_terminal_every_epoch_is_a_line(tmp_path: Path) -> None:
+    lines = show(tmp_path, False, SCORED).splitlines()
+
+    assert [re.sub(r"0:00:0\d$", "TIME", line) for line in lines] == [
+        "visual_initialing: epoch 1 of 3, loss 5.25, TIME",
+        "visual_initialing: epoch 2 of 3, loss 4.50, dev BLEU-4 12.35, TIME",
+        "visual_initialing: epoch 3 of 3, loss 4.00, TIME",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_lines_are_printed_only_without_a_terminal(tmp_path: Path, terminal: bool) -> None:
+    assert ("epoch 1 of 3" in show(tmp_path, terminal, SCORED)) is not terminal

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ def build_trainer(
     settings: StageSettings,
     folder: Path,
     dev_scores: Callable[[Translator], dict[str, float]] = lambda model: {"bleu4": 0.0},
+    dataset: RandomFeatures | None = None,
 ) -> tuple[StageTrainer, Translator, RandomFeatures, Recorder]:
-    dataset, recorder = RandomFeatures(), Recorder()
+    dataset, recorder = dataset or RandomFeatures(), Recorder()
     set_seed(7)
     model = tiny.tiny_model(PROCESSOR)
     model.freeze(settings.frozen)
@@ -229,6 +231,66 @@ def test_loss_of_a_step_is_the_mean_over_its_tokens(tmp_path: Path) -> None:
     expected = float(text_loss(logits, batch["labels"], label_smoothing=0.2))
     losses = [row["loss"] for row in recorder.rows if "loss" in row]
     assert losses == [pytest.approx(expected, rel=1e-4)]
+
+
+def train_without_dropout(
+    settings: StageSettings, folder: Path
+) -> tuple[list[float], dict[str, torch.Tensor], list[int]]:
+    """Losses of the epochs, the weights in the end, and the rows of each forward pass."""
+    trainer, model, _, recorder = build_trainer(settings, folder)
+    num_rows: list[int] = []
+    model.adapter.register_forward_pre_hook(lambda _, inputs: num_rows.append(len(inputs[0])))
+    for module in model.modules():
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.0
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    trainer.train()
+    losses = [row["loss"] for row in recorder.rows if "loss" in row]
+    return losses, weights_of(model), num_rows
+
+
+def test_a_batch_in_parts_trains_like_a_whole_one(tmp_path: Path) -> None:
+    settings = {"batch_size": 6, "optimizer": {"name": "sgd"}}
+    whole, theirs, rows = train_without_dropout(stage(**settings), tmp_path / "whole")
+    assert rows == [6] * 3
+    parted, mine, rows = train_without_dropout(
+        stage(**settings, frame_budget=1), tmp_path / "parts"
+    )
+    assert rows == [1] * 18
+
+    assert parted == pytest.approx(whole, rel=1e-4)
+    for name, value in mine.items():
+        torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=1e-3)
+
+
+class SlowFeatures(RandomFeatures):
+    """Takes its time."""
+
+    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+        time.sleep(0.2)
+        return super().__getitem__(item)
+
+
+def test_the_share_of_the_time_that_waits_for_data_is_logged(tmp_path: Path) -> None:
+    shares = []
+    for kind in (RandomFeatures, SlowFeatures):
+        trainer, _, _, recorder = build_trainer(
+            stage(), tmp_path / kind.__name__, slow_scores, kind()
+        )
+        trainer.train()
+        rows = [row for row in recorder.rows if "loss" in row]
+        assert len(rows) == 3
+        shares.append([row["data_wait"] for row in rows])
+
+    assert max(shares[0]) < 0.5 < min(shares[1]) <= 1
+
+
+def slow_scores(model: Translator) -> dict[str, float]:
+    """Scores that take long, which is no part of training."""
+    del model
+    time.sleep(3)
+    return {"bleu4": 0.0}
 
 
 def test_training_leaves_a_frozen_encoder_alone_and_moves_the_rest(tmp_path: Path) -> None:
@@ -410,7 +472,12 @@ def test_canary_the_trainers_hooks_are_where_we_hang_on() -> None:
     assert {"output_dir", "save_total_limit", "best_model_checkpoint"} <= set(
         inspect.signature(rotate_checkpoints).parameters
     )
-    assert "num_items_in_batch" in inspect.signature(Seq2SeqTrainer.compute_loss).parameters
+    for hook in (Seq2SeqTrainer.compute_loss, Seq2SeqTrainer.training_step):
+        assert "num_items_in_batch" in inspect.signature(hook).parameters
+    assert list(inspect.signature(Seq2SeqTrainer.get_batch_samples).parameters)[1:3] == [
+        "epoch_iterator",
+        "num_batches",
+    ]
 
 
 def test_canary_the_trainer_counts_the_tokens_of_an_accumulated_batch(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.png import SIGNATURE, decode_png
+from unglossed.media.png import END, HEAD_BYTES, SIGNATURE, decode_png, plain_size
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 PICTURE_SUFFIXES = (".png", *_JPEG_SUFFIXES)
+_JPEG_HEAD_BYTES = 4096  # tables, comments and a small colour profile stand before the size
 _REDUCTIONS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -77,6 +79,47 @@ def read_picture(path: Path, reduction: int = 1) -> Picture:
     if picture is None:
         raise InputError(f"{path}: no readable picture ({len(data)} bytes), expected PNG or JPEG")
     return picture
+
+
+def read_size(path: Path) -> Size:
+    """Width and height of a PNG or JPEG file, from its first and last bytes where they tell.
+
+    A file that does not begin or end as nearly all do is decoded, so that what is no picture, is
+    cut, or bears a mark that has it turned is treated as `read_picture` does.
+
+    Raises:
+        InputError: It is no picture or truncated; damage within it is not looked for.
+    """
+    with path.open("rb", buffering=0) as file:
+        head = file.read(_JPEG_HEAD_BYTES)
+        file.seek(-min(len(END), len(head)), os.SEEK_END)
+        end = file.read()
+    size = None
+    if head.startswith(SIGNATURE) and end == END:
+        size = plain_size(head[:HEAD_BYTES])
+    elif end.endswith(b"\xff\xd9"):
+        size = _jpeg_size(head)
+    if size is None:
+        height, width = read_picture(path).shape[:2]
+        size = width, height
+    return size
+
+
+def _jpeg_size(head: bytes) -> Size | None:
+    """Width and height as the first bytes of a JPEG say; None if they do not, or it may be turned.
+
+    ITU-T T.81, B.1.1 and B.2.2: segments with a mark and a length, one of them with the size.
+    """
+    place = 2
+    while head[:2] == b"\xff\xd8" and place + 9 <= len(head) and head[place] == 0xFF:
+        mark = head[place + 1]
+        if mark == 0xE1:  # Exif, which may say that the picture is turned
+            return None
+        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", head, place + 5)
+            return (width, height) if width and height else None
+        place += 2 + int.from_bytes(head[place + 2 : place + 4], "big")
+    return None
 
 
 def read_pictures(folder: Path, names: Sequence[str], at_least: Size | None = None) -> Picture:

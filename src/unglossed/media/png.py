@@ -24,7 +24,10 @@ except ImportError:  # there is no ISA-L for this machine: slower, the same pixe
     _inflater = zlib
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"\0\0\0\0IEND\xaeB`\x82"
 _HEADER = struct.Struct(">IIBBBBB")
+HEAD_BYTES = len(SIGNATURE) + 8 + _HEADER.size + 4
+"""Signature and first chunk, which has the size."""
 # Eight bits, RGB, not interlaced: the way in which nearly all video frames are stored.
 _PLAIN = (8, 2, 0, 0, 0)
 _NUM_FILTERS = 5
@@ -59,6 +62,21 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | None:
         return _undo_filters(rows, header, width, height) if len(rows) == size else None
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def plain_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height as a PNG's first `HEAD_BYTES` say; None unless it is 8-bit RGB.
+
+    A picture of another kind may bear a mark that OpenCV turns it by.
+    """
+    start = len(SIGNATURE) + 8
+    chunk = head[start - 4 : -4]
+    if len(head) < HEAD_BYTES or head[start - 8 : start] != b"\0\0\0\rIHDR":
+        return None
+    if _inflater.crc32(chunk).to_bytes(4, "big") != head[-4:]:
+        return None
+    width, height, *kind = _HEADER.unpack(chunk[4:])
+    return (width, height) if tuple(kind) == _PLAIN and width and height else None
 
 
 def _read_chunks(data: bytes) -> list[tuple[bytes, memoryview]] | None:

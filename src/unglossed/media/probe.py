@@ -15,7 +15,7 @@ from unglossed.media import packed
 from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
 from unglossed.media.containers import Kind, header_seconds, open_container
 from unglossed.media.decoding import damaged, first_video, turned_size
-from unglossed.media.pictures import check_sizes, list_pictures, read_picture
+from unglossed.media.pictures import check_sizes, list_pictures, read_picture, read_size
 from unglossed.media.timeline import Timeline, read_timeline
 from unglossed.media.video import FRAME_RATE
 from unglossed.media.videofile import check_video
@@ -113,7 +113,7 @@ def examine(media: Path) -> MediaFacts:
 
 def _probe_folder(folder: Path) -> MediaFacts:
     names = list_pictures(folder)
-    height, width = read_picture(folder / names[0]).shape[:2]
+    width, height = read_size(folder / names[0])
     missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
     seconds = len(names) / FRAME_RATE
     return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing)

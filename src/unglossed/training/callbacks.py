@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from unglossed.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
+DATA_WAIT = "data_wait"
+"""Share of the time of training, 0..1, that waited for data: the machine's, not the run's."""
 SHOWN = {
     "loss": "loss",
     "eval_bleu4": "dev BLEU-4",
     "eval_word_error_rate": "dev WER",
     "eval_retrieval": "dev retrieval",
+    DATA_WAIT: "waits for data",
 }
 """What the progress display shows, and under which name."""
 
@@ -24,6 +29,7 @@ SHOWN = {
 class MetricsFile(TrainerCallback):
     """Appends every logged value to `metrics.jsonl`: one JSON object a line, with epoch and step.
 
+    What differs from machine to machine is left out: two runs of a seed give the same file.
     After a resume the lines beyond the checkpoint's step are dropped, so that none is there twice.
     """
 
@@ -49,6 +55,7 @@ class MetricsFile(TrainerCallback):
         if logs is None or "train_runtime" in logs:
             return  # the trainer's closing summary knows only what happened since the last resume
         row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **logs}
+        row.pop(DATA_WAIT, None)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -67,18 +74,23 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 class ProgressDisplay(TrainerCallback):
-    """Shows a stage as one line of a rich progress display: steps, loss, the score on dev."""
+    """Shows a stage as one line of a rich progress display: steps, loss, the score on dev.
+
+    Where there is no terminal to draw on, a line is printed after each epoch instead.
+    """
 
     def __init__(self, progress: Progress, name: str) -> None:
         self.progress = progress
         self.name = name
         self.task: TaskID | None = None
         self.values: dict[str, str] = {}
+        self.started = time.monotonic()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Show the stage's line."""
+        self.started = time.monotonic()
         self.task = self.progress.add_task(
             self.name, total=state.max_steps, completed=state.global_step
         )
@@ -99,9 +111,22 @@ class ProgressDisplay(TrainerCallback):
         **_: Any,
     ) -> None:
         """Show the newest loss and score."""
+        if logs is None or "train_runtime" in logs:
+            return
         assert self.task is not None
         for key, label in SHOWN.items():
-            if logs and key in logs:
+            if key in logs:
                 self.values[label] = f"{label} {logs[key]:.2f}"
         described = ", ".join([f"epoch {state.epoch or 0:.0f}", *self.values.values()])
         self.progress.update(self.task, description=f"{self.name} ({described})")
+        # Where an epoch is scored its loss is logged first, then its scores: one line has both.
+        half = "loss" in logs and control.should_evaluate
+        if self.values and not half and not self.progress.console.is_terminal:
+            self._print_line(state)
+            self.values.clear()
+
+    def _print_line(self, state: TrainerState) -> None:
+        epochs = f"epoch {state.epoch or 0:.0f} of {state.num_train_epochs:.0f}"
+        passed = timedelta(seconds=round(time.monotonic() - self.started))
+        line = f"{self.name}: {', '.join([epochs, *self.values.values()])}, {passed}"
+        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -31,6 +31,7 @@ class Objective:
         adds: Further parts that the model has of itself, with learning rates of their own.
         masks_text: Whether sentences are masked, to be restored.
         smooths: Whether label smoothing means something.
+        sums: Whether the loss is a sum over the rows of a batch, so that these can be parted.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
         loss: Gives the loss of a batch from what the model says of it, the batch, the stage's
@@ -42,6 +43,7 @@ class Objective:
     adds: tuple[str, ...] = ()
     masks_text: bool = False
     smooths: bool = True
+    sums: bool = True
     best: str | None = None
     lowest: bool = False
 
@@ -140,6 +142,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         _vlp,
         adds=("alignment",),
         masks_text=True,
+        sums=False,
         best="loss",
         lowest=True,
     ),

@@ -220,6 +220,11 @@ class StageSettings(Settings):
     schedule: ScheduleSettings = ScheduleSettings()
     epochs: PositiveInt
     batch_size: PositiveInt
+    """Clips of a step."""
+    frame_budget: PositiveInt | None = None
+    """Most frames of a step that are held in memory at once: pictures in a trained encoder (see
+    `VisualEncoder`), features and tokens of a part of the batch on top of a frozen one (see
+    `cut_batch`). None leaves it to the machine and the size of the pictures."""
     label_smoothing: Share = 0.0
     feature_views: Annotated[int, Field(ge=0)] = 0
     """With a frozen encoder: how many augmented views of each clip are encoded, once, and trained
@@ -257,6 +262,7 @@ class StageSettings(Settings):
         objective = OBJECTIVES[self.objective]
         for name, means_something in (
             ("features", "encoder" in objective.parts),
+            ("frozen", self.objective != "denoising"),
             ("masking", objective.masks_text),
             ("label_smoothing", objective.smooths),
             ("restoration_weight", self.objective == "vlp"),
@@ -265,6 +271,9 @@ class StageSettings(Settings):
             default = type(self).model_fields[name].default
             if not means_something and getattr(self, name) != default:
                 raise ValueError(f"{name} means nothing to the objective {self.objective}")
+        writer = self.language_model
+        if self.objective == "denoising" and writer is not None and writer.prompt is not None:
+            raise ValueError("language_model.prompt means nothing to the objective denoising")
         if self.objective == "vlp" and self.batch_size < 2:
             raise ValueError("batch_size: found 1, expected clips to compare")
         return self

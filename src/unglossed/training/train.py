@@ -36,7 +36,7 @@ from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.files import whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
@@ -83,11 +83,11 @@ def train_recipe(
     rows = read_corpus(corpus)
     is_new = _prepare_folder(output, settings, rows, features, resume=resume)
     if resume and is_new:
-        print(f"note: {output}: no run to resume, a new one begins", file=sys.stderr)
+        note(f"{output}: no run to resume, a new one begins")
     elif (output / "model").is_dir():
-        print(f"note: {output}: the run is finished, nothing is left to train", file=sys.stderr)
-    for note in rows.notes:
-        print(f"note: {note}", file=sys.stderr)
+        note(f"{output}: the run is finished, nothing is left to train")
+    for line in rows.notes:
+        note(line)
     try:
         run = Run(settings, rows, output, features or _features_of(output))
         if check_media:
@@ -185,7 +185,7 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
             rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
             raise InputError(f"{first}{rest}")
         if kind is FaultKind.PAST_END:
-            print(f"note: {kind.title}: {faults.count(kind):,} ({first})", file=sys.stderr)
+            note(f"{kind.title}: {faults.count(kind):,} ({first})")
 
 
 def _features_of(output: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerContro
 from transformers.trainer_utils import rotate_checkpoints
 
 from unglossed.models.parts import PartModel
+from unglossed.models.visual import VisualEncoder
+from unglossed.training.batches import cut_batch
+from unglossed.training.callbacks import DATA_WAIT
 from unglossed.training.checkpoint import mark_complete
 from unglossed.training.data import Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
@@ -20,6 +24,9 @@ from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import OptimizerSettings, StageSettings
 
 DevScores = Callable[[], dict[str, float]]
+POSITIONS = (1024, 16384)
+"""Of a part of a batch where the recipe says nothing, on a processor and on a GPU: enough that
+matrix products are at their quickest."""
 SCHEDULES = {
     "cosine": "cosine_with_min_lr",
     "linear": "linear",
@@ -96,6 +103,8 @@ class StageTrainer(Seq2SeqTrainer):
     ) -> None:
         self.stage = stage
         self.dev_scores = dev_scores
+        self._logged_at: float | None = None
+        self._seconds_waited = 0.0
         super().__init__(
             model=model,
             args=arguments,
@@ -105,6 +114,9 @@ class StageTrainer(Seq2SeqTrainer):
             data_collator=collator,
             callbacks=callbacks,
         )
+        for module in model.modules():
+            if isinstance(module, VisualEncoder):
+                module.frame_budget = stage.frame_budget
         self.args._n_gpu = min(self.args.n_gpu, 1)  # packed frames cannot be cut by DataParallel
         self.model_accepts_loss_kwargs = True  # has the trainer count the tokens of a whole batch
 
@@ -126,6 +138,57 @@ class StageTrainer(Seq2SeqTrainer):
         if self.optimizer is None:
             self.optimizer = build_optimizer(self.stage, self.model)
         return self.optimizer
+
+    def get_batch_samples(self, *arguments: Any) -> Any:
+        """The batches of the next step; how long they were waited for is noted."""
+        began = time.perf_counter()
+        if self._logged_at is None:
+            self._logged_at = began
+        batches = super().get_batch_samples(*arguments)
+        self._seconds_waited += time.perf_counter() - began
+        return batches
+
+    def log(self, logs: dict[str, float], *arguments: Any) -> None:
+        """Log values; beside the loss the share of the time that waited for data, 0..1."""
+        if "loss" in logs and self._logged_at is not None:
+            seconds = time.perf_counter() - self._logged_at
+            logs = {**logs, DATA_WAIT: round(self._seconds_waited / seconds, 4)}
+            self._logged_at, self._seconds_waited = None, 0.0  # what is scored now does not count
+        super().log(logs, *arguments)
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Forward and backward pass of a batch, in parts where that changes nothing but the time.
+
+        That is where no batch normalisation is trained and the loss is a sum over rows. Processes
+        side by side have to take as many parts each, so that with several there is one.
+        """
+        inputs = self._prepare_inputs(inputs)
+        whole = not OBJECTIVES[self.stage.objective].sums or self.accelerator.num_processes > 1
+        if whole or not self._is_encoded(inputs):
+            return super().training_step(model, inputs, num_items_in_batch)
+        budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
+        losses = [
+            super(StageTrainer, self).training_step(model, part, num_items_in_batch)
+            for part in cut_batch(inputs, budget)
+        ]
+        return torch.stack(losses).sum()
+
+    def _is_encoded(self, inputs: dict[str, Tensor]) -> bool:
+        """Whether no trained encoder has to see the batch; a frozen one has seen it then."""
+        if "frames" not in inputs:
+            return True
+        if "encoder" not in self.stage.frozen:
+            return False
+        frames, lengths = inputs.pop("frames"), inputs.pop("lengths")
+        with torch.no_grad(), self.accelerator.autocast():
+            translator = self.accelerator.unwrap_model(self.model)
+            inputs["features"], inputs["mask"] = translator.encode(frames, lengths)
+        return True
 
     def compute_loss(
         self,
