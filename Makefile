@@ -24,7 +24,7 @@ UNFINISHED := $(VENV)/.unfinished
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm results-generated test check clean
+.PHONY: help setup demo demo-llm results-generated bench test check clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,13 @@ demo-llm: $(READY) ## Go on from the demo with a real language model, SmolLM2-13
 results-generated: $(READY) ## Compare factorized, joint and gloss-based training, three seeds
 	@$(BIN)/python -m unglossed.experiments.compare --output 'runs/compare-$(CONDITION)' \
 		--condition '$(CONDITION)' $(COMPARE_OPTIONS)
+
+bench: $(READY) ## Time training, reading and translating against plainly written baselines
+	@set -e; for script in stage1 'stage1 --memory 64 256 512 1024 2000' 'stage1 --profile' \
+			'features --step' loader 'loader --every-frame' reading translate; do \
+		set -- $$script; name=$$1; shift; \
+		echo "benchmarks/$$name.py $$*"; $(BIN)/python "benchmarks/$$name.py" "$$@"; echo; \
+	done
 
 # One thread for each worker: two workers with two threads each wait for each other.
 test: $(READY) ## Run all tests, slow ones included

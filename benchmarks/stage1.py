@@ -7,9 +7,11 @@ with the optimiser as torch has it. The two train in turns, from the same weight
 
     python benchmarks/stage1.py [--pairs 5] [--lengths 64 64] [--small]
     python benchmarks/stage1.py --memory 64 256 512 1024 2000
+    python benchmarks/stage1.py --profile
 
 Peak memory is that of a process which does two steps; the losses of those are compared in float32.
-`--memory` gives that of one clip of each length, ours alone.
+`--memory` gives that of one clip of each length, `--profile` where the time of a step goes, both of
+ours alone.
 Clips of unequal length are padded in the baseline, whose normalisation counts the padding: its
 losses are others then.
 """
@@ -17,6 +19,7 @@ losses are others then.
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,12 +55,16 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 64], help="frames of clips")
     parser.add_argument("--small", action="store_true", help="a shrunk model, to try the script")
     parser.add_argument("--memory", type=int, nargs="+", help="frames of clips; memory alone")
+    parser.add_argument("--profile", action="store_true", help="where the time of a step goes")
     arguments = parser.parse_args()
     lengths, small = arguments.lengths, arguments.small
     if arguments.memory:
         for num_frames in arguments.memory:
             peak = peak_gigabytes(train, "ours", [num_frames], small)
             print(f"one clip of {num_frames} frames: {peak:.2f} GB at most")
+        return
+    if arguments.profile:
+        print_profile(our_step(lengths, small))
         return
     precision = "bfloat16" if use_bfloat16("auto") else "float32"
     print(f"{torch.get_num_threads()} threads, ours in {precision}; clips of {lengths} frames")
@@ -77,6 +84,34 @@ def main() -> None:
         peak = matmul_rate(torch.bfloat16 if precision == "bfloat16" else torch.float32)
         done = 6 * cnn_multiplications() * rates[1]
         print(f"{done / 1e9:.0f} GFLOP/s in the CNN, {done / peak:.0%} of a matrix product's")
+
+
+KINDS = (
+    ("convolutions, backward", r"convolution_backward"),
+    ("convolutions, forward", r"convolution|conv2d|conv1d"),
+    ("normalisation, backward", r"batch_norm_backward|layer_norm_backward"),
+    ("normalisation, forward", r"batch_norm|layer_norm"),
+    ("pooling", r"pool"),
+    ("ReLU", r"relu|threshold"),
+    ("additions", r"aten::add_?$"),
+    ("matrix products and attention of Light-T", r"mm$|addmm|bmm|linear|attention|matmul"),
+    ("copies and changes of number format", r"copy_|to_copy|contiguous|cat|clone"),
+    ("optimiser", r"Optimizer|sgd|foreach"),
+)
+
+
+def print_profile(step: Step) -> None:
+    """Print what share of a step's time each kind of operation takes, by its own time."""
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
+        step()
+    shares = dict.fromkeys([kind for kind, _ in KINDS] + ["all else"], 0.0)
+    for event in recorded.key_averages():
+        kinds = (kind for kind, pattern in KINDS if re.search(pattern, event.key))
+        shares[next(kinds, "all else")] += event.self_cpu_time_total
+    total = sum(shares.values())
+    for kind, share in sorted(shares.items(), key=lambda row: -row[1]):
+        print(f"{100 * share / total:5.1f} % {kind}")
 
 
 def train(name: str, lengths: list[int], small: bool) -> None:

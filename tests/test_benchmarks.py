@@ -1,0 +1,76 @@
+"""The benchmarks run, at a size at which their ratios mean nothing, and both ways agree."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(script: str, *options: str) -> str:
+    """What a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    """The number that stands where the pattern has its group."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return float(found[1])
+
+
+def test_both_ways_of_stage_1_have_the_same_losses() -> None:
+    told = run("stage1.py", "--small", "--pairs", "1", "--lengths", "6", "6")
+
+    assert number(r"apart by (\S+) of their value", told) < 1e-5
+    assert number(r"peak memory: ([\d.]+)", told) > 0.1
+    assert number(r"; ([\d.]+) times as fast", told) > 0
+
+
+def test_memory_of_long_clips_is_told() -> None:
+    told = run("stage1.py", "--small", "--memory", "4", "8")
+
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "one clip of 4 frames",
+        "one clip of 8 frames",
+    ]
+
+
+def test_stored_features_are_those_that_the_encoder_gives() -> None:
+    told = run("features.py", "--small", "--step", "--pairs", "1", "--clips", "6")
+
+    assert number(r"largest difference of a feature, of the largest: (\S+)", told) < 1e-5
+    assert number(r"from the cache ([\d.]+) times as fast", told) > 1
+
+
+def test_both_loaders_give_the_same_pixels() -> None:
+    told = run("loader.py", "--small", "--pairs", "1")
+
+    assert number(r"mean ([\d.]+)", told) < 0.5
+    assert number(r"loaded: ([\d.]+) times as fast", told) > 1
+
+
+def test_a_step_is_shared_among_its_operations() -> None:
+    told = run("stage1.py", "--small", "--profile", "--lengths", "4", "4")
+
+    shares = [float(share) for share in re.findall(r"^ *([\d.]+) %", told, re.MULTILINE)]
+    assert 99 < sum(shares) < 101
+    assert "convolution" in told
+
+
+def test_every_precision_translates() -> None:
+    told = run("translate.py", "--small", "--pairs", "1", "--threads", "1")
+
+    for way in ("float32", "bfloat16", "int8"):
+        assert number(rf"{way} ([\d.]+) times as fast", told) > 0
+        assert number(rf"{way} ([\d.]+) GB at most", told) > 0.1
