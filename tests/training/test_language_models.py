@@ -203,6 +203,15 @@ def recipe_with(source: Path, pretrained: Path, **changes: Any) -> Recipe:
     )
 
 
+def test_a_gguf_file_is_known_to_be_a_language_model(gguf: Path) -> None:
+    check_new_parts(stage(gguf), ["second"], processor_for(gguf))
+    told = rf"^{WHERE}\.source: .*model\.gguf begins with b'PK.*expected a GGUF file"
+    other = gguf.with_name("model.gguf")
+    other.write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match=told):
+        check_new_parts(stage(other), ["second"], processor_for(gguf))
+
+
 @pytest.fixture(scope="module")
 def folders(gguf: Path) -> dict[str, Path]:
     """The same model with its own tokenizer, with the same of other ids, and with none."""

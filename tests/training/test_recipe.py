@@ -260,12 +260,23 @@ GLOSS = [
     "stages.first.language_model=null",
     "stages.first.learning_rates={encoder: 0.1, gloss_head: 0.1}",
 ]
+DENOISING = [
+    "stages.first.objective=denoising",
+    "stages.first.encoder=null",
+    "stages.first.adapter=null",
+    "stages.first.learning_rates={language_model: 0.1}",
+    "stages.second.encoder={config: {backbone: {model_type: resnet}}}",
+]
 
 
 def test_stages_of_other_objectives_have_parts_of_their_own(path: Path) -> None:
     vlp = load_recipe(path, [*VLP, "stages.first.masking={share: 0.2}"]).stages[0]
     assert vlp.masking is not None
     assert (vlp.masking.share, vlp.masking.mean_span) == (0.2, 3.5)
+    part = "{source: ./lm, lora: {}, quantization: 4bit, random_init: true}"
+    text = load_recipe(path, [*DENOISING, f"stages.first.language_model={part}"]).stages[0]
+    assert text.language_model is not None
+    assert text.language_model.lora is not None
     gloss = load_recipe(path, [*GLOSS, "stages.second.language_model.source=./lm"]).stages[0]
     assert gloss.learning_rates == {"encoder": 0.1, "gloss_head": 0.1}
 
@@ -274,6 +285,22 @@ def test_stages_of_other_objectives_have_parts_of_their_own(path: Path) -> None:
     ("changes", "pieces"),
     [
         ([*VLP, "stages.first.batch_size=1"], ["stages.first", "batch_size", "compare"]),
+        (
+            [*DENOISING, "stages.first.language_model.prompt={before: x}"],
+            ["stages.first: language_model.prompt means nothing to the objective denoising"],
+        ),
+        (
+            [*DENOISING, "stages.first.frozen=[language_model.model.model.encoder]"],
+            ["stages.first: frozen means nothing to the objective denoising"],
+        ),
+        (
+            [
+                *DENOISING,
+                "stages.first.frozen=[language_model]",
+                "stages.first.learning_rates={}",
+            ],
+            ["stages.first: frozen means nothing to the objective denoising"],
+        ),
         ([*VLP, "stages.first.dev_beams=2"], ["stages.first", "dev_beams", "vlp"]),
         (VLP[:2], ["stages.first", "alignment", "text_encoder"]),
         ([*GLOSS, "stages.first.label_smoothing=0.1"], ["label_smoothing", "gloss_ctc"]),

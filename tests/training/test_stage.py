@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import (
     AutoConfig,
+    LlamaConfig,
     MBartConfig,
     MBartForConditionalGeneration,
     ResNetConfig,
@@ -17,17 +18,20 @@ from transformers import (
 import tiny
 from unglossed.errors import InputError
 from unglossed.models.gloss import GlossRecogniser
-from unglossed.models.light_t import LightT
+from unglossed.models.light_t import LightT, light_t_config
+from unglossed.models.lora import is_lora
+from unglossed.models.quantization import QuantizedLinear
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageModel
-from unglossed.training.language_models import build_language_model
 from unglossed.training.recipe import StageSettings, load_recipe
 from unglossed.training.stage import (
+    build_language_model,
     build_recogniser,
     build_translator,
     check_new_parts,
     check_widths,
 )
+from unglossed.training.trainer import build_optimizer
 
 BACKBONE = tiny.ENCODER["backbone"]
 SHAPE = {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}
@@ -173,18 +177,142 @@ def test_frozen_parts_are_frozen(first: Path) -> None:
     assert model.language_model.training
 
 
-def test_a_language_model_alone_is_built_or_loaded(pretraining: Path) -> None:
-    shape = {"model_type": "mbart", "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+def denoising_stage(language_model: dict[str, Any], **changes: Any) -> StageSettings:
+    """A stage that trains a language model alone."""
+    alone = {"encoder": None, "adapter": None, "objective": "denoising"}
     rates = {"language_model": 0.1}
-    alone = {"encoder": None, "adapter": None, "learning_rates": rates, "objective": "denoising"}
+    return stage(**alone, language_model=language_model, learning_rates=rates, **changes)
 
-    built = build_language_model(stage(language_model={"config": shape}, **alone), PROCESSOR)
-    source = {"source": str(pretraining)}
-    loaded = build_language_model(stage(language_model=source, **alone), PROCESSOR)
+
+MBART = {"model_type": "mbart", "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+
+
+def test_a_language_model_alone_is_built_or_loaded(pretraining: Path) -> None:
+    built = build_language_model(denoising_stage({"config": MBART}), {}, PROCESSOR)
+    loaded = build_language_model(denoising_stage({"source": str(pretraining)}), {}, PROCESSOR)
 
     assert built.config.vocab_size == len(PROCESSOR.tokenizer)
     assert built.config.pad_token_id == PROCESSOR.tokenizer.pad_token_id
     assert_same_weights(loaded, MBartForConditionalGeneration.from_pretrained(pretraining))
+
+
+def test_a_language_model_alone_is_that_of_an_earlier_stage(
+    pretraining: Path, tmp_path: Path
+) -> None:
+    """Be that one a translator or trained on text alone too."""
+    translator = build_translator(stage(language_model={"config": MBART}), {}, PROCESSOR)
+    translator.save_pretrained(tmp_path)
+    earlier = {"first": tmp_path, "pretraining": pretraining}
+    plain = MBartForConditionalGeneration.from_pretrained(pretraining)
+    for name, source in (("first", translator.language_model.model), ("pretraining", plain)):
+        model = build_language_model(denoising_stage({"source": name}), earlier, PROCESSOR)
+        assert_same_weights(model, source)
+
+
+@pytest.mark.parametrize("inherited", [True, False])
+def test_a_language_model_alone_is_changed_and_drawn_anew(
+    inherited: bool, pretraining: Path
+) -> None:
+    earlier = {"pretraining": pretraining} if inherited else {}
+    source = "pretraining" if inherited else str(pretraining)
+    weights = MBartForConditionalGeneration.from_pretrained(pretraining).state_dict()
+    name = "model.encoder.layers.0.fc1.weight"
+    for random_init in (False, True):
+        part = {"source": source, "config": {"dropout": 0.4}, "random_init": random_init}
+        model = build_language_model(denoising_stage(part), earlier, PROCESSOR)
+        assert model.config.dropout == 0.4
+        assert model.model.encoder.layers[0].dropout == 0.4
+        assert torch.equal(model.state_dict()[name], weights[name]) is not random_init
+
+
+TEXT_PARTS = ["language_model", "text_encoder"]
+LORA = {"r": 2, "alpha": 8.0, "dropout": 0.0}
+
+
+@pytest.mark.parametrize("quantization", [None, "4bit"])
+def test_a_language_model_alone_trains_lora_which_later_stages_have(
+    quantization: str | None, tmp_path: Path
+) -> None:
+    """Its own weights stay; a translator and a further stage on text go on from both."""
+    if quantization:
+        pytest.importorskip("bitsandbytes", reason="the extra quantization is not installed")
+    shape = {**MBART, "d_model": 64, "vocab_size": len(PROCESSOR.tokenizer)}
+    config = MBartConfig(**{key: value for key, value in shape.items() if key != "model_type"})
+    MBartForConditionalGeneration(config).save_pretrained(tmp_path / "plain")
+    part = {"source": str(tmp_path / "plain"), "lora": LORA, "quantization": quantization}
+    settings = denoising_stage(part)
+    model = build_language_model(settings, {}, PROCESSOR).train()
+    assert any(isinstance(one, QuantizedLinear) for one in model.modules()) is bool(quantization)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = build_optimizer(settings, model)
+    ids = torch.tensor([[7, 8, 9, 2]])
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(input_ids=ids, decoder_input_ids=ids).logits[..., 7].sum().backward()
+        optimizer.step()
+    after = model.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in after if is_lora(name)}
+    model.save_pretrained(tmp_path / "tuned")
+    earlier = {"tuned": tmp_path / "tuned"}
+
+    again = build_language_model(denoising_stage({"source": "tuned"}), earlier, PROCESSOR)
+    later = build_translator(stage(language_model={"source": "tuned"}), earlier, PROCESSOR)
+
+    for inheriting in (again, later.language_model.model):
+        assert_same_weights(inheriting, model)
+        assert not any(
+            weight.requires_grad and not is_lora(name)
+            for name, weight in inheriting.named_parameters()
+        )
+    both = {part: {"source": "tuned"} for part in TEXT_PARTS}
+    vlp = build_translator(vlp_stage(**both), earlier, PROCESSOR)
+    assert isinstance(vlp, VisualLanguageModel)
+    with torch.no_grad():
+        expected = model.eval().get_encoder()(input_ids=ids).last_hidden_state
+        found = vlp.eval().text_encoder(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match=r"second\.language_model\.source: .* with LoRA"):
+        check_new_parts(stage(language_model={"source": str(tmp_path / "tuned")}), [], PROCESSOR)
+
+
+def test_a_prompt_goes_past_a_stage_that_trains_on_text_alone(
+    pretraining: Path, tmp_path: Path
+) -> None:
+    part = {"source": str(pretraining), "prompt": {"before": "<s>", "after": "</s>"}}
+    prompted = build_translator(stage(language_model=part), {}, PROCESSOR)
+    earlier = {name: tmp_path / name for name in ("first", "text")}
+    prompted.save_pretrained(earlier["first"])
+    alone = build_language_model(denoising_stage({"source": "first"}), earlier, PROCESSOR)
+    alone.save_pretrained(earlier["text"])
+
+    last = build_translator(stage(language_model={"source": "text"}), earlier, PROCESSOR)
+
+    face = last.language_model
+    assert (face.before, face.after) == (prompted.language_model.before, [2])
+    assert "prompt" not in AutoConfig.from_pretrained(pretraining).to_dict()
+
+
+def test_a_language_model_alone_that_cannot_be_built_is_one_line(pretraining: Path) -> None:
+    where = "stages.second.language_model"
+    for part, told in (
+        (
+            {"config": {**MBART, "encoder_attention_heads": 3}},
+            rf"^{where}: cannot be built: .*heads",
+        ),
+        (
+            {"source": "pretraining", "config": {"d_model": 8}},
+            rf"^{where}\.config \(d_model\): weights do not fit",
+        ),
+        (
+            {"source": str(pretraining), "config": {"widht": 8}},
+            rf"^{where}\.config\.widht: no such",
+        ),
+        ({"config": MBART, "lora": {**LORA, "targets": ["query"]}}, rf"^{where}: .*query"),
+    ):
+        with pytest.raises(InputError, match=told) as caught:
+            build_language_model(denoising_stage(part), {"pretraining": pretraining}, PROCESSOR)
+        assert "\n" not in str(caught.value)
 
 
 def test_every_stage_of_the_demo_can_be_built(tmp_path: Path) -> None:
@@ -192,7 +320,7 @@ def test_every_stage_of_the_demo_can_be_built(tmp_path: Path) -> None:
     for settings in load_recipe("demo").stages:
         model: Any
         if settings.objective == "denoising":
-            model = build_language_model(settings, PROCESSOR)
+            model = build_language_model(settings, earlier, PROCESSOR)
         else:
             model = build_translator(settings, earlier, PROCESSOR)
             assert model.frozen_parts == settings.frozen
@@ -568,3 +696,69 @@ def test_a_change_that_no_language_model_knows_is_refused_before_the_first_stage
 ) -> None:
     with pytest.raises(InputError, match=r"second\.language_model\.config\.widht: no such key"):
         widths_of({"source": str(pretraining), "config": {"widht": 32}, "random_init": True})
+
+
+@pytest.mark.parametrize("part", TEXT_PARTS)
+def test_what_is_no_language_model_is_refused_before_the_first_stage(
+    part: str, first: Path, recognition: Path, tmp_path: Path
+) -> None:
+    """A translator or recogniser of another run, or an image model."""
+    (tmp_path / "vlp").mkdir()
+    build_translator(vlp_stage(), {}, PROCESSOR).config.save_pretrained(tmp_path / "vlp")
+    ResNetConfig().save_pretrained(tmp_path / "resnet")
+    for folder, kind in (
+        (first, "unglossed"),
+        (tmp_path / "vlp", "unglossed_vlp"),
+        (recognition, AutoConfig.from_pretrained(recognition).model_type),
+        (tmp_path / "resnet", "resnet"),
+    ):
+        with pytest.raises(InputError) as caught:
+            check_new_parts(vlp_stage(**{part: {"source": str(folder)}}), [], PROCESSOR)
+        assert str(caught.value) == (
+            f"stages.second.{part}.source: found {folder}, a model of the type {kind!r}, expected a"
+            " language model, such as mbart or llama"
+        )
+
+
+def test_language_models_of_all_kinds_pass(pretraining: Path, tmp_path: Path) -> None:
+    """Their configuration is enough; a GGUF file has another test."""
+    light_t_config("tiny", 9).save_pretrained(tmp_path / "light_t")
+    for model_type in ("llama", "qwen3", "gemma3", "mt5", "t5", "bart"):
+        AutoConfig.for_model(model_type).save_pretrained(tmp_path / model_type)
+    for folder in (pretraining, *sorted(tmp_path.iterdir())):
+        check_new_parts(stage(language_model={"source": str(folder)}), [], PROCESSOR)
+        found = AutoConfig.from_pretrained(folder)
+        if found.is_encoder_decoder:
+            check_new_parts(vlp_stage(text_encoder={"source": str(folder)}), [], PROCESSOR)
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_masked_text_is_restored_by_encoder_decoders_alone(tmp_path: Path) -> None:
+    """Whether the other model is built, loaded or that of a stage before."""
+    llama = {"model_type": "llama", "hidden_size": 16, "num_attention_heads": 2}
+    LlamaConfig(hidden_size=16, num_attention_heads=2).save_pretrained(tmp_path)
+    translation = stage(name="first", language_model={"config": llama})
+    for part in ({"config": llama}, {"source": str(tmp_path)}, {"source": "first"}):
+        for settings, name in (
+            (denoising_stage(part), "language_model"),
+            (vlp_stage(language_model=part), "language_model"),
+            (vlp_stage(text_encoder=part), "text_encoder"),
+        ):
+            with pytest.raises(InputError) as caught:
+                check_widths([translation, settings], PROCESSOR)
+            assert str(caught.value) == (
+                f"stages.second.{name}: found a decoder-only model of the type 'llama', expected an"
+                f" encoder-decoder, such as mbart, for the objective {settings.objective}"
+            )
+    for settings in (denoising_stage({"config": MBART}), vlp_stage()):
+        check_widths([translation, settings], PROCESSOR)
+
+
+def test_masked_text_is_not_read_by_light_t() -> None:
+    """Its encoder has no word embedding; as the writer of vlp it reads features alone."""
+    translation = stage(name="first")
+    for part in ({"config": {"light_t": SHAPE}}, {"source": "first"}):
+        for settings in (denoising_stage(part), vlp_stage(text_encoder=part)):
+            with pytest.raises(InputError, match="found a Light-T, whose encoder reads features"):
+                check_widths([translation, settings], PROCESSOR)
+        check_widths([translation, vlp_stage(language_model=part)], PROCESSOR)

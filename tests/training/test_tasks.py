@@ -1,5 +1,6 @@
 """What a stage is trained on: glosses, clips that may be too short for them, masked texts."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,15 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from rich.progress import Progress
+from safetensors.torch import load_file
 
 import tiny
 from shrinking import shrink
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
+from unglossed.models.lora import is_lora
 from unglossed.training.recipe import load_recipe
 from unglossed.training.run import Run
 from unglossed.training.tasks import Job, Task, build_task
+from unglossed.training.train import train_recipe
+
+LORA = {"r": 2, "alpha": 8.0, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +110,30 @@ def test_stage_1_of_gfslt_vlp_reads_clips_and_masked_sentences(
     hidden = len(item["labels"]) - sum(token != mask_id for token in item["input_ids"])
     assert item["frames"].dtype == torch.uint8
     assert hidden / (len(item["labels"]) - 1) == pytest.approx(0.5, abs=0.1)
+
+
+def test_denoising_goes_on_with_the_language_model_of_an_earlier_stage(
+    corpus: Corpus, models: Path, tmp_path: Path
+) -> None:
+    """One stage trains the whole of it, the next LoRA beside it; the third is given both."""
+    first = load_recipe("demo", shrink("demo", models)).stages[0].model_dump_json()
+    second = {"name": "more", "language_model": {"source": "language_pretraining", "lora": LORA}}
+    third = {"name": "last", "language_model": {"source": "more"}}
+    stages = [json.loads(first) | changes for changes in ({}, second, third)]
+    overrides = [*shrink("demo", models), f"stages={json.dumps(stages)}"]
+
+    train_recipe("demo", corpus.spec, tmp_path / "run", overrides=overrides)
+
+    weights = [
+        load_file(next((tmp_path / "run").glob(f"{number}-*")) / "model" / "model.safetensors")
+        for number in (1, 2, 3)
+    ]
+    assert not any(is_lora(name) for name in weights[0])
+    for name, value in weights[1].items():
+        if not is_lora(name):
+            assert torch.equal(value, weights[0][name.replace(".base_layer", "")])
+            assert torch.equal(value, weights[2][name])
+    matrices = [name for name in weights[1] if ".lora_B." in name]
+    assert matrices
+    assert all(weights[1][name].any() for name in matrices)
+    assert not any(torch.equal(weights[1][name], weights[2][name]) for name in matrices)

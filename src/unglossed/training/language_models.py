@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import Tensor
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForSeq2SeqLM,
@@ -20,9 +23,9 @@ from transformers import (
 
 from unglossed.errors import InputError
 from unglossed.models import quantization
-from unglossed.models.language_model import language_model_config
+from unglossed.models.language_model import build_face, language_model_config
 from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
-from unglossed.models.lora import load_base_weights
+from unglossed.models.lora import is_lora, load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.recipe import (
@@ -37,6 +40,10 @@ from unglossed.training.sources import (
     load_language_model,
     refuse_unknown,
 )
+
+KEPT = "unglossed"
+"""Key of a transformers configuration under which a model that was trained on text alone keeps the
+prompt and the LoRA that a translator's configuration would keep."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +76,20 @@ class LanguageModelPart:
             quantization.quantize_linear_layers(model)
 
     def encoder_weights(self) -> Mapping[str, Tensor] | None:
-        """Weights of the encoder alone, by name within it; None leaves them random.
+        """Weights of the encoder alone, LoRA added to them, by name within it; None: random ones.
 
         Raises:
             RuntimeError: the weights do not fit the configuration.
         """
         if self.weights is None:
             return None
-        model = AutoModelForSeq2SeqLM.from_config(language_model_config(self.config))
+        model: Any = build_face(self.config, lora=self.lora).model
         self.load_into(model)
-        encoder: PreTrainedModel = model.get_encoder()
-        return encoder.state_dict()
+        for module in model.modules():
+            if hasattr(module, "lora_A"):
+                module.merge()
+        own = {k: v for k, v in model.get_encoder().state_dict().items() if not is_lora(k)}
+        return {name.replace(".base_layer.", "."): weight for name, weight in own.items()}
 
 
 def language_model_part(
@@ -119,6 +129,7 @@ def language_model_part(
     model = load_language_model(part.source, f"{where}.source")
     fit_vocabulary(model, processor, where)
     config = _changed_config(model.config.to_dict(), part.config, where)
+    config.pop(KEPT, None)
     config["pad_token_id"] = processor.tokenizer.pad_token_id
     config["eos_token_id"] = processor.tokenizer.eos_token_id
     if config["is_encoder_decoder"]:
@@ -130,6 +141,31 @@ def language_model_part(
         None if part.random_init else model.state_dict(),
         quantized,
     )
+
+
+def check_source(source: str, where: str) -> None:
+    """Check that a hub name, folder or GGUF file is that of a language model, of either kind.
+
+    Its weights are not loaded.
+
+    Raises:
+        InputError: it is not there, or is a model of another kind, such as a translator.
+    """
+    config: PreTrainedConfig = load(AutoConfig, source, where)
+    if config.is_encoder_decoder:
+        is_language_model = type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    else:
+        is_language_model = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if not is_language_model:
+        raise InputError(
+            f"{where}: found {source}, a model of the type {config.model_type!r}, expected a"
+            " language model, such as mbart or llama"
+        )
+    if getattr(config, KEPT, {}).get("lora"):
+        raise InputError(
+            f"{where}: found {source}, a language model with LoRA, which only later stages of its"
+            " own run can take over, expected one without"
+        )
 
 
 def check_quantization(part: LanguageModelSettings, where: str) -> None:
@@ -172,19 +208,6 @@ def planned_config(
     else:
         config = load(AutoConfig, part.source, f"{where}.source")
     return language_model_config(_changed_config(config.to_dict(), part.config, where))
-
-
-def build_language_model(stage: StageSettings, processor: TranslatorProcessor) -> PreTrainedModel:
-    """Build the language model of a stage that trains on text alone."""
-    where = f"stages.{stage.name}.language_model"
-    part = stage.language_model
-    assert part is not None
-    if part.source != "build":
-        model = load_language_model(part.source, f"{where}.source")
-        fit_vocabulary(model, processor, where)
-        return model
-    config = new_language_model_config(part.config, processor, where)
-    return AutoModelForSeq2SeqLM.from_config(language_model_config(config))
 
 
 def new_language_model_config(
@@ -310,11 +333,17 @@ def _wrong_config(where: str, error: Exception) -> InputError:
 
 def _inherited(folder: Path) -> LanguageModelPart:
     """Language model of an earlier stage, out of its model folder."""
-    if not isinstance(AutoConfig.from_pretrained(folder), TranslatorConfig):
+    config = AutoConfig.from_pretrained(folder)
+    if isinstance(config, TranslatorConfig):
+        translator: Translator = AutoModel.from_pretrained(folder)
+        assert config.language_model is not None
+        weights = translator.language_model.model.state_dict()
+        return LanguageModelPart(config.language_model, config.prompt, config.lora, weights)
+    fields = config.to_dict()
+    kept = fields.pop(KEPT, {})
+    if lora := kept.get("lora"):
+        model = build_face(fields, lora=lora).model
+        load_model(model, folder / "model.safetensors")
+    else:
         model = AutoModelForSeq2SeqLM.from_pretrained(folder)
-        return LanguageModelPart(model.config.to_dict(), None, None, model.state_dict())
-    translator: Translator = AutoModel.from_pretrained(folder)
-    config = translator.config
-    weights = translator.language_model.model.state_dict()
-    assert config.language_model is not None
-    return LanguageModelPart(config.language_model, config.prompt, config.lora, weights)
+    return LanguageModelPart(fields, kept.get("prompt"), lora, model.state_dict())

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from transformers import AutoConfig
+from torch import nn
+from transformers import PreTrainedModel
 
 from unglossed.errors import InputError
+from unglossed.models.adapter import adapter_kind
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
-from unglossed.models.language_model import language_model_config
+from unglossed.models.language_model import build_face, language_model_config
+from unglossed.models.light_t import LightTConfig
+from unglossed.models.lora import is_lora
 from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.encoders import Weights, check_new_encoder, encoder_part, source_model
 from unglossed.training.language_models import (
+    KEPT,
     LanguageModelPart,
     check_quantization,
+    check_source,
     language_model_part,
     new_language_model_config,
     planned_config,
 )
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.recipe import LanguageModelSettings, PartSettings, StageSettings
-from unglossed.training.sources import load, refuse_unknown, trained_config
+from unglossed.training.recipe import (
+    NEW_TOKENS,
+    LanguageModelSettings,
+    PartSettings,
+    StageSettings,
+)
+from unglossed.training.sources import refuse_unknown, trained_config
 
-ADAPTER_DEFAULTS = {"hidden_dim": 512, "dropout": 0.0}
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"
     r" the shape in current model is torch\.Size\((.+?)\)"
@@ -38,6 +48,7 @@ _MISFIT = re.compile(
 """How torch says that a weight does not fit: its name, and both shapes."""
 
 Model = TypeVar("Model", bound=PartModel)
+New = TypeVar("New", bound=nn.Module)
 
 
 def check_new_parts(
@@ -69,28 +80,33 @@ def check_new_parts(
         if part.source in stage_names:
             continue
         if part.source != "build" and reads_text:
-            load(AutoConfig, part.source, f"{where}.source")
+            check_source(part.source, f"{where}.source")
         elif part.source != "build":
             source_model(name, part.source, {}, where)
         elif reads_text:
             new_language_model_config(part.config, processor, where)
         elif name == "adapter":
-            refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
+            _new_adapter(part, where)
         else:
             check_new_encoder(part, where)
 
 
 def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor) -> None:
-    """Check that an adapter which is not built leads to the width of its stage's language model.
+    """Check that language models are of the kind and the width that their stages need.
+
+    An adapter which is not built leads to a width; masked text is restored by encoder-decoders.
 
     Args:
         stages: of a recipe, whose parts `check_new_parts` has found to be there.
         processor: gives vocabulary and special tokens.
 
     Raises:
-        InputError: names the stage, both widths and both sources.
+        InputError: names the stage, what was found and expected.
     """
     named = {stage.name: stage for stage in stages}
+    for stage in stages:
+        if OBJECTIVES[stage.objective].masks_text:
+            _check_encoder_decoders(stage, named, processor)
 
     def read_by(stage: StageSettings) -> int:
         assert stage.language_model is not None
@@ -119,6 +135,29 @@ def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor
                 f" to width {found}, but the language model {stage.language_model.source} has"
                 f" {expected}: build a new adapter"
             )
+
+
+def _check_encoder_decoders(
+    stage: StageSettings, named: Mapping[str, StageSettings], processor: TranslatorProcessor
+) -> None:
+    """Refuse what cannot read or restore the masked text of a stage."""
+    for name in ("language_model", "text_encoder"):
+        part: PartSettings | None = getattr(stage, name)
+        if part is None:
+            continue
+        where = f"stages.{stage.name}.{name}"
+        config = planned_config(part, named, processor, where)
+        reads_words = name == "text_encoder" or stage.text_encoder is None
+        if not config.is_encoder_decoder:
+            found = f"a decoder-only model of the type {config.model_type!r}"
+        elif reads_words and isinstance(config, LightTConfig):
+            found = "a Light-T, whose encoder reads features but no words"
+        else:
+            continue
+        raise InputError(
+            f"{where}: found {found}, expected an encoder-decoder, such as mbart, for the objective"
+            f" {stage.objective}"
+        )
 
 
 def build_translator(
@@ -162,7 +201,42 @@ def build_translator(
             weights["text_encoder"] = values
     with _fitting(f"{where}.language_model", stage.language_model):
         writer.load_into(model.language_model.model)
-    return _finish(model, weights | more_weights, stage)
+    _finish(model, weights | more_weights, stage)
+    if NEW_TOKENS in stage.learning_rates:
+        tokens = processor.tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
+        model.language_model.train_rows(tokens)
+    return model
+
+
+def build_language_model(
+    stage: StageSettings, earlier: Mapping[str, Path], processor: TranslatorProcessor
+) -> PreTrainedModel:
+    """Build the language model of a stage that trains on text alone, as a model of transformers.
+
+    With LoRA only LoRA's matrices have gradients. A prompt and LoRA go into its configuration, so
+    that later stages inherit them.
+
+    Args:
+        stage: its settings.
+        earlier: model folders of the stages that ran before, by name.
+        processor: gives vocabulary and special tokens.
+
+    Raises:
+        InputError: the source is neither a stage nor a loadable model, or does not fit.
+    """
+    where = f"stages.{stage.name}.language_model"
+    assert stage.language_model is not None
+    writer = language_model_part(stage.language_model, earlier, processor, where)
+    model = _new_model(lambda fields: build_face(fields, lora=writer.lora), writer.config, where)
+    alone: PreTrainedModel = model.model
+    with _fitting(where, stage.language_model):
+        writer.load_into(alone)
+    if writer.lora is not None:
+        for name, weight in alone.named_parameters():
+            weight.requires_grad_(is_lora(name))
+    if writer.lora or writer.prompt:
+        setattr(alone.config, KEPT, {"prompt": writer.prompt, "lora": writer.lora})
+    return alone
 
 
 def build_recogniser(
@@ -179,7 +253,7 @@ def build_recogniser(
     return _finish(model, weights, stage)
 
 
-def _new_model(kind: type[Model], config: Any, where: str) -> Model:
+def _new_model(kind: Callable[[Any], New], config: Any, where: str) -> New:
     """A model with random weights."""
     try:
         return kind(config)
@@ -238,9 +312,24 @@ def _adapter_part(
     assert part is not None
     where = f"stages.{stage.name}.adapter"
     if part.source == "build":
-        refuse_unknown(part.config, ADAPTER_DEFAULTS, f"{where}.config")
-        return {**ADAPTER_DEFAULTS, **part.config}, {}
+        return _new_adapter(part, where), {}
     model: Any = source_model("adapter", part.source, earlier, where)
     config = model.config.adapter
     refuse_unknown(part.config, config, f"{where}.config")
     return {**config, **part.config}, {"adapter": model.adapter.state_dict()}
+
+
+def _new_adapter(part: PartSettings, where: str) -> dict[str, Any]:
+    """Configuration of an adapter to be built.
+
+    Raises:
+        InputError: a key is unknown, or a size is none.
+    """
+    defaults = adapter_kind(part.config).defaults
+    refuse_unknown(part.config, defaults, f"{where}.config")
+    for key, value in part.config.items():
+        if isinstance(defaults[key], int) and not (isinstance(value, int) and value > 0):
+            raise InputError(
+                f"{where}.config.{key}: found {value!r}, expected a whole number above 0"
+            )
+    return {**defaults, **part.config}

@@ -24,12 +24,15 @@ from unglossed.training.data import (
     TextDataset,
 )
 from unglossed.training.features import StoredFeatures
-from unglossed.training.language_models import build_language_model
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import MaskingSettings, StageSettings
 from unglossed.training.run import Run
 from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
-from unglossed.training.stage import build_recogniser, build_translator
+from unglossed.training.stage import (
+    build_language_model,
+    build_recogniser,
+    build_translator,
+)
 from unglossed.training.workers import choose_workers
 
 
@@ -126,7 +129,7 @@ def _translation(job: Job) -> Task:
 def _denoising(job: Job) -> Task:
     texts = TextDataset(job.run.texts, job.run.processor)
     dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
-    return Task(build_language_model(job.stage, job.run.processor), dataset)
+    return Task(build_language_model(job.stage, job.earlier, job.run.processor), dataset)
 
 
 def _gloss_ctc(job: Job) -> Task:
