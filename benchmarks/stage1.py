@@ -6,7 +6,7 @@ model, optimiser and trainer; the baseline pads the clips and computes in float3
 with the optimiser as torch has it. The two train in turns, from the same weights.
 
     python benchmarks/stage1.py [--pairs 5] [--lengths 64 64] [--small]
-    python benchmarks/stage1.py --memory 64 256 512 1024 2000
+    python benchmarks/stage1.py --memory 64 512 2000
     python benchmarks/stage1.py --profile
 
 Peak memory is that of a process which does two steps; the losses of those are compared in float32.

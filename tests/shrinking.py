@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModel,
     LlamaConfig,
     LlamaForCausalLM,
     MBartConfig,
@@ -17,6 +19,10 @@ from transformers import (
     MT5ForConditionalGeneration,
     ResNetConfig,
     ResNetModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
 )
 
 import tiny
@@ -30,6 +36,7 @@ SIZES = {
     "grid": 2,
     "temporal_dim": 24,
     "hidden_dim": 32,
+    "channels": 16,
     "d_model": WIDTH,
     "light_t": {"layers": 1, "heads": 2, "width": WIDTH, "ffn_dim": 64},
     **{f"{side}_layers": 1 for side in ("encoder", "decoder")},
@@ -145,7 +152,7 @@ def _llama(target: Path) -> None:
         intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=96,
+        max_position_embeddings=256,
         initializer_range=0.2,
     )
     LlamaForCausalLM(config).save_pretrained(target)
@@ -153,6 +160,24 @@ def _llama(target: Path) -> None:
 
 def _resnet(target: Path) -> None:
     ResNetModel(ResNetConfig(layer_type="basic", **BACKBONE)).save_pretrained(target)
+
+
+def _frontend(model_type: str) -> Callable[[Path], None]:
+    """Writes a speech model over waveforms, with how its sound is prepared."""
+
+    def write(target: Path) -> None:
+        settings = {**tiny.FRONTEND, "model_type": model_type}
+        AutoModel.from_config(AutoConfig.for_model(**settings)).save_pretrained(target)
+        Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(target)
+
+    return write
+
+
+def _whisper(target: Path) -> None:
+    settings = {key: value for key, value in tiny.WHISPER.items() if key != "model_type"}
+    settings["max_source_positions"] = 1500  # 30 seconds, as the published ones
+    WhisperModel(WhisperConfig(**settings)).save_pretrained(target)
+    WhisperFeatureExtractor(feature_size=settings["num_mel_bins"]).save_pretrained(target)
 
 
 def _translator(target: Path) -> None:
@@ -165,6 +190,9 @@ MODELS = {
     "mbart": _mbart,
     "mt5": _mt5,
     "SmolLM2": _llama,
+    "Llama-2": _llama,
+    **{name: _frontend(name) for name in ("wav2vec2", "hubert", "wavlm")},
+    "whisper": _whisper,
     "resnet": _resnet,
     "runs/": _translator,
 }

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import unglossed
 from sentencepiece_models import write_mbart
-from tiny import tiny_translator, write_corpus, write_frames
+from tiny import FRONTEND, tiny_translator, write_corpus, write_frames
 from unglossed.cli import app, uncollected
 from unglossed.training.recipe import find_recipe
 
@@ -298,13 +298,14 @@ def test_check_and_train_agree_that_a_corpus_does_not_fit_a_recipe(tmp_path: Pat
     tiny = Path(__file__).with_name("end_to_end") / "tiny.yaml"
     audio = "\naudio: {sample_rate: 16000, max_seconds: 8}\n"
     recipe.write_text(tiny.read_text(encoding="utf-8") + audio, encoding="utf-8")
+    hears = f"stages.1.encoder={json.dumps({'config': {'frontend': FRONTEND}})}"
     assert run("corpus", "check", corpus, "--recipe", tiny).exit_code == 0
     result = run("corpus", "check", corpus, "--recipe", recipe)
     said = "found pictures alone in all 4 media"
     assert result.exit_code == 1
     assert "does not fit the recipe: 1" in result.stdout
     assert said in result.stdout
-    refused = run("train", recipe, "--corpus", corpus, "--output", tmp_path / "run")
+    refused = run("train", recipe, "--corpus", corpus, "--output", tmp_path / "run", hears)
     assert_refused(refused, said.replace("4", "3"), "expected sound")  # test is not trained on
 
 

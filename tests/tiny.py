@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,6 +54,24 @@ FRONTEND = {
     "layerdrop": 0.0,
 }
 
+WHISPER = {
+    "model_type": "whisper",
+    "d_model": 16,
+    "num_mel_bins": 80,
+    "max_source_positions": 200,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 32,
+    "vocab_size": 40,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+
 
 def tiny_processor() -> TranslatorProcessor:
     """A processor with a trained tokenizer, 36 px views and a sampling rate of one half."""
@@ -84,6 +103,17 @@ def tiny_model(processor: TranslatorProcessor, seed: int = 0) -> Translator:
         encoder=ENCODER,
         adapter={"hidden_dim": 32, "dropout": 0.0},
         language_model=language_model.to_dict(),
+    )
+    return Translator(config).eval()
+
+
+def tiny_speech_model(
+    processor: TranslatorProcessor, frontend: dict[str, Any] = FRONTEND, seed: int = 0
+) -> Translator:
+    """The tiny model with a speech encoder in the place of its visual one."""
+    torch.manual_seed(seed)
+    config = TranslatorConfig(
+        **tiny_model(processor).config.to_diff_dict() | {"encoder": {"frontend": frontend}}
     )
     return Translator(config).eval()
 

@@ -72,7 +72,7 @@ OTHER_VALUES: dict[str, Any] = {
     "decoding.temperature": 3.0,
     "decoding.top_p": 0.1,
     "decoding.seed": 1,
-    "tokenizer.new_tokens": ["tokenizer.new_tokens=[<signs>]"],
+    "tokenizer.new_tokens": ["tokenizer.new_tokens=[<speech>, </speech>, <more>]"],
     "audio.sample_rate": 8000,
     "audio.max_seconds": 0.5,
     "encoder.source": ["encoder={config: {backbone: RESNET}}"],
@@ -87,6 +87,10 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.temporal_kernel": 1,
     "adapter.source": ["adapter={config: {hidden_dim: 16}}"],
     "adapter.config.hidden_dim": 16,
+    "adapter.config.channels": 8,
+    "adapter.config.layers": 1,
+    "adapter.config.kernel": 5,
+    "adapter.config.stride": 3,
     "language_model.source": "BARE",
     "language_model.config.light_t": {"layers": 2, "heads": 2, "width": 32, "ffn_dim": 64},
     "language_model.config.light_t.layers": 2,
@@ -124,6 +128,7 @@ OTHER_VALUES: dict[str, Any] = {
     "frozen": ["frozen=[encoder, adapter]", "learning_rates={language_model: 1.0e-5}"],
     "learning_rates.encoder": 3.0e-4,
     "learning_rates.adapter": 3.0e-4,
+    "learning_rates.new_tokens": 3.0e-4,
     "learning_rates.language_model": 3.0e-4,
     "learning_rates.text_encoder": 3.0e-4,
     "learning_rates.alignment": 3.0e-4,
@@ -155,15 +160,12 @@ SPEECH = (
 )
 # Options that no recipe states: the recipe and the stage to try each in, and what it builds on.
 UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "tokenizer.new_tokens": ("demo", "", ()),
     "audio.sample_rate": ("fla_llm", "", SPEECH),
-    "audio.max_seconds": ("fla_llm", "", SPEECH),
     "decoding.language_contrast": ("demo", "", ()),
     "decoding.sample": ("demo", "", ()),
     "decoding.temperature": ("demo", "", SAMPLE),
     "decoding.top_p": ("demo", "", SAMPLE),
     "decoding.seed": ("demo", "", SAMPLE),
-    "language_model.lora.targets": ("demo_llm", "llm_fine_tuning", ()),
     "language_model.random_init": ("fla_llm", "llm_fine_tuning", ()),
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
@@ -192,6 +194,28 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Six clips of a second of noise, each with a sentence."""
+    folder = tmp_path_factory.mktemp("sound")
+    rows = []
+    for number, split in enumerate(["train"] * 4 + ["dev", "test"]):
+        samples = np.random.default_rng(number).integers(-9999, 9999, 16000, dtype=np.int16)
+        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes(samples.tobytes())
+        rows.append({"id": str(number), "media": f"{number}.wav", "split": split})
+        rows[-1] |= {"text": tiny.SENTENCES[number % 3], "language": "de"}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"table:{folder / 'rows.jsonl'}"
+
+
+@pytest.fixture(scope="module")
+def corpora(corpus: str, sound: str) -> dict[str, str]:
+    """A corpus for each kind of signal."""
+    return {"video": corpus, "sound": sound}
+
+
+@pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the stand-ins for models of the hub."""
     return tmp_path_factory.mktemp("models")
@@ -206,8 +230,11 @@ def weights_of(stage: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_runs(recipe: str, corpus: str, models: Path, tmp_path: Path) -> None:
+def test_every_recipe_runs(
+    recipe: str, corpora: dict[str, str], models: Path, tmp_path: Path
+) -> None:
     changes = shrink(recipe, models)
+    corpus = corpora[load_recipe(recipe).needs.signal]
 
     train_recipe(recipe, corpus, tmp_path / "run", overrides=changes)
 
@@ -235,37 +262,86 @@ def names_of(settings: Any) -> list[str]:
     return [stage.name for stage in settings.stages]
 
 
-def table_rows() -> list[tuple[str, list[str]]]:
-    """Rows of the paper's tables that fla_llm.yaml names, with the changes they take."""
-    text = find_recipe("fla_llm").read_text(encoding="utf-8")
-    rows = re.findall(r"^#   ((?:Table|Figure) [^:]+): (.*\n(?:#     .*\n)*)", text, re.MULTILINE)
-    return [(name, shlex.split(changes.replace("\n#", " "))) for name, changes in rows]
+def table_rows() -> list[tuple[str, str, list[str]]]:
+    """Rows of a paper's tables that the header of its recipe names, with the changes they take."""
+    found = []
+    for recipe in ("fla_llm", "lst"):
+        text = find_recipe(recipe).read_text(encoding="utf-8")
+        rows = re.findall(
+            r"^#   ((?:Table|Figure|Ablation)[^:]+): (.*\n(?:#     .*\n)*)", text, re.MULTILINE
+        )
+        for name, changes in rows:
+            words = shlex.split(re.sub(r"\n# +", " ", changes))
+            found.append((recipe, name, [word for word in words if word != "#"]))
+    return found
 
 
 def test_every_ablation_has_a_row() -> None:
-    tables = {name.partition(",")[0] for name, _ in table_rows()}
+    tables = {name.partition(",")[0] for recipe, name, _ in table_rows() if recipe == "fla_llm"}
+    ablations = [name for recipe, name, _ in table_rows() if recipe == "lst"]
 
     assert tables == {*(f"Table {number}" for number in range(5, 11)), "Figure 4"}
+    assert [name.removeprefix("Ablation, ") for name in ablations] == [
+        *("stage 1 alone", "one stage in the place of two"),
+        *("HuBERT", "WavLM", "Whisper", "LLaMA-2 13B"),
+    ]
 
 
-@pytest.mark.parametrize(("row", "changes"), table_rows())
+@pytest.mark.parametrize(("recipe", "row", "changes"), table_rows())
 def test_a_row_of_the_papers_tables_runs_and_is_another_one(
-    row: str, changes: list[str], corpus: str, models: Path, tmp_path: Path
+    recipe: str,
+    row: str,
+    changes: list[str],
+    corpora: dict[str, str],
+    models: Path,
+    tmp_path: Path,
 ) -> None:
-    assert load_recipe("fla_llm", changes) != load_recipe("fla_llm"), row
+    assert load_recipe(recipe, changes) != load_recipe(recipe), row
 
     output = tmp_path / "run"
-    train_recipe("fla_llm", corpus, output, overrides=shrink("fla_llm", models, changes))
+    corpus = corpora[load_recipe(recipe).needs.signal]
+    train_recipe(recipe, corpus, output, overrides=shrink(recipe, models, changes))
 
     stages = sorted(path for path in output.glob("[0-9]-*"))
     assert all(math.isfinite(loss) for stage in stages for loss in losses_of(stage))
-    frozen = load_recipe("fla_llm", changes).stages[-1].frozen
+    frozen = load_recipe(recipe, changes).stages[-1].frozen
     if len(stages) == 2:
         before, after = weights_of(stages[0]), weights_of(stages[1])
         kept = [n for n in after if n in before and n.startswith(tuple(f"{f}." for f in frozen))]
         assert all(torch.equal(before[name], after[name]) for name in kept)
         if frozen and "text_encoder" not in str(changes):
-            assert any("running_var" in name for name in kept)
+            assert any("running_var" in name or "frontend" in name for name in kept)
+
+
+def test_lst_trains_adapter_and_new_tokens_and_then_the_language_model(
+    corpora: dict[str, str], models: Path, tmp_path: Path
+) -> None:
+    train_recipe("lst", corpora["sound"], tmp_path, overrides=shrink("lst", models))
+
+    stages = load_recipe("lst").stages
+    assert stages[0].encoder is not None
+    assert stages[0].language_model is not None
+    frontend = load_file(Path(stand_in(stages[0].encoder.source, models)) / "model.safetensors")
+    llama = load_file(Path(stand_in(stages[0].language_model.source, models)) / "model.safetensors")
+    first, second = (
+        weights_of(tmp_path / f"{number}-{stage.name}")
+        for number, stage in enumerate(stages, start=1)
+    )
+    tables = {"model.embed_tokens.weight", "lm_head.weight"}
+    for name, before in frontend.items():
+        for after in (first, second):
+            assert torch.equal(after[f"encoder.frontend.{name}"], before), name
+    for name, before in llama.items():
+        after = first[f"language_model.model.{name}"]
+        assert torch.equal(after[: len(before)], before), name
+        assert len(after) == len(before) + 2 * (name in tables)
+        assert not torch.equal(second[f"language_model.model.{name}"], after), name
+    words, head = (first[f"language_model.model.{name}"][-2:] for name in sorted(tables)[::-1])
+    assert not torch.isclose(words, llama["model.embed_tokens.weight"].mean(0)).all(1).any()
+    torch.testing.assert_close(head, llama["lm_head.weight"].mean(0).expand(2, -1))
+    adapters = [name for name in first if name.startswith("adapter.")]
+    assert adapters
+    assert all(not torch.equal(first[name], second[name]) for name in adapters)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -296,10 +372,11 @@ def test_a_corpus_recipe_trains_what_its_header_trims(recipe: str) -> None:
     assert settings.model_dump(exclude=same) == load_recipe("fla_llm").model_dump(exclude=same)
 
 
-@pytest.mark.parametrize("recipe", ["gloss_based", "gfslt_vlp"])
+@pytest.mark.parametrize("recipe", ["gloss_based", "gfslt_vlp", "lst"])
 def test_an_interrupted_run_ends_like_one_never_interrupted(
-    recipe: str, corpus: str, models: Path, tmp_path: Path
+    recipe: str, corpora: dict[str, str], models: Path, tmp_path: Path
 ) -> None:
+    corpus = corpora[load_recipe(recipe).needs.signal]
     stages = names_of(load_recipe(recipe))
     changes = [*shrink(recipe, models), *(f"stages.{name}.epochs=3" for name in stages)]
     train_recipe(recipe, corpus, tmp_path / "whole", overrides=changes)
@@ -427,30 +504,14 @@ def test_every_option_that_there_is_is_tried() -> None:
         assert f"def {name}(" in text
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Six clips of a second of noise, each with a sentence."""
-    folder = tmp_path_factory.mktemp("sound")
-    rows = []
-    for number, split in enumerate(["train"] * 4 + ["dev", "test"]):
-        samples = np.random.default_rng(number).integers(-9999, 9999, 16000, dtype=np.int16)
-        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
-            file.setparams((1, 2, 16000, 0, "NONE", ""))
-            file.writeframes(samples.tobytes())
-        rows.append({"id": str(number), "media": f"{number}.wav", "split": split})
-        rows[-1] |= {"text": tiny.SENTENCES[number % 3], "language": "de"}
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return f"table:{folder / 'rows.jsonl'}"
-
-
 class Runs:
     """Runs of recipes without the change of an option, made when they are first asked for."""
 
-    def __init__(self, corpus: str, sound: str, models: Path, folder: Path) -> None:
-        self.corpora, self.models, self.folder = (corpus, sound), models, folder
+    def __init__(self, corpora: dict[str, str], models: Path, folder: Path) -> None:
+        self.corpora, self.models, self.folder = corpora, models, folder
 
-    def corpus(self, basis: tuple[str, ...]) -> str:
-        return self.corpora[basis == SPEECH]
+    def corpus(self, recipe: str, basis: tuple[str, ...] = ()) -> str:
+        return self.corpora[load_recipe(recipe, list(basis)).needs.signal]
 
     def overrides(self, recipe: str, basis: tuple[str, ...]) -> list[str]:
         """A recipe at the size of the tests, for two epochs."""
@@ -462,15 +523,15 @@ class Runs:
         output = self.folder / f"{recipe}-{basis == SAMPLE}-{basis == SPEECH}"
         if not output.is_dir():
             overrides = self.overrides(recipe, basis)
-            train_recipe(recipe, self.corpus(basis), output, overrides=overrides)
+            train_recipe(recipe, self.corpus(recipe, basis), output, overrides=overrides)
         return output
 
 
 @pytest.fixture(scope="module")
 def whole_runs(
-    corpus: str, sound: str, models: Path, tmp_path_factory: pytest.TempPathFactory
+    corpora: dict[str, str], models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Runs:
-    return Runs(corpus, sound, models, tmp_path_factory.mktemp("whole"))
+    return Runs(corpora, models, tmp_path_factory.mktemp("whole"))
 
 
 def seen(stage: Path) -> dict[str, bytes]:
@@ -491,11 +552,11 @@ def test_without_a_change_nothing_changes(recipe: str, whole_runs: Runs, tmp_pat
     """What the next test compares follows from the recipe alone, to the bit."""
     before = whole_runs.run(recipe)
     overrides = [*whole_runs.overrides(recipe, ()), "description=another"]
-    train_recipe(recipe, whole_runs.corpus(()), tmp_path / "run", overrides=overrides)
+    corpus = whole_runs.corpus(recipe)
+    train_recipe(recipe, corpus, tmp_path / "run", overrides=overrides)
 
     assert seen(tmp_path / "run") == seen(before)
     assert len(seen(before)) >= 3
-    corpus = whole_runs.corpus(())
     assert said(tmp_path / "run", corpus) == said(before, corpus)
 
 
@@ -512,7 +573,7 @@ def test_every_option_changes_something(
         prefix + re.sub("OTHER|BARE|RESNET", lambda m: stand_in(m[0].lower(), models), item)
         for item in (value if takes_changes else [f"{key}={json.dumps(value)}"])
     ]
-    before, corpus = whole_runs.run(recipe, basis), whole_runs.corpus(basis)
+    before, corpus = whole_runs.run(recipe, basis), whole_runs.corpus(recipe, basis)
     output = tmp_path / "run"
     overrides = [*whole_runs.overrides(recipe, basis), *changes]
 

@@ -229,7 +229,7 @@ def test_a_text_has_the_positions_that_the_signal_leaves() -> None:
     processor = tiny_processor()
     model = tiny_decoder_only(processor, before="am ", after=" abend")
     prompt = len(model.language_model.before) + len(model.language_model.after)
-    assert text_limit(model.language_model, 10) == 96 - prompt - 10
+    assert text_limit(model, 10) == 96 - prompt - 10
     decoding = DecodingSettings(beams=1, max_new_tokens=500)
     with torch.no_grad():
         model.language_model.model.lm_head.weight[processor.tokenizer.eos_token_id] = 0
@@ -237,7 +237,7 @@ def test_a_text_has_the_positions_that_the_signal_leaves() -> None:
     mask = torch.ones(1, len(longest), dtype=torch.bool)
     tokens = write_texts(
         *(model, longest[None], mask),
-        decoding.change(max_new_tokens=text_limit(model.language_model, len(longest))),
+        decoding.change(max_new_tokens=text_limit(model, len(longest))),
     )
     assert tokens.shape[1] <= 3
     assert translate_features(model, processor, [longest], decoding)[0].num_frames == len(longest)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import tiny
+from unglossed.models import visual
 from unglossed.models.visual import TemporalModule, VisualEncoder, real_positions
 
 VIT = {
@@ -189,11 +190,21 @@ def convolved(encoder: VisualEncoder) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("budget", "counts"), [(8, [8, 8]), (7, [4] * 6), (3, [3, 3, 2, 2, 2, 3, 3, 3, 3])]
+    ("much", "budget", "counts"),
+    [
+        (False, 8, [8]),
+        (False, 7, [4] * 4),
+        (False, 3, [3, 3, 2, 2, 3, 3]),
+        (True, 8, [8, 8]),
+        (True, 7, [4] * 6),
+        (True, 3, [3, 3, 2, 2, 2, 3, 3, 3, 3]),
+    ],
 )
 def test_training_keeps_to_the_budget_in_chunks_of_near_equal_size(
-    budget: int, counts: list[int]
+    much: bool, budget: int, counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if much:
+        monkeypatch.setattr(visual, "PIXEL_BUDGET", 8)
     encoder = build_encoder().train()
     encoder.frame_budget = budget
     seen = convolved(encoder)
@@ -201,7 +212,7 @@ def test_training_keeps_to_the_budget_in_chunks_of_near_equal_size(
     features, _ = encoder(draw_frames(8), torch.tensor([5, 3]))
     features.sum().backward()
 
-    # In the backward pass each chunk again, the last one first, and then its layer for itself.
+    # In the backward pass each chunk again, the last one first; of much its layer for itself, too.
     assert seen == counts
 
 

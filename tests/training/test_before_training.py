@@ -93,7 +93,8 @@ def test_sound_for_a_recipe_of_video_and_the_reverse(
         " pictures: the recipe has no `audio`"
     )
     speech = "audio={sample_rate: 16000, max_seconds: 8}"
-    message = refused(write(), tmp_path / "run", speech)
+    frontend = f"stages.1.encoder={json.dumps({'config': {'frontend': tiny.FRONTEND}})}"
+    message = refused(write(), tmp_path / "run", speech, frontend)
     assert "found pictures alone in all 1 media" in message
     assert message.endswith("expected sound: the recipe has `audio`")
 

@@ -101,6 +101,10 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.first.frozen=[decoder]", ["stages.first.frozen.0", "decoder", "language_model"]),
         ("stages.second.learning_rates.encoder=0.1", ["stages.second", "adapter", "trained"]),
         ("stages.first.learning_rates={encoder: 0.1}", ["stages.first", "language_model"]),
+        (
+            "stages.second.learning_rates={adapter: 1, language_model: 1, new_tokens: 1}",
+            ["stages.second", "learning_rates.new_tokens", "language_model frozen", "lora"],
+        ),
         ("stages.first.learning_rates.adapter=0", ["stages.first.learning_rates.adapter", "0"]),
         ("stages.first.feature_views=1", ["stages.first", "feature_views", "frozen encoder"]),
         ("stages.first.adapter=null", ["stages.first", "translation", "adapter"]),
@@ -136,6 +140,21 @@ def test_an_inconsistent_recipe_is_refused_in_one_line(
     assert "\n" not in message
     assert all(piece in message for piece in pieces), message
     assert len(message) < len(str(path)) + 150  # not the whole recipe
+
+
+def test_new_tokens_to_train_are_some(path: Path) -> None:
+    changes = [
+        "stages.second.frozen=[encoder, language_model]",
+        "stages.second.learning_rates={adapter: 1, new_tokens: 1}",
+    ]
+    with pytest.raises(InputError) as raised:
+        load_recipe(path, changes)
+    assert str(raised.value) == (
+        "key=value on the command line: stages.second.learning_rates.new_tokens:"
+        " found no tokenizer.new_tokens, expected some to train"
+    )
+    recipe = load_recipe(path, [*changes, "tokenizer.new_tokens=[<signs>]"])
+    assert recipe.stages[1].learning_rates == {"adapter": 1, "new_tokens": 1}
 
 
 def test_a_stage_that_freezes_all_but_one_part_names_one_rate(path: Path) -> None:

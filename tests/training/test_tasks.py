@@ -16,6 +16,8 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.models.lora import is_lora
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.training.data import Collator
 from unglossed.training.recipe import load_recipe
 from unglossed.training.run import Run
 from unglossed.training.tasks import Job, Task, build_task
@@ -44,6 +46,31 @@ def first_task(recipe: str, corpus: Corpus, models: Path, folder: Path, *changes
     settings = load_recipe(recipe, [*shrink(recipe, models), *changes])
     run = Run(settings, corpus, folder)
     return build_task(Job(run, settings.stages[0], 1, {}, Progress()))
+
+
+def test_clips_are_cut_where_the_language_model_has_no_more_positions(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = read_corpus(tiny.write_corpus(tmp_path / "corpus", 2, 1, num_frames=64))
+    config = "stages.visual_initialing.language_model.config"
+    whole = first_task("fla_llm", corpus, models, tmp_path / "whole")
+    lengths = [len(whole.dataset[0, index]["frames"]) for index in range(len(whole.dataset))]
+    assert min(lengths) > 12
+    assert "cut" not in capsys.readouterr().err
+
+    task = first_task(
+        "fla_llm", corpus, models, tmp_path / "cut", f"{config}.max_position_embeddings=12"
+    )
+
+    assert [len(task.dataset[0, index]["frames"]) for index in range(len(lengths))] == [
+        12 for _ in lengths
+    ]
+    batch = Collator(TranslatorProcessor.from_pretrained(tmp_path / "cut" / "processor"))(
+        [task.dataset[0, index] for index in range(len(lengths))]
+    )
+    assert task.model(**batch).logits.isfinite().all()
+    told = capsys.readouterr().err
+    assert "note: stages.visual_initialing: clips are cut at 1.9 seconds, more has no" in told
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])

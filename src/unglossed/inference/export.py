@@ -45,7 +45,7 @@ class SignalReader(nn.Module):
         self.encoder, self.adapter = model.encoder, model.adapter
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings (clips, time, width) for a language model; padded positions are zero.
+        """Embeddings (clips, positions, width) for a language model; padded positions are zero.
 
         Args:
             frames: (frames, height, width, 3) uint8 RGB, the clips one after another.
@@ -60,8 +60,8 @@ class SignalReader(nn.Module):
         if not isinstance(encoder.temporal, nn.Identity):
             mixed = encoder.temporal.conv(features.transpose(1, 2))
             features = torch.relu(encoder.temporal.norm(mixed)).transpose(1, 2) * mask[..., None]
-        embeds, _ = self.adapter(features, mask)
-        return embeds * mask[..., None]
+        embeds, real = self.adapter(features, mask)
+        return embeds * real[..., None]
 
 
 def export_encoder(model: str | Path, output: Path) -> float:
@@ -137,8 +137,8 @@ def _difference(model: Translator, side: int, path: Path) -> float:
     for lengths in CHECKED:
         frames, mask = _inputs(lengths, side)
         (found,) = session.run(["embeds"], {"frames": frames.numpy(), "mask": mask.numpy()})
-        expected, _ = model.adapter(*model.encode(frames, torch.tensor(lengths)))
-        expected = expected * mask[..., None]
+        expected, real = model.adapter(*model.encode(frames, torch.tensor(lengths)))
+        expected = expected * real[..., None]
         difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()
         worst = max(worst, float(difference))
     return worst

@@ -143,17 +143,32 @@ def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tenso
     return torch.cat(scores)
 
 
-def signal_limit(face: LanguageModel) -> int | None:
-    """Most positions that a signal can have; of those that a text shares, it leaves one."""
+def signal_limit(model: Translator, num_tokens: int = 1) -> int | None:
+    """Most features that a signal can have; positions that a text shares are left for it.
+
+    Args:
+        model: the translator.
+        num_tokens: of the text, the end token among them.
+    """
+    room = _room(model.language_model)
+    if room is None:
+        return None
+    if isinstance(model.language_model, DecoderOnly):
+        room -= num_tokens
+    return model.adapter.input_limit(room)
+
+
+def text_limit(model: Translator, num_features: int) -> int | None:
+    """Most tokens that a text behind so many features can have."""
+    face = model.language_model
+    room = _room(face)
+    if isinstance(face, DecoderOnly):
+        return None if room is None else room - model.adapter.output_lengths(num_features)
+    return None if face.max_positions is None else face.max_positions - max(len(face.start), 1)
+
+
+def _room(face: LanguageModel) -> int | None:
+    """Positions for adapted features, and a text that shares them."""
     if face.max_positions is None:
         return None
-    prompt = len(face.before) + len(face.after)
-    return face.max_positions - prompt - isinstance(face, DecoderOnly)
-
-
-def text_limit(face: LanguageModel, num_features: int) -> int | None:
-    """Most tokens that a text behind so many features can have."""
-    limit = signal_limit(face)
-    if isinstance(face, DecoderOnly):
-        return None if limit is None else limit + 1 - num_features
-    return None if face.max_positions is None else face.max_positions - max(len(face.start), 1)
+    return face.max_positions - len(face.before) - len(face.after)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.files import may_be_on_hub
 from unglossed.inference.decoding import DecodingSettings, load_decoding
 from unglossed.inference.precision import (
@@ -154,8 +154,8 @@ class SignTranslator:
     ) -> list[Translation]:
         """Translate clips, each on its own whatever the batch.
 
-        A video is brought to 25 frames a second by time and thinned as in FLa-LLM's evaluation: the
-        first frame of each group. A sample's begin and end are honoured.
+        A video is brought to 25 frames a second and thinned as in FLa-LLM's evaluation. A sample's
+        begin and end are honoured, and sound is cut where training cut it, which is said.
 
         Args:
             media: videos, frame folders or samples of a corpus.
@@ -205,12 +205,18 @@ class SignTranslator:
         """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
 
         Raises:
-            InputError: the clip cannot be read, or is longer than the language model can take in.
+            InputError: the clip cannot be read, or is longer than the model can take in.
         """
         where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
-        positions = signal_limit(self.model.language_model)
-        limit = None if positions is None else self.model.encoder.input_limit(positions)
-        return signal_of(self.processor).read(where, limit=limit)
+        signal = signal_of(self.processor)
+        limit = self.model.encoder.input_limit(signal_limit(self.model))
+        if self.processor.max_seconds is None:
+            return signal.read(where, limit=limit)
+        found, rate = signal.read(where), signal.units_per_second
+        kept = found[: round(self.processor.max_seconds * rate)][:limit]
+        if len(kept) < len(found):
+            note(f"{where.media}: {len(found) / rate:.1f} seconds, cut to {len(kept) / rate:.1f}")
+        return kept
 
     def encode(self, frames: NDArray[Any]) -> Tensor:
         """The encoder's features of one clip as `read` gives it: (time, dim), on the processor."""
@@ -301,12 +307,12 @@ def _translate_batch(
     features, mask = pad_features(rows)
     features = features.to(model.device, next(model.adapter.parameters()).dtype)
     mask = mask.to(model.device)
-    limit = text_limit(model.language_model, features.shape[1])
+    limit = text_limit(model, features.shape[1])
     if limit is not None:
         if limit < 1:
             raise InputError(
                 f"{names[0]}: found {len(rows[0])} positions of signal, expected at most"
-                f" {signal_limit(model.language_model)}, for which the language model has room"
+                f" {signal_limit(model)}, for which the language model has room"
             )
         decoding = decoding.change(max_new_tokens=min(decoding.max_new_tokens, limit))
     tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)

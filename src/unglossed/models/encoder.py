@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unglossed.models.adapter import Adapter
+from unglossed.models.adapter import build_adapter
 from unglossed.models.language_model import build_face
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
@@ -27,7 +27,7 @@ class TextEncoderStates(nn.Module):
         super().__init__()
         self.encoder: Encoder = build_encoder(config["encoder"])
         writer = build_face(config["text_encoder"], None, config["lora"])
-        self.adapter = Adapter(self.encoder.output_dim, writer.width, config["adapter"])
+        self.adapter = build_adapter(self.encoder.output_dim, writer.width, config["adapter"])
         self.text_encoder = writer.model.get_encoder()
         self.output_dim: int = writer.width
         self.max_positions = writer.max_positions
@@ -42,10 +42,14 @@ class TextEncoderStates(nn.Module):
         states = self.text_encoder(inputs_embeds=embeds, attention_mask=mask.long())
         return states.last_hidden_state * mask[..., None], mask
 
-    def input_limit(self, positions: int) -> int:
-        """Frames or samples that give so many positions, or as many as the text encoder has."""
-        own = positions if self.max_positions is None else min(positions, self.max_positions)
-        return self.encoder.input_limit(own)
+    def input_limit(self, positions: int | None) -> int | None:
+        """Most frames or samples for so many positions, or as many as the text encoder has.
+
+        None: nothing limits them.
+        """
+        known = [limit for limit in (positions, self.max_positions) if limit is not None]
+        limit = self.adapter.input_limit(min(known)) if known else None
+        return self.encoder.input_limit(limit)
 
 
 Encoder = VisualEncoder | SpeechEncoder | TextEncoderStates

@@ -56,6 +56,7 @@ class LanguageModel(nn.Module, ABC):
         self.before = list(sides.get("before", ()))
         self.after = list(sides.get("after", ()))
         self.start = list(sides.get("start", ()))
+        self.trained_rows: range | None = None
 
     @property
     def width(self) -> int:
@@ -66,6 +67,38 @@ class LanguageModel(nn.Module, ABC):
     def max_positions(self) -> int | None:
         """Longest sequence, in positions; None where nothing limits it."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def train_rows(self, tokens: Sequence[int]) -> None:
+        """Have the embeddings of some tokens trained while the model's own weights stay.
+
+        Where the output head is tied to the embeddings, its rows are these.
+
+        Args:
+            tokens: their ids, which follow one another.
+        """
+        self.trained_rows = range(min(tokens), max(tokens) + 1)
+        self.model.get_input_embeddings().weight.requires_grad_(True)
+
+    def new_rows_parameter(self) -> nn.Parameter:
+        """The rows of `train_rows` as a parameter for an optimiser, which leaves the others alone.
+
+        It lies over the table's own numbers, so that there is nothing to write back, and takes over
+        their gradient whenever the table gets one. The other rows' gradient becomes zero, so that
+        it does not count in a norm.
+        """
+        assert self.trained_rows is not None
+        first, end = self.trained_rows.start, self.trained_rows.stop
+        table = self.model.get_input_embeddings().weight
+        rows = nn.Parameter(table.data[first:end])
+
+        def take_over(table: Tensor) -> None:
+            assert table.grad is not None
+            table.grad[:first] = 0
+            table.grad[end:] = 0
+            rows.grad = table.grad[first:end]
+
+        table.register_post_accumulate_grad_hook(take_over)
+        return rows
 
     @abstractmethod
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:

@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from unglossed.models.lora import is_lora
-from unglossed.models.visual import real_positions
+from unglossed.models.visual import one_at_a_time
 
 
 class PartModel(PreTrainedModel, ABC):
@@ -78,12 +77,7 @@ class PartModel(PreTrainedModel, ABC):
         """
         if "encoder" not in self.frozen_parts:
             return self.encoder(frames, lengths)
-        rows = []
-        for clip, length in zip(torch.split(frames, lengths.tolist()), lengths, strict=True):
-            features, mask = self.encoder(clip, length[None])
-            rows.append(features[0, mask[0]])
-        num_positions = torch.tensor([len(row) for row in rows], device=frames.device)
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True), real_positions(num_positions)
+        return one_at_a_time(self.encoder, frames, lengths)
 
     def features_of(
         self,

@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
-from unglossed.models.speech import normalise_waveform
 from unglossed.models.visual import real_positions
 
 
@@ -28,6 +27,7 @@ class TranslatorProcessor(ProcessorMixin):
         resize: side to which a frame is resized, in pixels.
         crop: side of the square that is cut out of it.
         sample_rate: samples of sound a second that a speech model reads; None for video.
+        max_seconds: longest sound that it reads whole; None: any, or video.
         new_tokens: those that the recipe added to the tokenizer.
     """
 
@@ -43,6 +43,7 @@ class TranslatorProcessor(ProcessorMixin):
         resize: int = 256,
         crop: int = 224,
         sample_rate: int | None = None,
+        max_seconds: float | None = None,
         new_tokens: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
@@ -52,6 +53,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.resize = resize
         self.crop = crop
         self.sample_rate = sample_rate
+        self.max_seconds = max_seconds
         self.new_tokens = list(new_tokens)
         super().__init__(tokenizer, **kwargs)
 
@@ -90,7 +92,7 @@ class TranslatorProcessor(ProcessorMixin):
         generator: np.random.Generator | None,
     ) -> NDArray[Any]:
         if self.sample_rate is not None:
-            return normalise_waveform(clip)
+            return clip
         return render_view(
             clip,
             resize=self.resize,

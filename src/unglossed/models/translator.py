@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.utils import ModelOutput
 
-from unglossed.models.adapter import Adapter
+from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.language_model import build_face
 from unglossed.models.parts import PartModel
@@ -50,7 +50,7 @@ class Translator(PartModel):
     """encoder -> adapter -> language model (FLa-LLM, sections 3.2 and 3.3).
 
     1. The encoder turns packed frames into features (batch, time, dim) and a mask.
-    2. The adapter maps them to the width of the language model.
+    2. The adapter maps them to the width of the language model, and may make them fewer.
     3. The language model reads them in the place of embedded words and writes the text.
     """
 
@@ -63,7 +63,8 @@ class Translator(PartModel):
         assert config.encoder and config.adapter and config.language_model
         self.encoder: Encoder = build_encoder(config.encoder)
         self.language_model = build_face(config.language_model, config.prompt, config.lora)
-        self.adapter = Adapter(self.encoder.output_dim, self.language_model.width, config.adapter)
+        width = self.language_model.width
+        self.adapter = build_adapter(self.encoder.output_dim, width, config.adapter)
 
     def forward(
         self,
@@ -91,9 +92,10 @@ class Translator(PartModel):
         return self.language_model.generate(*self.adapter(features, mask), **settings)
 
     def attend(self, features: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        """Attention (batch, tokens, time) of tokens over frames; see `EncoderDecoder.attend`."""
-        embeds, mask = self.adapter(features, mask)
-        return self.language_model.attend(embeds, mask, token_ids)
+        """Attention (batch, tokens, time) of tokens over features; see `LanguageModel.attend`."""
+        embeds, positions = self.adapter(features, mask)
+        weights = self.language_model.attend(embeds, positions, token_ids)
+        return self.adapter.spread(weights, mask)
 
 
 AutoModel.register(TranslatorConfig, Translator)

@@ -5,6 +5,7 @@ Turns the frames of a batch of clips into sign-wise features. It knows nothing o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,27 @@ def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
     """
     size = int(lengths.max()) if time is None else time
     return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def one_at_a_time(
+    encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], frames: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Encode the clips of a batch one after another, so that none sees the others.
+
+    Args:
+        encoder: see the forward of `VisualEncoder`.
+        frames: (sum of lengths, ...), the clips one after another.
+        lengths: (batch,) frames or samples of each clip.
+
+    Returns:
+        Features (batch, time, dim), zero where padded, and the mask (batch, time).
+    """
+    rows = []
+    for clip, length in zip(torch.split(frames, lengths.tolist()), lengths, strict=True):
+        features, mask = encoder(clip, length[None])
+        rows.append(features[0, mask[0]])
+    num_positions = torch.tensor([len(row) for row in rows], device=frames.device)
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), real_positions(num_positions)
 
 
 class TemporalModule(nn.Module):
@@ -154,8 +176,9 @@ class VisualEncoder(nn.Module):
         return pool(self.backbone(pixel_values=self._pixels(frames)), self.grid)
 
     def _trained(self, frames: Tensor) -> Tensor:
-        """The same as `_pooled`, with a backward pass that needs less memory where we know how."""
-        if isinstance(self.backbone, ResNetModel):
+        """The same as `_pooled`; much is trained with less memory where we know how."""
+        much = frames.shape[:3].numel() > PIXEL_BUDGET // 8  # else it would be slower for nothing
+        if much and isinstance(self.backbone, ResNetModel):
             return pool(frugal_resnet(self.backbone, self._pixels(frames)), self.grid)
         return self._pooled(frames)
 
@@ -168,8 +191,8 @@ class VisualEncoder(nn.Module):
             pixels = pixels.to(torch.get_autocast_dtype(device))
         return pixels.permute(0, 3, 1, 2)
 
-    def input_limit(self, positions: int) -> int:
-        """Frames that give so many positions: as many, the length is preserved."""
+    def input_limit(self, positions: int | None) -> int | None:
+        """Most frames that give so many positions: as many, the length is preserved."""
         return positions
 
 

@@ -153,7 +153,7 @@ def trained_layers(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
             has_temporal = any(True for _ in module.temporal.parameters())
             found["encoder"] = module.temporal if has_temporal else _last_block(module.backbone)
         elif isinstance(module, SpeechEncoder):
-            found["encoder"] = _last_block(module.frontend.encoder)
+            found["encoder"] = module.blocks[-1]
         elif isinstance(module, LanguageModel) and name == "language_model":
             found["language_model"] = _last_block(module.model.get_decoder())
     if not found:

@@ -11,9 +11,16 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
 from unglossed.models.parts import PartModel
-from unglossed.models.speech import frontend_config_from
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
+from unglossed.training.frontends import (
+    built_frontend,
+    check_signal,
+    frontend_weights,
+    is_frontend,
+    pretrained_frontend,
+)
 from unglossed.training.recipe import PartSettings, StageSettings
 from unglossed.training.sources import load, load_trained, refuse_unknown
 
@@ -34,7 +41,7 @@ Weights = dict[str, Mapping[str, Tensor]]
 def encoder_part(
     stage: StageSettings, earlier: Mapping[str, Path]
 ) -> tuple[dict[str, Any], Weights]:
-    """Configuration and weights of a stage's encoder: new, inherited, or of another run.
+    """Configuration and weights of a stage's encoder: new, inherited, of another run, or speech's.
 
     Args:
         stage: its settings.
@@ -49,6 +56,10 @@ def encoder_part(
     if part.source == "build":
         config, weights = new_encoder(part, f"{where}.encoder")
         return _up_to_features(stage, config, weights)
+    if _is_frontend(part, earlier, f"{where}.encoder"):
+        config = pretrained_frontend(part, f"{where}.encoder")
+        loaded = frontend_weights(config, part.source, f"{where}.encoder.source")
+        return _up_to_features(stage, config, {"encoder.frontend": loaded})
     model = source_model("encoder", part.source, earlier, f"{where}.encoder")
     config = model.config.encoder
     refuse_unknown(part.config, config, f"{where}.encoder.config")
@@ -75,7 +86,8 @@ def source_model(name: str, source: str, earlier: Mapping[str, Path], where: str
     if source in earlier:
         model: nn.Module = AutoModel.from_pretrained(earlier[source])
     elif "/" in source:
-        model = load_trained(source, f"{where}.source")
+        otherwise = ", or a speech model" if name == "encoder" else ""
+        model = load_trained(source, f"{where}.source", otherwise)
     else:
         known = ["build", *earlier]
         raise InputError(f"{where}.source: found {source!r}, expected one of {known}")
@@ -95,7 +107,7 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
         InputError: the configuration is not that of an encoder.
     """
     if "frontend" in part.config:
-        return _new_speech_encoder(part, where), {}
+        return built_frontend(part, where), {}
     config = {**ENCODER_DEFAULTS, **part.config}
     if "backbone" not in config:
         raise InputError(
@@ -124,17 +136,36 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
     return config, {}
 
 
-def check_new_encoder(part: PartSettings, where: str) -> None:
-    """Check an encoder to be built without loading a pre-trained backbone's weights.
+def check_encoder(part: PartSettings, processor: TranslatorProcessor, where: str) -> None:
+    """Check an encoder that is not inherited, before any stage is trained.
+
+    The weights of pre-trained backbones and frontends are not loaded.
+
+    Args:
+        part: its settings.
+        processor: says what is read of a clip.
+        where: field of the recipe, for errors.
 
     Raises:
-        InputError: its configuration is wrong, or the backbone is not there.
+        InputError: its configuration is wrong, it is not there, or reads something else.
     """
     backbone = part.config.get("backbone")
-    if isinstance(backbone, str):
+    if part.source == "build" and isinstance(backbone, str):
         _check_image_model(load(AutoConfig, backbone, f"{where}.config.backbone"), where, backbone)
+        config = part.config
+    elif part.source == "build":
+        config, _ = new_encoder(part, where)
+    elif _is_frontend(part, {}, where):
+        config = pretrained_frontend(part, where)
     else:
-        new_encoder(part, where)
+        config = source_model("encoder", part.source, {}, where).config.encoder
+    check_signal(config, processor, where)
+
+
+def _is_frontend(part: PartSettings, earlier: Mapping[str, Path], where: str) -> bool:
+    """Whether an encoder is to be loaded from a speech model."""
+    elsewhere = "/" in part.source and part.source not in earlier
+    return elsewhere and is_frontend(part.source, f"{where}.source")
 
 
 def _check_image_model(config: PreTrainedConfig, where: str, source: str = "") -> None:
@@ -145,18 +176,6 @@ def _check_image_model(config: PreTrainedConfig, where: str, source: str = "") -
             f"{where}.config.backbone: found {f'{source}, ' if source else ''}a model of the type"
             f" {config.model_type!r}, expected an image model, such as resnet"
         )
-
-
-def _new_speech_encoder(part: PartSettings, where: str) -> dict[str, Any]:
-    refuse_unknown(part.config, {"frontend": None}, f"{where}.config")
-    frontend = part.config["frontend"]
-    try:
-        config = frontend_config_from(frontend).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{where}.config.frontend: not a speech model: {reason}") from None
-    refuse_unknown(frontend, config, f"{where}.config.frontend")
-    return {"frontend": config}
 
 
 def _up_to_features(

@@ -88,8 +88,9 @@ class PartSettings(Settings):
     """Where a part of the translator comes from.
 
     `source` is "build" (from `config`), the name of an earlier stage, or a folder or hub name with
-    pre-trained weights: of a language model, or of another run's translator whose encoder or
-    adapter is taken (with a slash: `./folder`). `config` is read by the part's class in `models/`.
+    pre-trained weights: of a language model, of a speech model, or of another run's translator
+    whose encoder or adapter is taken (the last two with a slash: `./folder`). `config` is read by
+    the part's class in `models/`.
     """
 
     source: str = "build"
@@ -117,7 +118,8 @@ class LanguageModelSettings(PartSettings):
     """Where the language model comes from (also a `.gguf` file), and how it is tuned."""
 
     prompt: PromptSettings | None = None
-    """None: what an earlier stage had; a decoder-only model reads its begin token at least."""
+    """None: what an earlier stage had; a decoder-only model reads its begin token at least. Not for
+    denoising, which has no features."""
     lora: LoraSettings | None = None
     """Train small matrices in the place of the model's own weights."""
     random_init: bool = False
@@ -177,8 +179,10 @@ class MaskingSettings(Settings):
 
 PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 """Parts that a stage's settings can have; an objective's model may add further ones."""
+NEW_TOKENS = "new_tokens"
+"""Has a learning rate where the embeddings of `tokenizer.new_tokens` alone are trained (LST)."""
 TrainedPart = Literal[
-    "encoder", "adapter", "language_model", "text_encoder", "gloss_head", "alignment"
+    "encoder", "adapter", "language_model", "text_encoder", "gloss_head", "alignment", "new_tokens"
 ]
 
 
@@ -214,7 +218,8 @@ class StageSettings(Settings):
     restoration_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: tuple[FrozenPart, ...] = ()
-    """Parts, or modules in them, such as `encoder.backbone` (FLa-LLM, Table 9)."""
+    """Parts, or modules in them, such as `encoder.backbone` (FLa-LLM, Table 9). Not for denoising,
+    whose one part is trained."""
     learning_rates: dict[TrainedPart, PositiveFloat]
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -247,9 +252,13 @@ class StageSettings(Settings):
                 f"objective {self.objective} needs {sorted(objective.parts)}, not {sorted(present)}"
             )
         trained = present.union(objective.adds) - set(self.frozen)
+        writer = self.language_model
+        if NEW_TOKENS in self.learning_rates and "adapter" in present:
+            if "language_model" in trained and (writer is None or writer.lora is None):
+                raise ValueError("learning_rates.new_tokens needs language_model frozen, or lora")
+            trained.add(NEW_TOKENS)
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
-        writer = self.language_model
         quantized = writer is not None and writer.quantization and writer.lora is None
         if quantized and "language_model" in trained:
             raise ValueError("language_model.quantization needs lora, or the part frozen")
@@ -322,6 +331,9 @@ class Recipe(Settings):
         for stage in self.stages:
             if stage.objective == "gloss_ctc" and self.audio is not None:
                 raise ValueError(f"stages.{stage.name}: gloss_ctc is for video, not for audio")
+            if NEW_TOKENS in stage.learning_rates and not self.tokenizer.new_tokens:
+                where = f"stages.{stage.name}.learning_rates.new_tokens"
+                raise ValueError(f"{where}: found no tokenizer.new_tokens, expected some to train")
             for part in PARTS:
                 self._check_source(stage, part, earlier, names)
             earlier[stage.name] = stage

@@ -69,7 +69,7 @@ class Run:
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
-            video = self.recipe.video
+            video, audio = self.recipe.video, self.recipe.audio
             tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
@@ -80,7 +80,8 @@ class Run:
                     resize=video.resize,
                     crop=video.crop,
                     new_tokens=self.recipe.tokenizer.new_tokens,
-                    sample_rate=self.recipe.audio.sample_rate if self.recipe.audio else None,
+                    sample_rate=audio.sample_rate if audio else None,
+                    max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)
         return TranslatorProcessor.from_pretrained(folder)
 

@@ -15,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoFeatureExtractor,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -46,10 +47,10 @@ _UNREADABLE = (
 
 
 def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
-    """Load a model (in float32), configuration or tokenizer by one of transformers' Auto classes.
+    """Load a model (in float32), configuration, tokenizer or feature extractor of transformers.
 
     Args:
-        kind: the Auto class.
+        kind: its class, or one of the Auto classes.
         source: hub name, folder, or GGUF file.
         where: field of the recipe, for errors.
         settings: further ones of `from_pretrained`.
@@ -57,7 +58,7 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
     Raises:
         InputError: it cannot be loaded.
     """
-    if kind not in (AutoConfig, AutoTokenizer):
+    if kind not in (AutoConfig, AutoFeatureExtractor, AutoTokenizer):
         settings["dtype"] = torch.float32
     folder = source
     shown: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -76,6 +77,34 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None
 
 
+def load_complete(
+    kind: Any, source: str, where: str, **settings: Any
+) -> tuple[Any, Mapping[str, Any]]:
+    """Load a model, all of whose weights are in its files.
+
+    Args:
+        kind: see `load`.
+        source: likewise.
+        where: likewise.
+        settings: likewise.
+
+    Returns:
+        The model; and what transformers tells of its files, such as `unexpected_keys`.
+
+    Raises:
+        InputError: it cannot be loaded, or lacks weights.
+    """
+    settings |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    with _without_warnings():
+        model, found = load(kind, source, where, **settings)
+    # Those that are not there, or have another shape, are random.
+    misfits = sorted(name for name, *_ in found["mismatched_keys"])
+    for names, fault in ((sorted(found["missing_keys"]), "lacks"), (misfits, "has misshapen")):
+        if names:
+            raise InputError(f"{where}: {source} {fault} weights: {len(names)}, as {names[0]}")
+    return model, found
+
+
 def load_language_model(source: str, where: str) -> PreTrainedModel:
     """Load a language model of either kind, as its configuration says.
 
@@ -86,17 +115,8 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
     """
     config: PreTrainedConfig = load(AutoConfig, source, where)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with _without_warnings():
-        # With its configuration at hand, a GGUF file is read once less: seconds.
-        model, found = load(
-            kind,
-            source,
-            where,
-            config=config,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    _refuse_random_weights(found, source, where)
+    # With its configuration at hand, a GGUF file is read once less: seconds.
+    model, _ = load_complete(kind, source, where, config=config)
     if source.endswith(GGUF):
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
         fields = model.config.to_dict()
@@ -125,44 +145,57 @@ def unpack_gguf(source: Path, folder: Path, where: str) -> None:
         model.save_pretrained(partial)
 
 
-def trained_config(source: str, where: str) -> PreTrainedConfig:
-    """Configuration of a model that another run trained, of any objective.
+def source_config(source: str, where: str) -> PreTrainedConfig:
+    """Configuration of a model of any kind.
 
     Args:
         source: a run or model folder, or a hub name.
         where: field of the recipe, for errors.
 
     Raises:
-        InputError: it is none of these, or of a model of another kind.
+        InputError: it is none of these.
     """
     try:
         folder = find_model(source)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     config: PreTrainedConfig = load(AutoConfig, folder, where)
+    return config
+
+
+def trained_config(source: str, where: str, otherwise: str = "") -> PreTrainedConfig:
+    """Configuration of a model that another run trained, of any objective.
+
+    Args:
+        source: see `source_config`.
+        where: likewise.
+        otherwise: what else could have been there, for errors.
+
+    Raises:
+        InputError: see `source_config`; or it is of a model of another kind.
+    """
+    config = source_config(source, where)
     if not isinstance(config, (GlossRecogniserConfig, TranslatorConfig)):
         raise InputError(
             f"{where}: {source}: found a model of the type {config.model_type!r}, expected one that"
-            " `unglossed train` made"
+            f" `unglossed train` made{otherwise}"
         )
     return config
 
 
-def load_trained(source: str, where: str) -> PartModel:
+def load_trained(source: str, where: str, otherwise: str = "") -> PartModel:
     """Load a model that another run trained, for a part of it to be taken over.
 
     Args:
         source: see `trained_config`.
         where: likewise.
+        otherwise: likewise.
 
     Raises:
         InputError: see `trained_config`; or its weights are not exactly those of its configuration.
     """
-    config = trained_config(source, where)
-    settings = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    with _without_warnings():
-        model, found = load(AutoModel, find_model(source), where, config=config, **settings)
-    _refuse_random_weights(found, source, where)
+    config = trained_config(source, where, otherwise)
+    model, found = load_complete(AutoModel, find_model(source), where, config=config)
     if unknown := sorted(found["unexpected_keys"]):
         raise InputError(f"{where}: {source} has further weights: {len(unknown)}, as {unknown[0]}")
     trained: PartModel = model
@@ -181,14 +214,6 @@ def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where:
     for key in settings:
         if key not in names:
             raise InputError(f"{where}.{key}: no such key")
-
-
-def _refuse_random_weights(found: Mapping[str, Any], source: str, where: str) -> None:
-    """Refuse a model whose weights do not all come from its files; the others are random ones."""
-    misfits = sorted(name for name, *_ in found["mismatched_keys"])
-    for names, fault in ((sorted(found["missing_keys"]), "lacks"), (misfits, "has misshapen")):
-        if names:
-            raise InputError(f"{where}: {source} {fault} weights: {len(names)}, as {names[0]}")
 
 
 @contextlib.contextmanager

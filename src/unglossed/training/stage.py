@@ -22,7 +22,7 @@ from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.encoders import Weights, check_new_encoder, encoder_part, source_model
+from unglossed.training.encoders import Weights, check_encoder, encoder_part, source_model
 from unglossed.training.language_models import (
     KEPT,
     LanguageModelPart,
@@ -61,7 +61,7 @@ def check_new_parts(
     Args:
         stage: its settings.
         stage_names: of the recipe, which a part may name as its source.
-        processor: gives vocabulary and special tokens.
+        processor: gives vocabulary and special tokens, and says what is read of a clip.
 
     Raises:
         InputError: names the field of the recipe that is wrong.
@@ -81,14 +81,14 @@ def check_new_parts(
             continue
         if part.source != "build" and reads_text:
             check_source(part.source, f"{where}.source")
+        elif name == "encoder":
+            check_encoder(part, processor, where)
         elif part.source != "build":
             source_model(name, part.source, {}, where)
         elif reads_text:
             new_language_model_config(part.config, processor, where)
-        elif name == "adapter":
-            _new_adapter(part, where)
         else:
-            check_new_encoder(part, where)
+            _new_adapter(part, where)
 
 
 def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor) -> None:

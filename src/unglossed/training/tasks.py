@@ -10,10 +10,13 @@ from typing import Any
 from rich.progress import Progress
 from torch import Tensor
 
-from unglossed.errors import note
+from unglossed.corpora.sample import Sample
+from unglossed.errors import InputError, note
+from unglossed.inference.search import signal_limit
 from unglossed.media.clip import kept_indices
 from unglossed.models.gloss import frames_needed
 from unglossed.models.parts import PartModel
+from unglossed.models.translator import Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import (
     ClipDataset,
@@ -81,6 +84,30 @@ class Job:
         """The mask token."""
         return int(self.run.processor.tokenizer.mask_token_id)
 
+    def clips(
+        self, model: PartModel, samples: Sequence[Sample], *, training: bool, **settings: Any
+    ) -> ClipDataset:
+        """Clips of a split, no longer than the model has positions for, which is said.
+
+        Raises:
+            InputError: prompt and text leave no positions for a clip.
+        """
+        clips = self.run.clips(samples, training=training, **settings)
+        if not isinstance(model, Translator):
+            return clips
+        num_tokens = max(len(clips.target(sample)) for sample in samples)
+        limit = model.encoder.input_limit(signal_limit(model, num_tokens))
+        if limit is not None and limit < clips.limit:
+            where = f"stages.{self.stage.name}"
+            if limit < 1:
+                raise InputError(
+                    f"{where}: prompt and text leave the clips no positions to be read"
+                )
+            seconds = limit / clips.signal.units_per_second
+            note(f"{where}: clips are cut at {seconds:.1f} seconds, more has no positions")
+            clips.limit = limit
+        return clips
+
     def items(self, model: PartModel, clips: ClipDataset) -> tuple[Any, int]:
         """Train clips, or their stored features where the stage wants these; and the workers."""
         if not self.stage.feature_views:
@@ -89,7 +116,7 @@ class Job:
 
     def dev(self, model: PartModel, target: Target | None = None) -> dict[str, Any]:
         """What scores are made of: dev clips, their stored features if any, the precision."""
-        clips = self.run.clips(self.run.dev_samples, training=False, target=target)
+        clips = self.clips(model, self.run.dev_samples, training=False, target=target)
         features: Sequence[Tensor] | None = None
         if self.stage.feature_views:
             (features,) = self._stored(model, clips)
@@ -115,7 +142,7 @@ def build_task(job: Job) -> Task:
 
 def _translation(job: Job) -> Task:
     model = build_translator(job.stage, job.earlier, job.run.processor)
-    clips = job.run.clips(job.run.train_samples, training=True)
+    clips = job.clips(model, job.run.train_samples, training=True)
     dataset, num_workers = job.items(model, clips)
     scores = TranslationScores(
         model,
@@ -146,7 +173,7 @@ def _gloss_ctc(job: Job) -> Task:
 def _vlp(job: Job) -> Task:
     model = build_translator(job.stage, job.earlier, job.run.processor)
     assert isinstance(model, VisualLanguageModel)
-    clips = job.run.clips(job.run.train_samples, training=True)
+    clips = job.clips(model, job.run.train_samples, training=True)
     items, num_workers = job.items(model, clips)
     dataset = MaskingDataset(items, job.masking, job.mask_id, seed=job.seed)
     scores = AlignmentScores(model, masking=job.masking, mask_id=job.mask_id, **job.dev(model))

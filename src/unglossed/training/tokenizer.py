@@ -42,14 +42,15 @@ def build_tokenizer(
 
     Raises:
         InputError: the folder or hub name cannot be loaded, or lacks the start token,
-            or that is the code of another language though there is one of the texts' own.
+            or that is the code of another language though there is one of the texts' own; or it
+            has a new token already.
     """
     if settings.pretrained is None:
         tokenizer = train_tokenizer(texts, language, settings.vocab_size)
-        tokenizer.add_tokens(list(settings.new_tokens), special_tokens=True)
+        _add_tokens(tokenizer, settings.new_tokens)
         return tokenizer, f"<{language}>"
     tokenizer = load(AutoTokenizer, settings.pretrained, "tokenizer.pretrained")
-    tokenizer.add_tokens(list(settings.new_tokens), special_tokens=True)
+    _add_tokens(tokenizer, settings.new_tokens)
     if tokenizer.pad_token is None:  # as many decoder-only models: nothing is ever padded with it
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     start = settings.start_token or tokenizer.bos_token or tokenizer.pad_token
@@ -57,6 +58,14 @@ def build_tokenizer(
         raise InputError(f"tokenizer.start_token: {settings.pretrained} has no token {start!r}")
     _check_start(start, tokenizer, settings.pretrained, language)
     return tokenizer, start
+
+
+def _add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
+    """Add tokens behind all others; one that is there already would lose what its embedding is."""
+    for token in tokens:
+        if token in tokenizer.get_vocab():
+            raise InputError(f"tokenizer.new_tokens: found {token!r}, which the tokenizer has")
+        tokenizer.add_tokens(token, special_tokens=True)
 
 
 def _check_start(

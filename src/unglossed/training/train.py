@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 import unglossed
 from unglossed.config import read_settings, write_settings
-from unglossed.corpora.check_clips import check_clips
+from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.registry import read_corpus
@@ -177,7 +177,14 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
     """
     faults = Faults(max_examples=1)
     samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
-    check_clips(corpus.spec, samples, faults, needs=recipe.needs, progress=sys.stderr.isatty())
+    check_clips(
+        corpus.spec,
+        samples,
+        faults,
+        limits=Limits(max_seconds=recipe.max_seconds),
+        needs=recipe.needs,
+        progress=sys.stderr.isatty(),
+    )
     for kind in faults:
         (first,) = faults.examples(kind)
         more = faults.total(Severity.ERROR) - 1
@@ -186,6 +193,8 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
             raise InputError(f"{first}{rest}")
         if kind is FaultKind.PAST_END:
             note(f"{kind.title}: {faults.count(kind):,} ({first})")
+        if kind is FaultKind.TOO_LONG:
+            note(f"{kind.title}, cut there: {faults.count(kind):,} ({first})")
 
 
 def _features_of(output: Path) -> Path | None:

@@ -21,7 +21,7 @@ from unglossed.training.checkpoint import mark_complete
 from unglossed.training.data import Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.precision import use_bfloat16
-from unglossed.training.recipe import OptimizerSettings, StageSettings
+from unglossed.training.recipe import NEW_TOKENS, OptimizerSettings, StageSettings
 
 DevScores = Callable[[], dict[str, float]]
 POSITIONS = (1024, 16384)
@@ -232,13 +232,25 @@ def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optim
     """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2)."""
     groups = []
     for part, rate in stage.learning_rates.items():
-        module = model.get_submodule(part) if isinstance(model, PartModel) else model
-        trained = [p for p in module.parameters() if p.requires_grad]
+        trained = _trained(part, model)
         for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
             chosen = [p for p in trained if (p.ndim < 2) == vectors]
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
     return _optimizer(stage.optimizer, groups)
+
+
+def _trained(part: str, model: Any) -> list[nn.Parameter]:
+    """What a learning rate is for."""
+    if not isinstance(model, PartModel):
+        return [p for p in model.parameters() if p.requires_grad]
+    if part == NEW_TOKENS:
+        return [model.language_model.new_rows_parameter()]
+    trained = [p for p in model.get_submodule(part).parameters() if p.requires_grad]
+    if part == "language_model" and model.language_model.trained_rows is not None:
+        table = model.language_model.model.get_input_embeddings().weight
+        trained = [p for p in trained if p is not table]  # LoRA beside it
+    return trained
 
 
 def _optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
