@@ -120,10 +120,10 @@ def test_an_override_that_fits_nowhere_is_named(
 @pytest.mark.parametrize(
     ("override", "pieces"),
     [
-        ("titel=x", ["titel", "no such key"]),
+        ("titel=x", ["titel", "no such key, did you mean title?"]),
         ("inner={size: 1}", ["inner.name", "missing"]),
         ("inner={name: n, sise: 1}", ["inner.sise", "no such key"]),
-        ("parts.1.sise=1", ["parts.second.sise", "no such key"]),
+        ("parts.1.sise=1", ["parts.second.sise", "no such key, did you mean size?"]),
         ("parts.1.size=many", ["parts.second.size", "'many'", "integer"]),
         ("parts.0.size=1.5", ["parts.first.size", "1.5", "integer"]),
         ("rate=[1]", ["rate", "[1]", "number"]),

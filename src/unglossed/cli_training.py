@@ -39,8 +39,8 @@ def train(
     """Train the stages of a recipe, one after the other."""
     from unglossed.training.train import train_recipe
 
-    print(
-        train_recipe(
+    try:
+        model = train_recipe(
             recipe,
             corpus,
             output,
@@ -49,7 +49,10 @@ def train(
             check_media=not no_check,
             features=features,
         )
-    )
+    except KeyboardInterrupt:
+        told = "--resume goes on from the last checkpoint, which is written when dev is scored"
+        raise KeyboardInterrupt(told) from None
+    print(model)
 
 
 def extract(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,7 +113,7 @@ def check_settings(kind: type[SettingsType], data: dict[str, Any], path: Path) -
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error, data)}") from None
+        raise InputError(f"{path}: {_explain(error, data, kind)}") from None
 
 
 def write_settings(settings: Settings, path: Path) -> None:
@@ -161,17 +162,30 @@ def _child(node: Any, name: str, item: str) -> Any:
     raise InputError(f"override {item!r}: nothing lies under {name!r}")
 
 
-def _explain(error: ValidationError, data: dict[str, Any]) -> str:
+def _explain(error: ValidationError, data: dict[str, Any], kind: type[BaseModel]) -> str:
     """The first fault in one line: where, what was found, what was expected."""
     fault = error.errors()[0]
     where = ".".join(_readable(fault["loc"], data))
     if fault["type"] == "extra_forbidden":
-        return f"{where}: no such key"
+        return f"{where}: no such key{suggest(str(fault['loc'][-1]), _keys_of(kind))}"
     if fault["type"] == "missing":
         return f"{where}: is missing"
     if fault["type"] == "value_error":  # of a validator: it says itself what it found
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
     return f"{where}: found {fault['input']!r}: {fault['msg']}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The rest of a message about an unknown name: those that look like it, if any do."""
+    near = get_close_matches(name, known, n=2)
+    return f", did you mean {' or '.join(near)}?" if near else ""
+
+
+def _keys_of(kind: type[BaseModel]) -> set[str]:
+    """Keys of settings and of all settings within them."""
+    defined = kind.model_json_schema()
+    parts = [defined, *defined.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}
 
 
 def _readable(location: tuple[int | str, ...], data: Any) -> list[str]:

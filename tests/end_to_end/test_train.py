@@ -365,7 +365,10 @@ def test_eight_clips_are_learnt_by_heart(corpus: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "pieces"),
-    [(["seed=4"], ["recipe.yaml", "differs"]), (["stages.0.epochs=9"], ["recipe.yaml", "differs"])],
+    [
+        (["seed=4"], ["recipe.yaml", "differs", "seed was 3, is 4"]),
+        (["stages.0.epochs=9"], ["recipe.yaml", "differs", "stages.pretraining.epochs was"]),
+    ],
 )
 def test_resuming_with_another_recipe_is_refused(
     run: Path, corpus: str, overrides: list[str], pieces: list[str]

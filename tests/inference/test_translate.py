@@ -198,6 +198,9 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
         SignTranslator.from_pretrained(tmp_path)
     with pytest.raises(InputError, match="missing: no such folder"):
         SignTranslator.from_pretrained(tmp_path / "missing")
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="the run is not finished"):
+        SignTranslator.from_pretrained(tmp_path)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -109,7 +109,10 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.first.feature_views=1", ["stages.first", "feature_views", "frozen encoder"]),
         ("stages.first.adapter=null", ["stages.first", "translation", "adapter"]),
         ("stages.first.objective=denoising", ["stages.first", "denoising", "encoder"]),
-        ("stages.second.encoder.source=frist", ["stages.second.encoder.source", "frist", "first"]),
+        (
+            "stages.second.encoder.source=frist",
+            ["stages.second.encoder.source", "frist", "first", "./"],
+        ),
         ("stages.first.encoder.source=second", ["stages.first.encoder.source", "second"]),
         ("stages.first.language_model.source=second", ["stages.first.language_model.source"]),
         ("stages.first.adapter.source=first", ["stages.first.adapter.source", "first"]),

@@ -362,11 +362,11 @@ def find_model(model: str | Path) -> str:
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
             return str(candidate)
+    if (folder / "run.json").is_file():
+        raise InputError(f"{model}: the run is not finished: `unglossed train --resume` goes on")
     if folder.is_dir():
-        raise InputError(
-            f"{model}: found neither model/config.json nor config.json,"
-            " expected a run folder or a model folder"
-        )
+        fault = "found neither model/config.json nor config.json"
+        raise InputError(f"{model}: {fault}, expected a run folder or a model folder")
     if not may_be_on_hub(model):
         raise InputError(
             f"{model}: no such folder, expected a run folder, a model folder or a hub name"

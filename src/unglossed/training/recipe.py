@@ -357,7 +357,8 @@ class Recipe(Settings):
         elsewhere = reads_text or "/" in settings.source
         if not elsewhere or settings.source in names:
             raise ValueError(
-                f"{where}found {settings.source!r}, expected one of {['build', *earlier]}"
+                f"{where}found {settings.source!r}, expected one of {['build', *earlier]},"
+                " or with a slash a folder, such as ./run, or a hub name"
             )
 
 

@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import may_be_on_hub, whole_folder
 from unglossed.inference.translate import find_model
@@ -73,7 +74,8 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         with shown:
             return kind.from_pretrained(folder, **settings)
     except _UNREADABLE as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None
 
 
@@ -213,7 +215,7 @@ def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where:
         names = {key for key in {*known, *settings} if hasattr(default, key)}
     for key in settings:
         if key not in names:
-            raise InputError(f"{where}.{key}: no such key")
+            raise InputError(f"{where}.{key}: no such key{suggest(key, names)}")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 from rich.progress import Progress
 from torch import Tensor
 
+from unglossed.corpora.check_clips import Limits, check_clips
+from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.inference.search import signal_limit
@@ -104,7 +106,12 @@ class Job:
                     f"{where}: prompt and text leave the clips no positions to be read"
                 )
             seconds = limit / clips.signal.units_per_second
-            note(f"{where}: clips are cut at {seconds:.1f} seconds, more has no positions")
+            faults = Faults(max_examples=1)
+            check_clips("", samples, faults, limits=Limits(max_seconds=seconds))
+            if longer := faults.count(FaultKind.TOO_LONG):
+                note(
+                    f"{where}: {longer:,} clips cut at {seconds:.1f} seconds, for want of positions"
+                )
             clips.limit = limit
         return clips
 

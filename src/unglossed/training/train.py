@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -203,6 +204,17 @@ def _features_of(output: Path) -> Path | None:
     return Path(folder) if folder else None
 
 
+def _difference(one: Any, other: Any, place: str = "") -> str:
+    """Says where two recipes differ first, and in what."""
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        names = [item["name"] if isinstance(item, dict) else str(i) for i, item in enumerate(one)]
+        one, other = dict(zip(names, one, strict=True)), dict(zip(names, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        key = next(key for key in one if one[key] != other[key])
+        return _difference(one[key], other[key], f"{place}.{key}" if place else key)
+    return f"{place} was {one}, is {other}"
+
+
 def _prepare_folder(
     output: Path, recipe: Recipe, corpus: Corpus, features: Path | None, *, resume: bool
 ) -> bool:
@@ -218,10 +230,12 @@ def _prepare_folder(
         if spec != corpus.spec:
             raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
     if resume and path.is_file():
-        if read_settings(Recipe, path) != recipe:
+        before = read_settings(Recipe, path)
+        if before != recipe:
+            change = _difference(before.model_dump(mode="json"), recipe.model_dump(mode="json"))
             raise InputError(
-                f"{path}: differs from the recipe given; resume with the same recipe"
-                " and the same key=value changes"
+                f"{path}: differs from the recipe given, {change}; resume with the same recipe and"
+                " the same key=value changes"
             )
         return False
     # A run that was killed before it wrote its recipe has trained nothing: it begins anew.
