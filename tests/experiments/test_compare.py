@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ from typing import Any
 import pytest
 import typer
 
+from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.experiments.compare import Condition, main, run_comparison
+from unglossed.experiments.compare import Comparison, Condition, main, run_comparison
+from unglossed.experiments.processes import Processes
 from unglossed.experiments.systems import FACTORIZED, GLOSS_BASED, JOINT
+from unglossed.files import exclusive
 from unglossed.training.callbacks import read_metrics
+from unglossed.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "tests" / "end_to_end" / "tiny.yaml"
@@ -98,6 +104,22 @@ def test_every_system_is_trained_scored_and_measured(whole: Path) -> None:
     assert "language_model" not in measured[GLOSS_BASED, "gloss_recognition"]
     assert (whole / "norms.svg").is_file()
     assert (whole / "scores.svg").is_file()
+
+
+def test_a_corpus_is_drawn_by_one_process_at_a_time(tmp_path: Path) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    comparison = Comparison(
+        tmp_path, Condition(4, 1), load_recipe(RECIPE), Processes(1, 1, told.put), told.put
+    )
+    corpus = tmp_path / "seed-3" / "corpus"
+    with exclusive(corpus.with_name(".corpus.lock"), lambda: None):
+        other = threading.Thread(target=comparison.make_corpus, args=(3,))
+        other.start()
+        assert told.get(timeout=60) == f"waiting: another process draws {corpus}"
+        assert not corpus.exists()
+    other.join()
+
+    assert len(read_corpus(f"phoenix14t:{corpus}").split("train")) > 0
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ from unglossed.experiments.systems import (
     split_stages,
     system_recipe,
 )
+from unglossed.files import exclusive
 from unglossed.synthetic.corpus import write_corpus
 from unglossed.training.recipe import Recipe, load_recipe
 
@@ -128,6 +129,11 @@ class Comparison:
     def make_corpus(self, seed: int) -> None:
         """Generate the corpus of a seed, or check that the one that is there is the same."""
         folder = self._corpus(seed)
+        busy = f"waiting: another process draws {folder}"
+        with exclusive(folder.with_name(".corpus.lock"), lambda: self.tell(busy)):
+            self._make_corpus(seed, folder)
+
+    def _make_corpus(self, seed: int, folder: Path) -> None:
         wanted = {"num_sentences": self.condition.num_sentences, "level": self.condition.level}
         if not folder.is_dir():
             self.tell(f"seed {seed}: the corpus is generated")
