@@ -1,11 +1,13 @@
 """Building a stage: where its parts come from, what is frozen, and what does not fit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
     LlamaConfig,
@@ -721,16 +723,34 @@ def test_what_is_no_language_model_is_refused_before_the_first_stage(
 
 
 def test_language_models_of_all_kinds_pass(pretraining: Path, tmp_path: Path) -> None:
-    """Their configuration is enough; a GGUF file has another test."""
+    """Their weights are not loaded; a GGUF file has another test."""
     light_t_config("tiny", 9).save_pretrained(tmp_path / "light_t")
     for model_type in ("llama", "qwen3", "gemma3", "mt5", "t5", "bart"):
         AutoConfig.for_model(model_type).save_pretrained(tmp_path / model_type)
+    for folder in tmp_path.iterdir():
+        save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
     for folder in (pretraining, *sorted(tmp_path.iterdir())):
         check_new_parts(stage(language_model={"source": str(folder)}), [], PROCESSOR)
         found = AutoConfig.from_pretrained(folder)
         if found.is_encoder_decoder:
             check_new_parts(vlp_stage(text_encoder={"source": str(folder)}), [], PROCESSOR)
     assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_weights_that_are_not_there_or_cut_are_told_before_the_first_stage(
+    pretraining: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(pretraining, folder)
+    settings = stage(language_model={"source": str(folder)})
+    path = folder / "model.safetensors"
+    where = r"^stages\.second\.language_model\.source: "
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=rf"{where}{path}: cannot be read: .*incomplete"):
+        check_new_parts(settings, [], PROCESSOR)
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{where}{folder} has no weights, expected model"):
+        check_new_parts(settings, [], PROCESSOR)
 
 
 def test_masked_text_is_restored_by_encoder_decoders_alone(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import Tensor
 from transformers import (
@@ -146,10 +147,10 @@ def language_model_part(
 def check_source(source: str, where: str) -> None:
     """Check that a hub name, folder or GGUF file is that of a language model, of either kind.
 
-    Its weights are not loaded.
+    Its weights are looked at, but not loaded.
 
     Raises:
-        InputError: it is not there, or is a model of another kind, such as a translator.
+        InputError: it is not there or cut, or is a model of another kind, such as a translator.
     """
     config: PreTrainedConfig = load(AutoConfig, source, where)
     if config.is_encoder_decoder:
@@ -166,6 +167,20 @@ def check_source(source: str, where: str) -> None:
             f"{where}: found {source}, a language model with LoRA, which only later stages of its"
             " own run can take over, expected one without"
         )
+    if Path(source).is_dir():
+        _check_weights(Path(source), where)
+
+
+def _check_weights(folder: Path, where: str) -> None:
+    """Check that a model folder has weights, and that none of their files is cut."""
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise InputError(f"{where}: {folder} has no weights, expected model.safetensors")
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise InputError(f"{where}: {path}: cannot be read: {error}") from None
 
 
 def check_quantization(part: LanguageModelSettings, where: str) -> None:
