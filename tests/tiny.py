@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,13 @@ def write_corpus(root: Path, num_train: int = 8, num_dev: int = 2, num_frames: i
         path = annotations / f"PHOENIX-2014-T.{split}.corpus.csv"
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return f"phoenix14t:{root}"
+
+
+def write_sound(path: Path, samples: np.ndarray) -> Path:
+    """A WAV file of samples from -2 to 2, at 16 kHz; gives its path."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((samples * 2**14).astype("<i2").tobytes())
+    return path

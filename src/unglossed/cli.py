@@ -368,11 +368,7 @@ def doctor() -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Import without garbage collection, which takes a third of a short translation's time.
-
-    All that torch and transformers make when they are imported stays. Python would look through it
-    for garbage again and again as it grows; frozen, it is not looked through later or at the end.
-    """
+    """Import without garbage collection, a third of a short translation's time, then or later."""
     gc.disable()
     try:
         yield

@@ -87,26 +87,25 @@ def test_lengths_are_those_that_training_reads(stats):
     assert (words.minimum, words.median, words.mean, words.maximum) == (1, 2, 2.5, 5)
 
 
-def test_chinese_is_counted_in_characters(tmp_path):
+@pytest.mark.parametrize(
+    ("language", "train", "dev", "counts", "told"),
+    [
+        ("zh", "今天天气好。", "你好吗？OK", [5, 4, 4, 3], "each Chinese character is one"),
+        ("ja", "今日は、晴れです。", "今日は雨", [7, 7, 4, 1], "(char: each character is one)"),
+    ],
+)
+def test_languages_without_spaces_are_counted_in_characters(
+    language, train, dev, counts, told, tmp_path
+):
     rows = [
-        {"media": "frames25", "text": "今天天气好。"},
-        {"media": "frames50", "text": "你好吗？OK", "split": "dev"},
+        {"media": "frames25", "text": train},
+        {"media": "frames50", "text": dev, "split": "dev"},
     ]
-    stats = corpus_stats(write_table(tmp_path, rows, language="zh"))
-    assert (stats.splits["train"].num_running_words, stats.splits["train"].num_words) == (5, 4)
-    assert (stats.splits["dev"].num_running_words, stats.splits["dev"].num_unknown_words) == (4, 3)
-    assert "each Chinese character is one" in str(stats)
-
-
-def test_other_languages_without_spaces_are_counted_in_characters(tmp_path):
-    rows = [
-        {"media": "frames25", "text": "今日は、晴れです。"},
-        {"media": "frames50", "text": "今日は雨", "split": "dev"},
-    ]
-    stats = corpus_stats(write_table(tmp_path, rows, language="ja"))
-    assert (stats.splits["train"].num_running_words, stats.splits["train"].num_words) == (7, 7)
-    assert (stats.splits["dev"].num_running_words, stats.splits["dev"].num_unknown_words) == (4, 1)
-    assert "(char: each character is one)" in str(stats)
+    stats = corpus_stats(write_table(tmp_path, rows, language=language))
+    of_train, of_dev = stats.splits["train"], stats.splits["dev"]
+    found = [of_train.num_running_words, of_train.num_words]
+    assert [*found, of_dev.num_running_words, of_dev.num_unknown_words] == counts
+    assert told in str(stats)
 
 
 def test_another_code_of_chinese_is_counted_as_chinese(tmp_path):

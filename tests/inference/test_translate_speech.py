@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,29 +39,20 @@ def noise(num_samples: int) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.2, num_samples)
 
 
-def write_sound(path: Path, samples: np.ndarray) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes((samples * 2**14).astype("<i2").tobytes())
-    return path
-
-
 def silent(folder: Path) -> Path:
-    return write_sound(folder / "silence.wav", np.zeros(12000))
+    return tiny.write_sound(folder / "silence.wav", np.zeros(12000))
 
 
 def short(folder: Path) -> Path:
-    return write_sound(folder / "short.wav", noise(800))
+    return tiny.write_sound(folder / "short.wav", noise(800))
 
 
 def one_sample(folder: Path) -> Path:
-    return write_sound(folder / "one.wav", noise(1))
+    return tiny.write_sound(folder / "one.wav", noise(1))
 
 
 def no_sample(folder: Path) -> Path:
-    return write_sound(folder / "none.wav", noise(0))
+    return tiny.write_sound(folder / "none.wav", noise(0))
 
 
 def empty(folder: Path) -> Path:
@@ -71,7 +61,7 @@ def empty(folder: Path) -> Path:
 
 
 def cut_off(folder: Path) -> Path:
-    path = write_sound(folder / "cut.wav", noise(8000))
+    path = tiny.write_sound(folder / "cut.wav", noise(8000))
     path.write_bytes(path.read_bytes()[:4000])
     return path
 
@@ -117,8 +107,8 @@ def test_long_sound_is_cut_where_training_cut_it_and_said(
     frontend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     samples = noise(16000 * 5)
-    long = write_sound(tmp_path / "long.wav", samples)
-    begin = write_sound(tmp_path / "begin.wav", samples[:16000])
+    long = tiny.write_sound(tmp_path / "long.wav", samples)
+    begin = tiny.write_sound(tmp_path / "begin.wav", samples[:16000])
     speech = translator(FRONTENDS[frontend])
 
     (cut,) = speech.translate(long, **SHORT)
@@ -134,7 +124,7 @@ def test_long_sound_is_cut_where_training_cut_it_and_said(
 def test_sound_is_cut_at_the_positions_of_the_model_if_these_are_fewer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    long = write_sound(tmp_path / "long.wav", noise(16000 * 5))
+    long = tiny.write_sound(tmp_path / "long.wav", noise(16000 * 5))
     speech = translator(tiny.WHISPER, max_seconds=4.0)
     (found,) = speech.translate(long, **SHORT)
     assert found.num_frames == 64  # of the language model; 1.3 seconds
@@ -142,7 +132,7 @@ def test_sound_is_cut_at_the_positions_of_the_model_if_these_are_fewer(
 
 
 def test_without_a_limit_of_the_training_too_long_sound_is_refused(tmp_path: Path) -> None:
-    long = write_sound(tmp_path / "long.wav", noise(16000 * 5))
+    long = tiny.write_sound(tmp_path / "long.wav", noise(16000 * 5))
     with pytest.raises(InputError, match=r"5\.0 seconds of sound, expected at most 1\.3"):
         translator(tiny.FRONTEND, max_seconds=None).translate(long, **SHORT)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,15 +252,6 @@ def test_sound_is_for_speech_models_and_pictures_for_the_others(tmp_path: Path) 
         )
 
 
-def write_sound(path: Path, samples: np.ndarray) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes((samples * 2**14).astype("<i2").tobytes())
-    return path
-
-
 def write_corpus(folder: Path, **more: np.ndarray) -> str:
     """A table of spoken clips: silence, 50 ms, noise, a long one, and a few to make it up."""
     noise = np.random.default_rng(0).normal(0, 0.2, 64000)
@@ -275,7 +265,7 @@ def write_corpus(folder: Path, **more: np.ndarray) -> str:
     }
     rows = []
     for number, (name, samples) in enumerate(clips.items()):
-        write_sound(folder / f"{name}.wav", samples)
+        tiny.write_sound(folder / f"{name}.wav", samples)
         split = "dev" if name == "other" else "train"
         row = {"id": name, "media": f"{name}.wav", "text": tiny.SENTENCES[number % 3]}
         rows.append(row | {"split": split, "language": "de"})
