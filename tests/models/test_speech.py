@@ -273,3 +273,11 @@ def test_spec_augment_leaves_out_clips_that_it_cannot_cut(family: str) -> None:
 def test_what_is_no_frontend_is_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         frontend_config_from(config)
+
+
+def test_specaugment_that_is_switched_off_stays_off() -> None:
+    encoder = build_encoder(apply_spec_augment=False).train()
+
+    encoder(*pack(sound(16000)))
+
+    assert encoder.frontend.config.apply_spec_augment is False

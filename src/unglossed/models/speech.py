@@ -56,6 +56,7 @@ class SpeechEncoder(nn.Module):
             self._layers = [(2 * _MEL_HOP, 2 * _MEL_HOP)]
         else:
             self._layers = list(zip(settings.conv_kernel, settings.conv_stride, strict=True))
+        self._augments = bool(getattr(settings, "apply_spec_augment", False))
         over_time = getattr(settings, "feat_extract_norm", None) == "group"
         self._one_by_one = over_time or getattr(settings, "conv_pos_batch_norm", False)
 
@@ -93,7 +94,7 @@ class SpeechEncoder(nn.Module):
         """Switch SpecAugment off where it would hide more positions in a row than there are."""
         config = self.frontend.config
         if self.training and hasattr(config, "mask_time_length"):
-            config.apply_spec_augment = positions >= config.mask_time_length
+            config.apply_spec_augment = self._augments and positions >= config.mask_time_length
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Positions that clips of so many samples have, at least one: (batch,)."""
