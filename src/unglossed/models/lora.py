@@ -42,6 +42,12 @@ def is_lora(name: str) -> bool:
     return ".lora_" in name
 
 
+def train_lora_alone(model: nn.Module) -> None:
+    """Give gradients to LoRA's matrices, and take them from the model's own weights."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(is_lora(name))
+
+
 def load_base_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load a model's weights, whether or not LoRA wraps its layers; LoRA's own stay if not given.
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from unglossed.models.lora import is_lora
+from unglossed.models.lora import train_lora_alone
 from unglossed.models.visual import one_at_a_time
 
 
@@ -56,8 +56,7 @@ class PartModel(PreTrainedModel, ABC):
         for part in self.parts:
             getattr(self, part).requires_grad_(True)
         if getattr(self.config, "lora", None) is not None:
-            for name, weight in self.language_model.named_parameters():
-                weight.requires_grad_(is_lora(name))
+            train_lora_alone(self.language_model)
         for name in self.frozen_parts:
             self.get_submodule(name).requires_grad_(False)
         self.train(self.training)

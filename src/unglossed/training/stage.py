@@ -17,7 +17,7 @@ from unglossed.models.adapter import adapter_kind
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.language_model import build_face, language_model_config
 from unglossed.models.light_t import LightTConfig
-from unglossed.models.lora import is_lora
+from unglossed.models.lora import train_lora_alone
 from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
@@ -232,8 +232,7 @@ def build_language_model(
     with _fitting(where, stage.language_model):
         writer.load_into(alone)
     if writer.lora is not None:
-        for name, weight in alone.named_parameters():
-            weight.requires_grad_(is_lora(name))
+        train_lora_alone(alone)
     if writer.lora or writer.prompt:
         setattr(alone.config, KEPT, {"prompt": writer.prompt, "lora": writer.lora})
     return alone

@@ -168,27 +168,26 @@ class StageTrainer(Seq2SeqTrainer):
         side by side have to take as many parts each, so that with several there is one.
         """
         inputs = self._prepare_inputs(inputs)
-        whole = not OBJECTIVES[self.stage.objective].sums or self.accelerator.num_processes > 1
-        if whole or not self._is_encoded(inputs):
+        encodes = "frames" in inputs and "encoder" not in self.stage.frozen
+        sums = OBJECTIVES[self.stage.objective].sums
+        if encodes or not sums or self.accelerator.num_processes > 1:
             return super().training_step(model, inputs, num_items_in_batch)
         budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
         losses = [
             super(StageTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in cut_batch(inputs, budget)
+            for part in cut_batch(self._encoded(inputs), budget)
         ]
         return torch.stack(losses).sum()
 
-    def _is_encoded(self, inputs: dict[str, Tensor]) -> bool:
-        """Whether no trained encoder has to see the batch; a frozen one has seen it then."""
+    def _encoded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A batch with what the frozen encoder gives in the place of frames, if it has these."""
         if "frames" not in inputs:
-            return True
-        if "encoder" not in self.stage.frozen:
-            return False
-        frames, lengths = inputs.pop("frames"), inputs.pop("lengths")
+            return inputs
+        translator = self.accelerator.unwrap_model(self.model)
         with torch.no_grad(), self.accelerator.autocast():
-            translator = self.accelerator.unwrap_model(self.model)
-            inputs["features"], inputs["mask"] = translator.encode(frames, lengths)
-        return True
+            features, mask = translator.encode(inputs["frames"], inputs["lengths"])
+        rest = {name: rows for name, rows in inputs.items() if name not in ("frames", "lengths")}
+        return {**rest, "features": features, "mask": mask}
 
     def compute_loss(
         self,
