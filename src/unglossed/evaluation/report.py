@@ -80,12 +80,14 @@ class ClipCard:
 
     Attributes:
         title: Name of the clip.
-        frames: Kept frames, (height, width, 3) RGB each; some are shown.
+        frames: Kept frames, or pictures of sound, (height, width, 3) RGB each, over all of its
+            time; some are shown.
         reference: What it should say; None where nobody knows.
         hypothesis: What the model said.
         score: The hypothesis' own score.
-        attention: Words with weights on the kept frames.
+        attention: Words with weights over the clip's time.
         seconds: Length of the clip.
+        size: How much the model read of it, such as "20 frames kept".
     """
 
     title: str
@@ -95,6 +97,7 @@ class ClipCard:
     score: float | None = None
     attention: Sequence[WordAttention] | None = None
     seconds: float | None = None
+    size: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ class ReportData:
         scores: One row a system and split.
         curves: One entry a stage.
         times: One row a step.
-        held_out: A video outside of all splits.
+        held_out: A clip outside of all splits.
         clips: Clips of a test split.
         notes: Remarks, one paragraph each.
     """
@@ -206,7 +209,7 @@ def _curves(curves: Sequence[StageCurve]) -> str:
 def _held_out(card: ClipCard | None, language: str) -> str:
     if card is None:
         return ""
-    return "<h2>A video that is in no split</h2>" + _clip(card, language)
+    return "<h2>A clip that is in no split</h2>" + _clip(card, language)
 
 
 def _clips(cards: Sequence[ClipCard], language: str) -> str:
@@ -215,14 +218,14 @@ def _clips(cards: Sequence[ClipCard], language: str) -> str:
     return (
         "<h2>Test clips</h2>"
         '<p class="hint">Marked: words that the other text does not have in this place.'
-        " Below the film, one row a word: the stronger a frame's colour, the more the word attended"
-        " to it; each row is scaled to its own strongest frame.</p>"
+        " Below the pictures, one row a word: the stronger the colour, the more the word attended"
+        " to that time; each row is scaled to its own strongest place.</p>"
         + "".join(_clip(card, language) for card in cards)
     )
 
 
 def _clip(card: ClipCard, language: str) -> str:
-    told = [f"{len(card.frames)} frames kept"]
+    told = [card.size] if card.size else []
     if card.seconds is not None:
         told.insert(0, f"{card.seconds:.1f} s")
     if card.score is not None:

@@ -6,9 +6,7 @@ Run by `make demo`, or `python -m unglossed.experiments.demo --output runs/demo 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +15,6 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from unglossed.corpora.registry import read_corpus
@@ -38,59 +35,103 @@ from unglossed.experiments.common import (
     NUM_SENTENCES,
     SPLITS,
     WIDTH,
+    Clock,
     TestSplit,
+    derangement,
     read_test_split,
+    score_table,
+    write_facts,
 )
-from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator, Translation, translate_features
-from unglossed.media.video import FRAME_RATE
+from unglossed.media.clip import signal_of
 from unglossed.synthetic.corpus import write_clip, write_corpus
 from unglossed.synthetic.grammar import draw_meaning
+from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.saying import say
 from unglossed.training.callbacks import METRICS_FILE, read_metrics
-from unglossed.training.recipe import load_recipe
 from unglossed.training.train import train_recipe
 
 NUM_CARDS = 10
-NOTES = (
-    "test_seen: unseen sentences by the signers of train. test: unseen sentences by signers that"
-    " train has not.",
-    "Ceiling: another saying of the same meaning, as a perfect translator might choose it, scored"
-    " against the reference; typical saying: the one most like all others, which a translator that"
-    " prefers the likely comes closer to. Slot F1: the hypothesis parsed back into its meaning.",
-    "Videos shuffled: each sentence is scored against the translation of another clip of the split."
-    " Videos blank: the encoder's features are all zero. Text alone: a sentence of train, drawn at"
-    " random. What lies above these rows was read from the video.",
-)
+BATCH_SIZE = 48
 STAGE_1, STAGE_2 = "stage 1 alone", "stage 1 + stage 2"
 
 
-@dataclass
-class Clock:
-    """Where the time went: seconds of each named step."""
+@dataclass(frozen=True)
+class DemoKind:
+    """What a demo is about: signing, or speech as in `demo_speech`.
 
-    seconds: dict[str, float]
+    Attributes:
+        name: Of the file of its scores and times.
+        title: Of its report.
+        recipe: What is trained unless told otherwise; its last two stages are compared.
+        reader: Kind of its corpus, see `read_corpus`.
+        clips: What its clips are.
+        verb: What was done with a clip's meaning.
+        origin: Where the clips come from, a sentence.
+        precision: In which it translates, see `SignTranslator`.
+        write_corpus: Makes a corpus: its folder, number of sentences, seed.
+        write_clip: Makes a clip that is in no corpus: its folder, meaning, seed; tells where it is.
+    """
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time the block as `name`."""
-        started = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - started
+    name: str
+    title: str
+    recipe: str
+    reader: str
+    clips: str
+    verb: str
+    origin: str
+    precision: str
+    write_corpus: Callable[[Path, int, int], None]
+    write_clip: Callable[[Path, Meaning, int], Path]
 
-    def show(self, console: Console) -> None:
-        """Print every step and their sum."""
-        console.rule("where the time went")
-        for name, seconds in {**self.seconds, "together": sum(self.seconds.values())}.items():
-            console.print(f"{name:>28} {seconds:6.0f} s")
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its scores mean."""
+        return (
+            "test_seen: unseen sentences by the people of train. test: unseen sentences by people"
+            " that train has not.",
+            "Ceiling: another saying of the same meaning, as a perfect translator might choose it,"
+            " scored against the reference; typical saying: the one most like all others, which a"
+            " translator that prefers the likely comes closer to. Slot F1: the hypothesis parsed"
+            " back into its meaning.",
+            f"{self.clips.capitalize()} shuffled: each sentence is scored against the translation"
+            f" of another clip of the split. {self.clips.capitalize()} blank: the encoder's"
+            " features are all zero. Text alone: a sentence of train, drawn at random. What lies"
+            " above these rows was read from the clip.",
+        )
+
+
+def _write_signing(folder: Path, num_sentences: int, seed: int) -> None:
+    write_corpus(folder, num_sentences, seed, width=WIDTH, height=HEIGHT, level=LEVEL)
+
+
+def _write_signed_clip(folder: Path, meaning: Meaning, seed: int) -> Path:
+    path = folder / "new.mp4"
+    write_clip(path, meaning, signer_seed=seed, seed=seed, width=WIDTH, height=HEIGHT)
+    return path
+
+
+SIGNING = DemoKind(
+    name="demo",
+    title="unglossed: the demo",
+    recipe="demo",
+    reader="phoenix14t",
+    clips="videos",
+    verb="signed",
+    origin=f"The signing ({WIDTH}x{HEIGHT} pixels) is made up by a program: no sign language.",
+    precision="float32",
+    write_corpus=_write_signing,
+    write_clip=_write_signed_clip,
+)
 
 
 def run_demo(
     output: Path,
     seed: int,
     *,
+    kind: DemoKind = SIGNING,
     num_sentences: int = NUM_SENTENCES,
-    recipe: str = "demo",
+    recipe: str | None = None,
     overrides: Sequence[str] = (),
 ) -> list[ScoreRow]:
     """Run the whole demo into `output`, going on where an interrupted one stopped.
@@ -98,23 +139,23 @@ def run_demo(
     Args:
         output: folder for corpus, run, scores and report.
         seed: of the corpus and of the training.
+        kind: what it is about.
         num_sentences: clips of the generated corpus, all splits together.
-        recipe: what is trained; its last two stages are compared.
+        recipe: what is trained in the place of the kind's; its last two stages are compared.
         overrides: `key=value` changes of the recipe.
 
     Returns:
         The rows of its score table.
     """
+    recipe = recipe or kind.recipe
     console = Console()
     clock = Clock({})
     corpus_folder, run_folder = output / "corpus", output / "run"
     console.rule("1. a corpus is generated")
     with clock.step("corpus"):
         if not corpus_folder.is_dir():
-            write_corpus(
-                corpus_folder, num_sentences, seed, width=WIDTH, height=HEIGHT, level=LEVEL
-            )
-    spec = f"phoenix14t:{corpus_folder}"
+            kind.write_corpus(corpus_folder, num_sentences, seed)
+    spec = f"{kind.reader}:{corpus_folder}"
     corpus = read_corpus(spec)
     console.print(corpus)
 
@@ -127,23 +168,23 @@ def run_demo(
     with clock.step("evaluation"):
         stages = sorted(run_folder.glob("[0-9]-*"))
         systems = {
-            STAGE_1: SignTranslator.from_pretrained(stages[-2] / "model"),
-            STAGE_2: SignTranslator.from_pretrained(run_folder),
+            name: SignTranslator.from_pretrained(folder, precision=kind.precision)
+            for name, folder in {STAGE_1: stages[-2] / "model", STAGE_2: run_folder}.items()
         }
         splits = [read_test_split(corpus, corpus_folder, name) for name in SPLITS]
-        limit = load_recipe(recipe, list(overrides)).decoding.max_new_tokens
-        rows, cards = _evaluate(systems, splits, corpus, output, seed, limit)
+        rows, cards = _evaluate(kind, systems, splits, corpus, output, seed)
     console.print(score_table(rows))
 
-    console.rule("4. a video that is in no split")
-    with clock.step("one video"):
-        video, said = _new_video(output / "new.mp4", corpus, seed)
-        translation = systems[STAGE_2].translate([video], n_best=3, max_new_tokens=limit)[0]
-    console.print(f"{video}\n  signed:     {said}\n  translated: {translation.text}")
+    console.rule("4. a clip that is in no split")
+    with clock.step("one clip"):
+        clip, said = _new_clip(kind, output, corpus, seed)
+        translation = systems[STAGE_2].translate([clip], n_best=3)[0]
+    label = f"{kind.verb}:"
+    console.print(f"{clip}\n  {label:<12}{said}\n  {'translated:':<12}{translation.text}")
 
     report = ReportData(
-        title="unglossed: the demo",
-        summary=_summary(corpus, recipe, seed),
+        title=kind.title,
+        summary=_summary(kind, corpus, recipe, seed),
         language=corpus.language,
         scores=rows,
         curves=[
@@ -151,12 +192,12 @@ def run_demo(
             for stage in stages
         ],
         times=[TimeRow(step, seconds) for step, seconds in clock.seconds.items()],
-        held_out=_card(systems[STAGE_2], video, said, translation),
+        held_out=_card(systems[STAGE_2], clip, said, translation),
         clips=[_card(systems[STAGE_2], sample, sample.text, told) for sample, told in cards],
-        notes=NOTES,
+        notes=kind.notes,
     )
     write_report(output / "report.html", report)
-    write_facts(output / "demo.json", rows, clock, seed)
+    write_facts(output / f"{kind.name}.json", rows, clock, seed)
     clock.show(console)
     console.print(f"report: {output / 'report.html'}")
     return rows
@@ -165,43 +206,36 @@ def run_demo(
 def _card(
     translator: SignTranslator, clip: Path | Sample, said: str, told: Translation
 ) -> ClipCard:
-    frames = translator.read(clip)
-    rate = FRAME_RATE * translator.processor.sampling_rate
+    signal = signal_of(translator.processor)
+    read = translator.read(clip)
     title = clip.id if isinstance(clip, Sample) else clip.name
     return ClipCard(
-        title, list(frames), said, told.text, told.score, told.attention, len(frames) / rate
+        title,
+        signal.pictures(read),
+        said,
+        told.text,
+        told.score,
+        told.attention,
+        len(read) / signal.units_per_second,
+        f"{len(read):,} {signal.unit}",
     )
 
 
-def _summary(corpus: Corpus, recipe: str, seed: int) -> str:
+def _summary(kind: DemoKind, corpus: Corpus, recipe: str, seed: int) -> str:
     counts = ", ".join(f"{len(rows)} {name}" for name, rows in corpus.splits.items())
     return (
         f"Recipe {recipe}, seed {seed}, on a generated corpus ({counts} clips at level {LEVEL},"
-        f" {WIDTH}x{HEIGHT} pixels, {corpus.language}). The signing is made up by a program:"
-        " it is no sign language."
+        f" {corpus.language}). {kind.origin}"
     )
 
 
-def score_table(rows: list[ScoreRow]) -> Table:
-    """The scores as a table for the terminal."""
-    table = Table(caption=rows[0].scores.settings)
-    for title in ("system", "split", "BLEU-1", "BLEU-4", "chrF", "ROUGE-L", "slot F1"):
-        table.add_column(title, justify="left" if title in ("system", "split") else "right")
-    for row in rows:
-        values = (row.scores.bleu1, row.scores.bleu4, row.scores.chrf, row.scores.rouge_l)
-        table.add_row(
-            row.system, row.split, *(f"{value:.2f}" for value in values), f"{row.slot_f1:.3f}"
-        )
-    return table
-
-
 def _evaluate(
+    kind: DemoKind,
     systems: dict[str, SignTranslator],
     splits: list[TestSplit],
     corpus: Corpus,
     output: Path,
     seed: int,
-    max_new_tokens: int,
 ) -> tuple[list[ScoreRow], list[tuple[Sample, Translation]]]:
     """Every row of the table, and the clips with attention that the report shows."""
 
@@ -213,7 +247,8 @@ def _evaluate(
             translator.model,
             translator.processor,
             features,
-            translator.decoding.change(max_new_tokens=max_new_tokens),
+            translator.decoding,
+            batch_size=BATCH_SIZE,
             attention=attention,
         )
 
@@ -237,10 +272,10 @@ def _evaluate(
             rows.append(split.row(system, [translation.text for translation in translations]))
         order = derangement(len(features), rng)
         shuffled = [translations[index].text for index in order]
-        rows.append(split.row("stage 2, videos shuffled", shuffled, yardstick=True))
+        rows.append(split.row(f"stage 2, {kind.clips} shuffled", shuffled, yardstick=True))
         blank = written(STAGE_2, [torch.zeros_like(row) for row in features])
         told = [one.text for one in blank]
-        rows.append(split.row("stage 2, videos blank", told, yardstick=True))
+        rows.append(split.row(f"stage 2, {kind.clips} blank", told, yardstick=True))
         drawn = [said_in_train[i] for i in rng.integers(len(said_in_train), size=len(features))]
         rows.append(split.row("text alone", drawn, yardstick=True))
         if not cards:
@@ -250,15 +285,7 @@ def _evaluate(
     return rows, cards
 
 
-def derangement(size: int, rng: np.random.Generator) -> list[int]:
-    """An order in which nothing stays in its place: a random cycle through all."""
-    cycle = rng.permutation(size)
-    order = np.empty(size, dtype=int)
-    order[cycle] = np.roll(cycle, 1)
-    return [int(index) for index in order]
-
-
-def _new_video(path: Path, corpus: Corpus, seed: int) -> tuple[Path, str]:
+def _new_clip(kind: DemoKind, output: Path, corpus: Corpus, seed: int) -> tuple[Path, str]:
     """Make a clip of a sentence that is in no split; returns it with one saying of its meaning."""
     rng = np.random.default_rng([seed, 4])
     said = {sample.text for samples in corpus.splits.values() for sample in samples}
@@ -267,8 +294,7 @@ def _new_video(path: Path, corpus: Corpus, seed: int) -> tuple[Path, str]:
         text = say(meaning, corpus.language, rng)
         if text not in said:
             break
-    write_clip(path, meaning, signer_seed=seed, seed=seed, width=WIDTH, height=HEIGHT)
-    return path, text
+    return kind.write_clip(output, meaning, seed), text
 
 
 def _split_training_time(clock: Clock, run_folder: Path) -> None:
@@ -281,28 +307,12 @@ def _split_training_time(clock: Clock, run_folder: Path) -> None:
     clock.seconds["training, around the stages"] = max(whole, 0.0)
 
 
-def write_facts(
-    path: Path, rows: list[ScoreRow], clock: Clock, seed: int, **more: dict[str, Any]
-) -> None:
-    """Write a run's scores and times, and what `more` says, as JSON."""
-    facts = {
-        "seed": seed,
-        "rows": [
-            {"system": r.system, "split": r.split, "slot_f1": r.slot_f1, **r.scores.to_dict()}
-            for r in rows
-        ],
-        "seconds": clock.seconds,
-        **more,
-    }
-    write_text(path, json.dumps(facts, indent=2) + "\n")
-
-
 def main(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value of the recipe.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Of the corpus and of the training.")] = 0,
     sentences: Annotated[int, typer.Option(help="Clips of the corpus.")] = NUM_SENTENCES,
-    recipe: Annotated[str, typer.Option(help="Recipe to train.")] = "demo",
+    recipe: Annotated[str, typer.Option(help="Recipe to train.")] = SIGNING.recipe,
 ) -> None:
     """Generate a corpus, train FLa-LLM's stages on it, score them and translate a video."""
     try:

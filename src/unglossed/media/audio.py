@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,8 @@ _STEPS_BACK = (1.0, 10.0)
 # silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
 _HOLE_SECONDS = (0.05, 60.0)
 _BLOCK = 1 << 20
+# Of a spectrogram: how many pieces of which size, and the range from loudest to black.
+_PICTURE_PIECES, _PICTURE_SIZE, _PICTURE_DECIBELS = 8, (60, 90), 60
 
 Sound = NDArray[np.float32]
 
@@ -88,6 +91,28 @@ def audio_seconds(path: Path) -> float:
     for place, piece in _place_pieces(path, source, None):
         place += len(piece)
     return place / source
+
+
+def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
+    """Draw a spectrogram, loud is light, and cut it into pieces of equal time.
+
+    Args:
+        sound: (samples,) at least one.
+        rate: Samples a second.
+
+    Returns:
+        Eight pictures (height, width, 3) RGB: time to the right, frequency up to half the rate.
+    """
+    window, hop = max(rate // 40, 2), max(rate // 100, 1)
+    padded = np.pad(sound, (0, window - 1))
+    views = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    power = np.abs(np.fft.rfft(views * np.hanning(window))) ** 2
+    level = 10 * np.log10(np.maximum(power, 1e-10))
+    shade = np.clip(1 + (level - level.max()) / _PICTURE_DECIBELS, 0, 1)
+    width, height = _PICTURE_PIECES * _PICTURE_SIZE[0], _PICTURE_SIZE[1]
+    picture = cv2.resize(shade.T[::-1].astype(np.float32), (width, height))
+    colours = cv2.applyColorMap((255 * picture).astype(np.uint8), cv2.COLORMAP_MAGMA)
+    return np.split(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), _PICTURE_PIECES, axis=1)
 
 
 @contextmanager

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.audio import read_audio
+from unglossed.media.audio import draw_sound, read_audio
 from unglossed.media.pictures import Size
 from unglossed.media.sampling import sample_indices
 from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
@@ -63,10 +64,16 @@ class VideoSignal:
     sampling_rate: float
     resize: int | None = None
 
+    unit: ClassVar[str] = "frames kept"
+
     @property
     def units_per_second(self) -> float:
         """Kept frames a second."""
         return FRAME_RATE * self.sampling_rate
+
+    def pictures(self, read: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+        """What a reader of a report is shown of a clip: its frames."""
+        return list(read)
 
     def read(
         self,
@@ -117,10 +124,16 @@ class AudioSignal:
 
     sample_rate: int
 
+    unit: ClassVar[str] = "samples"
+
     @property
     def units_per_second(self) -> float:
         """Samples a second."""
         return float(self.sample_rate)
+
+    def pictures(self, read: NDArray[np.float32]) -> Sequence[NDArray[np.uint8]]:
+        """What a reader of a report is shown of a clip: its spectrogram, cut into pieces."""
+        return draw_sound(read, self.sample_rate)
 
     def read(
         self,

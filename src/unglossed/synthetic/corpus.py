@@ -19,14 +19,21 @@ from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.errors import InputError
 from unglossed.files import whole_file, whole_folder
 from unglossed.media.seeding import generator_for
-from unglossed.synthetic.encoding import write_video
+from unglossed.synthetic.encoding import write_sound, write_video
 from unglossed.synthetic.grammar import LEVELS
 from unglossed.synthetic.layouts import LAYOUTS, Layout
 from unglossed.synthetic.meaning import Meaning
 from unglossed.synthetic.motion import FRAME_RATE
 from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, Clip, plan_clips
 from unglossed.synthetic.recording import Segment, record, sign_clip
-from unglossed.synthetic.speech import SAMPLE_RATE, SPOKEN_LANGUAGE, check_espeak
+from unglossed.synthetic.saying import say
+from unglossed.synthetic.speech import (
+    SAMPLE_RATE,
+    SPOKEN_LANGUAGE,
+    check_espeak,
+    draw_voice,
+    speak,
+)
 
 
 def write_corpus(
@@ -132,20 +139,30 @@ def write_clip(
     height: int = 260,
     signer: str = TRAIN_SIGNERS[0],
 ) -> None:
-    """Draw one sentence as an MP4 that belongs to no corpus.
+    """Draw or speak one sentence, as an MP4 or a WAV that belongs to no corpus.
 
     Args:
-        path: File to write; its folder must exist.
-        meaning: What is signed.
+        path: File to write, .mp4 or .wav; its folder must exist.
+        meaning: What is signed, or said in German.
         signer_seed: Seed of the corpus whose signers are borrowed.
-        seed: Decides how the sentence is signed.
+        seed: Decides how the sentence is signed, or in which words it is said.
         width: Width in pixels; the video format has even sizes only, an odd one gets one more.
         height: Height in pixels; likewise.
-        signer: Which person of that corpus signs.
+        signer: Which person of that corpus signs or speaks.
+
+    Raises:
+        InputError: Speech is wanted, and eSpeak NG is not installed.
     """
+    generator = generator_for(seed, 0, "clip alone")
+    if path.suffix == ".wav":
+        text = say(meaning, SPOKEN_LANGUAGE, generator)
+        (samples,) = speak([text], draw_voice(signer_seed, signer))
+        with whole_file(path) as partial:
+            write_sound(partial, samples)
+        return
     width, height = width + width % 2, height + height % 2
     clip = Clip(path.stem, "", signer, meaning, {})
-    take = sign_clip(clip, signer_seed, generator_for(seed, 0, "clip alone"))
+    take = sign_clip(clip, signer_seed, generator)
     with whole_file(path) as partial:
         write_video(partial, take.frames(width, height), width, height)
 

@@ -1,10 +1,11 @@
-"""Writes pictures and videos whose bytes depend on the frames only.
+"""Writes pictures, videos and sound whose bytes depend on nothing but what is shown and heard.
 
 What is drawn is `drawing`'s business, where it goes that of `recording`.
 """
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.synthetic.motion import FRAME_RATE
+from unglossed.synthetic.speech import SAMPLE_RATE
 
 # Drawn pictures have flat areas: without a filter they are written 2.5 times as fast as with all of
 # them, read back faster, and are smaller.
@@ -72,3 +74,12 @@ def to_video_frame(frame: NDArray[np.uint8]) -> av.VideoFrame:
         plane.update(rows)
         samples = samples[size:]
     return picture
+
+
+def write_sound(path: Path, samples: NDArray[np.int16]) -> None:
+    """Write a WAV of one channel: (n,) samples at `SAMPLE_RATE`."""
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(SAMPLE_RATE)
+        sound.writeframes(samples.astype("<i2").tobytes())

@@ -7,7 +7,6 @@ looks the same in every layout. Which sentences share a file is decided in `layo
 from __future__ import annotations
 
 import math
-import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from unglossed.media.seeding import generator_for
 from unglossed.synthetic.drawing import draw_frames
-from unglossed.synthetic.encoding import write_picture, write_video
+from unglossed.synthetic.encoding import write_picture, write_sound, write_video
 from unglossed.synthetic.motion import FRAME_RATE, Poses, animate
 from unglossed.synthetic.planning import Clip
 from unglossed.synthetic.signer import Signer, draw_signer
@@ -236,9 +235,5 @@ def _record_speech(path: Path, seed: int, recording: Recording) -> tuple[Segment
         parts += [padded, silence]
         segments.append(Segment(clip, recording, index, start, len(padded), SAMPLE_RATE))
         start += len(padded) + len(silence)
-    with wave.open(str(path), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(SAMPLE_RATE)
-        sound.writeframes(np.concatenate(parts).astype("<i2").tobytes())
+    write_sound(path, np.concatenate(parts))
     return tuple(segments)
