@@ -14,6 +14,9 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
+RUN_FILE = "run.json"
+"""What tells that a folder is a run of `unglossed train`."""
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 

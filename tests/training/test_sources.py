@@ -196,6 +196,19 @@ def test_a_translator_of_another_run_is_found_in_its_run_folder(tmp_path: Path) 
         assert all(torch.equal(weight, found[name]) for name, weight in expected.items())
 
 
+def test_a_language_model_is_found_in_the_run_folder_that_trained_it(tmp_path: Path) -> None:
+    trained = llama_gguf.tiny_llama(60)
+    trained.save_pretrained(tmp_path / "run" / "model")
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "run.json").write_text("{}")
+
+    found = load_language_model(str(tmp_path / "run"), WHERE).state_dict()
+
+    assert all(torch.equal(weight, found[name]) for name, weight in trained.state_dict().items())
+    assert "the run is not finished" in message_of(tmp_path / "half")
+
+
 def test_what_is_no_translator_is_named(tmp_path: Path) -> None:
     llama_gguf.tiny_llama(60).save_pretrained(tmp_path)
     for source, told in ((tmp_path, "'llama'"), (tmp_path / "no", "no such folder")):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.files import may_be_on_hub
+from unglossed.files import RUN_FILE, may_be_on_hub
 from unglossed.inference.decoding import DecodingSettings, load_decoding
 from unglossed.inference.precision import (
     Precision,
@@ -362,7 +362,7 @@ def find_model(model: str | Path) -> str:
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
             return str(candidate)
-    if (folder / "run.json").is_file():
+    if (folder / RUN_FILE).is_file():
         raise InputError(f"{model}: the run is not finished: `unglossed train --resume` goes on")
     if folder.is_dir():
         fault = "found neither model/config.json nor config.json"

@@ -27,7 +27,7 @@ from transformers.utils import logging
 
 from unglossed.config import suggest
 from unglossed.errors import InputError
-from unglossed.files import may_be_on_hub, whole_folder
+from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
 from unglossed.inference.translate import find_model
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.parts import PartModel
@@ -52,7 +52,7 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
 
     Args:
         kind: its class, or one of the Auto classes.
-        source: hub name, folder, or GGUF file.
+        source: hub name, model folder, run folder of `unglossed train`, or GGUF file.
         where: field of the recipe, for errors.
         settings: further ones of `from_pretrained`.
 
@@ -70,6 +70,8 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         raise InputError(
             f"{where}: {source}: no such folder, expected a model folder or a hub name"
         )
+    elif (Path(source) / RUN_FILE).is_file():
+        folder = _find_trained(source, where)
     try:
         with shown:
             return kind.from_pretrained(folder, **settings)
@@ -157,11 +159,7 @@ def source_config(source: str, where: str) -> PreTrainedConfig:
     Raises:
         InputError: it is none of these.
     """
-    try:
-        folder = find_model(source)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    config: PreTrainedConfig = load(AutoConfig, folder, where)
+    config: PreTrainedConfig = load(AutoConfig, _find_trained(source, where), where)
     return config
 
 
@@ -227,6 +225,14 @@ def _without_warnings() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _find_trained(source: str, where: str) -> str:
+    """See `find_model`."""
+    try:
+        return find_model(source)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _find_gguf(source: str, where: str) -> tuple[str, str]:

@@ -38,7 +38,7 @@ from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
-from unglossed.files import whole_folder, write_text
+from unglossed.files import RUN_FILE, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
@@ -200,7 +200,7 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
 
 def _features_of(output: Path) -> Path | None:
     """Where a run was told to have its features, if it was."""
-    folder = json.loads((output / "run.json").read_text(encoding="utf-8")).get("features")
+    folder = json.loads((output / RUN_FILE).read_text(encoding="utf-8")).get("features")
     return Path(folder) if folder else None
 
 
@@ -224,7 +224,7 @@ def _prepare_folder(
         Whether the run is new.
     """
     path = output / "recipe.yaml"
-    facts_path = output / "run.json"
+    facts_path = output / RUN_FILE
     if resume and facts_path.is_file():
         spec = json.loads(facts_path.read_text(encoding="utf-8"))["corpus"]
         if spec != corpus.spec:
@@ -239,7 +239,7 @@ def _prepare_folder(
             )
         return False
     # A run that was killed before it wrote its recipe has trained nothing: it begins anew.
-    begun = {"run.json", ".run.json.partial", ".recipe.yaml.partial"} if resume else set()
+    begun = {RUN_FILE, f".{RUN_FILE}.partial", ".recipe.yaml.partial"} if resume else set()
     if output.exists() and (
         not output.is_dir() or any(file.name not in begun for file in output.iterdir())
     ):
