@@ -176,7 +176,7 @@ def test_new_tokens_take_rows_that_the_model_has_to_spare(gguf: Path) -> None:
     model = llama_gguf.tiny_llama(len(processor.tokenizer) + 6)
     before = copied(model)
 
-    fit_vocabulary(model, processor, WHERE)
+    fit_vocabulary(model, processor)
 
     table = model.get_input_embeddings().weight
     old = before["model.embed_tokens.weight"]
@@ -188,12 +188,13 @@ def test_new_tokens_take_rows_that_the_model_has_to_spare(gguf: Path) -> None:
     assert torch.equal(table[others], old[others])
 
 
-def test_a_tokenizer_that_is_not_the_models_is_refused(gguf: Path) -> None:
-    model = llama_gguf.tiny_llama(100)
-    processor = processor_for(gguf)
+def test_a_tokenizer_that_is_not_the_models_is_refused(gguf: Path, tmp_path: Path) -> None:
+    llama_gguf.tiny_llama(100).save_pretrained(tmp_path / "small")
     with pytest.raises(InputError, match=r"100 tokens.*tokenizer\.pretrained") as caught:
-        fit_vocabulary(model, processor, WHERE)
+        check_new_parts(stage(tmp_path / "small"), ["second"], processor_for(gguf))
     assert str(caught.value).startswith(f"{WHERE}.source")
+    # Tokens that the recipe adds are no fault.
+    check_new_parts(stage(gguf), ["second"], processor_for(gguf, *NEW_TOKENS))
 
 
 def recipe_with(source: Path, pretrained: Path, **changes: Any) -> Recipe:

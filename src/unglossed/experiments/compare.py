@@ -68,6 +68,7 @@ class Condition:
 _THRICE_THE_EPOCHS = tuple(  # with a third of the clips: about as many steps
     f"stages.{stage}.{key}" for stage in (1, 2) for key in ("epochs=36", "evaluate_every=9")
 )
+_FOUR_EPOCHS = tuple(f"stages.1.{key}=4" for key in ("epochs", "evaluate_every"))
 _LONG_SENTENCES = ("generated_text.level=3",)
 _LARGE_LANGUAGE_MODEL = tuple(
     f"stages.0.language_model.config.{key}={value}"
@@ -86,6 +87,7 @@ _LARGE_LANGUAGE_MODEL = tuple(
 CONDITIONS = {
     "demo": Condition(),
     "few_clips": Condition(num_sentences=600, overrides=_THRICE_THE_EPOCHS),
+    "few_epochs": Condition(overrides=_FOUR_EPOCHS),
     "long_text": Condition(level=3, overrides=_LONG_SENTENCES),
     "large_language_model": Condition(overrides=_LARGE_LANGUAGE_MODEL),
     "all_three": Condition(

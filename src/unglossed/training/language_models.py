@@ -37,6 +37,7 @@ from unglossed.training.recipe import (
 )
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
+    find_folder,
     load,
     load_language_model,
     refuse_unknown,
@@ -128,7 +129,7 @@ def language_model_part(
         start = default_prompt(config, processor)
         return LanguageModelPart(config, prompt or start, lora, None, quantized)
     model = load_language_model(part.source, f"{where}.source")
-    fit_vocabulary(model, processor, where)
+    fit_vocabulary(model, processor)
     config = _changed_config(model.config.to_dict(), part.config, where)
     config.pop(KEPT, None)
     config["pad_token_id"] = processor.tokenizer.pad_token_id
@@ -144,13 +145,19 @@ def language_model_part(
     )
 
 
-def check_source(source: str, where: str) -> None:
+def check_source(source: str, processor: TranslatorProcessor, where: str) -> None:
     """Check that a hub name, folder or GGUF file is that of a language model, of either kind.
 
     Its weights are looked at, but not loaded.
 
+    Args:
+        source: the name.
+        processor: has the tokenizer that the model will read.
+        where: field of the recipe, for errors.
+
     Raises:
-        InputError: it is not there or cut, or is a model of another kind, such as a translator.
+        InputError: it is not there or cut, is a model of another kind, such as a translator, or
+            does not know all tokens but those that the recipe adds.
     """
     config: PreTrainedConfig = load(AutoConfig, source, where)
     if config.is_encoder_decoder:
@@ -168,7 +175,14 @@ def check_source(source: str, where: str) -> None:
             " own run can take over, expected one without"
         )
     if Path(source).is_dir():
-        _check_weights(Path(source), where)
+        _check_weights(Path(find_folder(source, where)), where)
+    known = int(config.get_text_config().vocab_size)
+    needed = len(processor.tokenizer) - len(processor.new_tokens)
+    if needed > known:
+        raise InputError(
+            f"{where}: found a model of {known} tokens, expected at least the tokenizer's {needed}:"
+            " name the model's own in tokenizer.pretrained"
+        )
 
 
 def _check_weights(folder: Path, where: str) -> None:
@@ -295,24 +309,13 @@ def default_prompt(
     return {"before": [begin], "after": []}
 
 
-def fit_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor, where: str) -> None:
-    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST).
-
-    Raises:
-        InputError: the tokenizer has tokens besides that the model does not know.
-    """
+def fit_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor) -> None:
+    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST)."""
     tokenizer = processor.tokenizer
     new = tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
-    known = int(model.config.get_text_config().vocab_size)
-    needed = len(tokenizer) - len(new)
-    if needed > known:
-        raise InputError(
-            f"{where}.source: found a model of {known} tokens, expected at least the tokenizer's"
-            f" {needed}: name the model's own in tokenizer.pretrained"
-        )
     if not new:
         return
-    if len(tokenizer) > known:
+    if len(tokenizer) > model.config.get_text_config().vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     tables = {
         id(table.weight): table.weight

@@ -70,8 +70,8 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         raise InputError(
             f"{where}: {source}: no such folder, expected a model folder or a hub name"
         )
-    elif (Path(source) / RUN_FILE).is_file():
-        folder = _find_trained(source, where)
+    else:
+        folder = find_folder(source, where)
     try:
         with shown:
             return kind.from_pretrained(folder, **settings)
@@ -79,6 +79,20 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         lines = (str(error).strip() or type(error).__name__).splitlines()
         reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None
+
+
+def find_folder(source: str, where: str) -> str:
+    """The model folder of a run folder, else the source as it is.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    if not (Path(source) / RUN_FILE).is_file():
+        return source
+    try:
+        return find_model(source)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def load_complete(
@@ -159,7 +173,11 @@ def source_config(source: str, where: str) -> PreTrainedConfig:
     Raises:
         InputError: it is none of these.
     """
-    config: PreTrainedConfig = load(AutoConfig, _find_trained(source, where), where)
+    try:
+        folder = find_model(source)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    config: PreTrainedConfig = load(AutoConfig, folder, where)
     return config
 
 
@@ -225,14 +243,6 @@ def _without_warnings() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _find_trained(source: str, where: str) -> str:
-    """See `find_model`."""
-    try:
-        return find_model(source)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
 
 
 def _find_gguf(source: str, where: str) -> tuple[str, str]:

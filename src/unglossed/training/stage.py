@@ -80,7 +80,7 @@ def check_new_parts(
         if part.source in stage_names:
             continue
         if part.source != "build" and reads_text:
-            check_source(part.source, f"{where}.source")
+            check_source(part.source, processor, f"{where}.source")
         elif name == "encoder":
             check_encoder(part, processor, where)
         elif part.source != "build":
