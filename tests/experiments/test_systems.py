@@ -11,6 +11,7 @@ from unglossed.experiments.systems import (
     GLOSS_BASED,
     JOINT,
     JOINT_LONG,
+    JOINT_ONE_RATE,
     SYSTEMS,
     language_model_recipe,
     system_recipe,
@@ -64,6 +65,15 @@ def test_joint_trains_the_same_parts_at_the_same_rates_at_once() -> None:
         "adapter": factorized[1].learning_rates["adapter"],
         "language_model": factorized[1].learning_rates["language_model"],
     }
+
+
+def test_joint_with_one_rate_is_joint_with_that_of_the_language_model() -> None:
+    joint, one_rate = build(JOINT).stages, build(JOINT_ONE_RATE).stages
+
+    rate = joint[0].learning_rates["language_model"]
+    assert rate != joint[0].learning_rates["encoder"]
+    rates = dict.fromkeys(joint[0].learning_rates, rate)
+    assert one_rate == (joint[0].model_copy(update={"learning_rates": rates}),)
 
 
 def test_gloss_based_differs_from_factorized_in_how_the_encoder_is_trained() -> None:

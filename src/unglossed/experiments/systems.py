@@ -12,7 +12,8 @@ from typing import Any
 from unglossed.errors import InputError
 from unglossed.training.recipe import Recipe
 
-FACTORIZED, JOINT, JOINT_LONG, GLOSS_BASED = "factorized", "joint", "joint_long", "gloss_based"
+FACTORIZED, GLOSS_BASED = "factorized", "gloss_based"
+JOINT, JOINT_LONG, JOINT_ONE_RATE = "joint", "joint_long", "joint_one_rate"
 
 
 def split_stages(
@@ -82,6 +83,13 @@ def _joint_long(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str,
     return [{**stage, "epochs": first["epochs"] + second["epochs"]}]
 
 
+def _joint_one_rate(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same with the language model's learning rate for all parts."""
+    (stage,) = _joint(first, second)
+    rate = second["learning_rates"]["language_model"]
+    return [{**stage, "learning_rates": dict.fromkeys(stage["learning_rates"], rate)}]
+
+
 def _gloss_based(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     """The encoder learns glosses by CTC, then stage 2 as it is (FLa-LLM, Figure 1)."""
     rate = first["learning_rates"]["encoder"]
@@ -100,6 +108,7 @@ SYSTEMS = {
     FACTORIZED: _factorized,
     JOINT: _joint,
     JOINT_LONG: _joint_long,
+    JOINT_ONE_RATE: _joint_one_rate,
     GLOSS_BASED: _gloss_based,
 }
 """How each system's stages are made from stages 1 and 2."""
