@@ -12,9 +12,12 @@ from __future__ import annotations
 import json
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -31,6 +34,8 @@ from unglossed.training.feature_keys import clip_keys, digest, feature_settings,
 
 SETTINGS = "settings.json"
 _BLOCK = 2**20
+_READ_AT_A_TIME = 8
+"""Clips that a process which reads hands over together."""
 
 
 class StoredFeatures(Sequence[Tensor]):
@@ -184,17 +189,48 @@ def encode_clips(
     """
     loader = DataLoader(
         clips,
-        batch_size=None,
+        batch_size=_READ_AT_A_TIME,
         sampler=items,
+        collate_fn=list,
         num_workers=num_workers,
         generator=torch.Generator(),  # chance of the run goes on as if nothing had been read
     )
     encoder.eval()
     device = next(encoder.parameters()).device
-    for clip in loader:
+
+    def encode(clip: dict[str, Any]) -> Tensor:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
-        yield features[0, mask[0]].cpu()
+        return features[0, mask[0]].cpu()
+
+    num_threads = torch.get_num_threads() if device.type == "cpu" else 1
+    yield from _side_by_side(encode, chain.from_iterable(loader), num_threads)
+
+
+def _side_by_side(
+    work: Callable[[Any], Tensor], items: Iterable[Any], num_threads: int
+) -> Iterator[Tensor]:
+    """Work on items in threads of which each has a core; yields results in the items' order.
+
+    Many a clip is too small to be shared among cores. Few results are made before they are asked
+    for.
+    """
+    if num_threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Tensor]] = deque()
+    try:
+        with ThreadPoolExecutor(
+            num_threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(num_threads)  # of threads that begin later
 
 
 class _Shards:
