@@ -430,6 +430,28 @@ def test_clips_are_read_by_other_processes_the_same(
     assert_equal(helped, alone)
 
 
+def test_clips_are_encoded_side_by_side_the_same(clips: ClipDataset) -> None:
+    encoder = tiny.tiny_model(PROCESSOR).encoder
+    items = [(view, index) for view in range(2) for index in range(NUM_CLIPS)]
+    threads: set[int] = set()
+    encoder.register_forward_hook(lambda *_: threads.add(threading.get_ident()))
+
+    alone = list(encode_clips(encoder, clips, items, bfloat16=False))
+    assert threads == {threading.get_ident()}
+    threads.clear()
+    torch.set_num_threads(2)
+    try:
+        beside = list(encode_clips(encoder, clips, items, bfloat16=False))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+    assert threads
+    assert threading.get_ident() not in threads
+    assert len(alone) == len(beside) == len(items)
+    assert_equal(beside, alone)
+
+
 def test_a_model_in_training_is_scored_in_eval_mode(
     counted: tuple[Translator, list[int]], clips: ClipDataset
 ) -> None:
