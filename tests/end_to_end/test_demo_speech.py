@@ -21,21 +21,18 @@ from unglossed.inference.translate import SignTranslator
 from unglossed.training.recipe import load_recipe
 
 NUM_SENTENCES = 24
+STAGES = [stage.name for stage in load_recipe("lst_demo").stages]
 
 
 def small(models: Path, *, frontend: bool) -> list[str]:
     """Changes of the recipe; sources are the experiment's business."""
     changes = shrink("lst_demo", models)
-    skipped = "stages.frontend_training" if frontend else "no stage"
     taken = ("tokenizer.pretrained", "language_model.source", "modality_adjustment.encoder.source")
     return [
         *(item for item in changes if not any(word in item.partition("=")[0] for word in taken)),
         "decoding.max_new_tokens=8",
-        *(f"stages.{name}.precision=float32" for name in STAGES if name not in skipped),
+        *(f"stages.{name}.precision=float32" for name in STAGES[1 if frontend else 0 :]),
     ]
-
-
-STAGES = [stage.name for stage in load_recipe("lst_demo").stages]
 
 
 def speak(output: Path, models: Path, frontend: str | None) -> list[ScoreRow]:
@@ -81,10 +78,10 @@ def test_it_goes_from_nothing_to_a_translated_recording(
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "://" not in page.replace("http://www.w3.org/", "")
     assert re.search(r"\d\.\d s, [\d,]{5,} samples", page)
-    assert page.count("data:image/jpeg") == 8 * (1 + min(10, len(metrics_of(output))))
+    assert page.count("data:image/jpeg") == 8 * (1 + min(10, len(predictions_of(output))))
 
 
-def metrics_of(output: Path) -> list[str]:
+def predictions_of(output: Path) -> list[str]:
     lines = (output / "evaluation/test_seen-stage-2/predictions.jsonl").read_text(encoding="utf-8")
     return lines.splitlines()
 

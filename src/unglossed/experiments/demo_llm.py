@@ -25,11 +25,8 @@ from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import ScoreRow
 from unglossed.experiments.common import (
-    HEIGHT,
-    LEVEL,
     NUM_SENTENCES,
     SPLITS,
-    WIDTH,
     Clock,
     TestSplit,
     derangement,
@@ -38,10 +35,10 @@ from unglossed.experiments.common import (
     score_table,
     write_facts,
 )
+from unglossed.experiments.demo import SIGNING
 from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator, translate_features
 from unglossed.models.lora import is_lora
-from unglossed.synthetic.corpus import write_corpus
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import load_recipe
 from unglossed.training.sources import load_language_model
@@ -212,7 +209,7 @@ def _encoder(
     corpus = demo / "corpus"
     if not corpus.is_dir():
         console.print(f"{corpus} is not there: the demo's corpus is generated first")
-        write_corpus(corpus, num_sentences, seed, width=WIDTH, height=HEIGHT, level=LEVEL)
+        SIGNING.write_corpus(corpus, num_sentences, seed)
     if trained.is_dir():
         return trained
     console.print(f"{trained} is not there: the demo's stage 1 is trained first")

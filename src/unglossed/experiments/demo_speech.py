@@ -87,12 +87,12 @@ def run_demo_speech(
             in the folder does not fit.
     """
     transformers_logging.disable_progress_bar()
+    found = _find_frontend(frontend)
     source = find_language_model(model, output)
     changes = [
         f"tokenizer.pretrained={source}",
         f"stages.{STAGE_1}.language_model.source={source}",
     ]
-    found = _find_frontend(frontend)
     if found is not None:
         changes += [
             f"stages.{FRONTEND_TRAINING}.skip=true",

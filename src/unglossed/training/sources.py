@@ -87,12 +87,7 @@ def find_folder(source: str, where: str) -> str:
     Raises:
         InputError: the run is not finished.
     """
-    if not (Path(source) / RUN_FILE).is_file():
-        return source
-    try:
-        return find_model(source)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+    return _find_model(source, where) if (Path(source) / RUN_FILE).is_file() else source
 
 
 def load_complete(
@@ -173,11 +168,7 @@ def source_config(source: str, where: str) -> PreTrainedConfig:
     Raises:
         InputError: it is none of these.
     """
-    try:
-        folder = find_model(source)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    config: PreTrainedConfig = load(AutoConfig, folder, where)
+    config: PreTrainedConfig = load(AutoConfig, _find_model(source, where), where)
     return config
 
 
@@ -243,6 +234,14 @@ def _without_warnings() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _find_model(source: str, where: str) -> str:
+    """See `find_model`; errors name the field."""
+    try:
+        return find_model(source)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _find_gguf(source: str, where: str) -> tuple[str, str]:
