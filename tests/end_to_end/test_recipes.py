@@ -30,8 +30,9 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.data import ClipDataset
 from unglossed.training.precision import use_bfloat16
-from unglossed.training.recipe import MaskingSettings, Recipe, find_recipe, load_recipe
+from unglossed.training.recipe import Recipe, find_recipe, load_recipe
 from unglossed.training.scores import AlignmentScores, GlossScores
+from unglossed.training.stage_settings import MaskingSettings
 from unglossed.training.train import train_recipe
 
 pytestmark = pytest.mark.slow

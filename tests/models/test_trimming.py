@@ -51,8 +51,9 @@ from unglossed.models.trimming_proof import (
     logits_of,
 )
 from unglossed.models.vocabulary import Selection
-from unglossed.training.recipe import StageSettings, TokenizerSettings
+from unglossed.training.recipe import TokenizerSettings
 from unglossed.training.stage import build_translator
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer
 
 TEXTS = [text["de"] for text in PLANNED[:60]] + ["zwei  Abstände", "3 °C ☂ und Ж", "ﬁn de siècle"]

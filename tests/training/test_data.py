@@ -26,7 +26,7 @@ from unglossed.training.data import (
     TextDataset,
     TextTarget,
 )
-from unglossed.training.recipe import MaskingSettings
+from unglossed.training.stage_settings import MaskingSettings
 
 AUGMENTATION = AugmentationConfig(probability=0.5)
 PROCESSOR = tiny.tiny_processor()

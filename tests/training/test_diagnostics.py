@@ -22,7 +22,7 @@ from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator, EpochIndex
 from unglossed.training.diagnostics import NORMS_FILE, norms_callbacks, trained_layers
 from unglossed.training.objectives import text_loss
-from unglossed.training.recipe import StageSettings
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.trainer import StageTrainer, stage_arguments
 
 PROCESSOR = tiny.tiny_processor()

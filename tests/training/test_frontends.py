@@ -34,8 +34,8 @@ from unglossed.training.data import ClipDataset, Collator
 from unglossed.training.extract import extract_features
 from unglossed.training.feature_keys import feature_settings
 from unglossed.training.features import FeatureCache, encode_clips
-from unglossed.training.recipe import StageSettings
 from unglossed.training.stage import build_translator, check_new_parts
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.train import train_recipe
 
 TOKENIZER = tiny.tiny_processor().tokenizer

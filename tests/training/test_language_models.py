@@ -31,14 +31,9 @@ from unglossed.training.language_models import (
     prompt_ids,
 )
 from unglossed.training.objectives import text_loss
-from unglossed.training.recipe import (
-    LanguageModelSettings,
-    PromptSettings,
-    Recipe,
-    StageSettings,
-    TokenizerSettings,
-)
+from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.stage import build_translator, check_new_parts
+from unglossed.training.stage_settings import LanguageModelSettings, PromptSettings, StageSettings
 from unglossed.training.tokenizer import (
     build_tokenizer,
     check_own_tokenizers,

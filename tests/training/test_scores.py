@@ -14,8 +14,8 @@ from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset
 from unglossed.training.language_models import new_language_model_config
 from unglossed.training.objectives import alignment_loss
-from unglossed.training.recipe import MaskingSettings
 from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
+from unglossed.training.stage_settings import MaskingSettings
 
 PROCESSOR = tiny.tiny_processor()
 NUM_CLIPS = BATCH_SIZE + 2

@@ -25,7 +25,7 @@ from unglossed.models.lora import is_lora
 from unglossed.models.quantization import QuantizedLinear
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageModel
-from unglossed.training.recipe import StageSettings, load_recipe
+from unglossed.training.recipe import load_recipe
 from unglossed.training.stage import (
     build_language_model,
     build_recogniser,
@@ -33,6 +33,7 @@ from unglossed.training.stage import (
     check_new_parts,
     check_widths,
 )
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.trainer import build_optimizer
 
 BACKBONE = tiny.ENCODER["backbone"]

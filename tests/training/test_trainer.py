@@ -20,7 +20,7 @@ from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives import text_loss
-from unglossed.training.recipe import StageSettings
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.trainer import StageTrainer, build_optimizer, stage_arguments
 
 PROCESSOR = tiny.tiny_processor()

@@ -23,7 +23,7 @@ from unglossed.media.seeding import generator_for
 from unglossed.models.gloss import gloss_ids
 from unglossed.models.language_model import shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
-from unglossed.training.recipe import MaskingSettings
+from unglossed.training.stage_settings import MaskingSettings
 
 EpochIndex = tuple[int, int]
 Target = Callable[[Sample], list[int]]

@@ -22,7 +22,7 @@ from unglossed.models.language_model import LanguageModel
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics
-from unglossed.training.recipe import StageSettings
+from unglossed.training.stage_settings import StageSettings
 
 NORMS_FILE = "norms.jsonl"
 START_FILE = "norms-start.safetensors"

@@ -21,8 +21,8 @@ from unglossed.training.frontends import (
     is_frontend,
     pretrained_frontend,
 )
-from unglossed.training.recipe import PartSettings, StageSettings
 from unglossed.training.sources import load, load_trained, refuse_unknown
+from unglossed.training.stage_settings import PartSettings, StageSettings
 
 ENCODER_DEFAULTS = {
     "grid": 1,

@@ -15,8 +15,9 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.models.encoder import build_encoder
 from unglossed.training.encoders import encoder_part
-from unglossed.training.recipe import Recipe, StageSettings, load_recipe
+from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.train import check_clips_of, show_progress
 
 

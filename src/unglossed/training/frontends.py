@@ -18,8 +18,8 @@ from unglossed.models.speech import (
     WhisperFrontend,
     frontend_config_from,
 )
-from unglossed.training.recipe import PartSettings
 from unglossed.training.sources import load, load_complete, refuse_unknown, source_config
+from unglossed.training.stage_settings import PartSettings
 
 _WITHOUT_SPEC_AUGMENT = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 """Many a model's files lack the vector that SpecAugment puts where it hides a position."""

@@ -29,18 +29,18 @@ from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
 from unglossed.models.lora import is_lora, load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.training.recipe import (
-    LanguageModelSettings,
-    PartSettings,
-    PromptSettings,
-    StageSettings,
-)
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     find_folder,
     load,
     load_language_model,
     refuse_unknown,
+)
+from unglossed.training.stage_settings import (
+    LanguageModelSettings,
+    PartSettings,
+    PromptSettings,
+    StageSettings,
 )
 
 KEPT = "unglossed"

@@ -16,7 +16,7 @@ from unglossed.models.gloss import BLANK
 from unglossed.models.language_model import IGNORED
 
 if TYPE_CHECKING:
-    from unglossed.training.recipe import StageSettings
+    from unglossed.training.stage_settings import StageSettings
 
 Count = Tensor | float | None
 """What a sum is divided by: the tokens of the whole effective batch; None: those at hand."""

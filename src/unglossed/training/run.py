@@ -21,8 +21,9 @@ from unglossed.training.data import ClipDataset, Target
 from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
-from unglossed.training.recipe import Recipe, StageSettings
+from unglossed.training.recipe import Recipe
 from unglossed.training.stage import check_new_parts, check_widths
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer, check_own_tokenizers, check_texts
 from unglossed.training.workers import choose_workers
 

@@ -20,7 +20,7 @@ from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import ClipDataset, mask_spans
 from unglossed.training.features import encode_clips
 from unglossed.training.objectives import alignment_loss, text_loss
-from unglossed.training.recipe import MaskingSettings
+from unglossed.training.stage_settings import MaskingSettings
 
 BATCH_SIZE = 32
 

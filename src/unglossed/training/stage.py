@@ -33,13 +33,13 @@ from unglossed.training.language_models import (
     planned_config,
 )
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.recipe import (
+from unglossed.training.sources import refuse_unknown, trained_config
+from unglossed.training.stage_settings import (
     NEW_TOKENS,
     LanguageModelSettings,
     PartSettings,
     StageSettings,
 )
-from unglossed.training.sources import refuse_unknown, trained_config
 
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"

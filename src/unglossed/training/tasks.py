@@ -30,7 +30,6 @@ from unglossed.training.data import (
 )
 from unglossed.training.features import StoredFeatures
 from unglossed.training.precision import use_bfloat16
-from unglossed.training.recipe import MaskingSettings, StageSettings
 from unglossed.training.run import Run
 from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
 from unglossed.training.stage import (
@@ -38,6 +37,7 @@ from unglossed.training.stage import (
     build_recogniser,
     build_translator,
 )
+from unglossed.training.stage_settings import MaskingSettings, StageSettings
 from unglossed.training.workers import choose_workers
 
 

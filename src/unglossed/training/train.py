@@ -44,8 +44,9 @@ from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
-from unglossed.training.recipe import Recipe, StageSettings, load_recipe
+from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
+from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
 

@@ -21,7 +21,7 @@ from unglossed.training.checkpoint import mark_complete
 from unglossed.training.data import Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.precision import use_bfloat16
-from unglossed.training.recipe import NEW_TOKENS, OptimizerSettings, StageSettings
+from unglossed.training.stage_settings import NEW_TOKENS, OptimizerSettings, StageSettings
 
 DevScores = Callable[[], dict[str, float]]
 POSITIONS = (1024, 16384)
