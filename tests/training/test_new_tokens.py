@@ -11,6 +11,7 @@ import torch
 import llama_gguf
 import tiny
 from unglossed.errors import InputError
+from unglossed.models.language_model import IGNORED, build_face
 from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
@@ -86,7 +87,7 @@ def test_only_the_rows_of_new_tokens_move_and_as_they_would_in_full_training(
     start = copied(model.language_model)
     first = len(processor.tokenizer) - 2
     # The yardstick: an optimiser over the whole table, of which the new rows are looked at.
-    table = whole.language_model.model.get_input_embeddings().weight
+    table = whole.language_model.model.get_input_embeddings().weight.requires_grad_(True)
     adapter = list(whole.adapter.parameters())
     groups = [
         {"params": [table], "lr": 0.02},
@@ -124,7 +125,7 @@ def test_only_the_rows_of_new_tokens_move_and_as_they_would_in_full_training(
         torch.testing.assert_close(value, theirs[name])
 
 
-def test_gradients_of_a_step_add_up_and_count_in_no_norm_elsewhere(tmp_path: Path) -> None:
+def test_gradients_of_a_step_add_up_and_the_table_has_none(tmp_path: Path) -> None:
     llama_gguf.write_llama(tmp_path / "llama.gguf")
     processor = processor_of(tmp_path / "llama.gguf")
     stage = stage_of(tmp_path / "llama.gguf", lora=False)
@@ -139,12 +140,62 @@ def test_gradients_of_a_step_add_up_and_count_in_no_norm_elsewhere(tmp_path: Pat
     backward(model, processor)
 
     torch.testing.assert_close(rows.grad, 2 * once)
-    assert not table.grad[:first].any()
-    torch.nn.utils.clip_grad_norm_([table], 1e-3)  # as the trainer does: of the model's parameters
-    torch.testing.assert_close(rows.grad.norm(), torch.tensor(1e-3), atol=0, rtol=1e-3)
+    assert table.grad is None
+    assert any(parameter is rows for parameter in model.parameters())  # clipped, set to zero
+    assert face.new_rows_parameter() is rows
     with torch.no_grad():
         rows += 1
     assert torch.equal(rows, table[first:])
+
+
+@pytest.mark.parametrize("kind", ["mbart", "gemma3_text"])
+def test_rows_of_a_table_that_multiplies_get_their_gradient_multiplied(kind: str) -> None:
+    shape = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "scale_embedding": True}
+    if kind == "gemma3_text":
+        shape = {"hidden_size": 16, "num_hidden_layers": 1, "head_dim": 8}
+    config = {
+        "model_type": kind,
+        "vocab_size": 30,
+        "pad_token_id": 1,
+        "decoder_start_token_id": 2,
+        **shape,
+    }
+    config |= (
+        {"encoder_attention_heads": 2, "decoder_attention_heads": 2} if kind == "mbart" else {}
+    )
+    torch.manual_seed(0)
+    face = build_face(config, {"before": [28], "after": [29]}).eval()
+    draw = torch.Generator().manual_seed(0)
+    embeds = torch.randn(2, 5, face.width, generator=draw)
+    mask = torch.arange(5) < torch.tensor([5, 3])[:, None]
+    labels = torch.tensor([[7, 8, 2], [9, 2, IGNORED]])
+    table = face.model.get_input_embeddings().weight
+    text_loss(face(embeds, mask, labels), labels).backward()
+    whole = table.grad[28:].clone()
+    face.zero_grad()
+    before = face(embeds, mask, labels)
+
+    face.train_rows([28, 29])
+    rows = face.new_rows_parameter()
+    after = face(embeds, mask, labels)
+    text_loss(after, labels).backward()
+
+    assert torch.equal(after, before)
+    torch.testing.assert_close(rows.grad, whole)
+
+
+def test_a_resumed_run_reads_the_rows_into_the_table(tmp_path: Path) -> None:
+    source = tmp_path / "llama.gguf"
+    llama_gguf.write_llama(source)
+    processor = processor_of(source)
+    model = build_translator(stage_of(source, lora=False), {}, processor)
+    rows = model.language_model.new_rows_parameter()
+    saved = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+
+    told = model.load_state_dict(saved)
+
+    assert told.missing_keys == []
+    assert not rows.any()
 
 
 def test_what_is_trained_is_saved_and_read_by_the_next_stage(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def render_view(
 ) -> Frames:
     """Resize a clip to a square and crop it; in training also rotate, zoom, shift and colour it.
 
-    The aspect ratio is not kept (as in GFSLT-VLP's code). Rotation happens in the clip's own proportions,
-    before it is squeezed into the square, so that hands stay rigid. Pictures which shrink by more
-    than 1.5 are first averaged down, because thin fingers would break up otherwise.
+    The aspect ratio is not kept (as in GFSLT-VLP's code). Rotation happens in the clip's own
+    proportions, before it is squeezed into the square, so that hands stay rigid. Pictures which
+    shrink by more than 1.5 are first averaged down, because thin fingers would break up otherwise.
 
     Args:
         frames: (n, height, width, 3) uint8.

@@ -57,6 +57,7 @@ class LanguageModel(nn.Module, ABC):
         self.after = list(sides.get("after", ()))
         self.start = list(sides.get("start", ()))
         self.trained_rows: range | None = None
+        self.new_rows: nn.Parameter | None = None
 
     @property
     def width(self) -> int:
@@ -71,34 +72,71 @@ class LanguageModel(nn.Module, ABC):
     def train_rows(self, tokens: Sequence[int]) -> None:
         """Have the embeddings of some tokens trained while the model's own weights stay.
 
-        Where the output head is tied to the embeddings, its rows are these.
+        They are tokens of the prompt that no text has. Where the output head is tied to the
+        embeddings, its rows are these.
 
         Args:
             tokens: their ids, which follow one another.
         """
         self.trained_rows = range(min(tokens), max(tokens) + 1)
-        self.model.get_input_embeddings().weight.requires_grad_(True)
 
     def new_rows_parameter(self) -> nn.Parameter:
-        """The rows of `train_rows` as a parameter for an optimiser, which leaves the others alone.
+        """The rows of `train_rows` as a parameter of their own, made when first asked for.
 
-        It lies over the table's own numbers, so that there is nothing to write back, and takes over
-        their gradient whenever the table gets one. The other rows' gradient becomes zero, so that
-        it does not count in a norm.
+        It lies over the table's own numbers, so that there is nothing to write back, nor is it
+        saved. The table itself gets no gradient, which would be as large as the table.
         """
         assert self.trained_rows is not None
-        first, end = self.trained_rows.start, self.trained_rows.stop
-        table = self.model.get_input_embeddings().weight
-        rows = nn.Parameter(table.data[first:end])
+        if self.new_rows is None:
+            table = self.model.get_input_embeddings().weight
+            table.requires_grad_(False)
+            self.new_rows = nn.Parameter(
+                table.data[self.trained_rows.start : self.trained_rows.stop]
+            )
+            head = self.model.get_output_embeddings()
+            if head.weight is table:
+                head.register_forward_hook(self._let_learn_from_logits)
+        return self.new_rows
 
-        def take_over(table: Tensor) -> None:
-            assert table.grad is not None
-            table.grad[:first] = 0
-            table.grad[end:] = 0
-            rows.grad = table.grad[first:end]
+    def _let_learn_from_logits(self, _: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
+        """The logits as they are, through whose columns the new rows get their gradient."""
+        assert self.trained_rows is not None and self.new_rows is not None
+        if torch.is_grad_enabled():
+            column = nn.functional.linear(inputs[0].detach(), self.new_rows)
+            columns = logits[..., self.trained_rows.start : self.trained_rows.stop]
+            columns += column - column.detach()
+        return logits
 
-        table.register_post_accumulate_grad_hook(take_over)
-        return rows
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Embeddings of token ids, through which the new rows get their gradient."""
+        table = self.model.get_input_embeddings()
+        embedded: Tensor = table(ids)
+        if self.trained_rows is None or self.new_rows is None or not torch.is_grad_enabled():
+            return embedded
+        place = ids - self.trained_rows.start
+        is_new = (place >= 0) & (place < len(self.trained_rows))
+        row = self.new_rows[place.clamp(0, len(self.trained_rows) - 1)]
+        scale = getattr(table, "embed_scale", 1.0)  # mBART, Gemma 3: the table multiplies by it
+        return embedded + is_new[..., None] * scale * (row - row.detach())
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination.pop(f"{prefix}new_rows", None)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        *others: Any,
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, *others
+        )
+        if f"{prefix}new_rows" in missing_keys:  # they lie in the table
+            missing_keys.remove(f"{prefix}new_rows")
 
     @abstractmethod
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
@@ -152,14 +190,13 @@ class LanguageModel(nn.Module, ABC):
             Embeddings (batch, positions, width), the mask of what is real, and where each position
             of the unmoved row went: (batch, positions).
         """
-        embed = self.model.get_input_embeddings()
         before, after = (
             mask.new_tensor(side, dtype=torch.long) for side in (self.before, self.after)
         )
         words = [before.expand(len(mask), -1), after.expand(len(mask), -1)]
         if answer is not None:
             words.append(answer)
-        parts = [embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
+        parts = [self._embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
         known = [ids != IGNORED for ids in words]
         inputs = torch.cat([parts[0], embeds, *parts[1:]], 1)
         real = torch.cat([known[0], mask, *known[1:]], 1)

@@ -91,6 +91,11 @@ class Translator(PartModel):
         """transformers' `generate` from the encoder's features (batch, time, dim)."""
         return self.language_model.generate(*self.adapter(features, mask), **settings)
 
+    def positions(self, features: int) -> int:
+        """Positions that the language model reads of so many features, prompt included."""
+        prompt = len(self.language_model.before) + len(self.language_model.after)
+        return self.adapter.output_lengths(features) + prompt
+
     def attend(self, features: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         """Attention (batch, tokens, time) of tokens over features; see `LanguageModel.attend`."""
         embeds, positions = self.adapter(features, mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ _SOURCES = ("features", "mask", "input_ids", "attention_mask")
 _TARGETS = ("labels", "decoder_input_ids")
 
 
-def cut_batch(batch: dict[str, Tensor], budget: int) -> Iterator[dict[str, Tensor]]:
+def cut_batch(
+    batch: dict[str, Tensor], budget: int, read: Callable[[int], int] = lambda source: source
+) -> Iterator[dict[str, Tensor]]:
     """The rows of a batch, longest first, in parts that are padded to their own longest row.
 
     Every row is in one part; a batch within the budget stays as it is. Where the loss is a sum over
@@ -24,11 +26,13 @@ def cut_batch(batch: dict[str, Tensor], budget: int) -> Iterator[dict[str, Tenso
             `input_ids` (batch, time) with their `attention_mask`; padded on the right.
         budget: Positions of a part, what is read and what is written together, padding counted; a
             row with more is a part of its own.
+        read: Positions that are read of a row with so many features: fewer where an adapter
+            shortens them, more where a prompt stands beside them.
     """
     mask = batch["mask"] if "mask" in batch else batch["attention_mask"]
     sources = mask.sum(1).tolist()
     targets = (batch["labels"] != IGNORED).sum(1).tolist()
-    if len(sources) * (max(sources) + max(targets)) <= budget:
+    if len(sources) * (read(max(sources)) + max(targets)) <= budget:
         yield batch
         return
     rows = sorted(range(len(sources)), key=lambda row: (-sources[row], -targets[row], row))
@@ -36,7 +40,7 @@ def cut_batch(batch: dict[str, Tensor], budget: int) -> Iterator[dict[str, Tenso
     longest = 0
     for row in rows:
         wanted = max(longest, targets[row])
-        if part and (len(part) + 1) * (sources[part[0]] + wanted) > budget:
+        if part and (len(part) + 1) * (read(sources[part[0]]) + wanted) > budget:
             yield _take(batch, part, sources[part[0]], longest)
             part, wanted = [], targets[row]
         part.append(row)

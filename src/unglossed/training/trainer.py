@@ -14,6 +14,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerContro
 from transformers.trainer_utils import rotate_checkpoints
 
 from unglossed.models.parts import PartModel
+from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.batches import cut_batch
 from unglossed.training.callbacks import DATA_WAIT
@@ -175,7 +176,7 @@ class StageTrainer(Seq2SeqTrainer):
         budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
         losses = [
             super(StageTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in cut_batch(self._encoded(inputs), budget)
+            for part in cut_batch(self._encoded(inputs), budget, self._positions)
         ]
         return torch.stack(losses).sum()
 
@@ -188,6 +189,11 @@ class StageTrainer(Seq2SeqTrainer):
             features, mask = translator.encode(inputs["frames"], inputs["lengths"])
         rest = {name: rows for name, rows in inputs.items() if name not in ("frames", "lengths")}
         return {**rest, "features": features, "mask": mask}
+
+    def _positions(self, source: int) -> int:
+        """Positions that the language model reads of so many features, or tokens."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.positions(source) if isinstance(model, Translator) else source
 
     def compute_loss(
         self,
@@ -245,11 +251,8 @@ def _trained(part: str, model: Any) -> list[nn.Parameter]:
         return [p for p in model.parameters() if p.requires_grad]
     if part == NEW_TOKENS:
         return [model.language_model.new_rows_parameter()]
-    trained = [p for p in model.get_submodule(part).parameters() if p.requires_grad]
-    if part == "language_model" and model.language_model.trained_rows is not None:
-        table = model.language_model.model.get_input_embeddings().weight
-        trained = [p for p in trained if p is not table]  # LoRA beside it
-    return trained
+    weights = model.get_submodule(part).named_parameters()
+    return [p for name, p in weights if p.requires_grad and name != "new_rows"]
 
 
 def _optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
