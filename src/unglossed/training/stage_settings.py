@@ -178,8 +178,8 @@ class StageSettings(Settings):
     """Clips of a step."""
     frame_budget: PositiveInt | None = None
     """Most frames of a step that are held in memory at once: pictures in a trained encoder (see
-    `VisualEncoder`), positions that a language model reads and writes of a part of the batch on top
-    of a frozen one (see `cut_batch`). None leaves it to the machine and the size of the pictures."""
+    `VisualEncoder`); on top of a frozen one, positions that a language model reads and writes of a
+    part of the batch (see `cut_batch`). None leaves it to machine and size of the pictures."""
     label_smoothing: Share = 0.0
     """Share of the target that is spread over all tokens."""
     feature_views: Annotated[int, Field(ge=0)] = 0
