@@ -54,6 +54,7 @@ from unglossed.training.train import train_recipe
 NUM_CARDS = 10
 BATCH_SIZE = 48
 STAGE_1, STAGE_2 = "stage 1 alone", "stage 1 + stage 2"
+ONE_STAGE = "one stage"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def run_demo(
         seed: of the corpus and of the training.
         kind: what it is about.
         num_sentences: clips of the generated corpus, all splits together.
-        recipe: what is trained in the place of the kind's; its last two stages are compared.
+        recipe: what is trained in the place of the kind's; its last two stages are compared, and
+            what has one stage is scored alone.
         overrides: `key=value` changes of the recipe.
 
     Returns:
@@ -167,10 +169,14 @@ def run_demo(
     console.rule("3. scores on unseen sentences")
     with clock.step("evaluation"):
         stages = sorted(run_folder.glob("[0-9]-*"))
+        folders = {ONE_STAGE: run_folder}
+        if len(stages) > 1:
+            folders = {STAGE_1: stages[-2] / "model", STAGE_2: run_folder}
         systems = {
             name: SignTranslator.from_pretrained(folder, precision=kind.precision)
-            for name, folder in {STAGE_1: stages[-2] / "model", STAGE_2: run_folder}.items()
+            for name, folder in folders.items()
         }
+        final = systems[list(systems)[-1]]
         splits = [read_test_split(corpus, corpus_folder, name) for name in SPLITS]
         rows, cards = _evaluate(kind, systems, splits, corpus, output, seed)
     console.print(score_table(rows))
@@ -178,7 +184,7 @@ def run_demo(
     console.rule("4. a clip that is in no split")
     with clock.step("one clip"):
         clip, said = _new_clip(kind, output, corpus, seed)
-        translation = systems[STAGE_2].translate([clip], n_best=3)[0]
+        translation = final.translate([clip], n_best=3)[0]
     label = f"{kind.verb}:"
     console.print(f"{clip}\n  {label:<12}{said}\n  {'translated:':<12}{translation.text}")
 
@@ -192,8 +198,8 @@ def run_demo(
             for stage in stages
         ],
         times=[TimeRow(step, seconds) for step, seconds in clock.seconds.items()],
-        held_out=_card(systems[STAGE_2], clip, said, translation),
-        clips=[_card(systems[STAGE_2], sample, sample.text, told) for sample, told in cards],
+        held_out=_card(final, clip, said, translation),
+        clips=[_card(final, sample, sample.text, told) for sample, told in cards],
         notes=kind.notes,
     )
     write_report(output / "report.html", report)
@@ -253,13 +259,15 @@ def _evaluate(
         )
 
     rows = []
+    last = list(systems)[-1]
+    title = "stage 2" if last == STAGE_2 else last
     rng = np.random.default_rng(seed)
     said_in_train = [sample.text for sample in corpus.split("train")]
     cards: list[tuple[Sample, Translation]] = []
     for split in splits:
         rows += split.ceilings(seed)
         # The encoder is the same in both systems: it was frozen in stage 2.
-        final = systems[STAGE_2]
+        final = systems[last]
         features = [final.encode(final.read(sample)) for sample in split.samples]
         for number, system in enumerate(systems, start=1):
             translations = written(system, features)
@@ -272,15 +280,15 @@ def _evaluate(
             rows.append(split.row(system, [translation.text for translation in translations]))
         order = derangement(len(features), rng)
         shuffled = [translations[index].text for index in order]
-        rows.append(split.row(f"stage 2, {kind.clips} shuffled", shuffled, yardstick=True))
-        blank = written(STAGE_2, [torch.zeros_like(row) for row in features])
+        rows.append(split.row(f"{title}, {kind.clips} shuffled", shuffled, yardstick=True))
+        blank = written(last, [torch.zeros_like(row) for row in features])
         told = [one.text for one in blank]
-        rows.append(split.row(f"stage 2, {kind.clips} blank", told, yardstick=True))
+        rows.append(split.row(f"{title}, {kind.clips} blank", told, yardstick=True))
         drawn = [said_in_train[i] for i in rng.integers(len(said_in_train), size=len(features))]
         rows.append(split.row("text alone", drawn, yardstick=True))
         if not cards:
             shown = slice(0, NUM_CARDS)
-            seen = written(STAGE_2, features[shown], attention=True)
+            seen = written(last, features[shown], attention=True)
             cards = list(zip(split.samples[shown], seen, strict=True))
     return rows, cards
 
