@@ -15,7 +15,7 @@ from shrinking import shrink, stand_in
 from unglossed.errors import InputError
 from unglossed.evaluation.report import ScoreRow
 from unglossed.experiments import demo_speech
-from unglossed.experiments.demo import STAGE_1, STAGE_2
+from unglossed.experiments.demo import ONE_STAGE, STAGE_1, STAGE_2
 from unglossed.experiments.demo_speech import FROM_NOTHING, run_demo_speech
 from unglossed.inference.translate import SignTranslator
 from unglossed.training.recipe import load_recipe
@@ -35,14 +35,14 @@ def small(models: Path, *, frontend: bool) -> list[str]:
     ]
 
 
-def speak(output: Path, models: Path, frontend: str | None) -> list[ScoreRow]:
+def speak(output: Path, models: Path, frontend: str | None, *changes: str) -> list[ScoreRow]:
     return run_demo_speech(
         output,
         3,
         frontend=frontend,
         model=str(models / "tiny.gguf"),
         num_sentences=NUM_SENTENCES,
-        overrides=small(models, frontend=frontend not in (None, FROM_NOTHING)),
+        overrides=[*small(models, frontend=frontend not in (None, FROM_NOTHING)), *changes],
     )
 
 
@@ -150,6 +150,19 @@ def test_without_a_frontend_it_says_how_to_get_one_and_trains_a_small_one(
     stages = sorted(path.name for path in (tmp_path / "speech/run").glob("[0-9]-*"))
     assert stages == [f"{place}-{name}" for place, name in enumerate(STAGES, start=1)]
     assert {row.system for row in rows if not row.yardstick} == {STAGE_1, STAGE_2}
+
+
+@pytest.mark.slow
+def test_a_run_of_one_stage_is_scored_alone(tmp_path: Path, models: Path) -> None:
+    output = tmp_path / "speech"
+    change = "stages.downstream_tuning.skip=true"
+
+    rows = speak(output, models, stand_in("whisper", models), change)
+
+    assert {row.system for row in rows if not row.yardstick} == {ONE_STAGE}
+    assert "one stage, recordings shuffled" in {row.system for row in rows}
+    assert (output / "evaluation/test-stage-1/metrics.json").is_file()
+    assert ONE_STAGE in (output / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_frontend_that_is_none_is_refused(tmp_path: Path, models: Path) -> None:

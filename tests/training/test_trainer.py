@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import Dataset
 from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
 from transformers.trainer_utils import rotate_checkpoints
@@ -21,7 +23,12 @@ from unglossed.training.checkpoint import MARK
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives import text_loss
 from unglossed.training.stage_settings import StageSettings
-from unglossed.training.trainer import StageTrainer, build_optimizer, stage_arguments
+from unglossed.training.trainer import (
+    StageTrainer,
+    attention_for,
+    build_optimizer,
+    stage_arguments,
+)
 
 PROCESSOR = tiny.tiny_processor()
 
@@ -262,6 +269,32 @@ def test_a_batch_in_parts_trains_like_a_whole_one(tmp_path: Path) -> None:
     assert parted == pytest.approx(whole, rel=1e-4)
     for name, value in mine.items():
         torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("precision", "sizes", "plain"),
+    [
+        ("bfloat16", {"features": (2, 128, 24), "labels": (2, 9)}, True),
+        ("bfloat16", {"features": (2, 129, 24), "labels": (2, 9)}, False),
+        ("bfloat16", {"input_ids": (2, 9), "labels": (2, 129)}, False),
+        ("bfloat16", {"frames": (140, 8, 8, 3), "labels": (2, 9)}, True),
+        ("float32", {"features": (2, 5, 24), "labels": (2, 9)}, False),
+    ],
+)
+def test_attention_over_short_rows_is_plain_in_bfloat16(
+    precision: str, sizes: dict[str, tuple[int, ...]], plain: bool, tmp_path: Path
+) -> None:
+    settings = stage(precision=precision)
+    arguments = stage_arguments(settings, tmp_path, steps_per_epoch=1, seed=0, num_workers=0)
+    inputs = {name: torch.zeros(size) for name, size in sizes.items()}
+    if "frames" in inputs:
+        inputs["lengths"] = torch.tensor([60, 80])
+    query = torch.randn(2, 1, 5, 8, requires_grad=True)
+
+    with attention_for(arguments, inputs), profile(activities=[ProfilerActivity.CPU]) as seen:
+        scaled_dot_product_attention(query, query, query)
+
+    assert any("flash" in event.key for event in seen.key_averages()) is not plain
 
 
 class SlowFeatures(RandomFeatures):
