@@ -74,3 +74,10 @@ def test_every_precision_translates() -> None:
     for way in ("float32", "bfloat16", "int8"):
         assert number(rf"{way} ([\d.]+) times as fast", told) > 0
         assert number(rf"{way} ([\d.]+) GB at most", told) > 0.1
+
+
+def test_both_kernels_of_attention_give_the_same() -> None:
+    told = run("attention.py", "--pairs", "1", "--positions", "12", "40")
+
+    assert number(r"rows of 12: plain ([\d.]+) times as fast", told) > 0
+    assert number(r"rows of 40: .* apart by ([\d.]+)", told) < 0.02
