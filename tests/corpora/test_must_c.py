@@ -99,6 +99,23 @@ def test_text_is_that_of_the_target_language(base):
     assert read_corpus(f"must_c:{base}?language=fr").language == "fr"
 
 
+def test_what_is_said_is_the_transcript_where_the_release_has_it(base):
+    labels(base, suffix="en").write_text("One.\n\nThree.\nFour.\nFive.\n", encoding="utf-8")
+    labels(base, "dev", suffix="en").unlink()
+
+    corpus = read(base)
+
+    assert [sample.transcript for sample in corpus.split("train")] == ["One.", "Four.", "Five."]
+    assert [sample.transcript for sample in corpus.split("dev")] == [None]
+
+
+def test_number_of_transcripts_is_that_of_the_segments(base):
+    labels(base, suffix="en").write_text("One.\n", encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"train\.en: found 1 lines, expected 5 as train\.yaml"):
+        read(base)
+
+
 def test_tst_common_is_test_and_other_splits_keep_their_names(base):
     corpus = read(base)
     assert list(corpus.splits) == ["train", "dev", "test", "tst-HE"]

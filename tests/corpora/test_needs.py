@@ -164,6 +164,17 @@ def test_a_recipe_for_glosses_needs_some_in_every_clip(write) -> None:
     )
 
 
+def test_a_recipe_for_transcripts_needs_one_of_every_clip(write) -> None:
+    spec = write(*splits_of("sound.m4a"))
+    needs = Needs(signal="sound", transcripts_for="frontend_training")
+    report = check_corpus(spec, needs=needs)
+    assert found(report) == {FaultKind.UNFIT: 2}
+    assert str(report.faults.examples(FaultKind.UNFIT)[0]) == (
+        f"{spec}: found 1 of 1 train clips without transcripts (first: a0), expected transcripts"
+        " for stages.frontend_training"
+    )
+
+
 def test_mixed_languages_hide_no_other_fault(write) -> None:
     spec = write(
         *splits_of("frames"),

@@ -142,7 +142,7 @@ OTHER_VALUES: dict[str, Any] = {
     "learning_rates.language_model": 3.0e-4,
     "learning_rates.text_encoder": 3.0e-4,
     "learning_rates.alignment": 3.0e-4,
-    "learning_rates.gloss_head": 3.0e-4,
+    "learning_rates.ctc_head": 3.0e-4,
     "optimizer.name": ["optimizer={name: sgd, momentum: 0.5}"],
     "optimizer.momentum": 0.5,
     "optimizer.betas": ["optimizer.betas=[0.5, 0.6]"],

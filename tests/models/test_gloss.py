@@ -10,8 +10,10 @@ import tiny
 from unglossed.models.gloss import (
     GlossRecogniser,
     GlossRecogniserConfig,
+    as_letters,
     decode_greedily,
     frames_needed,
+    from_letters,
     gloss_ids,
 )
 from unglossed.training.objectives import gloss_loss
@@ -43,6 +45,23 @@ def test_repetitions_are_joined_and_blanks_left_out(path: list[int], expected: s
     logits = torch.nn.functional.one_hot(torch.tensor([path]), 4).float()
 
     assert decode_greedily(logits, torch.ones(1, 6, dtype=torch.bool), GLOSSES) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols", "back"),
+    [
+        ("Heute regnet es.", "h e u t e | r e g n e t | e s .", "heute regnet es."),
+        ("  Zwei   Wörter ", "z w e i | w ö r t e r", "zwei wörter"),
+        ("", "", ""),
+    ],
+)
+def test_a_transcript_is_spelt_and_put_together_again(text: str, symbols: str, back: str) -> None:
+    assert as_letters(text) == symbols
+    assert from_letters(symbols) == back
+
+
+def test_bars_without_letters_make_no_words() -> None:
+    assert from_letters("| a b | | c |") == "ab c"
 
 
 def test_padding_is_not_read() -> None:
@@ -113,6 +132,6 @@ def test_a_frozen_backbone_keeps_its_statistics_while_the_rest_learns() -> None:
     moved = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert not any(name.startswith("encoder.backbone.") for name in moved)
     assert {"encoder.temporal.conv.weight", "encoder.temporal.norm.running_mean"} <= moved
-    assert "gloss_head.weight" in moved
+    assert "ctc_head.weight" in moved
     assert not model.encoder.backbone.training
     assert model.encoder.temporal.training

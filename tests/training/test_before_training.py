@@ -195,7 +195,7 @@ def test_glosses_that_are_not_there(tmp_path: Path) -> None:
     spec = tiny.write_corpus(tmp_path / "corpus", 2, 1)
     stage = (
         "{name: recognition, objective: gloss_ctc, encoder: {config: {backbone: {model_type:"
-        " resnet}}}, learning_rates: {encoder: 0.1, gloss_head: 0.1}, epochs: 1, batch_size: 1}"
+        " resnet}}}, learning_rates: {encoder: 0.1, ctc_head: 0.1}, epochs: 1, batch_size: 1}"
     )
     for path in (tmp_path / "corpus").rglob("*.csv"):
         rows = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,6 +1,7 @@
 """Datasets: every item a function of (seed, epoch, sample), whatever the order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,7 @@ from unglossed.training.data import (
     MaskingDataset,
     TextDataset,
     TextTarget,
+    letters_of,
 )
 from unglossed.training.stage_settings import MaskingSettings
 
@@ -227,6 +229,14 @@ def test_a_clips_target_may_be_its_glosses(samples: tuple[Sample, ...]) -> None:
     names = [target.glosses[number - 1] for number in labels]
     assert names == [name for name in (samples[1].gloss or "").split() if name != "IM"]
     assert FeatureDataset([[torch.zeros(1, 2)] * 4], samples, target)[0, 1]["labels"] == labels
+
+
+def test_a_clips_target_may_be_the_letters_of_what_is_said(samples: tuple[Sample, ...]) -> None:
+    said = replace(samples[0], transcript="Es taut")
+    target = GlossTarget(["a", "e", "s", "t", "|"], letters_of)
+
+    assert target(said) == [2, 3, 5, 4, 1, 4]  # no u in train
+    assert target(samples[0]) == []
 
 
 def test_clips_are_collated_packed(samples: tuple[Sample, ...]) -> None:

@@ -185,7 +185,7 @@ stages:
   - name: glosses
     objective: gloss_ctc
     encoder: {config: {backbone: {model_type: resnet}}}
-    learning_rates: {encoder: 0.01, gloss_head: 0.01}
+    learning_rates: {encoder: 0.01, ctc_head: 0.01}
     epochs: 2
     batch_size: 4
   - {name: first, skip: true}
@@ -280,7 +280,7 @@ GLOSS = [
     "stages.first.objective=gloss_ctc",
     "stages.first.adapter=null",
     "stages.first.language_model=null",
-    "stages.first.learning_rates={encoder: 0.1, gloss_head: 0.1}",
+    "stages.first.learning_rates={encoder: 0.1, ctc_head: 0.1}",
 ]
 DENOISING = [
     "stages.first.objective=denoising",
@@ -300,7 +300,7 @@ def test_stages_of_other_objectives_have_parts_of_their_own(path: Path) -> None:
     assert text.language_model is not None
     assert text.language_model.lora is not None
     gloss = load_recipe(path, [*GLOSS, "stages.second.language_model.source=./lm"]).stages[0]
-    assert gloss.learning_rates == {"encoder": 0.1, "gloss_head": 0.1}
+    assert gloss.learning_rates == {"encoder": 0.1, "ctc_head": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,14 @@ def test_stages_of_other_objectives_have_parts_of_their_own(path: Path) -> None:
         (
             [*GLOSS, "stages.second.language_model.source=./lm", "audio={}"],
             ["stages.first", "gloss_ctc", "video"],
+        ),
+        (
+            [
+                *GLOSS,
+                "stages.second.language_model.source=./lm",
+                "stages.first.objective=transcript_ctc",
+            ],
+            ["stages.first: transcript_ctc is for audio, not for video"],
         ),
     ],
 )

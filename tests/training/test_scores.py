@@ -41,19 +41,25 @@ def test_word_error_rate_is_of_every_clip_of_dev(
     torch.manual_seed(0)
     model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
 
-    scores = GlossScores(model, clips, bfloat16=False, features=features)()
+    references = [sample.gloss or "" for sample in clips.samples]
+    options = {"references": references, "bfloat16": False, "features": features}
+    scores = GlossScores(model, clips, **options)()
 
     batch, mask = pad_features(features)
     read = decode_greedily(model(features=batch, mask=mask).logits, mask, glosses)
-    references = [sample.gloss or "" for sample in clips.samples]
     assert scores == {"word_error_rate": pytest.approx(word_error_rate(read, references))}
     assert 0 < scores["word_error_rate"] < 300
+    # Symbols that are parts of words are put together before they are compared.
+    joined = GlossScores(model, clips, words=lambda text: text.replace(" ", ""), **options)()
+    words = [text.replace(" ", "") for text in read]
+    assert joined == {"word_error_rate": pytest.approx(word_error_rate(words, references))}
+    assert joined != scores
 
 
 def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> None:
     torch.manual_seed(0)
     model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=["DEV", "IM"]))
-    model.gloss_head.weight.data *= 50  # so that not every frame says the same
+    model.ctc_head.weight.data *= 50  # so that not every frame says the same
     rows = []
     for index in range(len(clips)):
         item = clips[0, index]
@@ -61,9 +67,10 @@ def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> N
         rows.append(encoded[0].detach())
     model.train()
 
-    found = GlossScores(model, clips, bfloat16=False)()
+    options = {"references": ["DEV IM"] * len(clips), "bfloat16": False}
+    found = GlossScores(model, clips, **options)()
 
-    assert found == GlossScores(model, clips, bfloat16=False, features=rows)()
+    assert found == GlossScores(model, clips, features=rows, **options)()
 
 
 def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:

@@ -412,7 +412,7 @@ def recognition(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def gloss_stage(**changes: Any) -> StageSettings:
     alone = {"adapter": None, "language_model": None, "objective": "gloss_ctc"}
-    rates = {"encoder": 0.01, "gloss_head": 0.01}
+    rates = {"encoder": 0.01, "ctc_head": 0.01}
     return stage(**{**alone, "learning_rates": rates, **changes})
 
 
@@ -508,14 +508,14 @@ def test_a_translator_inherits_the_encoder_of_a_gloss_recogniser(recognition: Pa
     )
 
     assert_same_weights(model.encoder, source.encoder)
-    assert source.gloss_head.out_features == 3
+    assert source.ctc_head.out_features == 3
     again = build_recogniser(
         gloss_stage(encoder={"source": "glosses"}, features="frame_wise"),
         {"glosses": recognition},
         ["A"],
     )
     assert_same_weights(again.encoder.backbone, source.encoder.backbone)
-    assert (again.gloss_head.in_features, again.gloss_head.out_features) == (16, 2)
+    assert (again.ctc_head.in_features, again.ctc_head.out_features) == (16, 2)
 
 
 def test_a_text_encoder_is_the_encoder_of_its_source(pretraining: Path, tmp_path: Path) -> None:

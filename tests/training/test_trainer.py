@@ -82,7 +82,7 @@ OTHER_STAGES = {
         adapter=None,
         language_model=None,
         frozen=[],
-        learning_rates={"encoder": 0.01, "gloss_head": 0.1},
+        learning_rates={"encoder": 0.01, "ctc_head": 0.1},
         batch_size=2,
     ),
     "vlp": stage(
@@ -416,7 +416,7 @@ def test_of_lowest_scores_the_lowest_is_kept(tmp_path: Path) -> None:
 
     assert len(seen) == 3
     assert_equal(weights_of(model), seen[1])
-    assert not torch.equal(seen[1]["gloss_head.weight"], seen[2]["gloss_head.weight"])
+    assert not torch.equal(seen[1]["ctc_head.weight"], seen[2]["ctc_head.weight"])
 
 
 def test_the_parts_that_an_objective_adds_have_rates_of_their_own() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -26,7 +26,7 @@ MIN_SECONDS = 0.1
 MAX_SECONDS = 30.0
 
 _MAX_DEPTH = 8
-_PAIR = re.compile(r"[a-z]{2,3}-([a-z]{2,3})")
+_PAIR = re.compile(r"([a-z]{2,3})-([a-z]{2,3})")
 _SPLITS = {"tst-COMMON": "test"}
 # One line of a release's file. The 230,000 lines of a training split take a second this way, and
 # half a minute with a YAML parser.
@@ -36,6 +36,7 @@ _SEGMENT = re.compile(r"- \{(\w+: [\w.+-]+(?:, \w+: [\w.+-]+)*)\}\s*")
 def read_must_c(reading: Reading) -> Corpus:
     """Read every split of one language pair; `tst-COMMON` becomes test.
 
+    What is said is each clip's transcript, where the release has it (`train.en` beside `train.de`).
     Segments of less than 0.1 or more than 30 seconds are left out and counted. An id is the name of
     the talk's file and the segment's place in it, from 0.
 
@@ -47,7 +48,7 @@ def read_must_c(reading: Reading) -> Corpus:
         InputError: A file is missing or malformed, its number of lines is not that of its segments,
             or there is more than one pair.
     """
-    data, language = _find_data(reading.root)
+    data, spoken, language = _find_data(reading.root)
     rows = Rows(reading, reading.language or language)
     names = [
         name
@@ -57,7 +58,7 @@ def read_must_c(reading: Reading) -> Corpus:
     if not names:
         raise InputError(f"{data}: found no split, expected {data / 'train/txt/train.yaml'}")
     for name in sorted(names):
-        _read_split(reading, rows, data, name, language)
+        _read_split(reading, rows, data, name, (spoken, language))
     return rows.corpus("must_c")
 
 
@@ -103,12 +104,12 @@ def _load_yaml(path: Path, text: str) -> Any:
     return yaml.load(text, Loader=loader)
 
 
-def _find_data(root: Path) -> tuple[Path, str]:
-    """The folder of the splits, and the language of the texts."""
+def _find_data(root: Path) -> tuple[Path, str, str]:
+    """The folder of the splits, the language of the speech and that of the texts."""
     own = root.resolve()
     match = _PAIR.fullmatch(own.parent.name if own.name == "data" else own.name)
     if match:
-        return root if own.name == "data" else root / "data", match[1]
+        return root if own.name == "data" else root / "data", match[1], match[2]
     pairs = sorted(
         name
         for name, folder in list_folders(root).items()
@@ -120,25 +121,27 @@ def _find_data(root: Path) -> tuple[Path, str]:
         )
     if not pairs:
         raise InputError(f"{root}: found no language pair, expected a folder as {root / 'en-de'}")
-    return root / pairs[0] / "data", pairs[0].partition("-")[2]
+    spoken, _, language = pairs[0].partition("-")
+    return root / pairs[0] / "data", spoken, language
 
 
-def _read_split(reading: Reading, rows: Rows, data: Path, name: str, language: str) -> None:
+def _read_split(
+    reading: Reading, rows: Rows, data: Path, name: str, languages: tuple[str, str]
+) -> None:
     path = data / name / "txt" / f"{name}.yaml"
-    text_path = path.with_suffix(f".{language}")
+    said_path, text_path = (path.with_suffix(f".{language}") for language in languages)
     split = _SPLITS.get(name, name)
     segments = read_segments(path)
-    texts = [line for _, line in read_lines(reading, text_path)]
-    if len(texts) != len(segments):
-        raise InputError(
-            f"{text_path}: found {len(texts)} lines, expected {len(segments)} as {path.name} has"
-            " segments"
-        )
+    texts = _read_texts(reading, text_path, path, len(segments))
+    said: Sequence[str | None] = [None] * len(segments)
+    if said_path.is_file():
+        said = _read_texts(reading, said_path, path, len(segments))
     folder, media = _list_media(reading, data, name)
     rows.begin(path, "entry", split=split)
     places: Counter[str] = Counter()
     used = set()
-    for number, (segment, text) in enumerate(zip(segments, texts, strict=True), start=1):
+    rows_of_text = zip(segments, texts, said, strict=True)
+    for number, (segment, text, transcript) in enumerate(rows_of_text, start=1):
         where = f"{path}, entry {number}"
         fields = segment if isinstance(segment, dict) else {}
         wav = fields.get("wav")
@@ -169,10 +172,21 @@ def _read_split(reading: Reading, rows: Rows, data: Path, name: str, language: s
             text_field=f"line {number} of {text_path.name}",
             split=split,
             signer=str(fields.get("speaker_id", "")),
+            transcript=transcript,
             start_seconds=start,
             end_seconds=start + duration,
         )
     rows.leftover(folder, media, used)
+
+
+def _read_texts(reading: Reading, path: Path, segments: Path, count: int) -> list[str]:
+    """The lines of a file, one a segment."""
+    texts = [line for _, line in read_lines(reading, path)]
+    if len(texts) != count:
+        raise InputError(
+            f"{path}: found {len(texts)} lines, expected {count} as {segments.name} has segments"
+        )
+    return texts
 
 
 def _read_times(

@@ -23,11 +23,13 @@ class Needs:
     Attributes:
         signal: What clips are read for.
         glosses_for: The stage that learns glosses; None: there is none.
+        transcripts_for: The stage that learns transcripts; None: there is none.
         start_token: Token of a pre-trained tokenizer with which texts start; None: its own.
     """
 
     signal: Literal["video", "sound"] = "video"
     glosses_for: str | None = None
+    transcripts_for: str | None = None
     start_token: str | None = None
 
 
@@ -49,15 +51,20 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
             text = f"no split {split!r}, which `train` needs {purpose}: it will refuse this corpus"
             kind = FaultKind.MISSING_SPLIT if needs is None else FaultKind.UNFIT
             yield Fault(kind, corpus.spec, f"{text} (found {found})")
-        elif needs is not None and needs.glosses_for is not None:
-            samples = corpus.splits[split]
-            without = [sample.id for sample in samples if not (sample.gloss or "").split()]
-            if without:
-                text = (
-                    f"found {len(without)} of {len(samples)} {split} clips without glosses (first:"
-                    f" {without[0]}), expected glosses for stages.{needs.glosses_for}"
-                )
-                yield Fault(FaultKind.UNFIT, corpus.spec, text)
+        elif needs is not None:
+            for what, stage in (
+                ("gloss", needs.glosses_for),
+                ("transcript", needs.transcripts_for),
+            ):
+                samples = corpus.splits[split]
+                without = [one.id for one in samples if not (getattr(one, what) or "").split()]
+                if stage is not None and without:
+                    names = {"gloss": "glosses", "transcript": "transcripts"}[what]
+                    text = (
+                        f"found {len(without)} of {len(samples)} {split} clips without {names}"
+                        f" (first: {without[0]}), expected {names} for stages.{stage}"
+                    )
+                    yield Fault(FaultKind.UNFIT, corpus.spec, text)
 
 
 def find_other_language(corpus: Corpus, needs: Needs) -> Iterator[Fault]:

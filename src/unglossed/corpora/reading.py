@@ -123,6 +123,7 @@ class Rows:
         language: str | None = None,
         signer: str | None = None,
         gloss: str | None = None,
+        transcript: str | None = None,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         box: tuple[float, float, float, float] | None = None,
@@ -142,6 +143,7 @@ class Rows:
             language: Of this row's text.
             signer: Who signs; empty is None.
             gloss: Glosses separated by spaces; empty is None.
+            transcript: What is said, in the language of the speech; empty is None.
             start_seconds: Begin within the media.
             end_seconds: End within the media.
             box: Part of the picture to use: left, top, right, bottom in 0..1.
@@ -180,6 +182,7 @@ class Rows:
                 language=language or self.language,
                 signer=signer or None,
                 gloss=gloss or None,
+                transcript=unicodedata.normalize("NFC", transcript) if transcript else None,
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
                 box=box,

@@ -98,7 +98,7 @@ def _gloss_based(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str
         **{name: first[name] for name in (*kept, "precision")},
         "name": "gloss_recognition",
         "objective": "gloss_ctc",
-        "learning_rates": {"encoder": rate, "gloss_head": rate},
+        "learning_rates": {"encoder": rate, "ctc_head": rate},
     }
     inherited = {**second["encoder"], "source": recognition["name"]}
     return [recognition, {**second, "encoder": inherited}]

@@ -1,6 +1,7 @@
-"""A gloss recogniser: the visual encoder with one linear layer on top, for CTC.
+"""A recogniser: an encoder with one linear layer on top, for CTC.
 
-It is there to train the encoder of gloss-based inheritance; a translator takes the encoder over.
+It is there to train the encoder, on glosses (gloss-based inheritance) or on what is said (a speech
+frontend); a translator takes the encoder over. What is said of glosses holds for letters as well.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ class GlossRecogniser(PartModel):
 
     config_class = GlossRecogniserConfig
     base_model_prefix = "recogniser"
-    parts = ("encoder", "gloss_head")
+    parts = ("encoder", "ctc_head")
 
     def build_parts(self, config: GlossRecogniserConfig) -> None:
         """Make encoder and head."""
         assert config.encoder and config.glosses
         self.encoder: Encoder = build_encoder(config.encoder)
-        self.gloss_head = nn.Linear(self.encoder.output_dim, 1 + len(config.glosses))
+        self.ctc_head = nn.Linear(self.encoder.output_dim, 1 + len(config.glosses))
 
     def forward(
         self,
@@ -68,13 +69,23 @@ class GlossRecogniser(PartModel):
         """
         del labels
         features, mask = self.features_of(frames, lengths, features, mask)
-        return GlossOutput(logits=self.gloss_head(features), mask=mask)
+        return GlossOutput(logits=self.ctc_head(features), mask=mask)
 
 
 def gloss_ids(gloss: str, glosses: Sequence[str]) -> list[int]:
     """Numbers of a clip's glosses, which are separated by spaces; those not in `glosses` go."""
     number = {name: index for index, name in enumerate(glosses, start=1)}
     return [number[name] for name in gloss.split() if name in number]
+
+
+def as_letters(transcript: str) -> str:
+    """A text as symbols separated by spaces: its letters in lower case, and | between words."""
+    return " ".join("|".join(transcript.casefold().split()))
+
+
+def from_letters(symbols: str) -> str:
+    """The text of symbols that `as_letters` made."""
+    return " ".join(symbols.replace(" ", "").replace("|", " ").split())
 
 
 def frames_needed(ids: Sequence[int]) -> int:

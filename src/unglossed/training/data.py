@@ -20,7 +20,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
 from unglossed.media.seeding import generator_for
-from unglossed.models.gloss import gloss_ids
+from unglossed.models.gloss import as_letters, gloss_ids
 from unglossed.models.language_model import shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 from unglossed.training.stage_settings import MaskingSettings
@@ -41,15 +41,31 @@ class TextTarget:
         return self.processor.encode_text(sample.text)
 
 
+def glosses_of(sample: Sample) -> str:
+    """A clip's glosses, separated by spaces."""
+    return sample.gloss or ""
+
+
+def letters_of(sample: Sample) -> str:
+    """The letters of a clip's transcript, separated by spaces."""
+    return as_letters(sample.transcript or "")
+
+
 @dataclass(frozen=True)
 class GlossTarget:
-    """A clip's labels are the numbers of its glosses."""
+    """A clip's labels are the numbers of its glosses, or of other symbols.
+
+    Attributes:
+        glosses: The vocabulary.
+        symbols: Gives a clip's symbols, separated by spaces.
+    """
 
     glosses: Sequence[str]
+    symbols: Callable[[Sample], str] = glosses_of
 
     def __call__(self, sample: Sample) -> list[int]:
         """Numbers from 1 of the glosses that the vocabulary has."""
-        return gloss_ids(sample.gloss or "", self.glosses)
+        return gloss_ids(self.symbols(sample), self.glosses)
 
 
 class EpochSampler(Sampler[EpochIndex]):

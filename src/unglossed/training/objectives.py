@@ -6,7 +6,7 @@ Small functions over what a model gives; what the model and the batches are is `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +34,7 @@ class Objective:
         sums: Whether the loss is a sum over the rows of a batch, so that these can be parted.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
+        signals: Kinds of clips that it is for.
         loss: Gives the loss of a batch from what the model says of it, the batch, the stage's
             settings and the count to divide by.
     """
@@ -46,6 +47,7 @@ class Objective:
     sums: bool = True
     best: str | None = None
     lowest: bool = False
+    signals: tuple[str, ...] = ("video", "audio")
 
 
 def text_loss(
@@ -126,17 +128,15 @@ def _vlp(outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count:
     return alignment_loss(outputs.similarities) + stage.restoration_weight * restored
 
 
+_RECOGNITION = Objective(
+    ("encoder",), _gloss, adds=("ctc_head",), smooths=False, best="word_error_rate", lowest=True
+)
+
 OBJECTIVES: Mapping[str, Objective] = {
     "translation": Objective(("encoder", "adapter", "language_model"), _text, best="bleu4"),
     "denoising": Objective(("language_model",), _text, masks_text=True),
-    "gloss_ctc": Objective(
-        ("encoder",),
-        _gloss,
-        adds=("gloss_head",),
-        smooths=False,
-        best="word_error_rate",
-        lowest=True,
-    ),
+    "gloss_ctc": replace(_RECOGNITION, signals=("video",)),
+    "transcript_ctc": replace(_RECOGNITION, signals=("audio",)),
     "vlp": Objective(
         ("encoder", "adapter", "language_model", "text_encoder"),
         _vlp,

@@ -16,6 +16,7 @@ from unglossed.corpora.needs import Needs
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.media.video import FRAME_RATE
+from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe_files import (
     find_recipe,
     leave_out_skipped,
@@ -126,10 +127,13 @@ class Recipe(Settings):
     @property
     def needs(self) -> Needs:
         """What a corpus must have to be trained on."""
-        learns_glosses = [stage.name for stage in self.stages if stage.objective == "gloss_ctc"]
+        learns: dict[str, str] = {}
+        for stage in self.stages:
+            learns.setdefault(stage.objective, stage.name)
         return Needs(
             signal="sound" if self.audio is not None else "video",
-            glosses_for=learns_glosses[0] if learns_glosses else None,
+            glosses_for=learns.get("gloss_ctc"),
+            transcripts_for=learns.get("transcript_ctc"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
         )
 
@@ -140,8 +144,11 @@ class Recipe(Settings):
             raise ValueError(f"stages: two have the same name: {names}")
         earlier: dict[str, StageSettings] = {}
         for stage in self.stages:
-            if stage.objective == "gloss_ctc" and self.audio is not None:
-                raise ValueError(f"stages.{stage.name}: gloss_ctc is for video, not for audio")
+            signals = OBJECTIVES[stage.objective].signals
+            found = "video" if self.audio is None else "audio"
+            if found not in signals:
+                told = f"{stage.objective} is for {signals[0]}, not for {found}"
+                raise ValueError(f"stages.{stage.name}: {told}")
             if NEW_TOKENS in stage.learning_rates and not self.tokenizer.new_tokens:
                 where = f"stages.{stage.name}.learning_rates.new_tokens"
                 raise ValueError(f"{where}: found no tokenizer.new_tokens, expected some to train")

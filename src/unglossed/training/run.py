@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,13 @@ class Run:
         clips = [*self.train_samples, *self.dev_samples]
         check_text_lengths(recipe.stages, clips, self.texts, self.processor)
 
-    @property
-    def glosses(self) -> list[str]:
-        """Every gloss of train, in alphabetical order."""
-        glosses = {name for sample in self.train_samples for name in (sample.gloss or "").split()}
-        return sorted(glosses)
+    def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
+        """Every symbol of train, such as its glosses, in alphabetical order.
+
+        Args:
+            symbols: gives a clip's, separated by spaces.
+        """
+        return sorted({name for sample in self.train_samples for name in symbols(sample).split()})
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -127,11 +127,13 @@ class TranslationScores(DevScores):
 
 
 class GlossScores(DevScores):
-    """Word error rate of the glosses that a recogniser reads off greedily.
+    """Word error rate of what a recogniser reads off greedily: glosses, or words.
 
     Args:
         model: the recogniser.
-        clips: the dev split, whose samples have glosses.
+        clips: the dev split.
+        references: its glosses or words, separated by spaces.
+        words: makes such of the recogniser's symbols.
         bfloat16: see `DevScores`.
         features: see `DevScores`.
     """
@@ -141,11 +143,15 @@ class GlossScores(DevScores):
         model: GlossRecogniser,
         clips: ClipDataset,
         *,
+        references: Sequence[str],
+        words: Callable[[str], str] = str,
         bfloat16: bool,
         features: Sequence[Tensor] | None = None,
     ) -> None:
         super().__init__(clips, bfloat16=bfloat16, features=features)
         self.model = model
+        self.references = references
+        self.words = words
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
@@ -154,8 +160,8 @@ class GlossScores(DevScores):
         for _, batch, mask in self.batches(self.encoded(self.model), self.model.device):
             logits = self.model(features=batch, mask=mask).logits
             found += decode_greedily(logits, mask, self.model.config.glosses)
-        glosses = [sample.gloss or "" for sample in self.clips.samples]
-        return {"word_error_rate": word_error_rate(found, glosses)}
+        words = [self.words(symbols) for symbols in found]
+        return {"word_error_rate": word_error_rate(words, self.references)}
 
 
 class AlignmentScores(DevScores):

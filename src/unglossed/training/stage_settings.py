@@ -126,7 +126,7 @@ PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 NEW_TOKENS = "new_tokens"
 """Has a learning rate where the embeddings of `tokenizer.new_tokens` alone are trained (LST)."""
 TrainedPart = Literal[
-    "encoder", "adapter", "language_model", "text_encoder", "gloss_head", "alignment", "new_tokens"
+    "encoder", "adapter", "language_model", "text_encoder", "ctc_head", "alignment", "new_tokens"
 ]
 
 
@@ -148,7 +148,9 @@ class StageSettings(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     """By which later stages and changes on the command line name it."""
-    objective: Literal["translation", "denoising", "gloss_ctc", "vlp"] = "translation"
+    objective: Literal["translation", "denoising", "gloss_ctc", "transcript_ctc", "vlp"] = (
+        "translation"
+    )
     """See `objectives.py`; vlp is the visual-language pre-training of GFSLT-VLP."""
     encoder: PartSettings | None = None
     """From frames or sound to features."""

@@ -16,7 +16,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.inference.search import signal_limit
 from unglossed.media.clip import kept_indices
-from unglossed.models.gloss import frames_needed
+from unglossed.models.gloss import frames_needed, from_letters
 from unglossed.models.parts import PartModel
 from unglossed.models.translator import Translator
 from unglossed.models.vlp import VisualLanguageModel
@@ -27,6 +27,8 @@ from unglossed.training.data import (
     MaskingDataset,
     Target,
     TextDataset,
+    glosses_of,
+    letters_of,
 )
 from unglossed.training.features import StoredFeatures
 from unglossed.training.precision import use_bfloat16
@@ -167,14 +169,33 @@ def _denoising(job: Job) -> Task:
 
 
 def _gloss_ctc(job: Job) -> Task:
-    glosses = job.run.glosses
-    target = GlossTarget(glosses)
-    model = build_recogniser(job.stage, job.earlier, glosses)
-    clips = job.run.clips(job.run.train_samples, training=True, target=target)
-    if fault := _too_short(clips):
+    if fault := _too_short(_recognised(job, glosses_of)):
         note(fault)
+    return _recognition(job, glosses_of)
+
+
+def _transcript_ctc(job: Job) -> Task:
+    return _recognition(job, letters_of, from_letters)
+
+
+def _recognition(
+    job: Job, symbols: Callable[[Sample], str], words: Callable[[str], str] = str
+) -> Task:
+    clips = _recognised(job, symbols)
+    vocabulary = job.run.vocabulary(symbols)
+    model = build_recogniser(job.stage, job.earlier, vocabulary)
     dataset, num_workers = job.items(model, clips)
-    return Task(model, dataset, GlossScores(model, **job.dev(model, target)), num_workers)
+    references = [words(symbols(sample)) for sample in job.run.dev_samples]
+    dev = job.dev(model, clips.target)
+    return Task(
+        model, dataset, GlossScores(model, references=references, words=words, **dev), num_workers
+    )
+
+
+def _recognised(job: Job, symbols: Callable[[Sample], str]) -> ClipDataset:
+    """Train clips whose labels are symbols."""
+    target = GlossTarget(job.run.vocabulary(symbols), symbols)
+    return job.run.clips(job.run.train_samples, training=True, target=target)
 
 
 def _vlp(job: Job) -> Task:
@@ -191,6 +212,7 @@ BUILDERS: Mapping[str, Callable[[Job], Task]] = {
     "translation": _translation,
     "denoising": _denoising,
     "gloss_ctc": _gloss_ctc,
+    "transcript_ctc": _transcript_ctc,
     "vlp": _vlp,
 }
 
