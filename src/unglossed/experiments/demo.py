@@ -163,7 +163,8 @@ def run_demo(
 
     console.rule("2. the stages are trained")
     with clock.step("training"):
-        train_recipe(recipe, spec, run_folder, resume=True, overrides=[f"seed={seed}", *overrides])
+        changes = [f"seed={seed}", *overrides]
+        train_recipe(recipe, spec, run_folder, resume=run_folder.is_dir(), overrides=changes)
     _split_training_time(clock, run_folder)
 
     console.rule("3. scores on unseen sentences")
