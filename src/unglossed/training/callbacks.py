@@ -127,6 +127,11 @@ class ProgressDisplay(TrainerCallback):
 
     def _print_line(self, state: TrainerState) -> None:
         epochs = f"epoch {state.epoch or 0:.0f} of {state.num_train_epochs:.0f}"
-        passed = timedelta(seconds=round(time.monotonic() - self.started))
-        line = f"{self.name}: {', '.join([epochs, *self.values.values()])}, {passed}"
-        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        told = ", ".join([epochs, *self.values.values()])
+        print_line(self.progress, f"{self.name}: {told}", self.started)
+
+
+def print_line(progress: Progress, line: str, started: float) -> None:
+    """Print a line with the time since `started`, of `time.monotonic`, beside the display."""
+    passed = timedelta(seconds=round(time.monotonic() - started))
+    progress.console.print(f"{line}, {passed}", markup=False, highlight=False, soft_wrap=True)

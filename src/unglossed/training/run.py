@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
+from unglossed.training.callbacks import print_line
 from unglossed.training.data import ClipDataset, Target
 from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
@@ -122,6 +124,7 @@ class Run:
         """
         num_views = stage.feature_views if clips.training else 1
         total = len(clips) * num_views
+        started = time.monotonic()
         task = progress.add_task(f"{stage.name}: features", total=total)
         views = self.cache.features(
             encoder,
@@ -133,6 +136,8 @@ class Run:
             advance=lambda count: progress.advance(task, count),
         )
         progress.update(task, completed=total)
+        if not progress.console.is_terminal:
+            print_line(progress, f"{stage.name}: features of {len(clips):,} clips", started)
         return views
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import torch
 import transformers
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import set_seed
@@ -263,9 +264,13 @@ def _prepare_folder(
 
 
 def show_progress() -> Progress:
-    """The display of a run."""
+    """The display of a run; without a terminal it draws nothing, lines are printed instead."""
+    console = Console()
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 
