@@ -110,8 +110,8 @@ class _Stem(torch.autograd.Function):
 
     Few frames at a time, so that memory is used again and not asked for anew; the statistics are
     those of all frames. ReLU and maximum change places, which changes neither value nor gradient:
-    the ReLU has a quarter of the work. Kept are what the convolution puts out, the output and where
-    the maxima lie.
+    the ReLU has a quarter of the work. Kept are the output and where the maxima lie; the
+    convolution, a fortieth of the work of a step, is computed again.
     """
 
     CONVOLUTION = ([2, 2], [3, 3], [1, 1], False, [0, 0], 1)
@@ -126,7 +126,7 @@ class _Stem(torch.autograd.Function):
         kernel = kernel.to(pixels.dtype)
         parts = torch.split(pixels, FRAMES_AT_ONCE)
         with torch.autocast(pixels.device.type, enabled=False):
-            maps = [torch.convolution(part, kernel, None, *_Stem.CONVOLUTION) for part in parts]
+            maps = [_Stem.convolve(part, kernel) for part in parts]
         mean, variance = _statistics(maps, norm)
         positions = maps[0].shape[2] * maps[0].shape[3]
         small = torch.int16 if positions < 2**15 else torch.int32
@@ -139,16 +139,20 @@ class _Stem(torch.autograd.Function):
         output = torch.cat(pooled)
         ctx.eps, ctx.num_parts = norm.eps, len(parts)
         ctx.save_for_backward(
-            *(kernel, weight, mean, torch.rsqrt(variance + norm.eps), output),
-            *(*parts, *maps, *places),
+            kernel, weight, mean, torch.rsqrt(variance + norm.eps), output, *parts, *places
         )
         return output
 
     @staticmethod
+    def convolve(pixels: Tensor, kernel: Tensor) -> Tensor:
+        """What the convolution puts out."""
+        return torch.convolution(pixels, kernel, None, *_Stem.CONVOLUTION)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         kernel, weight, mean, inverse, output, *lists = ctx.saved_tensors
-        count = ctx.num_parts
-        parts, maps, places = lists[:count], lists[count : 2 * count], lists[2 * count :]
+        parts, places = lists[: ctx.num_parts], lists[ctx.num_parts :]
+        maps = [_Stem.convolve(part, kernel) for part in parts]
         gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         grads = torch.split(gradient, FRAMES_AT_ONCE)
 
