@@ -257,7 +257,7 @@ def score(
 @app.command()
 def translate(
     model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
-    files: Annotated[list[str], typer.Argument(help="Videos or folders of frames.")],
+    files: Annotated[list[str], typer.Argument(help="Videos, folders of frames, or sound.")],
     form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.TEXT,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")

@@ -126,6 +126,26 @@ def test_clips_that_are_too_short_for_their_glosses_are_counted(
     assert "note: 4 of 4 " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("letters", "told"), [(50, ""), (51, "note: 1 of 2 train clips")])
+def test_clips_that_are_too_short_for_their_letters_are_counted(
+    letters: int, told: str, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transcript = ("ab" * 30)[:letters]
+    lines = ["id,media,text,split,language,start,end,transcript"]
+    for number, split in enumerate(["train", "train", "dev"]):
+        said = transcript if number else "ab"
+        lines.append(f"a{number},a.wav,{tiny.SENTENCES[0]},{split},de,{number},{number + 1},{said}")
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "own.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    corpus = read_corpus(f"table:{tmp_path / 'own.csv'}")
+
+    first_task("lst_demo", corpus, models, tmp_path / "run")  # a second has 50 positions
+
+    found = capsys.readouterr().err
+    assert told in found
+    assert ("fewer positions than their letters need (first: a1)" in found) is bool(told)
+
+
 def test_stage_1_of_gfslt_vlp_reads_clips_and_masked_sentences(
     corpus: Corpus, models: Path, tmp_path: Path
 ) -> None:

@@ -24,10 +24,10 @@ class Sample:
         language: ISO 639 code of the text, such as "de".
         signer: Who signs, if the corpus tells.
         gloss: Glosses separated by spaces, if the corpus has them.
-        transcript: What is said, in the language of the speech, if the corpus has it.
         start_seconds: Begin of the clip within `media`; None: where `media` begins.
         end_seconds: End of the clip within `media`; None: where `media` ends.
         box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
+        transcript: What is said, in the language of the speech, if the corpus has it.
     """
 
     id: str
@@ -37,10 +37,10 @@ class Sample:
     language: str
     signer: str | None = None
     gloss: str | None = None
-    transcript: str | None = None
     start_seconds: float | None = None
     end_seconds: float | None = None
     box: tuple[float, float, float, float] | None = None
+    transcript: str | None = None
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def add_table(
     signers: dict[str, str] = {}  # one string for each signer, not one for each row
     with _garbage_left():
         for number, row in read_table_rows(reading, path):
-            id, media, text, split, start, end, signer, language, gloss = row
+            id, media, text, split, start, end, signer, language, gloss, transcript = row
             try:
                 found = _find(find_media, media) if media else None
                 if language != rows.language or not rows.language:
@@ -97,6 +97,7 @@ def add_table(
                 split=splits[split],
                 signer=signers.setdefault(signer, signer),
                 gloss=gloss,
+                transcript=transcript,
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
             )

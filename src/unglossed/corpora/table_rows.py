@@ -21,7 +21,7 @@ from unglossed.corpora.reading import Reading
 from unglossed.errors import InputError
 
 REQUIRED = ("id", "media", "text", "split")
-OPTIONAL = ("start", "end", "signer", "language", "gloss")
+OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript")
 COLUMNS = REQUIRED + OPTIONAL
 
 # What people call the optional columns. Left aside they would do harm without a word: a segment
@@ -36,6 +36,7 @@ _MEANT = {
         "signer": "signer signers signerid speaker speakers speakerid",
         "language": "language languages languagecode lang locale",
         "gloss": "gloss glosses orth orthography",
+        "transcript": "transcript transcripts transcription",
     }.items()
     for name in names.split()
 }
@@ -44,7 +45,7 @@ _MEANT = {
 _HUGE = 1e300  # whole numbers beyond have no float
 
 Time = str | float
-TableRow = tuple[str, str, str, str, Time, Time, str, str, str]
+TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str]
 """A row's fields in the order of `COLUMNS`; what a table does not have is empty."""
 
 NumberedRows = Iterator[tuple[int, TableRow]]

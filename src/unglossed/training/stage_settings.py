@@ -151,7 +151,8 @@ class StageSettings(Settings):
     objective: Literal["translation", "denoising", "gloss_ctc", "transcript_ctc", "vlp"] = (
         "translation"
     )
-    """See `objectives.py`; vlp is the visual-language pre-training of GFSLT-VLP."""
+    """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
+    the rates `encoder` and `ctc_head`; vlp is the visual-language pre-training of GFSLT-VLP."""
     encoder: PartSettings | None = None
     """From frames or sound to features."""
     adapter: PartSettings | None = None

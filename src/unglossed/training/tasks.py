@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.progress import Progress
 from torch import Tensor
 
@@ -169,13 +170,29 @@ def _denoising(job: Job) -> Task:
 
 
 def _gloss_ctc(job: Job) -> Task:
-    if fault := _too_short(_recognised(job, glosses_of)):
-        note(fault)
+    clips = _recognised(job, glosses_of)
+    rate = clips.processor.sampling_rate
+
+    def kept(sample: Sample) -> int:
+        return min(len(kept_indices(sample, rate)), clips.limit)
+
+    _tell_too_short(clips, kept, "kept frames than their glosses need")
     return _recognition(job, glosses_of)
 
 
 def _transcript_ctc(job: Job) -> Task:
-    return _recognition(job, letters_of, from_letters)
+    task = _recognition(job, letters_of, from_letters)
+    clips = _recognised(job, letters_of)
+
+    def positions(sample: Sample) -> int | None:
+        if sample.end_seconds is None:
+            return None
+        seconds = sample.end_seconds - (sample.start_seconds or 0.0)
+        units = min(round(seconds * clips.signal.units_per_second), clips.limit)
+        return int(task.model.encoder.output_lengths(torch.tensor([units]))[0])
+
+    _tell_too_short(clips, positions, "positions than their letters need")
+    return task
 
 
 def _recognition(
@@ -217,17 +234,23 @@ BUILDERS: Mapping[str, Callable[[Job], Task]] = {
 }
 
 
-def _too_short(clips: ClipDataset) -> str | None:
-    """Says which clips have fewer kept frames than CTC needs for their glosses, if any."""
-    rate = clips.processor.sampling_rate
-    short = []
-    for sample in clips.samples:
-        kept = min(len(kept_indices(sample, rate)), clips.limit)
-        if kept < frames_needed(clips.target(sample)):
-            short.append(sample.id)
-    if not short:
-        return None
-    return (
-        f"{len(short)} of {len(clips)} train clips have fewer kept frames than their glosses need"
-        f" (first: {short[0]}); they add nothing to the loss"
-    )
+def _tell_too_short(
+    clips: ClipDataset, positions: Callable[[Sample], int | None], what: str
+) -> None:
+    """Say how many clips have fewer positions than CTC needs for their symbols, if any.
+
+    Args:
+        clips: with symbols as labels.
+        positions: of a clip; None: not known without opening it.
+        what: they have fewer of.
+    """
+    short = [
+        sample.id
+        for sample in clips.samples
+        if (count := positions(sample)) is not None and count < frames_needed(clips.target(sample))
+    ]
+    if short:
+        note(
+            f"{len(short)} of {len(clips)} train clips have fewer {what} (first: {short[0]});"
+            " they add nothing to the loss"
+        )
