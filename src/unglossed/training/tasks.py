@@ -170,19 +170,19 @@ def _denoising(job: Job) -> Task:
 
 
 def _gloss_ctc(job: Job) -> Task:
-    clips = _recognised(job, glosses_of)
+    target, clips = _recognised(job, glosses_of)
     rate = clips.processor.sampling_rate
 
     def kept(sample: Sample) -> int:
         return min(len(kept_indices(sample, rate)), clips.limit)
 
     _tell_too_short(clips, kept, "kept frames than their glosses need")
-    return _recognition(job, glosses_of)
+    return _recognition(job, target, clips)
 
 
 def _transcript_ctc(job: Job) -> Task:
-    task = _recognition(job, letters_of, from_letters)
-    clips = _recognised(job, letters_of)
+    target, clips = _recognised(job, letters_of)
+    task = _recognition(job, target, clips, from_letters)
 
     def positions(sample: Sample) -> int | None:
         if sample.end_seconds is None:
@@ -196,23 +196,21 @@ def _transcript_ctc(job: Job) -> Task:
 
 
 def _recognition(
-    job: Job, symbols: Callable[[Sample], str], words: Callable[[str], str] = str
+    job: Job, target: GlossTarget, clips: ClipDataset, words: Callable[[str], str] = str
 ) -> Task:
-    clips = _recognised(job, symbols)
-    vocabulary = job.run.vocabulary(symbols)
-    model = build_recogniser(job.stage, job.earlier, vocabulary)
+    model = build_recogniser(job.stage, job.earlier, target.glosses)
     dataset, num_workers = job.items(model, clips)
-    references = [words(symbols(sample)) for sample in job.run.dev_samples]
-    dev = job.dev(model, clips.target)
+    references = [words(target.symbols(sample)) for sample in job.run.dev_samples]
+    dev = job.dev(model, target)
     return Task(
         model, dataset, GlossScores(model, references=references, words=words, **dev), num_workers
     )
 
 
-def _recognised(job: Job, symbols: Callable[[Sample], str]) -> ClipDataset:
-    """Train clips whose labels are symbols."""
+def _recognised(job: Job, symbols: Callable[[Sample], str]) -> tuple[GlossTarget, ClipDataset]:
+    """What is recognised, and the train clips whose labels it gives."""
     target = GlossTarget(job.run.vocabulary(symbols), symbols)
-    return job.run.clips(job.run.train_samples, training=True, target=target)
+    return target, job.run.clips(job.run.train_samples, training=True, target=target)
 
 
 def _vlp(job: Job) -> Task:
