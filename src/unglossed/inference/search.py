@@ -171,4 +171,4 @@ def _room(face: LanguageModel) -> int | None:
     """Positions for adapted features, and a text that shares them."""
     if face.max_positions is None:
         return None
-    return face.max_positions - len(face.before) - len(face.after)
+    return face.max_positions - face.prompt_length

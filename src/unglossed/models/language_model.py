@@ -69,6 +69,11 @@ class LanguageModel(nn.Module, ABC):
         """Longest sequence, in positions; None where nothing limits it."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
+    @property
+    def prompt_length(self) -> int:
+        """Tokens of the prompt, before and after the features together."""
+        return len(self.before) + len(self.after)
+
     def train_rows(self, tokens: Sequence[int]) -> None:
         """Have the embeddings of some tokens trained while the model's own weights stay.
 

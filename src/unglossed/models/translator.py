@@ -93,8 +93,7 @@ class Translator(PartModel):
 
     def positions(self, features: int) -> int:
         """Positions that the language model reads of so many features, prompt included."""
-        prompt = len(self.language_model.before) + len(self.language_model.after)
-        return self.adapter.output_lengths(features) + prompt
+        return self.adapter.output_lengths(features) + self.language_model.prompt_length
 
     def attend(self, features: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         """Attention (batch, tokens, time) of tokens over features; see `LanguageModel.attend`."""

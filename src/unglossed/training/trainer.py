@@ -250,13 +250,14 @@ def attention_for(
         arguments: of the trainer.
         inputs: the batch.
     """
+    if arguments.device.type != "cpu" or not arguments.bf16:
+        return nullcontext()  # before lengths are looked at: a GPU would have to be waited for
     lengths = [int(rows.max()) for name, rows in inputs.items() if name == "lengths"]
     widths = [rows.shape[1] for name, rows in inputs.items() if name not in ("lengths", "frames")]
-    on_processor = arguments.device.type == "cpu" and arguments.bf16
-    if on_processor and max(lengths + widths) <= PLAIN_ATTENTION:
-        plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-        return plain
-    return nullcontext()
+    if max(lengths + widths) > PLAIN_ATTENTION:
+        return nullcontext()
+    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain
 
 
 def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optimizer:
