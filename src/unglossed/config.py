@@ -165,7 +165,11 @@ def _child(node: Any, name: str, item: str) -> Any:
 def _explain(error: ValidationError, data: dict[str, Any], kind: type[BaseModel]) -> str:
     """The first fault in one line: where, what was found, what was expected."""
     fault = error.errors()[0]
-    where = ".".join(_readable(fault["loc"], data))
+    location = fault["loc"]
+    is_key = location[-1:] == ("[key]",)
+    where = ".".join(_readable(location[: -1 if is_key else None], data))
+    if is_key and fault["type"] == "literal_error":
+        return f"{where}: no such key, expected {fault['ctx']['expected']}"
     if fault["type"] == "extra_forbidden":
         return f"{where}: no such key{suggest(str(fault['loc'][-1]), _keys_of(kind))}"
     if fault["type"] == "missing":

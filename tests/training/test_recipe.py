@@ -105,6 +105,10 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
             "stages.second.learning_rates={adapter: 1, language_model: 1, new_tokens: 1}",
             ["stages.second", "learning_rates.new_tokens", "language_model frozen", "lora"],
         ),
+        (
+            "stages.first.learning_rates.gloss_head=0.1",
+            ["stages.first.learning_rates.gloss_head: no such key, expected", "'ctc_head'"],
+        ),
         ("stages.first.learning_rates.adapter=0", ["stages.first.learning_rates.adapter", "0"]),
         ("stages.first.feature_views=1", ["stages.first", "feature_views", "frozen encoder"]),
         ("stages.first.adapter=null", ["stages.first", "translation", "adapter"]),
@@ -361,6 +365,7 @@ def test_a_source_that_is_skipped_is_said_to_be(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith("key=value on the command line: stages.")
     assert f"the stage {skipped} is skipped: name its folder in a run that trained it" in message
+    assert "or a published model's folder or hub name" in message
 
 
 def test_a_mistake_on_the_command_line_is_not_the_files() -> None:

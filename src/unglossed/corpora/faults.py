@@ -55,6 +55,7 @@ class FaultKind(Enum):
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)
     MISALIGNED = ("clips that are known to be misaligned", Severity.WARNING)
+    NO_TRANSCRIPTS = ("file of transcripts that does not fit, left out", Severity.WARNING)
     SAME_CLIP = ("the same clip under two ids", Severity.WARNING)
     TOO_SHORT = ("clip shorter than the limit", Severity.WARNING)
     TOO_LONG = ("clip longer than the limit", Severity.WARNING)

@@ -36,7 +36,8 @@ _SEGMENT = re.compile(r"- \{(\w+: [\w.+-]+(?:, \w+: [\w.+-]+)*)\}\s*")
 def read_must_c(reading: Reading) -> Corpus:
     """Read every split of one language pair; `tst-COMMON` becomes test.
 
-    What is said is each clip's transcript, where the release has it (`train.en` beside `train.de`).
+    What is said is each clip's transcript, where the release has it (`train.en` beside `train.de`,
+    with a line for each segment).
     Segments of less than 0.1 or more than 30 seconds are left out and counted. An id is the name of
     the talk's file and the segment's place in it, from 0.
 
@@ -45,8 +46,8 @@ def read_must_c(reading: Reading) -> Corpus:
             language it is `yy`.
 
     Raises:
-        InputError: A file is missing or malformed, its number of lines is not that of its segments,
-            or there is more than one pair.
+        InputError: A file is missing or malformed, the texts are not as many as the segments, or
+            there is more than one pair.
     """
     data, spoken, language = _find_data(reading.root)
     rows = Rows(reading, reading.language or language)
@@ -132,15 +133,21 @@ def _read_split(
     said_path, text_path = (path.with_suffix(f".{language}") for language in languages)
     split = _SPLITS.get(name, name)
     segments = read_segments(path)
-    texts = _read_texts(reading, text_path, path, len(segments))
-    said: Sequence[str | None] = [None] * len(segments)
+    texts = _read_texts(reading, text_path)
+    if wrong := _wrong_number(texts, path, segments):
+        raise InputError(f"{text_path}: {wrong}")
+    said: Sequence[str | None] = []
     if said_path.is_file():
-        said = _read_texts(reading, said_path, path, len(segments))
+        said = _read_texts(reading, said_path)
+        if wrong := _wrong_number(said, path, segments):
+            # Few recipes read what is said: those that do refuse clips without it.
+            reading.report(FaultKind.NO_TRANSCRIPTS, str(said_path), f"{wrong}; not used")
+            said = []
     folder, media = _list_media(reading, data, name)
     rows.begin(path, "entry", split=split)
     places: Counter[str] = Counter()
     used = set()
-    rows_of_text = zip(segments, texts, said, strict=True)
+    rows_of_text = zip(segments, texts, said or [None] * len(segments), strict=True)
     for number, (segment, text, transcript) in enumerate(rows_of_text, start=1):
         where = f"{path}, entry {number}"
         fields = segment if isinstance(segment, dict) else {}
@@ -179,14 +186,15 @@ def _read_split(
     rows.leftover(folder, media, used)
 
 
-def _read_texts(reading: Reading, path: Path, segments: Path, count: int) -> list[str]:
-    """The lines of a file, one a segment."""
-    texts = [line for _, line in read_lines(reading, path)]
-    if len(texts) != count:
-        raise InputError(
-            f"{path}: found {len(texts)} lines, expected {count} as {segments.name} has segments"
-        )
-    return texts
+def _read_texts(reading: Reading, path: Path) -> list[str]:
+    return [line for _, line in read_lines(reading, path)]
+
+
+def _wrong_number(texts: Sequence[Any], path: Path, segments: Sequence[Any]) -> str:
+    """What is wrong when a file's lines are not one for each segment; else nothing."""
+    if len(texts) == len(segments):
+        return ""
+    return f"found {len(texts)} lines, expected {len(segments)} as {path.name} has segments"
 
 
 def _read_times(

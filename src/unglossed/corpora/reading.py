@@ -22,6 +22,7 @@ _TO_BE_SAID = {
     FaultKind.NO_SPLIT,
     FaultKind.ODD_SPLIT,
     FaultKind.MISALIGNED,
+    FaultKind.NO_TRANSCRIPTS,
     FaultKind.PARTIAL_LIST,
     FaultKind.LEFT_OUT,
 }

@@ -28,6 +28,7 @@ from unglossed.inference.precision import (
 from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
 from unglossed.inference.words import WordAttention, merge_words
 from unglossed.media.clip import WholeFile, signal_of
+from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 
@@ -114,11 +115,11 @@ class SignTranslator:
         source = find_model(model)
         try:
             config, _ = TranslatorConfig.get_config_dict(source)
-            if config.get("model_type") != TranslatorConfig.model_type:
-                raise InputError(
-                    f"{model}: found a model of the type {config.get('model_type')!r}, expected"
-                    f" {TranslatorConfig.model_type!r}"
-                )
+            if (found := config.get("model_type")) != TranslatorConfig.model_type:
+                what = f"a model of the type {found!r}"
+                if found == GlossRecogniserConfig.model_type:
+                    what = "the recogniser of a CTC stage, which writes no sentences"
+                raise InputError(f"{model}: found {what}, expected {TranslatorConfig.model_type!r}")
             translator, loaded = Translator.from_pretrained(
                 source, output_loading_info=True, ignore_mismatched_sizes=True
             )

@@ -95,7 +95,8 @@ def refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: P
             if source in skipped:
                 raise InputError(
                     f"{path}: stages.{stage.get('name')}.{part}.source: the stage {source} is"
-                    f" skipped: name its folder in a run that trained it, as RUN/1-{source}/model"
+                    f" skipped: name its folder in a run that trained it, as RUN/1-{source}/model,"
+                    " or a published model's folder or hub name"
                 )
 
 
