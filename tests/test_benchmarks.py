@@ -81,3 +81,10 @@ def test_both_kernels_of_attention_give_the_same() -> None:
 
     assert number(r"rows of 12: plain ([\d.]+) times as fast", told) > 0
     assert number(r"rows of 40: .* apart by ([\d.]+)", told) < 0.02
+
+
+def test_beams_that_share_a_reading_find_the_same_texts() -> None:
+    told = run("beams.py", "--small", "--pairs", "1", "--positions", "6")
+
+    assert number(r"(\d+) of 16 texts are the same", told) == 16
+    assert number(r"read once ([\d.]+) times as fast", told) > 0

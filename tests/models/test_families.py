@@ -182,6 +182,29 @@ def test_a_clip_alone_and_padded_in_a_batch_gives_the_same(face: LanguageModel) 
 
 
 @torch.no_grad()
+def test_beams_share_one_reading_of_a_clip(face: LanguageModel) -> None:
+    embeds, mask = clips()
+    inputs, real, _ = face._lay_out(embeds, mask)
+    seq2seq = isinstance(face, EncoderDecoder)
+    reader = face.model.get_encoder() if seq2seq else face.model.get_decoder()
+    read: list[tuple[int, ...]] = []
+    hook = reader.register_forward_hook(
+        lambda _, __, output: read.append(tuple(output.last_hidden_state.shape[:2]))
+    )
+    settings = {"max_new_tokens": 5, "num_beams": 3, "num_return_sequences": 3, "do_sample": False}
+    found = face.generate(embeds, mask, **settings)
+    hook.remove()
+
+    if seq2seq:
+        assert read == [inputs.shape[:2]]
+    else:
+        assert read[0] == (3, inputs.shape[1] - 1)
+        assert set(read[1:]) == {(9, 1)}
+        apart = face.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
+        assert torch.equal(found, apart)
+
+
+@torch.no_grad()
 def test_greedy_generation_with_cache_equals_computing_every_step_anew(
     face: LanguageModel,
 ) -> None:

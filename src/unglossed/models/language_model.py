@@ -312,6 +312,13 @@ class DecoderOnly(LanguageModel):
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
         inputs, real, _ = self._lay_out(embeds, mask)
+        beams = settings.get("num_beams", 1)
+        if beams > 1 and inputs.shape[1] > 1:
+            # All beams of a row start from the same reading: it is made once and copied.
+            read = self._run(self.model.get_decoder(), inputs[:, :-1], real[:, :-1], use_cache=True)
+            rows = torch.arange(len(inputs), device=inputs.device)
+            read.past_key_values.reorder_cache(rows.repeat_interleave(beams))
+            settings["past_key_values"] = read.past_key_values
         return self.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
 
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
@@ -324,12 +331,14 @@ class DecoderOnly(LanguageModel):
         weights = weights.gather(1, rows[..., None].expand(-1, -1, weights.shape[-1]))
         return self._on_features(weights, mask, place)
 
-    def _run(self, model: Any, inputs: Tensor, real: Tensor, **settings: Any) -> Any:
+    def _run(
+        self, model: Any, inputs: Tensor, real: Tensor, *, use_cache: bool = False, **settings: Any
+    ) -> Any:
         return model(
             inputs_embeds=inputs,
             attention_mask=real.long(),
             position_ids=(real.long().cumsum(1) - 1).clamp(min=0),
-            use_cache=False,
+            use_cache=use_cache,
             **settings,
         )
 
