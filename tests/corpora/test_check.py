@@ -249,7 +249,7 @@ PLANTED = {
     "known_signer": Planted(
         FaultKind.SHARED_SIGNER,
         "test and train",
-        "1 of 2 test signers also sign in train: Bela",
+        "1 of 2 test signers or speakers are also in train: Bela",
         {"split": "test", "signer": "Bela"},
     ),
 }

@@ -136,10 +136,13 @@ def test_sound_has_seconds_but_no_frames(tmp_path):
         sound.setsampwidth(2)
         sound.setframerate(16000)
         sound.writeframes(bytes(2 * 16000 * 3))
-    stats = corpus_stats(write_table(tmp_path, [{"media": "talk.wav", "text": "a", "start": "1"}]))
+    row = {"media": "talk.wav", "text": "a", "start": "1", "signer": "Bela"}
+    stats = corpus_stats(write_table(tmp_path, [row]))
     assert stats.total.seconds_per_clip.maximum == pytest.approx(2.0)
     assert stats.total.frames_per_clip is None
     assert "frames" not in str(stats).partition("\n")[2]
+    assert "speakers" in str(stats)
+    assert "signers" not in str(stats)
 
 
 def test_table_says_each_number_and_what_a_word_is(stats):

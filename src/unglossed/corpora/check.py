@@ -118,8 +118,8 @@ def _check_splits(corpus: Corpus, faults: Faults) -> None:
         if names:
             shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
             found = (
-                f"{len(names):,} of {len(signers[second]):,} {second} signers also sign in"
-                f" {first}: {shown}"
+                f"{len(names):,} of {len(signers[second]):,} {second} signers or speakers are also"
+                f" in {first}: {shown}"
             )
             faults.add(Fault(FaultKind.SHARED_SIGNER, where, found))
 

@@ -62,7 +62,7 @@ class FaultKind(Enum):
     ODD_TEXT = ("odd characters in the text", Severity.WARNING)
     LEFT_OUT = ("left out by the corpus's rules", Severity.NOTE)
     SHARED_SENTENCE = ("sentences shared between splits", Severity.NOTE)
-    SHARED_SIGNER = ("signers shared between splits", Severity.NOTE)
+    SHARED_SIGNER = ("signers or speakers shared between splits", Severity.NOTE)
 
 
 @dataclass(frozen=True, slots=True)

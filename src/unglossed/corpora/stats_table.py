@@ -37,6 +37,8 @@ def format_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     counts = [["", *columns]]
     for name, title in _COUNTS.items():
         values = [numbers[name] for numbers in columns.values()]
+        if name == "num_signers" and not any(one["frames_per_clip"] for one in columns.values()):
+            title = "speakers"
         if any(value is not None for value in values):
             counts.append([title, *(_count(name, value) for value in values)])
     spreads = [["", *_QUANTILE_TITLES]]
