@@ -6,6 +6,7 @@ import wave
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -209,4 +210,23 @@ def write_sound(path: Path, samples: np.ndarray) -> Path:
         file.setsampwidth(2)
         file.setframerate(16000)
         file.writeframes((samples * 2**14).astype("<i2").tobytes())
+    return path
+
+
+def write_film(path: Path, seconds: int, sound_seconds: int) -> Path:
+    """Write a video whose pictures, black, and whose sound, a tone, have each their length."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("aac", rate=16000, layout="mono")
+        for _ in range(25 * seconds):
+            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+        tone = 0.5 * np.sin(np.arange(16000 * sound_seconds) / 5).astype(np.float32)
+        for begin in range(0, len(tone), 1024):
+            piece = av.AudioFrame.from_ndarray(tone[None, begin : begin + 1024], "fltp", "mono")
+            piece.sample_rate, piece.pts = 16000, begin
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode())
     return path

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from unglossed.errors import InputError
     from unglossed.evaluation.evaluate import evaluate
     from unglossed.evaluation.metrics import score
-    from unglossed.inference.translate import SignTranslator, Translation, load, translate
+    from unglossed.inference.output import Translation
+    from unglossed.inference.translate import SignTranslator, load, translate
     from unglossed.models.processing import TranslatorProcessor
     from unglossed.models.translator import Translator
     from unglossed.training.recipe import load_recipe
@@ -40,7 +41,7 @@ __all__ = [
 _HOMES = {
     "InputError": ("unglossed.errors", "InputError"),
     "SignTranslator": ("unglossed.inference.translate", "SignTranslator"),
-    "Translation": ("unglossed.inference.translate", "Translation"),
+    "Translation": ("unglossed.inference.output", "Translation"),
     "Translator": ("unglossed.models.translator", "Translator"),
     "TranslatorProcessor": ("unglossed.models.processing", "TranslatorProcessor"),
     "evaluate": ("unglossed.evaluation.evaluate", "evaluate"),

@@ -15,10 +15,13 @@ from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny
 from unglossed.corpora.check import check_corpus
-from unglossed.corpora.check_clips import Limits
+from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.check_text import find_mojibake, find_odd_text, may_be_damaged
-from unglossed.corpora.faults import FaultKind, Severity
+from unglossed.corpora.faults import FaultKind, Faults, Severity
+from unglossed.corpora.needs import Needs
+from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 
 HEADER = "id,media,text,split,start,end,signer,language"
@@ -574,3 +577,17 @@ def test_mojibake_of_many_languages_is_found_and_undone(text, encoding):
 def test_sound_text_of_many_languages_is_left_alone(text):
     assert not may_be_damaged(text) or find_mojibake(text) is None
     assert find_odd_text(text) is None
+
+
+def test_times_are_compared_with_what_the_recipe_reads(tmp_path):
+    tiny.write_film(tmp_path / "late.mp4", 2, 4)
+    tiny.write_film(tmp_path / "early.mp4", 4, 2)
+    samples = [
+        Sample(name, tmp_path / f"{name}.mp4", "so", "train", "de", start_seconds=2.5)
+        for name in ("late", "early")
+    ]
+    for signal, wrong in (("sound", "early"), ("video", "late")):
+        faults = Faults()
+        check_clips("", samples, faults, needs=Needs(signal=signal))
+        (fault,) = faults.examples(FaultKind.BAD_TIMES)
+        assert f"train clip '{wrong}'" in fault.where

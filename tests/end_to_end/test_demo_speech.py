@@ -171,3 +171,14 @@ def test_a_frontend_that_is_none_is_refused(tmp_path: Path, models: Path) -> Non
         speak(tmp_path / "speech", models, str(gone))
     with pytest.raises(InputError, match=r"--frontend: .*found no speech model"):
         speak(tmp_path / "speech", models, stand_in("Llama-2", models))
+
+
+@pytest.mark.slow
+def test_a_frontend_may_be_a_folder_here(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(stand_in("whisper", models))
+    monkeypatch.chdir(folder.parent)
+    change = "stages.downstream_tuning.skip=true"
+    speak(tmp_path / "speech", models, folder.name, change)
+    assert (tmp_path / "speech/run/model/config.json").is_file()

@@ -245,6 +245,21 @@ def test_a_text_has_the_positions_that_the_signal_leaves() -> None:
         translate_features(model, processor, [torch.randn(97 - prompt, 24)], decoding, names=["a"])
 
 
+def test_each_clip_has_its_own_room_for_a_text_whatever_the_batch() -> None:
+    processor = tiny_processor()
+    model = tiny_decoder_only(processor)
+    with torch.no_grad():
+        model.language_model.model.lm_head.weight[processor.tokenizer.eos_token_id] = 0
+    clips = [torch.randn(length, 24) for length in (92, 5, 40, 91)]  # of 96 positions
+    decoding = DecodingSettings(beams=2, max_new_tokens=8)
+    alone = [translate_features(model, processor, [clip], decoding)[0] for clip in clips]
+    together = translate_features(model, processor, clips, decoding)
+    assert [found.text for found in together] == [found.text for found in alone]
+    for found, expected in zip(together, alone, strict=True):
+        assert found.score == pytest.approx(expected.score, abs=1e-4)
+    assert len({found.text for found in alone}) > 1
+
+
 def test_a_clip_that_leaves_a_decoder_only_model_no_room_is_refused(tmp_path) -> None:
     processor = tiny_processor()
     translator = SignTranslator(tiny_decoder_only(processor), processor)

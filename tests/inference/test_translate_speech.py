@@ -18,6 +18,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.inference.translate import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import Translator, TranslatorConfig
 
 TOKENIZER = tiny.tiny_processor().tokenizer
 SHORT = {"max_new_tokens": 6}
@@ -129,6 +130,30 @@ def test_sound_is_cut_at_the_positions_of_the_model_if_these_are_fewer(
     (found,) = speech.translate(long, **SHORT)
     assert found.num_frames == 64  # of the language model; 1.3 seconds
     assert capsys.readouterr().err == f"note: {long}: 5.0 seconds, cut to 1.3\n"
+
+
+def test_sound_leaves_room_for_a_text_as_long_as_trainings_longest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny.write_sound(tmp_path / "long.wav", noise(16000 * 5))
+    found = []
+    for max_tokens in (1, 9):
+        processor = TranslatorProcessor(
+            TOKENIZER,
+            start_token="<de>",
+            sample_rate=16000,
+            max_seconds=5.0,
+            max_tokens=max_tokens,
+        )
+        processor.save_pretrained(tmp_path / str(max_tokens))
+        processor = TranslatorProcessor.from_pretrained(tmp_path / str(max_tokens))
+        model = tiny.tiny_decoder_only(processor)
+        encoder = tiny.tiny_speech_model(processor, tiny.WHISPER).config.encoder
+        config = model.config.to_dict() | {"encoder": encoder}
+        speech = SignTranslator(Translator(TranslatorConfig(**config)).eval(), processor)
+        found.append(speech.translate(path, max_new_tokens=20)[0].num_frames)
+    assert found == [94, 86]  # of 96 positions, one of which is the prompt's
+    assert capsys.readouterr().err.count("cut to") == 2
 
 
 def test_without_a_limit_of_the_training_too_long_sound_is_refused(tmp_path: Path) -> None:

@@ -164,8 +164,23 @@ def test_part_without_sound_is_refused(tmp_path, whole_numbers, start, end):
     path = write_wav(tmp_path / "a.wav", whole_numbers)
     with pytest.raises(InputError) as error:
         read_audio(path, RATE, start, end)
-    expected = f"no sound between {start} and {end} seconds: the file is 5.00 seconds long"
+    told = "its end" if end is None else f"{end:g} seconds"
+    expected = f"no sound between {start:g} seconds and {told}: the file is 5.00 seconds long"
     assert str(error.value) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_samples_that_are_no_numbers_are_damage(tmp_path, write_sound, rate, value):
+    samples = tones(rate, 2.0)
+    samples[0, rate : rate + 100] = value
+    path = write_sound(tmp_path / "a.wav", samples, "pcm_f32le", rate)
+    for read in (read_audio, audio_seconds):
+        with pytest.raises(
+            InputError, match=r"damaged at \d\.\d+ seconds: found samples that are no"
+        ):
+            read(path)
+    assert len(read_audio(path, RATE, 0.0, 0.5)) == RATE // 2
 
 
 def test_length(tmp_path, whole_numbers, write_sound):

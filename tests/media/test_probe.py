@@ -1,9 +1,12 @@
+import av
 import cv2
 import numpy as np
 import pytest
 
+import tiny
 from unglossed.errors import InputError
-from unglossed.media.probe import MediaFacts, examine, probe
+from unglossed.media.clip import WholeFile
+from unglossed.media.probe import MediaFacts, examine, probe, sound_seconds
 from unglossed.media.video import frame_indices_at
 
 BOTH = pytest.mark.parametrize("look", [probe, examine])
@@ -214,3 +217,49 @@ class TestWhatIsNoMedium:
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(InputError, match=r"v\.webm: the file is cut: found \d+ of its \d+"):
             look(path)
+
+
+def test_pictures_and_sound_of_a_video_have_each_their_length(tmp_path):
+    path = tiny.write_film(tmp_path / "v.mp4", 2, 4)
+    for facts in (probe(path), examine(path, sound=True)):
+        assert facts.duration_seconds == pytest.approx(2, abs=0.01)
+        assert facts.sound_seconds == pytest.approx(4, abs=0.15)
+    assert sound_seconds(WholeFile(path)) == pytest.approx(4, abs=0.15)
+    assert sound_seconds(WholeFile(path, 1.0, 1.5)) == 0.5
+
+
+def test_the_sound_of_a_video_is_examined_where_it_is_read(tmp_path):
+    path = tiny.write_film(tmp_path / "v.mp4", 1, 4)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(audio=0) if packet.pos]
+    for place in places[20:60]:
+        data[place : place + 24] = b"\xff" * 24
+    path.write_bytes(data)
+    assert examine(path).has_sound
+    with pytest.raises(InputError, match=r"v\.mp4: the sound is damaged at"):
+        examine(path, sound=True)
+
+
+def test_length_of_an_mp3_of_two_bit_rates_is_counted_not_guessed(tmp_path, write_sound):
+    parts = []
+    for number, (rate, seconds) in enumerate(((16000, 2), (16000, 8))):
+        tone = 0.5 * np.sin(np.arange(rate * seconds) / (5 if number else 0.7))[None]
+        path = tmp_path / f"{number}.mp3"
+        with av.open(
+            str(path), "w", options={"write_xing": "0", "id3v2_version": "0"}
+        ) as container:
+            stream = container.add_stream("libmp3lame", rate=rate, layout="mono")
+            stream.bit_rate = (160_000, 16_000)[number]
+            for begin in range(0, tone.shape[1], 576):
+                piece = tone[:, begin : begin + 576].astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(piece, "fltp", "mono")
+                frame.sample_rate, frame.pts = rate, begin
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        parts.append(path.read_bytes())
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(b"".join(parts))
+    true = examine(joined).duration_seconds
+    assert true == pytest.approx(10, abs=0.3)
+    assert probe(joined).duration_seconds == pytest.approx(true, abs=0.1)

@@ -350,3 +350,28 @@ def test_a_recipe_trains_on_a_pretrained_frontend(
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     saved = TranslatorProcessor.from_pretrained(tmp_path / "run" / "model")
     assert saved.max_seconds == 3
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        (tiny.WHISPER, {"encoder_attention_heads": 3}),
+        (tiny.FRONTEND, {"num_attention_heads": 3}),
+        (tiny.FRONTEND, {"num_conv_pos_embedding_groups": 3}),
+        (tiny.FRONTEND, {"conv_stride": [5, 8]}),
+        (tiny.FRONTEND, {"hidden_act": "foo"}),
+        (tiny.FRONTEND, {"feat_extract_norm": "foo"}),
+    ],
+)
+def test_what_no_frontend_can_be_built_of_is_refused_before_training(
+    base: dict[str, Any], change: dict[str, Any]
+) -> None:
+    message = refused_before_training({"config": {"frontend": base | change}})
+    assert message.startswith("stages.speech.encoder.config.frontend: not a speech model: ")
+
+
+def test_normalise_is_true_or_false() -> None:
+    message = refused_before_training({"config": {"frontend": tiny.FRONTEND, "normalise": "maybe"}})
+    assert message == (
+        "stages.speech.encoder.config.normalise: found 'maybe', expected true or false"
+    )

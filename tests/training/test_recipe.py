@@ -130,6 +130,7 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.first.restoration_weight=0.5", ["first", "restoration_weight", "translation"]),
         ("stages.first.skip=perhaps", ["stages.first.skip", "'perhaps'", "true"]),
         ("base=fla_llm", ["base", "no such key"]),
+        ("tokenizer.new_tokens=['']", ["tokenizer.new_tokens", "''"]),
         ("decoding.beams=0", ["decoding.beams", "greater than 0"]),
         ("stages.first.schedule={name: linear, min_ratio: 0.1}", ["first.schedule", "cosine"]),
         ("stages.first.optimizer={name: sgd, momentum: 0}", ["first.optimizer", "nesterov"]),
@@ -162,6 +163,14 @@ def test_new_tokens_to_train_are_some(path: Path) -> None:
     )
     recipe = load_recipe(path, [*changes, "tokenizer.new_tokens=[<signs>]"])
     assert recipe.stages[1].learning_rates == {"adapter": 1, "new_tokens": 1}
+    prompt = "stages.second.language_model.prompt={before: <signs>, after: </sings>}"
+    changes += ["tokenizer.new_tokens=[<signs>, </signs>]", prompt]
+    with pytest.raises(InputError) as raised:
+        load_recipe(path, changes)
+    assert str(raised.value) == (
+        "key=value on the command line: stages.second.language_model.prompt: found no '</signs>',"
+        " expected all of tokenizer.new_tokens, which learning_rates.new_tokens trains"
+    )
 
 
 def test_a_stage_that_freezes_all_but_one_part_names_one_rate(path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from unglossed.corpora.sample import Sample
@@ -203,3 +205,17 @@ def test_single_unknown_tokens_are_noted(capsys: pytest.CaptureFixture[str]) -> 
         "note: the tokenizer does not know everything in 1 of 7 train texts: 1 of"
         f" {num_tokens} tokens are <unk> (train clip 'clip6': {text!r})\n"
     )
+
+
+def test_one_token_may_begin_end_and_stand_for_the_unknown_as_gpt_2_has_it(tmp_path: Path) -> None:
+    one = "<|endoftext|>"
+    core = Tokenizer(BPE({one: 0, "a": 1, "b": 2, "ab": 3}, [("a", "b")], unk_token=one))
+    PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=one, eos_token=one, unk_token=one
+    ).save_pretrained(tmp_path)
+
+    tokenizer, start = build_tokenizer(TokenizerSettings(pretrained=str(tmp_path)), ["ab"], "en")
+
+    assert start == tokenizer.pad_token == one
+    with pytest.raises(InputError, match=r"^tokenizer\.start_token: .*'<de>'$"):
+        build_tokenizer(TokenizerSettings(pretrained=str(tmp_path), start_token="<de>"), [], "de")

@@ -16,6 +16,7 @@ from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 
 import tiny
+from unglossed.errors import InputError
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
@@ -462,6 +463,19 @@ def test_scoring_on_dev_changes_nothing_in_the_training(tmp_path: Path) -> None:
         finals.append(weights_of(model))
 
     assert_equal(*finals)
+
+
+def test_a_loss_that_is_no_number_ends_the_stage_and_leaves_what_was_good(tmp_path: Path) -> None:
+    class Damaged(RandomFeatures):
+        def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+            found = super().__getitem__(item)
+            return found | {"features": found["features"] * float("nan")} if item[0] else found
+
+    trainer, _, _, recorder = build_trainer(stage(), tmp_path, dataset=Damaged())
+    with pytest.raises(InputError, match=r"^stages\.stage: the loss is no number .* in epoch 2: "):
+        trainer.train()
+    assert [row["epoch"] for row in recorder.rows if "loss" in row] == [1.0]
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
 def test_checkpoints_are_marked_whole_and_only_the_last_and_the_best_stay(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from unglossed.corpora.check_media import Look, look_at_media
 from unglossed.corpora.faults import Fault, FaultKind, Faults
 from unglossed.corpora.needs import Needs
 from unglossed.corpora.sample import Sample
+from unglossed.media.probe import MediaFacts
 from unglossed.media.video import FRAME_RATE
 
 _MOST_GAPS = 5
@@ -75,11 +76,25 @@ def check_clips(
         len(samples),
     )
     media = list(numbers)
-    looks = look_at_media(media, deep=deep, num_workers=num_workers, progress=progress)
+    is_sound = needs is not None and needs.signal == "sound"
+    looks = look_at_media(
+        media, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
+    )
     _check_media(media, looks, faults)
     _check_signal(spec, media, looks, needs, faults)
-    _check_times(samples, medium_of, looks, limits or Limits(), faults)
+    ends = [_seconds_of(look.facts, is_sound) for look in looks]
+    durations = np.array(ends, np.float64)[medium_of]
+    _check_times(samples, medium_of, durations, limits or Limits(), faults)
     return len(media)
+
+
+def _seconds_of(facts: MediaFacts | None, is_sound: bool) -> float:
+    """Length of what is read of a medium; NaN where that cannot be read."""
+    if facts is None:
+        return math.nan
+    if is_sound and facts.sound_seconds is not None:
+        return facts.sound_seconds
+    return facts.duration_seconds
 
 
 def name_clip(sample: Sample) -> str:
@@ -135,7 +150,7 @@ def _check_signal(
 def _check_times(
     samples: Sequence[Sample],
     medium_of: NDArray[np.int64],
-    looks: Sequence[Look],
+    durations: NDArray[np.float64],
     limits: Limits,
     faults: Faults,
 ) -> None:
@@ -144,13 +159,10 @@ def _check_times(
     Args:
         samples: The clips.
         medium_of: Number of each clip's medium: (clips,).
-        looks: What was found at each medium.
+        durations: Its length in seconds, NaN where not known: (clips,).
         limits: Lengths that clips should have.
         faults: Where faults go.
     """
-    durations = np.array(
-        [look.facts.duration_seconds if look.facts else np.nan for look in looks], np.float64
-    )[medium_of]
     starts = np.nan_to_num(np.array([sample.start_seconds for sample in samples], np.float64))
     ends = np.array([sample.end_seconds for sample in samples], np.float64)  # None becomes NaN
 

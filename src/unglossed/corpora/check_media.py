@@ -44,6 +44,7 @@ def look_at_media(
     media: Sequence[Path],
     *,
     deep: bool = False,
+    sound: bool = False,
     num_workers: int | None = None,
     progress: bool = False,
 ) -> list[Look]:
@@ -52,6 +53,7 @@ def look_at_media(
     Args:
         media: Frame folders, video or sound files, or clips in shards; each once.
         deep: Decode every file from begin to end.
+        sound: Of videos as well, if `deep`.
         num_workers: Processes; None for one per core. Few files are looked at in this process.
         progress: Show a bar on standard error.
 
@@ -67,14 +69,14 @@ def look_at_media(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
     ) as bar:
         task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
-        for found in map_in_order(partial(_look_at, deep=deep), chunks, num_workers):
+        for found in map_in_order(partial(_look_at, deep=deep, sound=sound), chunks, num_workers):
             looks += found
             bar.update(task, completed=len(looks))
     return looks
 
 
-def _look_at(media: Sequence[Path], deep: bool) -> list[Look]:
-    return [_look_deep(path) if deep else _look(path) for path in media]
+def _look_at(media: Sequence[Path], deep: bool, sound: bool) -> list[Look]:
+    return [_look_deep(path, sound) if deep else _look(path) for path in media]
 
 
 def _look(path: Path) -> Look:
@@ -84,12 +86,12 @@ def _look(path: Path) -> Look:
         return Look(None, FaultKind.UNREADABLE_MEDIA, _reason(path, error))
 
 
-def _look_deep(path: Path) -> Look:
+def _look_deep(path: Path, sound: bool) -> Look:
     look = _look(path)
     if look.facts is None:
         return look
     try:
-        return Look(examine(path))
+        return Look(examine(path, sound=sound))
     except (InputError, OSError) as error:
         return Look(look.facts, FaultKind.DAMAGED_MEDIA, _reason(path, error))
 

@@ -42,7 +42,8 @@ from unglossed.experiments.common import (
     score_table,
     write_facts,
 )
-from unglossed.inference.translate import SignTranslator, Translation, translate_features
+from unglossed.inference.output import Translation
+from unglossed.inference.translate import SignTranslator, translate_features
 from unglossed.media.clip import signal_of
 from unglossed.synthetic.corpus import write_clip, write_corpus
 from unglossed.synthetic.grammar import draw_meaning

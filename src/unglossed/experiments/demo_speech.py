@@ -115,7 +115,8 @@ def _find_frontend(frontend: str | None) -> str | None:
     if frontend is not None:
         if not is_frontend(frontend, "--frontend"):
             raise InputError(f"--frontend: {frontend}: found no speech model, expected one")
-        return frontend
+        is_name = "/" not in frontend and Path(frontend).is_dir()
+        return f"./{frontend}" if is_name else frontend  # a recipe tells a folder by its slash
     if _is_on_hub(FRONTEND):
         return FRONTEND
     Console(soft_wrap=True).print(

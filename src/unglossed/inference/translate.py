@@ -6,7 +6,7 @@ The trainer calls `translate_features` on cached features; everybody else `SignT
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, may_be_on_hub
 from unglossed.inference.decoding import DecodingSettings, load_decoding
+from unglossed.inference.output import Hypothesis, Translation
 from unglossed.inference.precision import (
     Precision,
     encodes_in_bfloat16,
@@ -26,55 +27,14 @@ from unglossed.inference.precision import (
     read_precision,
 )
 from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
-from unglossed.inference.words import WordAttention, merge_words
+from unglossed.inference.words import merge_words
 from unglossed.media.clip import WholeFile, signal_of
+from unglossed.media.probe import sound_seconds
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 
 Media = Path | str | Sample
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One candidate text.
-
-    `score` is the mean log-probability of its tokens, the end token among them (at most 0): always
-    the model's own, whatever the text was searched for with (language contrast, length penalty,
-    temperature).
-    """
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Translation:
-    """The translation of one clip.
-
-    Attributes:
-        media: Path of the video, or id of the sample.
-        text: The best hypothesis.
-        score: Its score, see `Hypothesis`: comparable between texts of different length.
-        n_best: The best hypotheses, best first; `text` is the first. Beams are ranked by what they
-            were searched for with; without language contrast and length penalty that is the score.
-            Texts that were drawn are ranked by their score, and each stands there once, so that
-            they can be fewer than asked for.
-        attention: Words of `text` with their weights on the kept frames, if asked for.
-        num_frames: Kept frames, on which the weights lie.
-    """
-
-    media: str
-    text: str
-    score: float
-    n_best: tuple[Hypothesis, ...]
-    attention: tuple[WordAttention, ...] | None
-    num_frames: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """`media`, `text`, `score` and `n_best`, as `translate --format json` writes them."""
-        n_best = [{"text": one.text, "score": one.score} for one in self.n_best]
-        return {"media": self.media, "text": self.text, "score": self.score, "n_best": n_best}
 
 
 class SignTranslator:
@@ -210,14 +170,17 @@ class SignTranslator:
         """
         where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
         signal = signal_of(self.processor)
-        limit = self.model.encoder.input_limit(signal_limit(self.model))
+        room = signal_limit(self.model, self.processor.max_tokens)
+        limit = self.model.encoder.input_limit(room)
         if self.processor.max_seconds is None:
             return signal.read(where, limit=limit)
-        found, rate = signal.read(where), signal.units_per_second
-        kept = found[: round(self.processor.max_seconds * rate)][:limit]
-        if len(kept) < len(found):
-            note(f"{where.media}: {len(found) / rate:.1f} seconds, cut to {len(kept) / rate:.1f}")
-        return kept
+        most = round(self.processor.max_seconds * signal.units_per_second)
+        most = most if limit is None else min(most, limit)
+        read = signal.read(where, limit=most + 1, cut=True)  # one more tells whether there is more
+        if len(read) > most:
+            seconds, kept = sound_seconds(where), most / signal.units_per_second
+            note(f"{where.media}: {seconds:.1f} seconds, cut to {kept:.1f}")
+        return read[:most]
 
     def encode(self, frames: NDArray[Any]) -> Tensor:
         """The encoder's features of one clip as `read` gives it: (time, dim), on the processor."""
@@ -271,8 +234,20 @@ def translate_features(
     if n_best > decoding.beams and not decoding.sample:
         raise InputError(f"n_best: found {n_best}, expected at most the {decoding.beams} beams")
     names = names or [str(index) for index in range(len(features))]
+    limits = []
+    for name, row in zip(names, features, strict=True):
+        room = text_limit(model, len(row))
+        if room is not None and room < 1:
+            raise InputError(
+                f"{name}: found {len(row)} positions of signal, expected at most"
+                f" {signal_limit(model)}, for which the language model has room"
+            )
+        limits.append(min(room or decoding.max_new_tokens, decoding.max_new_tokens))
     order = sorted(range(len(features)), key=lambda index: -len(features[index]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = []
+    for _, group in groupby(order, lambda index: limits[index]):  # a clip has its own room, alone
+        alike = list(group)
+        batches += [alike[i : i + batch_size] for i in range(0, len(alike), batch_size)]
     done: dict[int, Translation] = {}
     was_training = model.training
     model.eval()
@@ -282,7 +257,7 @@ def translate_features(
                 model,
                 processor,
                 [features[index] for index in batch],
-                decoding,
+                decoding.change(max_new_tokens=limits[batch[0]]),
                 [names[index] for index in batch],
                 n_best=n_best,
                 attention=attention,
@@ -308,14 +283,6 @@ def _translate_batch(
     features, mask = pad_features(rows)
     features = features.to(model.device, next(model.adapter.parameters()).dtype)
     mask = mask.to(model.device)
-    limit = text_limit(model, features.shape[1])
-    if limit is not None:
-        if limit < 1:
-            raise InputError(
-                f"{names[0]}: found {len(rows[0])} positions of signal, expected at most"
-                f" {signal_limit(model)}, for which the language model has room"
-            )
-        decoding = decoding.change(max_new_tokens=min(decoding.max_new_tokens, limit))
     tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)
     tokens = tokens.reshape(len(rows), n_best, -1)
     scores = torch.stack(

@@ -72,9 +72,10 @@ def read_audio(
     begin = first - offset * (rate // common)
     part = sound[begin : None if last is None else begin + last - first]
     if not len(part):
+        end_told = "its end" if end_seconds is None else f"{end_seconds:g} seconds"
         raise InputError(
-            f"{path}: no sound between {start} and {end_seconds} seconds: "
-            f"the file is {audio_seconds(path):.2f} seconds long"
+            f"{path}: no sound between {start:g} seconds and {end_told}: the file is"
+            f" {audio_seconds(path):.2f} seconds long"
         )
     return part
 
@@ -204,6 +205,8 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
                     if _HOLE_SECONDS[0] < hole < _HOLE_SECONDS[1]:
                         place = told
                 piece = _mix(frame)
+                if not np.isfinite(piece).all():
+                    raise _damaged(path, place / source, "found samples that are no numbers")
                 yield place, piece
                 place += len(piece)
         except av.error.FFmpegError as error:
@@ -244,6 +247,6 @@ def _resample(sound: Sound, source: int, rate: int) -> Sound:
     return np.clip(sound, -1.0, 1.0)
 
 
-def _damaged(path: Path, seconds: float, error: Exception | None = None) -> InputError:
-    detail = f": {reason(error)}" if error else ""
+def _damaged(path: Path, seconds: float, why: Exception | str = "") -> InputError:
+    detail = f": {reason(why) if isinstance(why, Exception) else why}" if why else ""
     return InputError(f"{path}: the sound is damaged at {seconds:.2f} seconds{detail}")

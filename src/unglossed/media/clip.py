@@ -145,7 +145,11 @@ class AudioSignal:
     ) -> NDArray[np.float32]:
         """Read a clip's sound: (samples,) in -1..1; see `VideoSignal.read`."""
         del generator
-        sound = read_audio(clip.media, self.sample_rate, clip.start_seconds, clip.end_seconds)
+        start, end = clip.start_seconds or 0.0, clip.end_seconds
+        if limit is not None and cut:  # what is cut off is not decoded
+            most = start + (limit + 1) / self.sample_rate
+            end = most if end is None else min(end, most)
+        sound = read_audio(clip.media, self.sample_rate, start, end)
         if limit is not None and len(sound) > limit:
             if not cut:
                 raise _too_long(clip, len(sound), limit, self.units_per_second, "sound")

@@ -13,6 +13,7 @@ import av
 
 from unglossed.media import packed
 from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
+from unglossed.media.clip import Clip
 from unglossed.media.containers import Kind, header_seconds, open_container
 from unglossed.media.decoding import damaged, first_video, turned_size
 from unglossed.media.pictures import check_sizes, list_pictures, read_picture, read_size
@@ -22,6 +23,8 @@ from unglossed.media.videofile import check_video
 
 # A folder whose pictures bear the time of day would have millions of gaps.
 _MOST_MISSING = 1000
+# Rows of packets, whose length FFmpeg guesses from the first ones' size.
+_WITHOUT_LENGTH = ("mp3", "aac")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class MediaFacts:
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         has_sound: Whether there is sound to read, in a video as well.
+        sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
     """
 
     kind: Literal["frames", "video", "audio"]
@@ -48,6 +52,7 @@ class MediaFacts:
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
     has_sound: bool = False
+    sound_seconds: float | None = None
 
 
 def probe(media: Path) -> MediaFacts:
@@ -67,10 +72,11 @@ def probe(media: Path) -> MediaFacts:
         return _probe_packed(media)
     with open_container(media, _likely_kind(media)) as container:
         if _is_sound(media, container):
-            seconds = header_seconds(container, first_sound(media, container))
+            seconds = _sound_seconds(container, first_sound(media, container))
             length = audio_seconds(media) if seconds is None else seconds
-            return MediaFacts("audio", length, has_sound=True)
-        has_sound = bool(container.streams.audio)
+            return _sound_facts(length)
+        sound = container.streams.audio
+        sound_seconds = header_seconds(container, sound[0]) if sound else None
         stream = first_video(media, container)
         seconds = header_seconds(container, stream)
         num_frames = stream.frames or None
@@ -79,14 +85,19 @@ def probe(media: Path) -> MediaFacts:
     if seconds is None or rate is None:
         timeline = read_timeline(media)
         seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
-    return MediaFacts("video", seconds, num_frames, width, height, rate, has_sound=has_sound)
+    return MediaFacts(
+        *("video", seconds, num_frames, width, height, rate),
+        has_sound=bool(sound),
+        sound_seconds=sound_seconds,
+    )
 
 
-def examine(media: Path) -> MediaFacts:
+def examine(media: Path, *, sound: bool = False) -> MediaFacts:
     """Decode everything and tell the truth about it.
 
     Args:
         media: As for `probe`.
+        sound: Of a video decode the sound as well.
 
     Raises:
         InputError: It cannot be read, is damaged anywhere, or its pictures differ in size.
@@ -103,12 +114,37 @@ def examine(media: Path) -> MediaFacts:
         is_sound = _is_sound(media, container)
         has_sound = bool(container.streams.audio)
     if is_sound:
-        return MediaFacts("audio", audio_seconds(media), has_sound=True)
+        return _sound_facts(audio_seconds(media))
     timeline, (width, height) = check_video(media)
-    rate = _mean_rate(timeline)
     return MediaFacts(
-        "video", timeline.seconds, timeline.num_frames, width, height, rate, has_sound=has_sound
+        *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
+        has_sound=has_sound,
+        sound_seconds=audio_seconds(media) if sound and has_sound else None,
     )
+
+
+def sound_seconds(clip: Clip) -> float:
+    """Length of a clip's sound, from the headers of its media as far as they tell.
+
+    Raises:
+        InputError: As `probe`.
+    """
+    facts = probe(clip.media)
+    end = facts.duration_seconds if facts.sound_seconds is None else facts.sound_seconds
+    return min(end, clip.end_seconds or end) - (clip.start_seconds or 0.0)
+
+
+def _sound_facts(seconds: float) -> MediaFacts:
+    return MediaFacts("audio", seconds, has_sound=True, sound_seconds=seconds)
+
+
+def _sound_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    """Length of a sound file as its headers have it, or its packets; None if neither tells."""
+    if container.format.name not in _WITHOUT_LENGTH:
+        return header_seconds(container, stream)
+    ends = [packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts]
+    start = stream.start_time or 0
+    return float((max(ends) - start) * stream.time_base) if ends else None
 
 
 def _probe_folder(folder: Path) -> MediaFacts:

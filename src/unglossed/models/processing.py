@@ -29,6 +29,8 @@ class TranslatorProcessor(ProcessorMixin):
         sample_rate: samples of sound a second that a speech model reads; None for video.
         max_seconds: longest sound that it reads whole; None: any, or video.
         new_tokens: those that the recipe added to the tokenizer.
+        max_tokens: of the longest text of training, the end token among them. A language model that
+            reads clip and text in one row is left room for as many behind a clip.
     """
 
     attributes = ["tokenizer"]
@@ -45,6 +47,7 @@ class TranslatorProcessor(ProcessorMixin):
         sample_rate: int | None = None,
         max_seconds: float | None = None,
         new_tokens: Sequence[str] = (),
+        max_tokens: int = 1,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -55,6 +58,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.sample_rate = sample_rate
         self.max_seconds = max_seconds
         self.new_tokens = list(new_tokens)
+        self.max_tokens = max_tokens
         super().__init__(tokenizer, **kwargs)
 
     def __call__(

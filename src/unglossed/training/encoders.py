@@ -21,7 +21,12 @@ from unglossed.training.frontends import (
     is_frontend,
     pretrained_frontend,
 )
-from unglossed.training.sources import load, load_trained, refuse_unknown
+from unglossed.training.sources import (
+    WRONG_CONFIGURATION,
+    load,
+    load_trained,
+    refuse_unknown,
+)
 from unglossed.training.stage_settings import PartSettings, StageSettings
 
 ENCODER_DEFAULTS = {
@@ -123,7 +128,7 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
         return config, {"encoder.backbone": model.state_dict()}
     try:
         config["backbone"] = backbone_config_from(backbone).to_dict()
-    except (KeyError, TypeError, ValueError) as error:
+    except WRONG_CONFIGURATION as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{where}.config.backbone: not an image model: {reason}") from None
     _check_image_model(backbone_config_from(backbone), where)

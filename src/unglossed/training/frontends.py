@@ -18,7 +18,13 @@ from unglossed.models.speech import (
     WhisperFrontend,
     frontend_config_from,
 )
-from unglossed.training.sources import load, load_complete, refuse_unknown, source_config
+from unglossed.training.sources import (
+    WRONG_CONFIGURATION,
+    load,
+    load_complete,
+    refuse_unknown,
+    source_config,
+)
 from unglossed.training.stage_settings import PartSettings
 
 _WITHOUT_SPEC_AUGMENT = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
@@ -44,19 +50,25 @@ def built_frontend(part: PartSettings, where: str) -> dict[str, Any]:
             f"{where}.config.frontend: found {frontend!r}, expected a configuration;"
             f" a pre-trained one is {where}.source={frontend}"
         )
+    normalise = part.config.get("normalise", False)
+    if not isinstance(normalise, bool):
+        raise InputError(f"{where}.config.normalise: found {normalise!r}, expected true or false")
     try:
         config = frontend_config_from(frontend)
-    except (KeyError, TypeError, ValueError) as error:
+        of_mel = config.model_type == "whisper"
+        built = {
+            "normalise": not of_mel,
+            "sample_rate": SAMPLE_RATE if of_mel else None,
+            **part.config,
+            "frontend": config.to_dict(),
+        }
+        with torch.device("meta"):
+            SpeechEncoder(built)
+    except (*WRONG_CONFIGURATION, RuntimeError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{where}.config.frontend: not a speech model: {reason}") from None
     refuse_unknown(frontend, config.to_dict(), f"{where}.config.frontend")
-    of_mel = config.model_type == "whisper"
-    return {
-        "normalise": not of_mel,
-        "sample_rate": SAMPLE_RATE if of_mel else None,
-        **part.config,
-        "frontend": config.to_dict(),
-    }
+    return built
 
 
 def is_frontend(source: str, where: str) -> bool:
@@ -80,8 +92,8 @@ def pretrained_frontend(part: PartSettings, where: str) -> dict[str, Any]:
         told = source_config(source, field).to_dict() | _WITHOUT_SPEC_AUGMENT
         told.pop("_name_or_path", None)  # a place on this machine
         frontend = frontend_config_from(told)
-    except ValueError as error:
-        raise InputError(f"{field}: {source}: {error}") from None
+    except WRONG_CONFIGURATION as error:
+        raise InputError(f"{field}: {source}: {' '.join(str(error).split())[:300]}") from None
     try:
         extractor = load(AutoFeatureExtractor, source, field)
     except InputError:

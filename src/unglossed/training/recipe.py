@@ -47,7 +47,7 @@ class TokenizerSettings(Settings):
     """Folder or hub name; null: it is trained."""
     vocab_size: PositiveInt = 2000
     """Of a trained one; fewer where the text does not give so many."""
-    new_tokens: tuple[str, ...] = ()
+    new_tokens: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
     """Tokens to add, such as those that mark a signal's begin and end in the prompt."""
     start_token: str | None = None
     """Token with which the decoder starts (mBART: `de_DE`); the language's own when trained."""
@@ -95,7 +95,7 @@ class AudioSettings(Settings):
     sample_rate: PositiveInt = 16000
     """To which sound is resampled, in Hz; the one that the frontend was trained with."""
     max_seconds: PositiveFloat = 30.0
-    """A longer clip is cut at its end in training."""
+    """A longer clip is cut at its end, in training and when it is translated."""
 
 
 class Recipe(Settings):
@@ -152,10 +152,23 @@ class Recipe(Settings):
             if NEW_TOKENS in stage.learning_rates and not self.tokenizer.new_tokens:
                 where = f"stages.{stage.name}.learning_rates.new_tokens"
                 raise ValueError(f"{where}: found no tokenizer.new_tokens, expected some to train")
+            self._check_prompt(stage)
             for part in PARTS:
                 self._check_source(stage, part, earlier, names)
             earlier[stage.name] = stage
         return self
+
+    def _check_prompt(self, stage: StageSettings) -> None:
+        """Refuse new tokens that are trained where a prompt does not have them."""
+        prompt = stage.language_model.prompt if stage.language_model else None
+        if prompt is None or NEW_TOKENS not in stage.learning_rates:
+            return
+        for token in self.tokenizer.new_tokens:
+            if token not in prompt.before + prompt.after:
+                raise ValueError(
+                    f"stages.{stage.name}.language_model.prompt: found no {token!r}, expected all"
+                    " of tokenizer.new_tokens, which learning_rates.new_tokens trains"
+                )
 
     @staticmethod
     def _check_source(

@@ -76,6 +76,8 @@ class Run:
         if not folder.is_dir():
             video, audio = self.recipe.video, self.recipe.audio
             tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
+            texts = [sample.text for sample in (*self.train_samples, *self.dev_samples)]
+            rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
                     tokenizer=tokenizer,
@@ -85,6 +87,7 @@ class Run:
                     resize=video.resize,
                     crop=video.crop,
                     new_tokens=self.recipe.tokenizer.new_tokens,
+                    max_tokens=1 + max(map(len, rows)),
                     sample_rate=audio.sample_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)

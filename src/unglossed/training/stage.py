@@ -204,7 +204,13 @@ def build_translator(
     _finish(model, weights | more_weights, stage)
     if NEW_TOKENS in stage.learning_rates:
         tokens = processor.tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
-        model.language_model.train_rows(tokens)
+        face = model.language_model
+        if set(tokens).isdisjoint([*face.before, *face.after]):
+            raise InputError(
+                f"{where}.learning_rates.new_tokens: found none of tokenizer.new_tokens in the"
+                " prompt, expected them there to be trained"
+            )
+        face.train_rows(tokens)
     return model
 
 

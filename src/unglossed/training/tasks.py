@@ -100,8 +100,7 @@ class Job:
         clips = self.run.clips(samples, training=training, **settings)
         if not isinstance(model, Translator):
             return clips
-        num_tokens = max(len(clips.target(sample)) for sample in samples)
-        limit = model.encoder.input_limit(signal_limit(model, num_tokens))
+        limit = model.encoder.input_limit(signal_limit(model, self.run.processor.max_tokens))
         if limit is not None and limit < clips.limit:
             where = f"stages.{self.stage.name}"
             if limit < 1:
@@ -110,7 +109,8 @@ class Job:
                 )
             seconds = limit / clips.signal.units_per_second
             faults = Faults(max_examples=1)
-            check_clips("", samples, faults, limits=Limits(max_seconds=seconds))
+            needs, limits = self.run.recipe.needs, Limits(max_seconds=seconds)
+            check_clips("", samples, faults, limits=limits, needs=needs)
             if longer := faults.count(FaultKind.TOO_LONG):
                 note(
                     f"{where}: {longer:,} clips cut at {seconds:.1f} seconds, for want of positions"

@@ -54,7 +54,8 @@ def build_tokenizer(
     if tokenizer.pad_token is None:  # as many decoder-only models: nothing is ever padded with it
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     start = settings.start_token or tokenizer.bos_token or tokenizer.pad_token
-    if tokenizer.convert_tokens_to_ids(start) in (None, tokenizer.unk_token_id):
+    known = tokenizer.convert_tokens_to_ids(start) not in (None, tokenizer.unk_token_id)
+    if not known and start != tokenizer.unk_token:  # GPT-2 has one token for all of these
         raise InputError(f"tokenizer.start_token: {settings.pretrained} has no token {start!r}")
     _check_start(start, tokenizer, settings.pretrained, language)
     return tokenizer, start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
+from unglossed.errors import InputError
 from unglossed.models.parts import PartModel
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
@@ -67,6 +69,7 @@ def stage_arguments(
         greater_is_better=not objective.lowest if scored else None,
         logging_strategy="steps",
         logging_steps=steps_per_epoch,
+        logging_nan_inf_filter=False,
         report_to=[],
         bf16=use_bfloat16(stage.precision),
         use_cpu=not torch.cuda.is_available(),
@@ -154,7 +157,17 @@ class StageTrainer(Seq2SeqTrainer):
         return batches
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
-        """Log values; beside the loss the share of the time that waited for data, 0..1."""
+        """Log values; beside the loss the share of the time that waited for data, 0..1.
+
+        Raises:
+            InputError: the loss or its gradient is no number any more; nothing is saved of it.
+        """
+        if not all(math.isfinite(logs.get(name, 0.0)) for name in ("loss", "grad_norm")):
+            raise InputError(
+                f"stages.{self.stage.name}: the loss is no number any more in epoch"
+                f" {math.ceil(self.state.epoch or 0)}: lower learning_rates, or look for damaged"
+                " clips (unglossed corpus check --deep)"
+            )
         if "loss" in logs and self._logged_at is not None:
             seconds = time.perf_counter() - self._logged_at
             logs = {**logs, DATA_WAIT: round(self._seconds_waited / seconds, 4)}
