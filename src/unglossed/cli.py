@@ -277,9 +277,10 @@ def translate(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
 ) -> None:
-    """Translate videos into text.
+    """Translate videos, or sound, into text.
 
-    A video that cannot be read costs one line on standard error; the others are still translated.
+    A clip that cannot be read costs one line on standard error and the exit code 2; the others are
+    still translated.
     """
     with uncollected():
         from unglossed.files import write_text
