@@ -1,12 +1,20 @@
 """Files and folders: whole or not at all, and by one at a time."""
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.files import exclusive, whole_file, whole_folder, write_text
+from unglossed.files import (
+    check_new_folder,
+    check_writable,
+    exclusive,
+    whole_file,
+    whole_folder,
+    write_text,
+)
 
 
 def fail_within(target: Path, name: str) -> None:
@@ -95,3 +103,52 @@ def test_who_does_not_want_to_wait_for_a_file_raises(tmp_path: Path) -> None:
     with exclusive(path, refuse) as file:  # it was let go, and is appended to
         file.write(b", again")
     assert path.read_bytes() == b"mine, again"
+
+
+def test_a_link_to_a_file_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    check_writable(tmp_path / "link")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text(tmp_path / "pipe", "words")
+    assert os.read(reader, 100) == b"words"
+    os.close(reader)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "target"]
+
+
+def test_a_link_to_a_folder_and_the_folder_one_is_in_are_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    for target, name in ((tmp_path / "link", "a"), (Path(), "b")):
+        with whole_folder(target) as partial:
+            (partial / name).touch()
+        assert [path.name for path in (tmp_path / "real").iterdir()] == [name]
+        os.chdir(tmp_path / "real")
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"found a folder, expected a file"):
+        check_writable(tmp_path)
+    for path in (tmp_path / "file" / "out.txt", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match=r"cannot be written to: "):
+            check_writable(path)
+    check_writable(tmp_path / "new.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_with_something_in_it_is_not_new(tmp_path: Path) -> None:
+    check_new_folder(tmp_path / "none")
+    check_new_folder(tmp_path)
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(InputError, match="exists already, expected a new or an empty folder"):
+            check_new_folder(path)

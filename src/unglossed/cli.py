@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb runs, so that `unglossed --help` answers
 Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong, 130 interrupted.
 """
 
+import errno
 import gc
 import json
 import signal
@@ -38,16 +39,10 @@ class Verbs(TyperGroup):
             fail(str(error).strip().splitlines()[-1].removeprefix("unglossed.errors.InputError: "))
         except UnicodeDecodeError as error:
             fail(f"a text file is not UTF-8: {error}")
-        except (
-            FileExistsError,
-            FileNotFoundError,
-            NotADirectoryError,
-            IsADirectoryError,
-            PermissionError,
-        ) as error:
-            if error.filename is None:
+        except OSError as error:  # no such file, no permission, a full disk, ...
+            if error.errno in (None, errno.EPIPE):
                 raise
-            fail(f"{error.filename}: {error.strerror}")
+            fail(": ".join(str(part) for part in (error.filename, error.strerror) if part))
         except KeyboardInterrupt as error:
             print("; ".join(["stopped", *map(str, error.args)]), file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -282,8 +277,11 @@ def translate(
     A clip that cannot be read costs one line on standard error and the exit code 2; the others are
     still translated.
     """
+    from unglossed.files import check_writable, write_text
+
+    if output is not None:
+        check_writable(output)
     with uncollected():
-        from unglossed.files import write_text
         from unglossed.inference.output import format_json, format_text
         from unglossed.inference.translate import SignTranslator
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from unglossed.errors import InputError
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
@@ -34,8 +36,13 @@ def may_be_on_hub(name: str | Path) -> bool:
 def whole_file(path: Path) -> Iterator[Path]:
     """A file to write into that takes the name `path` only when the block ends well.
 
-    A reader sees the old content or the new, never a part. Missing folders are made.
+    A reader sees the old content or the new, never a part. Missing folders are made. A link stays
+    one, and what is no file, such as a terminal or a pipe, is written to as it is.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -43,6 +50,32 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work whether `whole_file` can write a file.
+
+    Raises:
+        InputError: It cannot.
+    """
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: found a folder, expected a file to write to")
+        with whole_file(path.with_name(f"{path.name}.try")) as partial:
+            partial.touch()
+        path.with_name(f"{path.name}.try").unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written to: {error.strerror}") from None
+
+
+def check_new_folder(path: Path) -> None:
+    """Refuse a folder to write to that has something in it, which would be lost.
+
+    Raises:
+        InputError: There is something, or a file of this name.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: exists already, expected a new or an empty folder")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,14 +86,24 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of `target` only when the block ends well."""
-    partial = _partial(target.absolute())
+    """A folder to fill that takes the place of `target` only when the block ends well.
+
+    Where `target` cannot be replaced, as the root of a file system cannot, its content is.
+    """
+    target = target.resolve()
+    partial = _partial(target)
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     partial.mkdir(parents=True)
     try:
         yield partial
         shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            for item in partial.iterdir():
+                shutil.move(item, target / item.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

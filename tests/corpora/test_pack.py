@@ -623,6 +623,13 @@ def test_checksums_find_one_changed_byte(packed):
     assert read_manifest(packed).shards[2].sha256[:16] in faults[1].text
 
 
+def test_shards_that_lie_elsewhere_are_checked_there(packed, tmp_path):
+    (tmp_path / "other").mkdir()
+    (packed / "shards").rename(tmp_path / "other" / "shards")
+    spec = f"packed:{packed}?media={tmp_path / 'other'}"
+    assert not check_corpus(spec, deep=True, num_workers=1).has_errors
+
+
 def test_check_finds_damage_in_a_shard(packed):
     spec = f"packed:{packed}"
     assert not check_corpus(spec, deep=True, num_workers=1).has_errors

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.lines import read_lines
 from unglossed.corpora.reading import Reading
+from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 
 
@@ -73,3 +76,12 @@ def test_file_that_cannot_be_read(tmp_path):
         lines_of(tmp_path / "none.txt")
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         lines_of(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    name = os.fsdecode(b"gr\xfcn.mp4")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / name).touch()
+    (tmp_path / "train" / os.fsdecode(b"gr\xfcn.txt")).write_text("so")
+    with pytest.raises(InputError, match=r"'gr\\udcfcn': a name that is not UTF-8"):
+        read_corpus(f"folder:{tmp_path}?language=de")

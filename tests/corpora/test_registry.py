@@ -68,3 +68,8 @@ def test_home_folder_is_expanded(write_corpus_folder, monkeypatch):
     base = write_corpus_folder()
     monkeypatch.setenv("HOME", str(base.parent))
     assert len(read_corpus("phoenix14t:~").split("train")) == 2
+
+
+def test_a_plus_in_an_option_is_a_plus(tmp_path):
+    with pytest.raises(InputError, match=r"^/nowhere/a\+b c: no such folder"):
+        read_corpus(f"phoenix14t:{tmp_path}?media=/nowhere/a+b%20c")

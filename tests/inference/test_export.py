@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tiny import tiny_model, tiny_processor, tiny_translator
+from unglossed.errors import InputError
 from unglossed.inference.export import SignalReader, export_encoder
 from unglossed.models.translator import Translator, TranslatorConfig
 
@@ -63,3 +64,10 @@ def test_a_model_without_a_visual_encoder_is_refused() -> None:
     model.encoder = torch.nn.Identity()
     with pytest.raises(ValueError, match="expected a visual one"):
         SignalReader(model)
+
+
+def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError, match="exists already, expected a new or an empty folder"):
+        export_encoder(tmp_path / "model", tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"

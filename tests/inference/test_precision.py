@@ -16,9 +16,26 @@ from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.precision import Int8Linear, Precision, lower_precision
 from unglossed.inference.translate import SignTranslator, translate_features
+from unglossed.models.lora import is_lora
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 
-KINDS = (tiny_model, tiny_decoder_only)
+
+def tiny_with_lora(processor: TranslatorProcessor) -> Translator:
+    """A decoder-only translator whose LoRA matrices change what it says."""
+    plain = tiny_decoder_only(processor)
+    lora = {"r": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
+    config = TranslatorConfig(**{**plain.config.to_dict(), "lora": lora})
+    torch.manual_seed(0)
+    model = Translator(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if is_lora(name):
+                weight.normal_(std=0.1)
+    return model
+
+
+KINDS = (tiny_model, tiny_decoder_only, tiny_with_lora)
 LOWER = (Precision.BFLOAT16, Precision.INT8)
 SCORE_TOLERANCE = 0.15
 """Of untrained models; measured worst case 0.07."""
@@ -79,7 +96,8 @@ def test_a_lower_precision_gives_nearly_the_same_scores(make, precision, changed
 def test_8_bits_take_less_room(make) -> None:
     model = make(tiny_processor())
     lower_precision(model, Precision.INT8)
-    assert not [one for one in model.language_model.modules() if type(one) is nn.Linear]
+    named = model.language_model.named_modules()
+    assert not [name for name, one in named if type(one) is nn.Linear and not is_lora(f"{name}.")]
     words = model.language_model.model.get_input_embeddings()
     assert words.weight.dtype == torch.bfloat16
     assert words(torch.tensor([3])).dtype == torch.float32

@@ -258,3 +258,26 @@ def test_no_more_tokens_are_asked_for_than_there_are_positions(translator, clips
     rows = translator.translate(clips, beams=1, max_new_tokens=500)
     assert len(rows) == len(clips)
     assert all(np.isfinite(row.score) for row in rows)
+
+
+def test_what_cannot_be_opened_costs_a_line_and_the_others_are_translated(tmp_path: Path) -> None:
+    model = SignTranslator.from_pretrained(tiny_translator(tmp_path / "model"))
+    good = write_frames(tmp_path / "good", 6)
+    dangling = write_frames(tmp_path / "dangling", 6)
+    (dangling / "images0007.png").symlink_to("gone.png")
+    endless = tmp_path / "endless.mp4"  # a box that says it is as long as can be said
+    endless.write_bytes(b"\0\0\0\1ftyp" + b"\xff" * 8)
+    shard = tmp_path / "train-000000.tar"
+    shard.touch()
+    bad = [dangling, endless, shard, tmp_path / ("x" * 300), "", tmp_path / "gr\udcfcn.mp4"]
+    told: list[tuple[str, str]] = []
+    found = model.translate(
+        [*bad, good], on_error=lambda name, error: told.append((name, str(error)))
+    )
+    assert [one.media for one in found] == [str(good)]
+    assert len(told) == len(bad)
+    assert "gone.png" in told[0][1] or "images0007.png" in told[0][1]
+    assert "expected a clip in it, as" in told[2][1]
+    assert "found an empty name" in told[4][1]
+    assert told[5][0].endswith("gr\\udcfcn.mp4")
+    assert all("\n" not in text for _, text in told)

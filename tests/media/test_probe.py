@@ -263,3 +263,18 @@ def test_length_of_an_mp3_of_two_bit_rates_is_counted_not_guessed(tmp_path, writ
     true = examine(joined).duration_seconds
     assert true == pytest.approx(10, abs=0.3)
     assert probe(joined).duration_seconds == pytest.approx(true, abs=0.1)
+
+
+def test_only_examining_finds_damage_within_a_jpeg(tmp_path):
+    rows, columns = np.mgrid[0:210, 0:260]
+    picture = np.stack([rows, columns, rows * columns % 256], -1).astype(np.uint8)
+    picture ^= np.random.default_rng(0).integers(0, 32, picture.shape, np.uint8)
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), picture)
+    assert examine(tmp_path).num_frames == 2
+    path = tmp_path / "2.jpg"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")  # its end mark is there
+    assert probe(tmp_path).num_frames == 2
+    with pytest.raises(InputError, match=r"2\.jpg: damaged JPEG \(\d+ bytes\)"):
+        examine(tmp_path)

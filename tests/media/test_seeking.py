@@ -1,10 +1,16 @@
 """Segments of a video: the frames read are the frames asked for, and no others are decoded."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
 
+from unglossed.corpora.check_clips import check_clips
+from unglossed.corpora.faults import Faults, Severity
+from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
+from unglossed.media.probe import examine, probe
 from unglossed.media.video import frame_indices_at, frame_times, num_frames, read_frames
 
 BLOCK = 16
@@ -217,3 +223,68 @@ def test_times_past_the_end(tmp_path, numbers, write_video):
     message = r"v\.mp4: no frame between 12\.5 and 20\.0 seconds: the clip is 12\.00 seconds long"
     with pytest.raises(InputError, match=message):
         frame_indices_at(path, start_seconds=12.5, end_seconds=20.0)
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ((1, 0, 0, 1), lambda picture: picture),
+        ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+        ((1, 0, 0, -1), lambda picture: picture[::-1]),
+        ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+        ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
+        ((0, 1, 1, 0), lambda picture: picture.transpose(1, 0, 2)),
+        ((0, 0, 0, 0), lambda picture: picture),
+    ],
+)
+def test_a_video_is_turned_and_mirrored_as_its_matrix_says(
+    tmp_path, pictures, write_video, mark, expected
+):
+    plain = write_video(tmp_path / "plain.mp4", pictures)
+    unit = np.array([65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30], ">i4")
+    data = plain.read_bytes()
+    place = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2: version 0
+    assert data[place : place + 36] == unit.tobytes()
+    unit[[0, 1, 3, 4]] = np.array(mark) * 65536
+    turned = tmp_path / "turned.mp4"
+    turned.write_bytes(data[:place] + unit.tobytes() + data[place + 36 :])
+
+    for whole, found in zip(read_frames(plain), read_frames(turned), strict=True):
+        assert np.array_equal(found, expected(whole))
+    facts = probe(turned)
+    assert (facts.height, facts.width) == expected(read_frames(plain)[0]).shape[:2]
+
+
+@pytest.mark.parametrize("name", ["late.mkv", "late.mp4"])
+def test_parts_count_from_where_sound_begins_if_pictures_begin_later(tmp_path, name):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream("aac", rate=16000, layout="mono")
+        for index in range(50):
+            picture = np.full((48, 64, 3), 4 * index, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = 1000 + 40 * index, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        for begin in range(0, 48000, 1024):
+            piece = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            piece.sample_rate, piece.pts = 16000, begin
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode())
+
+    assert frame_indices_at(path, start_seconds=1.48, end_seconds=1.72).tolist() == list(
+        range(12, 18)
+    )
+    assert frame_indices_at(path, start_seconds=2.8)[-1] == 49
+    assert len(frame_indices_at(path)) == 50
+    for facts in (probe(path), examine(path)):
+        assert facts.begin_seconds == pytest.approx(1.0, abs=0.03)
+        assert facts.duration_seconds == pytest.approx(2.0, abs=0.03)
+    late = Sample("late", path, "so", "train", "de", start_seconds=2.6, end_seconds=2.9)
+    faults = Faults()
+    check_clips("", [late], faults)
+    assert not faults.total(Severity.ERROR)

@@ -255,3 +255,16 @@ def test_saved_and_loaded_it_says_the_same(face: LanguageModel, tmp_path: Path) 
     assert torch.equal(loaded(*clips(), LABELS), face(*clips(), LABELS))
     settings = {"max_new_tokens": 5, "num_beams": 2}
     assert torch.equal(loaded.generate(*clips(), **settings), face.generate(*clips(), **settings))
+
+
+@torch.no_grad()
+def test_a_model_whose_cache_is_of_another_kind_searches_with_beams() -> None:
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING["mamba"](
+        **TOKENS, hidden_size=WIDTH, state_size=4, num_hidden_layers=2, initializer_range=0.3
+    )
+    face = build_face(config.to_dict()).eval()
+    settings = {"max_new_tokens": 5, "num_beams": 3, "do_sample": False}
+    embeds, mask = alone(0)
+    apart = face.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
+    assert torch.equal(face.generate(embeds, mask, **settings), apart)

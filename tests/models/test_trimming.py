@@ -332,10 +332,14 @@ def test_an_empty_folder_is_filled_and_a_full_one_is_refused(mbart: Path, tmp_pa
     trim_model(mbart, TEXTS, tmp_path / "empty")
     assert (tmp_path / "empty" / "trim.json").is_file()
 
-    with pytest.raises(InputError, match=r"empty: exists already, expected a new or empty folder"):
+    with pytest.raises(
+        InputError, match=r"empty: exists already, expected a new or an empty folder"
+    ):
         trim_model(mbart, TEXTS, tmp_path / "empty")
     (tmp_path / "file").write_text("text")
-    with pytest.raises(InputError, match=r"file: exists already, expected a new or empty folder"):
+    with pytest.raises(
+        InputError, match=r"file: exists already, expected a new or an empty folder"
+    ):
         trim_model(mbart, TEXTS, tmp_path / "file")
 
 

@@ -131,6 +131,13 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.first.skip=perhaps", ["stages.first.skip", "'perhaps'", "true"]),
         ("base=fla_llm", ["base", "no such key"]),
         ("tokenizer.new_tokens=['']", ["tokenizer.new_tokens", "''"]),
+        ("seed=-1", ["seed", "-1"]),
+        ("seed=5000000000", ["seed", "5000000000"]),
+        ("stages.first.optimizer={betas: [1, 1]}", ["first.optimizer.betas", "less than 1"]),
+        (
+            "stages.second.frozen=[encoder, adapter, language_model]",
+            ["stages.second: frozen: found all parts, expected one that is trained"],
+        ),
         ("decoding.beams=0", ["decoding.beams", "greater than 0"]),
         ("stages.first.schedule={name: linear, min_ratio: 0.1}", ["first.schedule", "cosine"]),
         ("stages.first.optimizer={name: sgd, momentum: 0}", ["first.optimizer", "nesterov"]),

@@ -194,7 +194,7 @@ def test_optimiser_is_the_named_one(name: str, kind: type[torch.optim.Optimizer]
         ({"name": "constant"}, lambda t: 1.0),
     ],
 )
-@pytest.mark.parametrize("warmup", [0.0, 0.25])
+@pytest.mark.parametrize("warmup", [0.0, 0.25, 1.0])
 def test_learning_rates_follow_the_schedule(
     schedule: dict[str, Any], shape: Callable[[float], float], warmup: float, tmp_path: Path
 ) -> None:

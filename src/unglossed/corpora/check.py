@@ -76,8 +76,9 @@ def check_corpus(
         num_workers=num_workers,
         progress=progress,
     )
-    if deep and corpus.name == "packed":
-        for fault in verify_shards(corpus.root):
+    if deep and corpus.name == "packed" and samples:
+        shards = samples[0].media.parents[1]  # may lie elsewhere than the table, see `?media=`
+        for fault in verify_shards(corpus.root, shards):
             faults.add(fault)
     num_samples = {name: len(rows) for name, rows in corpus.splits.items()}
     return Report(spec, faults, num_samples, num_media, deep)

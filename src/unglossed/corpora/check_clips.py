@@ -82,19 +82,18 @@ def check_clips(
     )
     _check_media(media, looks, faults)
     _check_signal(spec, media, looks, needs, faults)
-    ends = [_seconds_of(look.facts, is_sound) for look in looks]
-    durations = np.array(ends, np.float64)[medium_of]
-    _check_times(samples, medium_of, durations, limits or Limits(), faults)
+    spans = np.array([_span_of(look.facts, is_sound) for look in looks], np.float64)
+    _check_times(samples, medium_of, spans.reshape(-1, 2)[medium_of], limits or Limits(), faults)
     return len(media)
 
 
-def _seconds_of(facts: MediaFacts | None, is_sound: bool) -> float:
-    """Length of what is read of a medium; NaN where that cannot be read."""
+def _span_of(facts: MediaFacts | None, is_sound: bool) -> tuple[float, float]:
+    """Begin and end in seconds of what is read of a medium; NaN where that cannot be read."""
     if facts is None:
-        return math.nan
+        return math.nan, math.nan
     if is_sound and facts.sound_seconds is not None:
-        return facts.sound_seconds
-    return facts.duration_seconds
+        return 0.0, facts.sound_seconds
+    return facts.begin_seconds, facts.begin_seconds + facts.duration_seconds
 
 
 def name_clip(sample: Sample) -> str:
@@ -150,7 +149,7 @@ def _check_signal(
 def _check_times(
     samples: Sequence[Sample],
     medium_of: NDArray[np.int64],
-    durations: NDArray[np.float64],
+    spans: NDArray[np.float64],
     limits: Limits,
     faults: Faults,
 ) -> None:
@@ -159,11 +158,13 @@ def _check_times(
     Args:
         samples: The clips.
         medium_of: Number of each clip's medium: (clips,).
-        durations: Its length in seconds, NaN where not known: (clips,).
+        spans: Its begin and end in seconds, NaN where not known: (clips, 2).
         limits: Lengths that clips should have.
         faults: Where faults go.
     """
-    starts = np.nan_to_num(np.array([sample.start_seconds for sample in samples], np.float64))
+    begins, durations = spans.T
+    starts = np.array([sample.start_seconds for sample in samples], np.float64)  # None becomes NaN
+    starts = np.nan_to_num(np.fmax(starts, begins))
     ends = np.array([sample.end_seconds for sample in samples], np.float64)  # None becomes NaN
 
     def report(kind: FaultKind, where: NDArray[np.bool_], found: Callable[[int], str]) -> None:

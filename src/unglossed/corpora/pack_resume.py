@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from unglossed.corpora.pack_clip import key_of
 from unglossed.corpora.packed import (
@@ -157,10 +157,11 @@ def source_of(spec: str) -> str:
     """A spec whose paths are whole: however it is spelled, the same corpus has one."""
     kind, _, rest = spec.partition(":")
     path, _, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
-    options = dict(sorted(parse_qsl(query)))
+    options = dict(sorted(parse_qsl(query.replace("+", "%2B"))))
     if "media" in options:
         options["media"] = _whole(options["media"])
-    return f"{kind}:{_whole(path)}" + (f"?{urlencode(options, safe='/')}" if options else "")
+    told = urlencode(options, safe="/", quote_via=quote)
+    return f"{kind}:{_whole(path)}" + (f"?{told}" if options else "")
 
 
 def fingerprint(samples: Sequence[Sample], root: Path) -> str:

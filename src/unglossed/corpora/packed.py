@@ -181,8 +181,12 @@ def file_size(path: Path) -> int | None:
         return None
 
 
-def verify_shards(root: Path) -> tuple[Fault, ...]:
+def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
     """Compare the checksums of all files with the manifest; every byte is read.
+
+    Args:
+        root: Folder of the packed corpus.
+        shards: Folder of its shards; None: the one in it.
 
     Returns:
         A fault for each file that is missing or differs.
@@ -191,10 +195,10 @@ def verify_shards(root: Path) -> tuple[Fault, ...]:
         InputError: As `read_manifest`.
     """
     manifest = read_manifest(root)
-    expected = {f"{SHARDS}/{shard.name}": shard.sha256 for shard in manifest.shards}
+    shards = shards or root / SHARDS
+    expected = {shards / shard.name: shard.sha256 for shard in manifest.shards}
     faults = []
-    for name, checksum in {ROWS: manifest.rows_sha256, **expected}.items():
-        path = root / name
+    for path, checksum in {root / ROWS: manifest.rows_sha256, **expected}.items():
         try:
             found = sha256_of(path)
         except OSError as error:

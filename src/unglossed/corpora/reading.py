@@ -157,6 +157,7 @@ class Rows:
             media is None
             or id in self._number_of
             or not id.strip()
+            or not is_unicode(id)
             or not text.strip()
             or not _are_times(start_seconds, end_seconds)
         ):
@@ -248,6 +249,9 @@ class Rows:
     ) -> tuple[FaultKind, str] | None:
         if not id.strip():
             return FaultKind.MALFORMED_ROW, f"the field {id_field} is empty"
+        if not is_unicode(id):
+            text = f"{id_field} {id!r}: a name that is not UTF-8, expected one that is: rename it"
+            return FaultKind.MALFORMED_ROW, text
         if id in self._number_of:
             return (
                 FaultKind.DUPLICATE_ID,
@@ -288,6 +292,11 @@ class Rows:
         # The folder belongs to it: files of one name may lie in several.
         shown = Path(path).name if root.is_file() else os.path.relpath(path, root)
         return f"{shown}, {unit} {self._places[index]}"
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name is text, and not a file's whose bytes are in another encoding than UTF-8."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _are_times(start: float | None, end: float | None) -> bool:

@@ -124,7 +124,7 @@ def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
         return rest, {}
     if "=" not in query:
         raise InputError(f"corpus {spec!r}: option {query!r}, expected {_OPTIONS}")
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     options = dict(pairs)
     for key in options:
         if sum(name == key for name, _ in pairs) > 1:

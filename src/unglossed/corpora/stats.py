@@ -161,18 +161,17 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
     corpus = read_corpus(spec)
     tokenizer, tokens = _TOKENIZERS[tokenisation(corpus.language)]
     media = list(dict.fromkeys(row.media for rows in corpus.splits.values() for row in rows))
-    durations: dict[Path, float] = {}
+    spans: dict[Path, tuple[float, float]] = {}
     has_pictures = False
     looks = look_at_media(media, num_workers=num_workers, progress=progress)
     for path, look in zip(media, looks, strict=True):
         if look.facts is None:
             raise InputError(f"{path}: {look.text}")
-        durations[path] = look.facts.duration_seconds
+        begin = look.facts.begin_seconds
+        spans[path] = begin, begin + look.facts.duration_seconds
         has_pictures = has_pictures or look.facts.kind != "audio"
     split_words = _splitter(tokenizer())
-    counts = {
-        name: _Counts.of(rows, durations, split_words) for name, rows in corpus.splits.items()
-    }
+    counts = {name: _Counts.of(rows, spans, split_words) for name, rows in corpus.splits.items()}
     train = counts.get("train")
     return Stats(
         spec=spec,
@@ -241,7 +240,7 @@ class _Counts:
     @staticmethod
     def of(
         rows: Sequence[Sample],
-        durations: Mapping[Path, float],
+        spans: Mapping[Path, tuple[float, float]],
         split_words: Callable[[str], list[str]],
     ) -> _Counts:
         words: Counter[str] = Counter()
@@ -253,8 +252,8 @@ class _Counts:
             words.update(found)
             lengths[index] = len(found)
             glosses.update((row.gloss or "").split())
-            duration = durations[row.media]
-            start = row.start_seconds or 0.0
+            begin, duration = spans[row.media]
+            start = max(row.start_seconds or 0.0, begin)
             end = duration if row.end_seconds is None else min(row.end_seconds, duration)
             if end <= start:
                 raise InputError(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unglossed.errors import InputError
-from unglossed.files import whole_folder
+from unglossed.files import check_new_folder, whole_folder
 from unglossed.inference.translate import SignTranslator
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder, pool, real_positions
@@ -72,15 +72,16 @@ def export_encoder(model: str | Path, output: Path) -> float:
 
     Args:
         model: see `SignTranslator.from_pretrained`.
-        output: folder to write to; one that is there is replaced.
+        output: folder to write to, new or empty.
 
     Returns:
         How far onnxruntime's numbers are from torch's at most, as a share of the largest.
 
     Raises:
-        InputError: the model cannot be loaded, or has no visual encoder; a package is not there;
-            or the file does not compute what the model does.
+        InputError: there is something in the folder; the model cannot be loaded, or has no visual
+            encoder; a package is not there; or the file does not compute what the model does.
     """
+    check_new_folder(output)
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise InputError(f"{missing[0]} is not installed: pip install 'unglossed[onnx]'")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from unglossed.errors import InputError
+from unglossed.models.lora import is_lora
 from unglossed.models.translator import Translator
 
 SMALLEST = 1e-30
@@ -113,14 +114,21 @@ class Int8Linear(nn.Module):
 
 
 def _quantize(model: PreTrainedModel) -> None:
-    """Put 8-bit layers in the place of all linear ones, and hold the words in bfloat16."""
+    """Put 8-bit layers in the place of all linear ones, and hold the words in bfloat16.
+
+    LoRA's small matrices stay: peft brings their inputs to their weights' number format.
+    """
     words = model.get_input_embeddings()
     tables = [
         module
         for module in model.modules()
         if isinstance(module, nn.Embedding) and module.weight is words.weight
     ]
-    layers = [(name, one) for name, one in model.named_modules() if type(one) is nn.Linear]
+    layers = [
+        (name, one)
+        for name, one in model.named_modules()
+        if type(one) is nn.Linear and not is_lora(f"{name}.")
+    ]
     for name, layer in layers:
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, Int8Linear(layer))

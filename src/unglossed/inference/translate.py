@@ -28,7 +28,7 @@ from unglossed.inference.precision import (
 )
 from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
 from unglossed.inference.words import merge_words
-from unglossed.media.clip import WholeFile, signal_of
+from unglossed.media.clip import Clip, WholeFile, signal_of
 from unglossed.media.probe import sound_seconds
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.processing import TranslatorProcessor, pad_features
@@ -137,10 +137,11 @@ class SignTranslator:
                 fewer beams than `n_best`.
         """
         settings = self.decoding.change(**decoding)
+        _check_n_best(n_best, settings)
         clips = [media] if isinstance(media, (str, Path, Sample)) else list(media)
         names, features = [], []
         for clip in _track(clips, "encoding", progress):
-            name = clip.id if isinstance(clip, Sample) else str(clip)
+            name = clip.id if isinstance(clip, Sample) else _readable(clip)
             try:
                 frames = self.read(clip)
             except InputError as error:
@@ -168,7 +169,16 @@ class SignTranslator:
         Raises:
             InputError: the clip cannot be read, or is longer than the model can take in.
         """
+        if clip == "":
+            raise InputError("found an empty name, expected a video, a folder of frames, or sound")
         where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
+        try:
+            return self._read(where)
+        except OSError as error:
+            told = error.filename or where.media
+            raise InputError(f"{told}: cannot be read: {error.strerror}") from error
+
+    def _read(self, where: Clip) -> NDArray[Any]:
         signal = signal_of(self.processor)
         room = signal_limit(self.model, self.processor.max_tokens)
         limit = self.model.encoder.input_limit(room)
@@ -231,8 +241,7 @@ def translate_features(
         InputError: there are fewer beams than `n_best`, or a clip leaves the language model no
             position for a word.
     """
-    if n_best > decoding.beams and not decoding.sample:
-        raise InputError(f"n_best: found {n_best}, expected at most the {decoding.beams} beams")
+    _check_n_best(n_best, decoding)
     names = names or [str(index) for index in range(len(features))]
     limits = []
     for name, row in zip(names, features, strict=True):
@@ -356,6 +365,16 @@ def translate(
 ) -> list[Translation]:
     """Load a model and translate clips with it; settings are `SignTranslator.translate`'s."""
     return load(model, precision=precision).translate(media, **settings)
+
+
+def _check_n_best(n_best: int, decoding: DecodingSettings) -> None:
+    if n_best > decoding.beams and not decoding.sample:
+        raise InputError(f"n_best: found {n_best}, expected at most the {decoding.beams} beams")
+
+
+def _readable(name: Path | str) -> str:
+    """A file's name as text, also where it is in another encoding."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def _track(items: Sequence[Any], label: str, shown: bool) -> Iterable[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.containers import open_container, reason
+from unglossed.media.containers import open_container, origin_seconds, reason
 
 AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
 """Endings of files that are taken for sound when a folder is listed, in lower case."""
@@ -183,8 +183,7 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
         base = stream.time_base
         # It counts its samples without fail; other formats may have holes and err in their length.
         strict = container.format.name == "flac"
-        # What starts before 0 is warm-up of the codec; broadcasts start anywhere above.
-        origin = max(container.start_time or 0, 0) / 1_000_000
+        origin = origin_seconds(container)
         try:
             if seconds is not None:
                 container.seek(int((origin + seconds) / base), stream=stream)

@@ -6,6 +6,7 @@ the lengths that the container itself declares, where it declares any.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ def open_container(path: Path, kind: Kind) -> Iterator[av.container.InputContain
     Raises:
         InputError: It is not there, empty, no media file, or its end is missing.
     """
+    if path.suffix == ".tar":
+        raise InputError(f"{path}: found a shard, expected a clip in it, as {path / 'KEY'}")
     if not path.exists():
         raise InputError(f"{path}: not found, expected {_EXPECTED[kind]}")
     size = path.stat().st_size
@@ -61,6 +64,14 @@ def open_container(path: Path, kind: Kind) -> Iterator[av.container.InputContain
         raise InputError(f"{path}: not a readable {kind}: {reason(error)}") from error
     with container:
         yield container
+
+
+def origin_seconds(container: av.container.InputContainer) -> float:
+    """Stamp, in seconds, of what players count from: where the first of the streams begins.
+
+    What starts before 0 is warm-up of a codec; broadcasts start anywhere above.
+    """
+    return max(container.start_time or 0, 0) / 1_000_000
 
 
 def header_seconds(container: av.container.InputContainer, stream: av.Stream) -> float | None:
@@ -104,8 +115,8 @@ def declared_size(path: Path) -> int | None:
 
 def _walk_boxes(file: BinaryIO) -> int:
     """End of the last of the boxes that an MP4 file is a row of."""
-    place = 0
-    while True:
+    place, end = 0, file.seek(0, os.SEEK_END)
+    while place <= end:
         file.seek(place)
         head = file.read(16)
         size = int.from_bytes(head[:4], "big")
@@ -114,6 +125,7 @@ def _walk_boxes(file: BinaryIO) -> int:
         if len(head) < 8 or size < 8:  # 0: the box reaches to the end, whatever that is
             return place
         place += size
+    return place
 
 
 def _find_segment_end(file: BinaryIO) -> int | None:

@@ -60,13 +60,16 @@ def decode_frames(path: Path) -> Iterator[av.VideoFrame]:
 def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Picture of a frame, turned as its mark says: (height, width, 3) uint8, RGB."""
     picture = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(picture, _quarter_turns(frame)), np.uint8)
+    across, down, sideways = _turn(frame)
+    if sideways:
+        picture = picture.transpose(1, 0, 2)
+    return np.ascontiguousarray(picture[::down, ::across], np.uint8)
 
 
 def turned_size(frame: av.VideoFrame) -> tuple[int, int]:
     """Width and height of a frame as it is read."""
     size = (frame.width, frame.height)
-    return size if _quarter_turns(frame) % 2 == 0 else size[::-1]
+    return size[::-1] if _turn(frame)[2] else size
 
 
 def damaged(path: Path, index: int, error: Exception | None = None) -> InputError:
@@ -75,5 +78,19 @@ def damaged(path: Path, index: int, error: Exception | None = None) -> InputErro
     return InputError(f"{path}: the video is damaged at frame {index}{detail}")
 
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
+def _turn(frame: av.VideoFrame) -> tuple[int, int, bool]:
+    """How a frame's mark has it shown: -1 where mirrored across and down, after a turn sideways.
+
+    The mark is the 3 x 3 matrix of MP4 (ISO/IEC 14496-12, 8.3.2), rows first, of which the first
+    two numbers of the first two rows turn and mirror: (x, y) goes to (ax + cy, bx + dy). To
+    the nearest quarter turn; a matrix that would leave nothing of the picture counts for nothing.
+    """
+    mark = frame.side_data.get("DISPLAYMATRIX")
+    if mark is None:
+        return 1, 1, False
+    a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(mark), np.int32)[:5])
+    if a * d == b * c:
+        return 1, 1, False
+    sideways = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if sideways else (a, d)
+    return (-1 if across < 0 else 1), (-1 if down < 0 else 1), sideways

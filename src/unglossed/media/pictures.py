@@ -1,6 +1,7 @@
 """Folders of numbered pictures: their order and their content.
 
-A damaged picture is always an error, never half a picture.
+A picture that is cut is an error, never half a picture, and so is a damaged PNG. OpenCV makes up
+what a JPEG lacks that is damaged within: only `check_picture` finds that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +105,26 @@ def read_size(path: Path) -> Size:
         height, width = read_picture(path).shape[:2]
         size = width, height
     return size
+
+
+def check_picture(path: Path) -> Size:
+    """Width and height of a picture that is decoded, a JPEG by a decoder that tells of damage.
+
+    Raises:
+        InputError: As `read_picture`, or a JPEG is damaged within, as far as that can be told.
+    """
+    height, width = read_picture(path).shape[:2]
+    data = path.read_bytes()
+    if not data.startswith(SIGNATURE):
+        decoder = av.CodecContext.create("mjpeg", "r")
+        decoder.options = {"err_detect": "explode"}
+        try:
+            decoder.decode(av.Packet(data))
+        except av.error.InvalidDataError:
+            raise InputError(f"{path}: damaged JPEG ({len(data)} bytes)") from None
+        except av.error.FFmpegError:
+            pass  # a kind of JPEG that this decoder does not know
+    return width, height
 
 
 def _jpeg_size(head: bytes) -> Size | None:

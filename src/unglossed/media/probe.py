@@ -14,9 +14,9 @@ import av
 from unglossed.media import packed
 from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
 from unglossed.media.clip import Clip
-from unglossed.media.containers import Kind, header_seconds, open_container
+from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
 from unglossed.media.decoding import damaged, first_video, turned_size
-from unglossed.media.pictures import check_sizes, list_pictures, read_picture, read_size
+from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
 from unglossed.media.timeline import Timeline, read_timeline
 from unglossed.media.video import FRAME_RATE
 from unglossed.media.videofile import check_video
@@ -41,6 +41,7 @@ class MediaFacts:
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         has_sound: Whether there is sound to read, in a video as well.
+        begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
     """
 
@@ -52,6 +53,7 @@ class MediaFacts:
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
     has_sound: bool = False
+    begin_seconds: float = 0.0
     sound_seconds: float | None = None
 
 
@@ -82,12 +84,14 @@ def probe(media: Path) -> MediaFacts:
         num_frames = stream.frames or None
         rate = float(stream.average_rate or 0) or None
         width, height = _first_size(media, container, stream)
+        first = float((stream.start_time or 0) * stream.time_base) - origin_seconds(container)
     if seconds is None or rate is None:
         timeline = read_timeline(media)
         seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
     return MediaFacts(
         *("video", seconds, num_frames, width, height, rate),
         has_sound=bool(sound),
+        begin_seconds=max(first, 0.0),
         sound_seconds=sound_seconds,
     )
 
@@ -104,7 +108,7 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
     """
     if media.is_dir():
         facts = _probe_folder(media)
-        sizes = {read_picture(media / name).shape[1::-1] for name in list_pictures(media)}
+        sizes = {check_picture(media / name) for name in list_pictures(media)}
         check_sizes(media, sizes)
         return facts
     if packed.is_packed(media):
@@ -119,6 +123,7 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
     return MediaFacts(
         *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
         has_sound=has_sound,
+        begin_seconds=timeline.begin_seconds,
         sound_seconds=audio_seconds(media) if sound and has_sound else None,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.containers import reason
+from unglossed.media.containers import origin_seconds, reason
 from unglossed.media.decoding import decode_frames, open_video
 from unglossed.media.packets import count_shown
 
@@ -28,6 +28,8 @@ class Timeline:
         num_frames: How many can be read.
         ticks: Their stamps, rising: (num_frames,); None if stamps are missing or double.
         tick_seconds: Length of a tick.
+        begin_seconds: When the first frame is shown, counted as players do, from where the file's
+            first stream begins.
         keyframes: Places of the frames from which decoding can begin, rising: (keyframes,).
         rate: Frames per second, for want of stamps.
     """
@@ -37,6 +39,7 @@ class Timeline:
     tick_seconds: float
     keyframes: NDArray[np.int64]
     rate: float
+    begin_seconds: float = 0.0
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -85,6 +88,7 @@ def _scan(path: Path, modified: int, size: int) -> Timeline:
         ordered = container.format.name != "avi" or not stream.codec_context.has_b_frames
         tick_seconds = float(stream.time_base or 0)
         rate = float(stream.average_rate or _FALLBACK_RATE)
+        origin = origin_seconds(container)
     if marks is None:
         marks = [(frame.pts, frame.key_frame) for frame in decode_frames(path)]
     if not marks:
@@ -94,7 +98,9 @@ def _scan(path: Path, modified: int, size: int) -> Timeline:
         return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate)
     ticks = np.sort(np.array(stamps, np.int64))
     keys = np.array([stamp for stamp, is_key in marks if is_key], np.int64)
-    return Timeline(len(ticks), ticks, tick_seconds, np.sort(np.searchsorted(ticks, keys)), rate)
+    places = np.sort(np.searchsorted(ticks, keys))
+    begin = max(float(ticks[0]) * tick_seconds - origin, 0.0)
+    return Timeline(len(ticks), ticks, tick_seconds, places, rate, begin)
 
 
 def _scan_packets(

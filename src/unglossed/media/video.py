@@ -1,7 +1,7 @@
 """Read the frames of a clip: a folder of numbered pictures, or a video file (PyAV).
 
 Gives frames as they are stored; thinning is `sampling`'s, resizing `augment`'s work. A damaged
-file is always an error, never half a picture.
+file is an error, never half a picture, but for damage within a JPEG (see `pictures.py`).
 """
 
 from __future__ import annotations
@@ -60,6 +60,13 @@ def frame_times(media: Path) -> NDArray[np.float64]:
     return read_timeline(media).times
 
 
+def begin_seconds(media: Path) -> float:
+    """When the first frame is shown, see `Timeline`; 0 in a frame folder."""
+    if packed.is_packed(media) or media.is_dir():
+        return 0.0
+    return read_timeline(media).begin_seconds
+
+
 def frame_indices_at(
     media: Path,
     frame_rate: float = FRAME_RATE,
@@ -74,7 +81,8 @@ def frame_indices_at(
     Args:
         media: A frame folder or a video file.
         frame_rate: Frames per second wanted.
-        start_seconds: Begin of the part wanted; None begins with the clip.
+        start_seconds: Begin of the part wanted, counted as players do, see `Timeline`; None begins
+            with the first frame.
         end_seconds: End of the part, may lie past the end of the clip; None ends with the clip.
 
     Returns:
@@ -83,10 +91,10 @@ def frame_indices_at(
     Raises:
         InputError: See `read_frames`; or the part holds no frame.
     """
-    times = frame_times(media)
+    times = frame_times(media) + begin_seconds(media)
     step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / frame_rate
     duration = float(times[-1]) + step
-    start = max(start_seconds or 0.0, 0.0)
+    start = max(start_seconds or 0.0, float(times[0]))
     end = duration if end_seconds is None else min(end_seconds, duration)
     if end <= start:
         raise InputError(

@@ -316,9 +316,11 @@ class DecoderOnly(LanguageModel):
         if beams > 1 and inputs.shape[1] > 1:
             # All beams of a row start from the same reading: it is made once and copied.
             read = self._run(self.model.get_decoder(), inputs[:, :-1], real[:, :-1], use_cache=True)
-            rows = torch.arange(len(inputs), device=inputs.device)
-            read.past_key_values.reorder_cache(rows.repeat_interleave(beams))
-            settings["past_key_values"] = read.past_key_values
+            cache = getattr(read, "past_key_values", None)  # Mamba's is of another kind
+            if cache is not None:
+                rows = torch.arange(len(inputs), device=inputs.device)
+                cache.reorder_cache(rows.repeat_interleave(beams))
+                settings["past_key_values"] = cache
         return self.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
 
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from unglossed.errors import InputError
-from unglossed.files import may_be_on_hub, whole_folder, write_text
+from unglossed.files import check_new_folder, may_be_on_hub, whole_folder, write_text
 from unglossed.models.trimming_proof import (
     check_logits,
     check_texts,
@@ -133,8 +133,7 @@ def trim_model(
     """
     if not any(text.strip() for text in texts):
         raise InputError(f"{model}: found no texts to trim it to, expected at least one")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: exists already, expected a new or empty folder")
+    check_new_folder(output)
     if not Path(model).exists() and "/" in str(model) and not may_be_on_hub(model):
         raise InputError(f"{model}: no such folder, expected a model folder or a hub name")
     config = _load(AutoConfig, model, "a model")

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.errors import InputError
-from unglossed.files import whole_file, whole_folder
+from unglossed.files import check_new_folder, whole_file, whole_folder
 from unglossed.media.seeding import generator_for
 from unglossed.synthetic.encoding import write_sound, write_video
 from unglossed.synthetic.grammar import LEVELS
@@ -87,8 +87,7 @@ def write_corpus(
     if media == "wav":
         check_espeak()
     clips = plan_clips(num_sentences, seed, level)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already, expected a new or an empty folder")
+    check_new_folder(out)
     recordings = chosen.arrange(clips, seed, language, media)
     with whole_folder(out) as folder:
         work = partial(record, folder, seed, width, height)

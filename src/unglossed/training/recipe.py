@@ -25,6 +25,8 @@ from unglossed.training.recipe_files import (
 )
 from unglossed.training.stage_settings import NEW_TOKENS, PARTS, PartSettings, Share, StageSettings
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
 
 class GeneratedText(Settings):
     """Sentences of the generator that no clip of the corpus says, in the corpus's language."""
@@ -33,7 +35,7 @@ class GeneratedText(Settings):
     """How many."""
     level: Annotated[int, Field(ge=1, le=3)]
     """Of the grammar: 1 is the simplest."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draws."""
 
 
@@ -103,7 +105,7 @@ class Recipe(Settings):
 
     description: str = ""
     """One line about it."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything that is drawn: initial weights, order, augmentation, dropout."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     generated_text: GeneratedText | None = None

@@ -72,6 +72,9 @@ class LanguageModelSettings(PartSettings):
         return self
 
 
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimizerSettings(Settings):
     """The optimiser of a stage; learning rates are given per part."""
 
@@ -81,7 +84,7 @@ class OptimizerSettings(Settings):
     """Of SGD."""
     nesterov: bool = True
     """Of SGD."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     """Of Adam and AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Added to the gradient by SGD and Adam, decoupled in AdamW; not of biases and norms."""
@@ -211,6 +214,8 @@ class StageSettings(Settings):
             if "language_model" in trained and (writer is None or writer.lora is None):
                 raise ValueError("learning_rates.new_tokens needs language_model frozen, or lora")
             trained.add(NEW_TOKENS)
+        if not trained and self.objective != "denoising":
+            raise ValueError("frozen: found all parts, expected one that is trained")
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
         quantized = writer is not None and writer.quantization and writer.lora is None

@@ -58,7 +58,7 @@ def stage_arguments(
         lr_scheduler_kwargs=(
             {"min_lr_rate": schedule.min_ratio} if schedule.name == "cosine" else None
         ),
-        warmup_steps=schedule.warmup,
+        warmup_steps=math.ceil(schedule.warmup * steps_per_epoch * stage.epochs),
         max_grad_norm=stage.optimizer.max_grad_norm,
         eval_strategy="steps" if scored else "no",
         eval_steps=every,
