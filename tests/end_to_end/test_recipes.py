@@ -73,7 +73,10 @@ OTHER_VALUES: dict[str, Any] = {
     "decoding.temperature": 3.0,
     "decoding.top_p": 0.1,
     "decoding.seed": 1,
-    "tokenizer.new_tokens": ["tokenizer.new_tokens=[<speech>, </speech>, <more>]"],
+    "tokenizer.new_tokens": [
+        "tokenizer.new_tokens=[<speech>, </speech>, <more>]",
+        "stages.modality_adjustment.language_model.prompt.after=</speech><more>",
+    ],
     "audio.sample_rate": 8000,
     "audio.max_seconds": 0.5,
     "encoder.source": ["encoder={config: {backbone: RESNET}}"],

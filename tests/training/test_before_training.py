@@ -243,3 +243,41 @@ def test_a_text_that_is_longer_than_the_language_model(
     message = refused(write(), tmp_path / "run", *TEXT_ALONE, stage)
     assert "clip 'a0' has " in message
     assert "at most the 2 positions" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "stages.llm_fine_tuning.frozen=[encoder, language_model.model.encoder]",
+            r"stages\.llm_fine_tuning\.frozen: found 'language_model\.model\.encoder': .*no attr",
+        ),
+        (
+            "stages.llm_fine_tuning.frozen=[encoder, encoder.nose]",
+            r"stages\.llm_fine_tuning\.frozen: found 'encoder\.nose': ",
+        ),
+        (
+            "stages.llm_fine_tuning.language_model.lora={targets: [nose]}",
+            r"stages\.llm_fine_tuning\.language_model: cannot be built: Target modules \{'nose'\}",
+        ),
+        (
+            "stages.visual_initialing.encoder.config.temporal_kernel=0",
+            r"stages\.visual_initialing\.encoder\.config\.temporal_kernel: found 0, expected a",
+        ),
+        (
+            "stages.visual_initialing.language_model.config={light_t: {layers: 1, heads: 3,"
+            " width: 32, ffn_dim: 64}}",
+            r"stages\.visual_initialing\.language_model: cannot be built: embed_dim must be",
+        ),
+        (
+            "stages.visual_initialing.encoder.config.backbone.hidden_act=nose",
+            r"stages\.visual_initialing\.encoder\.config: cannot be built: ",
+        ),
+    ],
+)
+def test_what_a_later_stage_cannot_build_is_told_before_the_first(
+    write: Callable[..., str], tmp_path: Path, change: str, told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        train_recipe(RECIPE, write(), tmp_path / "run", overrides=[change])
+    assert not (tmp_path / "run").exists()

@@ -25,11 +25,12 @@ from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     load,
     load_trained,
+    refuse_no_sizes,
     refuse_unknown,
 )
 from unglossed.training.stage_settings import PartSettings, StageSettings
 
-ENCODER_DEFAULTS = {
+ENCODER_DEFAULTS: dict[str, Any] = {
     "grid": 1,
     "temporal_dim": 512,
     "temporal_kernel": 3,
@@ -121,6 +122,7 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
         )
     backbone = config["backbone"]
     refuse_unknown(part.config, {**ENCODER_DEFAULTS, "backbone": None}, f"{where}.config")
+    refuse_no_sizes(part.config, ENCODER_DEFAULTS, f"{where}.config")
     if isinstance(backbone, str):
         _check_image_model(load(AutoConfig, backbone, f"{where}.config.backbone"), where, backbone)
         model = load(AutoModel, backbone, f"{where}.config.backbone")

@@ -32,7 +32,8 @@ def extract_features(
 ) -> Path:
     """Store features of train and dev for each stage that trains from them.
 
-    `train_recipe` with the same `features` folder then encodes nothing.
+    `train_recipe` with the same `features` folder then encodes nothing, where the language model
+    has positions for as long a clip as the recipe allows.
 
     Args:
         recipe: file, or name of a shipped recipe.

@@ -20,6 +20,7 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
 from unglossed.training.data import ClipDataset, Target
+from unglossed.training.dry_build import check_builds
 from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
@@ -59,6 +60,7 @@ class Run:
         for stage in recipe.stages:
             check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
         check_widths(recipe.stages, self.processor)
+        check_builds(recipe.stages, self.processor)
         check_own_tokenizers(recipe, self.processor)
         check_texts(self.processor.tokenizer, self.train_samples)
         clips = [*self.train_samples, *self.dev_samples]

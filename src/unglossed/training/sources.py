@@ -211,6 +211,22 @@ def load_trained(source: str, where: str, otherwise: str = "") -> PartModel:
     return trained
 
 
+def refuse_no_sizes(config: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
+    """Refuse values that are no sizes, for keys whose defaults are whole numbers.
+
+    Args:
+        config: the recipe's part.
+        defaults: what it changes.
+        where: field of the recipe, for errors.
+
+    Raises:
+        InputError: names the first key, what was found and expected.
+    """
+    for key, value in config.items():
+        if isinstance(defaults.get(key), int) and not (isinstance(value, int) and value > 0):
+            raise InputError(f"{where}.{key}: found {value!r}, expected a whole number above 0")
+
+
 def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
     """Refuse keys that the part's class would silently ignore.
 

@@ -33,7 +33,7 @@ from unglossed.training.language_models import (
     planned_config,
 )
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.sources import refuse_unknown, trained_config
+from unglossed.training.sources import refuse_no_sizes, refuse_unknown, trained_config
 from unglossed.training.stage_settings import (
     NEW_TOKENS,
     LanguageModelSettings,
@@ -332,9 +332,5 @@ def _new_adapter(part: PartSettings, where: str) -> dict[str, Any]:
     """
     defaults = adapter_kind(part.config).defaults
     refuse_unknown(part.config, defaults, f"{where}.config")
-    for key, value in part.config.items():
-        if isinstance(defaults[key], int) and not (isinstance(value, int) and value > 0):
-            raise InputError(
-                f"{where}.config.{key}: found {value!r}, expected a whole number above 0"
-            )
+    refuse_no_sizes(part.config, defaults, f"{where}.config")
     return {**defaults, **part.config}
