@@ -380,8 +380,14 @@ def test_a_source_that_is_skipped_is_said_to_be(tmp_path: Path) -> None:
         load_recipe("demo", [f"stages.{skipped}.skip=true"])
     message = str(caught.value)
     assert message.startswith("key=value on the command line: stages.")
-    assert f"the stage {skipped} is skipped: name its folder in a run that trained it" in message
-    assert "or a published model's folder or hub name" in message
+    assert f"the stage {skipped} is skipped: name a published model's folder or hub" in message
+    assert "RUN/" not in message
+    with pytest.raises(InputError) as caught:
+        load_recipe("fla_llm", ["stages.visual_initialing.skip=true"])
+    assert "encoder.source: the stage visual_initialing is skipped: " in str(caught.value)
+    assert "or a run's that trained the stage, as RUN/1-visual_initialing/model" in str(
+        caught.value
+    )
 
 
 def test_a_mistake_on_the_command_line_is_not_the_files() -> None:

@@ -93,10 +93,12 @@ def refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: P
         for part, settings in stage.items() if isinstance(stage, dict) else ():
             source = settings.get("source") if isinstance(settings, dict) else None
             if source in skipped:
+                instead = "name a published model's folder or hub name"
+                if part in ("encoder", "adapter"):  # no other run's language model is taken over
+                    instead += f", or a run's that trained the stage, as RUN/1-{source}/model"
                 raise InputError(
                     f"{path}: stages.{stage.get('name')}.{part}.source: the stage {source} is"
-                    f" skipped: name its folder in a run that trained it, as RUN/1-{source}/model,"
-                    " or a published model's folder or hub name"
+                    f" skipped: {instead}"
                 )
 
 
