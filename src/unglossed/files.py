@@ -61,9 +61,11 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise InputError(f"{path}: found a folder, expected a file to write to")
-        with whole_file(path.with_name(f"{path.name}.try")) as partial:
+        if path.is_file() or not path.exists():
+            partial = _partial(path.resolve())
+            partial.parent.mkdir(parents=True, exist_ok=True)
             partial.touch()
-        path.with_name(f"{path.name}.try").unlink()
+            partial.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written to: {error.strerror}") from None
 
