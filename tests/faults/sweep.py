@@ -401,16 +401,15 @@ def main() -> int:
         print(f"made the files in {time.monotonic() - started:.0f} s", flush=True)
         command = [sys.executable, __file__, "--folder", str(folder), "--only", *given.only]
         command += ["--workers", str(given.workers)]
-        outputs = [tempfile.TemporaryFile("w+") for _ in range(given.workers)]
-        shards = [
-            subprocess.Popen([*command, "--shard", str(number)], stdout=output)
-            for number, output in enumerate(outputs)
-        ]
-        assert not any([shard.wait() for shard in shards]), "a shard of the sweep failed"
-    rows = []
-    for output in outputs:
-        output.seek(0)
-        rows += [json.loads(line) for line in output]
+        shards = []
+        for number in range(given.workers):
+            with (Path(scratch) / f"{number}.jsonl").open("w") as rows_file:
+                line = [*command, "--shard", str(number)]
+                shards.append(subprocess.Popen(line, stdout=rows_file))
+        codes = [shard.wait() for shard in shards]
+        assert not any(codes), "a shard of the sweep failed"
+        files = sorted(Path(scratch).glob("*.jsonl"))
+        rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     counts = Counter((row["family"], row["damage"], row["outcome"]) for row in rows)
     for (family, damage, outcome), count in sorted(counts.items()):
         print(f"{family:26} {damage:7} {outcome:26} {count:4}")
