@@ -19,6 +19,7 @@ from unglossed.media.clip import signal_of
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
+from unglossed.training.damaged import LeftOut
 from unglossed.training.data import ClipDataset, Target
 from unglossed.training.dry_build import check_builds
 from unglossed.training.features import FeatureCache, StoredFeatures
@@ -40,13 +41,22 @@ class Run:
         corpus: its rows.
         output: the run's folder.
         features: where features of frozen encoders are stored; in the run's folder if not given.
+        max_damaged: most clips that may be left out, see `LeftOut`.
+        listed: where they are listed.
 
     Raises:
         InputError: a stage cannot be built, or the corpus lacks what it is trained on.
     """
 
     def __init__(
-        self, recipe: Recipe, corpus: Corpus, output: Path, features: Path | None = None
+        self,
+        recipe: Recipe,
+        corpus: Corpus,
+        output: Path,
+        features: Path | None = None,
+        *,
+        max_damaged: int | None = None,
+        listed: Path | None = None,
     ) -> None:
         for fault in find_unfit(corpus, recipe.needs):
             raise InputError(str(fault))
@@ -57,6 +67,8 @@ class Run:
         self.texts = [sample.text for sample in self.train_samples]
         self.texts += _generated_texts(recipe, corpus)
         self.processor = self._processor(corpus.language, output / "processor")
+        num_clips = len(self.train_samples) + len(self.dev_samples)
+        self.left_out = LeftOut(num_clips, max_damaged, listed)
         self.cache = FeatureCache(features or output / "features")
         for stage in recipe.stages:
             check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
@@ -144,6 +156,7 @@ class Run:
             bfloat16=use_bfloat16(stage.precision),
             num_workers=choose_workers(self.recipe.num_workers, len(clips)),
             advance=lambda count: progress.advance(task, count),
+            leave_out=self.left_out.add,
         )
         progress.update(task, completed=total)
         if not progress.console.is_terminal:

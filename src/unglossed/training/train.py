@@ -3,6 +3,7 @@
 DIR/recipe.yaml       the resolved recipe; DIR/run.json: corpus, versions
 DIR/processor/        tokenizer and picture settings
 DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/
+DIR/skipped.jsonl     clips that could not be read, if any, see `damaged.py`
 DIR/features/         what frozen encoders gave, see `features.py`
 DIR/model/            the last stage's model, what `translate` and `evaluate` read
 """
@@ -43,6 +44,7 @@ from unglossed.files import RUN_FILE, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
+from unglossed.training.damaged import SKIPPED_FILE
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
 from unglossed.training.objectives import OBJECTIVES
@@ -63,6 +65,7 @@ def train_recipe(
     overrides: Sequence[str] = (),
     check_media: bool = True,
     features: Path | None = None,
+    max_damaged: int | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -75,6 +78,9 @@ def train_recipe(
         check_media: look at every clip of train and dev first, see `check_clips_of`.
         features: folder of stored features, which runs can share; `output/features` by default, or
             where a run that is resumed has them.
+        max_damaged: most clips that are left out because they cannot be read; one in a hundred, and
+            five at least, when not given. Only where it is given are those left out that
+            `check_clips_of` finds.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -94,9 +100,16 @@ def train_recipe(
     for line in rows.notes:
         note(line)
     try:
-        run = Run(settings, rows, output, features or _features_of(output))
+        run = Run(
+            settings,
+            rows,
+            output,
+            features or _features_of(output),
+            max_damaged=max_damaged,
+            listed=output / SKIPPED_FILE,
+        )
         if check_media:
-            check_clips_of(rows, settings)
+            check_clips_of(rows, settings, max_damaged or 0)
     except InputError:
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
@@ -159,6 +172,7 @@ def train_stage(
             TensorBoardCallback(writer),
             *norms_callbacks(stage, folder, writer),
         ],
+        run.left_out.add,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = latest_checkpoint(folder)
@@ -166,6 +180,8 @@ def train_stage(
     state, objective = trainer.state, OBJECTIVES[stage.objective]
     if told := tell_choice(state.log_history, state.best_global_step, objective):
         note(f"stages.{stage.name}: {told}")
+    if left_out := str(run.left_out):
+        note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     with whole_folder(folder / "model") as partial:
         task.model.save_pretrained(partial)
         run.processor.save_pretrained(partial)
@@ -176,8 +192,13 @@ def train_stage(
         shutil.rmtree(leftover)
 
 
-def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
+def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
+
+    Args:
+        corpus: the corpus.
+        recipe: what reads it.
+        max_unreadable: so many media that cannot be read are only noted.
 
     Raises:
         InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
@@ -196,9 +217,15 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
     for kind in faults:
         (first,) = faults.examples(kind)
         more = faults.total(Severity.ERROR) - 1
+        if kind is FaultKind.UNREADABLE_MEDIA and faults.count(kind) <= max_unreadable:
+            note(f"{kind.title}: {faults.count(kind):,} ({first})")
+            continue
         if kind.severity is Severity.ERROR:
             rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
-            raise InputError(f"{first}{rest}")
+            hint = ""
+            if kind is FaultKind.UNREADABLE_MEDIA:
+                hint = f"; --max-damaged {faults.count(kind)} leaves out what cannot be read"
+            raise InputError(f"{first}{rest}{hint}")
         if kind is FaultKind.PAST_END:
             note(f"{kind.title}: {faults.count(kind):,} ({first})")
         if kind is FaultKind.TOO_LONG:
