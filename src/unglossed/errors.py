@@ -8,10 +8,50 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
     """A user's input is wrong: the message names file and field, what was found and expected."""
+
+
+class InputErrors(InputError):
+    """Several mistakes at once, in one message.
+
+    Args:
+        faults: what is wrong, one mistake each.
+        where: what all of them are in, such as a file; empty: each says it itself.
+    """
+
+    def __init__(self, faults: Sequence[str], where: str = "") -> None:
+        self.faults = tuple(faults)
+        count = f"{len(faults)} mistakes: " if len(faults) > 1 else ""
+        super().__init__((f"{where}: " if where else "") + count + "; ".join(faults))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str]]:
+        return InputError, (str(self),)
+
+
+class Mistakes:
+    """Collects mistakes of a user, who is told all of them at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Note the mistake that the block raises, if it does, and go on behind it."""
+        try:
+            yield
+        except InputError as error:
+            faults = error.faults if isinstance(error, InputErrors) else (str(error),)
+            self.found += [fault for fault in faults if fault not in self.found]
+
+    def tell(self) -> None:
+        """Raise an InputError about all that was noted, if anything was."""
+        if self.found:
+            raise InputErrors(self.found)
 
 
 def note(text: str) -> None:

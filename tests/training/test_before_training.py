@@ -133,7 +133,25 @@ def test_further_faults_are_counted(write: Callable[..., str], tmp_path: Path) -
         file.write("more,bad.wav,eis,train,,,de\n")
     message = refused(spec, tmp_path / "run")
     assert "bad.mp4" in message
-    assert message.endswith("(and 1 more: see `unglossed corpus check`)")
+    assert "(and 1 more: see `unglossed corpus check`)" in message
+
+
+def test_what_check_warns_of_is_told_before_the_first_stage(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write()
+    with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
+        for name in ("c", "d"):  # twice the clip that is there already
+            file.write(f"{name},talk.mp4,wind,train,0.5,1,de\n")
+        file.write("e,talk.mp4,wind\u200b weht,train,0,0.7,de\n")
+        file.write("f,talk.mp4,nÃ¶rdlich,train,0,0.8,de\n")
+    train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE)
+    notes = capsys.readouterr().err
+    assert "note: the same clip under two ids: 2 (" in notes
+    assert "note: odd characters in the text: 1 (train clip 'e': " in notes
+    assert "note: text damaged by a wrong encoding: 1 (train clip 'f': " in notes
+    train_recipe(RECIPE, spec, tmp_path / "other", overrides=TEXT_ALONE, check_media=False)
+    assert "the same clip under two ids" not in capsys.readouterr().err
 
 
 def test_media_of_test_are_not_looked_at(write: Callable[..., str], tmp_path: Path) -> None:
@@ -273,6 +291,46 @@ def test_a_text_that_is_longer_than_the_language_model(
             "stages.visual_initialing.encoder.config.backbone.hidden_act=nose",
             r"stages\.visual_initialing\.encoder\.config: cannot be built: ",
         ),
+        (
+            "stages.llm_fine_tuning.adapter.config.dropout=3",
+            r"stages\.llm_fine_tuning\.adapter\.config\.dropout: found 3, expected a number from 0",
+        ),
+        (
+            "stages.visual_initialing.language_model.config.attention_dropout=yes",
+            r"language_model\.config\.attention_dropout: found True, expected a number from 0 to 1",
+        ),
+        (
+            "stages.visual_initialing.language_model.config.init_std=.nan",
+            r"language_model\.config\.init_std: found nan, expected a finite number",
+        ),
+        (
+            "stages.pretraining.language_model.config.d_model=10000000",
+            r"stages\.pretraining\.language_model: found a model of [\d,]{15,} weights, .* memory",
+        ),
+        (
+            "stages.pretraining.language_model.config.vocab_size=100000000000",
+            r"language_model\.config\.vocab_size: found 100000000000, expected at most 100,000,000",
+        ),
+        (
+            "stages.pretraining.language_model.config.encoder_layers=100000000",
+            r"language_model\.config\.encoder_layers: found 100000000, expected at most 1,000",
+        ),
+        (
+            "stages.visual_initialing.encoder.config.temporal_dim=100000000",
+            r"temporal_dim: found 100000000, expected a whole number above 0 and at most 1,000,000",
+        ),
+        (
+            "stages.visual_initialing.adapter.config.hidden_dim=yes",
+            r"adapter\.config\.hidden_dim: found True, expected a whole number above 0",
+        ),
+        (
+            "stages.llm_fine_tuning.language_model.lora={targets: [q_proj, lm_head]}",
+            r"language_model: cannot be built: lora\.targets: found 'lm_head', whose weight",
+        ),
+        (
+            "stages.llm_fine_tuning.language_model.lora={targets: [embed_tokens]}",
+            r"lora\.targets: found 'embed_tokens', whose weight .* is also that of ",
+        ),
     ],
 )
 def test_what_a_later_stage_cannot_build_is_told_before_the_first(
@@ -281,3 +339,43 @@ def test_what_a_later_stage_cannot_build_is_told_before_the_first(
     with pytest.raises(InputError, match=told):
         train_recipe(RECIPE, write(), tmp_path / "run", overrides=[change])
     assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_of_several_stages_are_told_together(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("", encoding="utf-8")
+    overrides = [
+        "stages.pretraining.language_model.config.nose=1",
+        "stages.visual_initialing.adapter.config.nose=1",
+        "stages.visual_initialing.encoder.config.nose=1",
+    ]
+    with pytest.raises(InputError) as caught:
+        train_recipe(RECIPE, write(), tmp_path / "run", overrides=overrides, features=file)
+    message = str(caught.value)
+    assert message.startswith("4 mistakes: ")
+    for part in ("pretraining.language_model", "visual_initialing.adapter", "initialing.encoder"):
+        assert f"{part}.config.nose: no such key" in message
+    assert f"{file}: expected a folder for stored features (--features {file})" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_place_that_cannot_hold_features_is_told_before_the_first_stage(
+    write: Callable[..., str], tmp_path: Path, below: str
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"taken: expected a folder for stored features"):
+        train_recipe(RECIPE, write(), tmp_path / "run", features=file / below)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_that_no_stage_stores_are_told(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, store = write(), tmp_path / "store"
+    train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE, features=store)
+    told = f"note: --features {store}: has no effect: no stage has feature_views"
+    assert told in capsys.readouterr().err

@@ -34,9 +34,10 @@ from transformers.utils import logging as transformers_logging
 
 import unglossed
 from unglossed.config import read_settings, write_settings
+from unglossed.corpora.check import check_texts
 from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
-from unglossed.corpora.needs import TRAINING_SPLITS
+from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
@@ -195,6 +196,8 @@ def train_stage(
 def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
 
+    What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
+
     Args:
         corpus: the corpus.
         recipe: what reads it.
@@ -226,10 +229,14 @@ def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> N
             if kind is FaultKind.UNREADABLE_MEDIA:
                 hint = f"; --max-damaged {faults.count(kind)} leaves out what cannot be read"
             raise InputError(f"{first}{rest}{hint}")
-        if kind is FaultKind.PAST_END:
-            note(f"{kind.title}: {faults.count(kind):,} ({first})")
-        if kind is FaultKind.TOO_LONG:
-            note(f"{kind.title}, cut there: {faults.count(kind):,} ({first})")
+        what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
+        note(f"{what}: {faults.count(kind):,} ({first})")
+    of_rows = Faults(max_examples=1)
+    check_texts(samples, of_rows)
+    for fault in find_other_language(corpus, recipe.needs):
+        of_rows.add(fault)
+    for kind in of_rows:
+        note(f"{kind.title}: {of_rows.count(kind):,} ({of_rows.examples(kind)[0]})")
 
 
 def _features_of(output: Path) -> Path | None:
