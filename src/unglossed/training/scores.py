@@ -93,7 +93,7 @@ class TranslationScores(DevScores):
         self.decoding = decoding
         self.normalisation = normalisation
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self) -> dict[str, float | None]:
         """Translate and score the whole dev split."""
         features = self.encoded(self.model)
         loss = self._loss(features)
@@ -103,7 +103,7 @@ class TranslationScores(DevScores):
         )
         scores = score(
             [translation.text for translation in translations],
-            self.texts,
+            [(sample.text, *sample.references) for sample in self.clips.samples],
             processor.language,
             self.normalisation,
         )
