@@ -16,6 +16,7 @@ from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
 from unglossed.media.clip import Clip
 from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
 from unglossed.media.decoding import damaged, first_video, turned_size
+from unglossed.media.picture_names import pictures_each
 from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
 from unglossed.media.timeline import Timeline, read_timeline
 from unglossed.media.video import FRAME_RATE
@@ -41,6 +42,7 @@ class MediaFacts:
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         has_sound: Whether there is sound to read, in a video as well.
+        pictures_each: How many pictures of a folder seem to have one number, see `pictures_each`.
         begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
     """
@@ -52,9 +54,21 @@ class MediaFacts:
     height: int | None = None
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
+    pictures_each: int = 1
     has_sound: bool = False
     begin_seconds: float = 0.0
     sound_seconds: float | None = None
+
+    def span(self, frame_rate: float | None = None) -> tuple[float, float]:
+        """When its pictures, or its sound, begin and end, in seconds.
+
+        Args:
+            frame_rate: Pictures per second, if a frame folder; None: 25.
+        """
+        seconds = self.duration_seconds
+        if self.kind == "frames" and frame_rate is not None and self.num_frames is not None:
+            seconds = self.num_frames / frame_rate
+        return self.begin_seconds, self.begin_seconds + seconds
 
 
 def probe(media: Path) -> MediaFacts:
@@ -157,7 +171,8 @@ def _probe_folder(folder: Path) -> MediaFacts:
     width, height = read_size(folder / names[0])
     missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
     seconds = len(names) / FRAME_RATE
-    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing)
+    each = pictures_each(names)
+    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing, each)
 
 
 def _find_gaps(names: list[str]) -> Iterator[int]:
