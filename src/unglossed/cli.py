@@ -284,6 +284,7 @@ def translate(
         float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
+    frame_rate: Annotated[float | None, typer.Option(help="Of folders; 25 by default.")] = None,
 ) -> None:
     """Translate videos, or sound, into text.
 
@@ -312,6 +313,7 @@ def translate(
         n_best=n_best,
         batch_size=batch_size,
         on_error=report_failure,
+        frame_rate=frame_rate,
         **given(
             beams=beams,
             max_new_tokens=max_new_tokens,

@@ -95,7 +95,8 @@ def test_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(InputError) as error:
         score(["a"], ["a"], "de", "nfkc")
     assert str(error.value) == (
-        "normalisation: found 'nfkc', expected one of nfc.v1, nfc_no_final_stop.v1"
+        "normalisation: found 'nfkc', expected one of nfc.v1, nfc_no_final_stop.v1,"
+        " nfkc_plain_signs.v1"
     )
 
 

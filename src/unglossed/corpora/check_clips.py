@@ -83,17 +83,23 @@ def check_clips(
     _check_media(media, looks, faults)
     _check_signal(spec, media, looks, needs, faults)
     spans = np.array([_span_of(look.facts, is_sound) for look in looks], np.float64)
-    _check_times(samples, medium_of, spans.reshape(-1, 2)[medium_of], limits or Limits(), faults)
+    spans = spans.reshape(-1, 2)[medium_of]
+    for place, sample in enumerate(samples):
+        if sample.frame_rate is not None:
+            spans[place] = _span_of(looks[medium_of[place]].facts, is_sound, sample.frame_rate)
+    _check_times(samples, medium_of, spans, limits or Limits(), faults)
     return len(media)
 
 
-def _span_of(facts: MediaFacts | None, is_sound: bool) -> tuple[float, float]:
+def _span_of(
+    facts: MediaFacts | None, is_sound: bool, frame_rate: float | None = None
+) -> tuple[float, float]:
     """Begin and end in seconds of what is read of a medium; NaN where that cannot be read."""
     if facts is None:
         return math.nan, math.nan
     if is_sound and facts.sound_seconds is not None:
         return 0.0, facts.sound_seconds
-    return facts.begin_seconds, facts.begin_seconds + facts.duration_seconds
+    return facts.span(frame_rate)
 
 
 def name_clip(sample: Sample) -> str:
@@ -112,6 +118,12 @@ def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -
             more = " or more" if len(missing) == _MOST_MISSING else ""
             found = f"{len(missing):,}{more} of the numbers are missing: {shown}"
             faults.add(Fault(FaultKind.FRAME_GAP, str(path), found))
+        if look.facts is not None and look.facts.pictures_each > 1:
+            found = (
+                f"{look.facts.pictures_each} pictures seem to have each number, and all are read"
+                " as frames that follow each other: keep one picture a frame in the folder"
+            )
+            faults.add(Fault(FaultKind.REPEATED_NUMBER, str(path), found))
 
 
 def _check_signal(

@@ -28,7 +28,7 @@ from unglossed.inference.precision import (
 )
 from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
 from unglossed.inference.words import merge_words
-from unglossed.media.clip import Clip, WholeFile, signal_of
+from unglossed.media.clip import Clip, WholeFile, at_frame_rate, check_frame_rate, signal_of
 from unglossed.media.probe import sound_seconds
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.processing import TranslatorProcessor, pad_features
@@ -111,6 +111,7 @@ class SignTranslator:
         attention: bool = False,
         progress: bool = False,
         on_error: Callable[[str, InputError], None] | None = None,
+        frame_rate: float | None = None,
         **decoding: Any,
     ) -> list[Translation]:
         """Translate clips, each on its own whatever the batch.
@@ -126,6 +127,7 @@ class SignTranslator:
             progress: show a progress bar on standard error.
             on_error: called for a clip that cannot be read, which is then left out of the result;
                 without it the first such clip ends the translation.
+            frame_rate: pictures per second of frame folders; None: 25, or what a sample says.
             decoding: fields of `DecodingSettings` that shall differ from the model's own:
                 `beams=1`, `max_new_tokens=60`, `language_contrast=0.3`, `sample=True, seed=1`, ...
 
@@ -138,12 +140,14 @@ class SignTranslator:
         """
         settings = self.decoding.change(**decoding)
         _check_n_best(n_best, settings)
+        if frame_rate is not None:
+            check_frame_rate(frame_rate, "frame_rate")
         clips = [media] if isinstance(media, (str, Path, Sample)) else list(media)
         names, features = [], []
         for clip in _track(clips, "encoding", progress):
             name = clip.id if isinstance(clip, Sample) else _readable(clip)
             try:
-                frames = self.read(clip)
+                frames = self.read(clip, frame_rate)
             except InputError as error:
                 if on_error is None:
                     raise
@@ -163,15 +167,22 @@ class SignTranslator:
             progress=progress,
         )
 
-    def read(self, clip: Media) -> NDArray[Any]:
+    def read(self, clip: Media, frame_rate: float | None = None) -> NDArray[Any]:
         """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
 
+        Args:
+            clip: a video, a frame folder, sound, or a sample of a corpus.
+            frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
+
         Raises:
-            InputError: the clip cannot be read, or is longer than the model can take in.
+            InputError: the clip cannot be read, or is longer than the model can take in; the rate
+                is out of range, or given for what is no frame folder.
         """
         if clip == "":
             raise InputError("found an empty name, expected a video, a folder of frames, or sound")
-        where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
+        where: Clip = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
+        if frame_rate is not None:
+            where = at_frame_rate(where, frame_rate)
         try:
             return self._read(where)
         except OSError as error:
