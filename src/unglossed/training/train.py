@@ -45,8 +45,10 @@ from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
+from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
+from unglossed.training.selection import tell_choice
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
@@ -161,6 +163,9 @@ def train_stage(
     trainer.remove_callback(PrinterCallback)
     checkpoint = latest_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state, objective = trainer.state, OBJECTIVES[stage.objective]
+    if told := tell_choice(state.log_history, state.best_global_step, objective):
+        note(f"stages.{stage.name}: {told}")
     with whole_folder(folder / "model") as partial:
         task.model.save_pretrained(partial)
         run.processor.save_pretrained(partial)
