@@ -28,4 +28,58 @@ class Sample:
         end_seconds: End of the clip within `media`; None: where `media` ends.
         box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
         transcript: What is said, in the language of the speech, if the corpus has it.
+        references: Further translations of the clip beside `text`, if the corpus has several:
+            scores take each of them for right. Training reads `text` alone.
+        frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
+    """
+
+    id: str
+    media: Path
+    text: str
+    split: str
+    language: str
+    signer: str | None = None
+    gloss: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    transcript: str | None = None
+    references: tuple[str, ...] = ()
     frame_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that has been read.
+
+    Attributes:
+        spec: What the user wrote, such as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
+        root: File or folder that the spec names.
+        name: Kind of the corpus, such as "phoenix14t".
+        language: ISO 639 code of its texts.
+        splits: Samples of each split, in the corpus's own order.
+        normalisation: Name of what scoring does to its texts, see `evaluation.normalisation`.
+        notes: What the reader left out by rule, one line a kind with counts; to be shown.
+    """
+
+    spec: str
+    root: Path
+    name: str
+    language: str
+    splits: Mapping[str, tuple[Sample, ...]]
+    normalisation: str = "nfc.v1"
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """Get one split's samples.
+
+        Raises:
+            InputError: The corpus has no such split; the message lists those it has.
+        """
+        if name not in self.splits:
+            raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {len(rows)}" for name, rows in self.splits.items())
+        return f"Corpus({self.spec!r}, language={self.language!r}, {counts})"
