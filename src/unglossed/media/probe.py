@@ -135,15 +135,15 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         is_sound = _is_sound(media, container)
         has_sound = bool(container.streams.audio)
     if is_sound:
-        length, opposite = examine_sound(media)
-        return replace(_sound_facts(length), has_opposite_channels=opposite)
+        seconds, opposite = examine_sound(media)
+        return replace(_sound_facts(seconds), has_opposite_channels=opposite)
     timeline, (width, height) = check_video(media)
-    length, opposite = examine_sound(media) if sound and has_sound else (None, False)
+    sound_seconds, opposite = examine_sound(media) if sound and has_sound else (None, False)
     return MediaFacts(
         *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
         has_sound=has_sound,
         begin_seconds=timeline.begin_seconds,
-        sound_seconds=length,
+        sound_seconds=sound_seconds,
         has_opposite_channels=opposite,
     )
 
