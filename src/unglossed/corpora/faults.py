@@ -56,6 +56,7 @@ class FaultKind(Enum):
     MEDIA_WITHOUT_ROW = ("media without a row", Severity.WARNING)
     PARTIAL_LIST = ("list of frames that is shorter than the folder", Severity.WARNING)
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
+    REPEATED_NUMBER = ("several pictures of each number", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)
     MISALIGNED = ("clips that are known to be misaligned", Severity.WARNING)
     NO_TRANSCRIPTS = ("file of transcripts that does not fit, left out", Severity.WARNING)

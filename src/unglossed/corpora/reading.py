@@ -50,6 +50,7 @@ class Reading:
         language: Language the user named with `?language=`, if any.
         media_root: Folder the user named with `?media=`, if any: where the clips lie.
         tier: ELAN tier the user named with `?tier=`, if any.
+        frame_rate: Pictures per second of frame folders, from `?frame_rate=`, if the user gave it.
         only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         skip_faulty: `?faulty=skip`: so are rows that cannot be used for another reason.
@@ -64,6 +65,7 @@ class Reading:
     language: str | None = None
     media_root: Path | None = None
     tier: str | None = None
+    frame_rate: float | None = None
     only: str | None = None
     skip_missing: bool = False
     skip_faulty: bool = False
@@ -148,6 +150,7 @@ class Rows:
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         box: tuple[float, float, float, float] | None = None,
+        frame_rate: float | None = None,
     ) -> bool:
         """Check a row and keep it as a sample.
 
@@ -168,6 +171,7 @@ class Rows:
             start_seconds: Begin within the media.
             end_seconds: End within the media.
             box: Part of the picture to use: left, top, right, bottom in 0..1.
+            frame_rate: Pictures per second of a frame folder; None: what was asked for, or 25.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
@@ -211,6 +215,7 @@ class Rows:
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
                 box=box,
+                frame_rate=self.reading.frame_rate if frame_rate is None else frame_rate,
             )
         )
         return True
