@@ -7,12 +7,12 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from unglossed.cli_common import INPUT_WRONG, fail, given, silence_loading, uncollected
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.inference.counts import check_count
 
 
@@ -104,7 +104,13 @@ def score(
 
 def translate(
     model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
-    files: Annotated[list[str], typer.Argument(help="Videos, folders of frames, or sound.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Videos, folders of frames, or sound; or a corpus, as folder:talks?language=de:"
+            " each of its clips, also those with times and no text."
+        ),
+    ],
     form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.TEXT,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
@@ -146,12 +152,22 @@ def translate(
     if output is not None:
         check_writable(output)
     with uncollected():
+        from unglossed.corpora.registry import is_spec, read_corpus
         from unglossed.inference.output import format_json, format_text
         from unglossed.inference.translate import SignTranslator
 
     if sample and beams is not None:
         raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
     silence_loading()
+    clips: list[Any] = []
+    for file in files:
+        if not is_spec(file):
+            clips.append(file)
+            continue
+        corpus = read_corpus(file, texts="optional")
+        for line in corpus.notes:
+            note(line)
+        clips += [sample for samples in corpus.splits.values() for sample in samples]
     failed: list[str] = []
 
     def report_failure(media: str, error: InputError) -> None:
@@ -159,7 +175,7 @@ def translate(
         fail(str(error))
 
     translations = SignTranslator.from_pretrained(model, precision=precision).translate(
-        files,
+        clips,
         n_best=n_best,
         batch_size=batch_size,
         on_error=report_failure,
@@ -178,7 +194,7 @@ def translate(
     if form is Format.JSON:
         text = format_json(translations)
     else:
-        text = format_text(translations, named=len(files) > 1)
+        text = format_text(translations, named=len(clips) > 1)
     if output is None:
         sys.stdout.write(text)
     elif translations:

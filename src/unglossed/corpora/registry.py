@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
@@ -40,12 +41,24 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "folder": folder.read_folder,
     "youtube_asl": youtube_asl.read_youtube_asl,
 }
+Texts = Literal["required", "optional"]
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 _OPTIONS = "language=CODE, media=FOLDER, missing=skip, tier=NAME or frame_rate=NUMBER"
 _WITH_RATES = ("table", "folder", "gfslt")  # the others' pictures have the rate of their corpus
 
 
-def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = None) -> Corpus:
+def is_spec(text: str) -> bool:
+    """Whether a text names a corpus, `kind:path`, and not a file that is there."""
+    return text.partition(":")[0] in _READERS and ":" in text and not Path(text).exists()
+
+
+def read_corpus(
+    spec: str,
+    faults: Faults | None = None,
+    *,
+    only: str | None = None,
+    texts: Texts = "required",
+) -> Corpus:
     """Read all splits of a corpus.
 
     Args:
@@ -56,15 +69,21 @@ def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = N
             how many pictures of a frame folder are one second.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
+        texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
+            translated.
 
     Raises:
-        InputError: The spec or what lies at the path is not as expected.
+        InputError: The spec or what lies at the path is not as expected, or `spec` is no text.
     """
-    return find_reader(spec, faults, only=only)()
+    return find_reader(spec, faults, only=only, texts=texts)()
 
 
 def find_reader(
-    spec: str, faults: Faults | None = None, *, only: str | None = None
+    spec: str,
+    faults: Faults | None = None,
+    *,
+    only: str | None = None,
+    texts: Texts = "required",
 ) -> Callable[[], Corpus]:
     """Find who reads a corpus; nothing is read yet.
 
@@ -72,6 +91,7 @@ def find_reader(
         spec: As in `read_corpus`.
         faults: As in `read_corpus`.
         only: As in `read_corpus`.
+        texts: As in `read_corpus`.
 
     Returns:
         What reads the corpus, and raises InputError if it is not as expected.
@@ -80,6 +100,12 @@ def find_reader(
         InputError: The spec is wrong, or nothing lies at its path.
     """
     kinds = ", ".join(_READERS)
+    if not isinstance(spec, str):
+        raise InputError(
+            f"corpus: found {type(spec).__name__}, expected a text kind:path, as {_EXAMPLE}"
+        )
+    if texts not in get_args(Texts):
+        raise InputError(f"texts: found {texts!r}, expected one of {', '.join(get_args(Texts))}")
     kind, colon, rest = spec.partition(":")
     if not colon:
         raise InputError(
@@ -112,6 +138,7 @@ def find_reader(
         frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
         only=only,
         skip_missing="missing" in options,
+        needs_text=texts == "required",
         faults=faults,
     )
     if reading.media_root is not None and not reading.media_root.is_dir():
