@@ -16,7 +16,8 @@ from unglossed.errors import InputError, note
 from unglossed.evaluation.look_alikes import note_look_alikes
 from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
-from unglossed.files import write_text
+from unglossed.files import as_path, write_text
+from unglossed.inference.counts import check_count
 from unglossed.inference.translate import SignTranslator
 
 
@@ -85,7 +86,9 @@ def evaluate(
             another language than the corpus has, scoring does not know it, or a setting is unknown
             or out of range.
     """
-    if Path(output).exists() and not Path(output).is_dir():
+    folder = as_path(output, "output")
+    check_count("batch_size", batch_size)
+    if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     read = read_corpus(corpus, only=split)
     samples = read.split(split)
@@ -107,7 +110,7 @@ def evaluate(
     predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
     for told in _notes_on(predictions):
         note(told)
-    scores = write_evaluation(Path(output), predictions, read.language, read.normalisation)
+    scores = write_evaluation(folder, predictions, read.language, read.normalisation)
     if signs := note_look_alikes(*_texts(predictions, read.language), scores):
         note(signs)
     return scores

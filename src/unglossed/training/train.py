@@ -39,7 +39,7 @@ from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, whole_folder, write_text
+from unglossed.files import RUN_FILE, as_path, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
@@ -58,12 +58,12 @@ from unglossed.training.trainer import StageTrainer, stage_arguments
 def train_recipe(
     recipe: str | Path,
     corpus: str,
-    output: Path,
+    output: str | Path,
     *,
     resume: bool = False,
     overrides: Sequence[str] = (),
     check_media: bool = True,
-    features: Path | None = None,
+    features: str | Path | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -85,7 +85,9 @@ def train_recipe(
     """
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
-    settings = load_recipe(recipe, list(overrides))
+    output = as_path(output, "output")
+    features = None if features is None else as_path(features, "features")
+    settings = load_recipe(recipe, overrides)
     rows = read_corpus(corpus)
     is_new = _prepare_folder(output, settings, rows, features, resume=resume)
     if resume and is_new:
