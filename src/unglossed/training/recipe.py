@@ -6,6 +6,7 @@ describe, `train.py` runs it. `docs/recipe-keys.md` lists them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -203,7 +204,7 @@ class Recipe(Settings):
             )
 
 
-def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from its file or shipped name, with `key=value` overrides.
 
     A recipe may start from another and leave out stages, see `recipe_files.py`; the result does
@@ -212,6 +213,8 @@ def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
     Raises:
         InputError: names the file, or else the command line, and the field that is wrong.
     """
+    if isinstance(overrides, str) or not all(isinstance(one, str) for one in overrides):
+        raise InputError(f"overrides: found {overrides!r}, expected a list of key=value texts")
     path = find_recipe(name)
     data, skipped = read_recipe_file(path)
     override(data, overrides)

@@ -41,8 +41,9 @@ from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, whole_folder, write_text
+from unglossed.files import RUN_FILE, as_path, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
+from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.damaged import SKIPPED_FILE
@@ -60,12 +61,12 @@ from unglossed.training.trainer import StageTrainer, stage_arguments
 def train_recipe(
     recipe: str | Path,
     corpus: str,
-    output: Path,
+    output: str | Path,
     *,
     resume: bool = False,
     overrides: Sequence[str] = (),
     check_media: bool = True,
-    features: Path | None = None,
+    features: str | Path | None = None,
     max_damaged: int | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
@@ -91,7 +92,9 @@ def train_recipe(
     """
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
-    settings = load_recipe(recipe, list(overrides))
+    output = as_path(output, "output")
+    features = None if features is None else as_path(features, "features")
+    settings = load_recipe(recipe, overrides)
     rows = read_corpus(corpus)
     is_new = _prepare_folder(output, settings, rows, features, resume=resume)
     if resume and is_new:
@@ -110,7 +113,7 @@ def train_recipe(
             listed=output / SKIPPED_FILE,
         )
         if check_media:
-            check_clips_of(rows, settings, max_damaged or 0)
+            run.processor.trained_seconds = check_clips_of(rows, settings, max_damaged or 0)
     except InputError:
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
@@ -193,7 +196,9 @@ def train_stage(
         shutil.rmtree(leftover)
 
 
-def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> None:
+def check_clips_of(
+    corpus: Corpus, recipe: Recipe, max_unreadable: int = 0
+) -> dict[str, Any] | None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
 
     What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
@@ -203,12 +208,16 @@ def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> N
         recipe: what reads it.
         max_unreadable: so many media that cannot be read are only noted.
 
+    Returns:
+        How long the clips of train are, see `TrainedLengths`; None: not known.
+
     Raises:
         InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
             end.
     """
     faults = Faults(max_examples=1)
     samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
+    lengths: list[float] = []
     check_clips(
         corpus.spec,
         samples,
@@ -216,6 +225,7 @@ def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> N
         limits=Limits(max_seconds=recipe.max_seconds),
         needs=recipe.needs,
         progress=sys.stderr.isatty(),
+        on_lengths=lengths.extend,
     )
     for kind in faults:
         (first,) = faults.examples(kind)
@@ -237,6 +247,11 @@ def check_clips_of(corpus: Corpus, recipe: Recipe, max_unreadable: int = 0) -> N
         of_rows.add(fault)
     for kind in of_rows:
         note(f"{kind.title}: {of_rows.count(kind):,} ({of_rows.examples(kind)[0]})")
+    of_train = [
+        seconds for sample, seconds in zip(samples, lengths, strict=True) if sample.split == "train"
+    ]
+    trained = TrainedLengths.of(of_train, recipe.max_seconds)
+    return None if trained is None else trained.to_dict()
 
 
 def _features_of(output: Path) -> Path | None:
