@@ -129,3 +129,29 @@ def test_a_failed_evaluation_leaves_the_old_files(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         write_evaluation(tmp_path, [], "de")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_clip_that_cannot_be_read_counts_as_nothing_right(tmp_path: Path, capsys) -> None:
+    spec = write_corpus(tmp_path / "corpus", 1, 3)
+    model = tiny_translator(tmp_path / "model")
+    whole = evaluate(model, spec, "test", tmp_path / "whole")
+    (broken,) = (tmp_path / "corpus").rglob("test-1/images0001.png")
+    broken.write_bytes(broken.read_bytes()[:60])
+    capsys.readouterr()
+
+    scores = evaluate(model, spec, "test", tmp_path / "scores")
+
+    assert scores.num_samples == whole.num_samples == 3
+    rows = read_rows(tmp_path / "scores" / "predictions.jsonl")
+    assert [bool(row["hypothesis"]) for row in rows] == [True, False, True]
+    assert rows[::2] == read_rows(tmp_path / "whole" / "predictions.jsonl")[::2]
+    assert rows[1]["score"] is None
+    assert "images0001.png" in rows[1]["notes"][0]
+    told = "note: 1 of 3 clips cannot be read and count as nothing right (first: test-1: "
+    assert told in capsys.readouterr().err
+
+    for path in (tmp_path / "corpus").rglob("test-*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"found 3 of 3 clips that cannot be read, expected at mo"):
+        evaluate(model, spec, "test", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
