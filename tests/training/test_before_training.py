@@ -116,7 +116,13 @@ def test_media_that_cannot_be_read(
     write: Callable[..., str], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     damage(tmp_path / "bad.mp4")
-    assert "bad.mp4" in refused(write(last="bad.mp4", times=","), tmp_path / "run")
+    spec, run = write(last="bad.mp4", times=","), tmp_path / "run"
+    with pytest.raises(InputError, match=r"bad\.mp4.*"):
+        train_recipe(RECIPE, spec, run, max_damaged=0)
+    assert not run.exists()
+    if damage is not dangling:  # what is not there is the table's fault
+        train_recipe(RECIPE, spec, run, overrides=TEXT_ALONE)
+        assert "bad.mp4" in (run / "skipped.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_segment_past_the_end_of_its_media(write: Callable[..., str], tmp_path: Path) -> None:
@@ -131,9 +137,20 @@ def test_further_faults_are_counted(write: Callable[..., str], tmp_path: Path) -
     spec = write(last="bad.mp4", times=",")
     with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
         file.write("more,bad.wav,eis,train,,,de\n")
+    message = refused(spec, tmp_path / "run")  # sound alone is no damage, and is never left out
+    assert message.startswith(f"{tmp_path / 'bad.wav'}: found sound alone, expected pictures")
+    assert message.endswith("(and 1 more: see `unglossed corpus check`)")
+
+
+def test_a_split_without_a_clip_that_can_be_read(write: Callable[..., str], tmp_path: Path) -> None:
+    spec = write()
+    empty(tmp_path / "bad.mp4")
+    table = tmp_path / "own.csv"
+    lines = table.read_text(encoding="utf-8").replace("b,talk.mp4", "b,bad.mp4")
+    table.write_text(lines, encoding="utf-8")
     message = refused(spec, tmp_path / "run")
-    assert "bad.mp4" in message
-    assert "(and 1 more: see `unglossed corpus check`)" in message
+    assert "bad.mp4: the file is empty: found 1 of 5 clips that cannot be read" in message
+    assert message.endswith("expected at most 5 (--max-damaged) and some in each split")
 
 
 def test_what_check_warns_of_is_told_before_the_first_stage(

@@ -104,19 +104,24 @@ def test_more_than_the_limit_end_the_run_and_a_higher_one_goes_on(
         assert torch.equal(mine[name], value), name
 
 
-def test_a_clip_without_a_header_is_refused_first_unless_it_may_be_left_out(
-    spec: str, tmp_path: Path
+def test_a_clip_without_a_header_is_left_out_from_the_first_stage_on(
+    spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "corpus"
     shutil.copytree(Path(spec.partition(":")[2]).parent, folder)
     (folder / "4.mp4").write_bytes(b"")
     alone = [*SHORT, "stages.llm_fine_tuning.skip=true", "stages.pretraining.skip=true"]
     own = f"table:{folder / 'own.csv'}"
-    with pytest.raises(InputError, match=r"4\.mp4.*; --max-damaged 1 leaves out"):
-        train_recipe(RECIPE, own, tmp_path / "run", overrides=alone)
-    train_recipe(RECIPE, own, tmp_path / "run", overrides=alone, max_damaged=3)
+    with pytest.raises(InputError, match=r"4\.mp4.* found 1 of 9 clips .* at most 0 "):
+        train_recipe(RECIPE, own, tmp_path / "run", overrides=alone, max_damaged=0)
+    assert not (tmp_path / "run").exists()
+    train_recipe(RECIPE, own, tmp_path / "run", overrides=alone)
     listed = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in listed][0] == "train4"
     assert {json.loads(line)["id"] for line in listed} == {"train2", "train4", "dev7"}
+    told = capsys.readouterr().err
+    assert "note: train clip 'train4' is left out: " in told
+    assert "trained without 3 of 9 clips, which cannot be read" in told
 
 
 def test_a_batch_is_what_it_would_be_without_the_clip() -> None:

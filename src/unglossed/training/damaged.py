@@ -1,7 +1,7 @@
 """Clips that cannot be read while a run trains: left out, counted and listed, up to a limit.
 
 The rest of a batch trains as if such a clip were not there, and dev is scored without it, which the
-scores say. What a look at headers shows is found before the first stage, see `train.py`.
+scores say. What a look at headers shows is told before the first stage, see `train.py`.
 """
 
 from __future__ import annotations

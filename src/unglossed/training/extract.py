@@ -64,7 +64,7 @@ def extract_features(
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(settings, rows, Path(scratch), output, max_damaged=max_damaged)
     if check_media:
-        check_clips_of(rows, settings, max_damaged or 0)
+        check_clips_of(rows, settings, run.left_out)
     with show_progress() as progress:
         for stage, (encoder, config) in zip(stages, encoders, strict=True):
             for samples, training in ((run.train_samples, True), (run.dev_samples, False)):

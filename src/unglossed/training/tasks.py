@@ -244,11 +244,14 @@ def _tell_too_short(
         positions: of a clip; None: not known without opening it.
         what: they have fewer of.
     """
-    short = [
-        sample.id
-        for sample in clips.samples
-        if (count := positions(sample)) is not None and count < frames_needed(clips.target(sample))
-    ]
+    short = []
+    for sample in clips.samples:
+        try:
+            count = positions(sample)
+        except InputError:  # it cannot be read, and is told of when it is
+            continue
+        if count is not None and count < frames_needed(clips.target(sample)):
+            short.append(sample.id)
     if short:
         note(
             f"{len(short)} of {len(clips)} train clips have fewer {what} (first: {short[0]});"

@@ -11,11 +11,13 @@ DIR/model/            the last stage's model, what `translate` and `evaluate` re
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,14 +41,14 @@ from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
-from unglossed.corpora.sample import Corpus
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, as_path, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
-from unglossed.training.damaged import SKIPPED_FILE
+from unglossed.training.damaged import SKIPPED_FILE, LeftOut, Unreadable
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
 from unglossed.training.objectives import OBJECTIVES
@@ -56,6 +58,9 @@ from unglossed.training.selection import tell_choice
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
+
+_MOST_KNOWN = 100
+"""Faults of a kind whose words are kept."""
 
 
 def train_recipe(
@@ -81,8 +86,7 @@ def train_recipe(
         features: folder of stored features, which runs can share; `output/features` by default, or
             where a run that is resumed has them.
         max_damaged: most clips that are left out because they cannot be read; one in a hundred, and
-            five at least, when not given. Only where it is given are those left out that
-            `check_clips_of` finds.
+            five at least, when not given.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -113,7 +117,7 @@ def train_recipe(
             listed=output / SKIPPED_FILE,
         )
         if check_media:
-            run.processor.trained_seconds = check_clips_of(rows, settings, max_damaged or 0)
+            run.processor.trained_seconds = check_clips_of(rows, settings, run.left_out)
     except InputError:
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
@@ -196,9 +200,7 @@ def train_stage(
         shutil.rmtree(leftover)
 
 
-def check_clips_of(
-    corpus: Corpus, recipe: Recipe, max_unreadable: int = 0
-) -> dict[str, Any] | None:
+def check_clips_of(corpus: Corpus, recipe: Recipe, left_out: LeftOut) -> dict[str, Any] | None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
 
     What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
@@ -206,16 +208,16 @@ def check_clips_of(
     Args:
         corpus: the corpus.
         recipe: what reads it.
-        max_unreadable: so many media that cannot be read are only noted.
+        left_out: told of clips that cannot be read.
 
     Returns:
         How long the clips of train are, see `TrainedLengths`; None: not known.
 
     Raises:
-        InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
-            end.
+        InputError: More media cannot be read than may be left out, one is not what the recipe
+            reads, or a clip lies past its end.
     """
-    faults = Faults(max_examples=1)
+    faults = Faults(max_examples=_MOST_KNOWN)
     samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
     lengths: list[float] = []
     check_clips(
@@ -227,20 +229,33 @@ def check_clips_of(
         progress=sys.stderr.isatty(),
         on_lengths=lengths.extend,
     )
+    unreadable = [
+        sample for sample, seconds in zip(samples, lengths, strict=True) if math.isnan(seconds)
+    ]
+    damaged = {str(sample.media) for sample in unreadable}
     for kind in faults:
-        (first,) = faults.examples(kind)
-        more = faults.total(Severity.ERROR) - 1
-        if kind is FaultKind.UNREADABLE_MEDIA and faults.count(kind) <= max_unreadable:
-            note(f"{kind.title}: {faults.count(kind):,} ({first})")
-            continue
+        first = faults.examples(kind)[0]
+        if kind is FaultKind.UNREADABLE_MEDIA:
+            others = [one for one in faults.examples(kind) if one.where not in damaged]
+            if not others and _may_be_left_out(corpus, unreadable, left_out.limit):
+                continue
+            first = others[0] if others else first
         if kind.severity is Severity.ERROR:
+            more = faults.total(Severity.ERROR) - 1
             rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
             hint = ""
-            if kind is FaultKind.UNREADABLE_MEDIA:
-                hint = f"; --max-damaged {faults.count(kind)} leaves out what cannot be read"
+            if first.where in damaged:
+                hint = (
+                    f": found {len(unreadable):,} of {len(samples):,} clips that cannot be read,"
+                    f" expected at most {left_out.limit:,} (--max-damaged) and some in each split"
+                )
             raise InputError(f"{first}{rest}{hint}")
         what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
         note(f"{what}: {faults.count(kind):,} ({first})")
+    reasons = {one.where: str(one) for one in faults.examples(FaultKind.UNREADABLE_MEDIA)}
+    for sample in unreadable:
+        reason = reasons.get(str(sample.media), f"{sample.media}: cannot be read")
+        left_out.add(Unreadable(sample.id, sample.split, reason))
     of_rows = Faults(max_examples=1)
     check_texts(samples, of_rows)
     for fault in find_other_language(corpus, recipe.needs):
@@ -252,6 +267,13 @@ def check_clips_of(
     ]
     trained = TrainedLengths.of(of_train, recipe.max_seconds)
     return None if trained is None else trained.to_dict()
+
+
+def _may_be_left_out(corpus: Corpus, unreadable: Sequence[Sample], limit: int) -> bool:
+    """Whether so few clips cannot be read that training goes on without them."""
+    missing = Counter(sample.split for sample in unreadable)
+    left = all(len(corpus.split(split)) > missing[split] for split in TRAINING_SPLITS)
+    return left and len(unreadable) <= limit
 
 
 def _features_of(output: Path) -> Path | None:
