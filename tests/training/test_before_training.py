@@ -13,6 +13,8 @@ import pytest
 import tiny
 from shrinking import stand_in
 from unglossed.errors import InputError
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.training.recipe import load_recipe
 from unglossed.training.tokenizer import train_tokenizer
 from unglossed.training.train import train_recipe
 
@@ -281,3 +283,14 @@ def test_what_a_later_stage_cannot_build_is_told_before_the_first(
     with pytest.raises(InputError, match=told):
         train_recipe(RECIPE, write(), tmp_path / "run", overrides=[change])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_knows_how_long_the_clips_of_train_are(write, tmp_path: Path) -> None:
+    trained = train_recipe(RECIPE, write(), tmp_path / "run", overrides=TEXT_ALONE)
+    found = TranslatorProcessor.from_pretrained(trained).trained_seconds
+    lengths = {"clips": 4, "shortest": 0.25, "median": 0.5, "longest": 0.75, "cut": 0}
+    assert found == lengths | {"limit": load_recipe(RECIPE, TEXT_ALONE).max_seconds}
+    unseen = train_recipe(
+        RECIPE, write(), tmp_path / "two", overrides=TEXT_ALONE, check_media=False
+    )
+    assert TranslatorProcessor.from_pretrained(unseen).trained_seconds is None
