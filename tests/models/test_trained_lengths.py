@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tiny import tiny_processor
@@ -10,7 +11,7 @@ from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.trained_lengths import TrainedLengths
 
-SECONDS = [2.0, 4.0, 6.0, 9.0, math.nan]
+SECONDS = np.array([2.0, 4.0, 6.0, 9.0, math.nan])
 
 
 def test_lengths_are_summed_up_and_saved_with_the_processor(tmp_path: Path) -> None:
