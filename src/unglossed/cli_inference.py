@@ -152,22 +152,13 @@ def translate(
     if output is not None:
         check_writable(output)
     with uncollected():
-        from unglossed.corpora.registry import is_spec, read_corpus
         from unglossed.inference.output import format_json, format_text
         from unglossed.inference.translate import SignTranslator
 
     if sample and beams is not None:
         raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
     silence_loading()
-    clips: list[Any] = []
-    for file in files:
-        if not is_spec(file):
-            clips.append(file)
-            continue
-        corpus = read_corpus(file, texts="optional")
-        for line in corpus.notes:
-            note(line)
-        clips += [sample for samples in corpus.splits.values() for sample in samples]
+    clips = list_clips(files)
     failed: list[str] = []
 
     def report_failure(media: str, error: InputError) -> None:
@@ -201,6 +192,24 @@ def translate(
         write_text(output, text)
     if failed:
         raise typer.Exit(INPUT_WRONG)
+
+
+def list_clips(files: list[str]) -> list[Any]:
+    """The clips that the names on the command line stand for: a corpus has one or more."""
+    if not any(":" in file for file in files):
+        return list(files)
+    from unglossed.corpora.registry import is_spec, read_corpus
+
+    clips: list[Any] = []
+    for file in files:
+        if not is_spec(file):
+            clips.append(file)
+            continue
+        corpus = read_corpus(file, texts="optional")
+        for line in corpus.notes:
+            note(line)
+        clips += [sample for samples in corpus.splits.values() for sample in samples]
+    return clips
 
 
 def check_counts(**options: int | None) -> None:

@@ -13,6 +13,8 @@ import pytest
 import tiny
 from shrinking import stand_in
 from unglossed.errors import InputError
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.training.recipe import load_recipe
 from unglossed.training.tokenizer import train_tokenizer
 from unglossed.training.train import train_recipe
 
@@ -149,7 +151,8 @@ def test_a_split_without_a_clip_that_can_be_read(write: Callable[..., str], tmp_
     lines = table.read_text(encoding="utf-8").replace("b,talk.mp4", "b,bad.mp4")
     table.write_text(lines, encoding="utf-8")
     message = refused(spec, tmp_path / "run")
-    assert "bad.mp4: the file is empty: found 1 of 5 clips that cannot be read" in message
+    assert "bad.mp4: the file is empty" in message
+    assert ": found 1 of 5 clips that cannot be read" in message
     assert message.endswith("expected at most 5 (--max-damaged) and some in each split")
 
 
@@ -396,3 +399,14 @@ def test_features_that_no_stage_stores_are_told(
     train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE, features=store)
     told = f"note: --features {store}: has no effect: no stage has feature_views"
     assert told in capsys.readouterr().err
+
+
+def test_a_model_knows_how_long_the_clips_of_train_are(write, tmp_path: Path) -> None:
+    trained = train_recipe(RECIPE, write(), tmp_path / "run", overrides=TEXT_ALONE)
+    found = TranslatorProcessor.from_pretrained(trained).trained_seconds
+    lengths = {"clips": 4, "shortest": 0.25, "median": 0.5, "longest": 0.75, "cut": 0}
+    assert found == lengths | {"limit": load_recipe(RECIPE, TEXT_ALONE).max_seconds}
+    unseen = train_recipe(
+        RECIPE, write(), tmp_path / "two", overrides=TEXT_ALONE, check_media=False
+    )
+    assert TranslatorProcessor.from_pretrained(unseen).trained_seconds is None

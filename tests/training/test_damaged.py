@@ -117,7 +117,7 @@ def test_a_clip_without_a_header_is_left_out_from_the_first_stage_on(
     assert not (tmp_path / "run").exists()
     train_recipe(RECIPE, own, tmp_path / "run", overrides=alone)
     listed = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
-    assert [json.loads(line)["id"] for line in listed][0] == "train4"
+    assert next(json.loads(line)["id"] for line in listed) == "train4"
     assert {json.loads(line)["id"] for line in listed} == {"train2", "train4", "dev7"}
     told = capsys.readouterr().err
     assert "note: train clip 'train4' is left out: " in told

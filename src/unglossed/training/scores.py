@@ -147,7 +147,7 @@ class TranslationScores(DevScores):
         )
         scores = score(
             [translation.text for translation in translations],
-            [(sample.text, *sample.references) for sample in self.clips.samples],
+            [(sample.text, *sample.references) for sample in self.samples],
             processor.language,
             self.normalisation,
         )
