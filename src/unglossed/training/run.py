@@ -46,6 +46,9 @@ class Run:
         max_damaged: most clips that may be left out, see `LeftOut`.
         listed: where they are listed.
 
+    Attributes:
+        notes: what there is to know before the first stage, to be shown if the run begins.
+
     Raises:
         InputError: a stage cannot be built, or the corpus lacks what it is trained on.
     """
@@ -92,12 +95,11 @@ class Run:
             with mistakes.collected():
                 check()
         mistakes.tell()
-        for line in find_unused(recipe, corpus.language):
-            note(line)
+        self.notes = list(find_unused(recipe, corpus.language))
         if any(stage.objective == "translation" for stage in recipe.stages) and (
             told := tell_short_texts(self.dev_samples, corpus.language)
         ):
-            note(told)
+            self.notes.append(told)
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
         """Every symbol of train, such as its glosses, in alphabetical order.

@@ -122,6 +122,8 @@ def train_recipe(
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
         raise
+    for line in run.notes:
+        note(line)
     earlier: dict[str, Path] = {}
     with show_progress() as progress:
         for number, stage in enumerate(settings.stages, start=1):
