@@ -62,7 +62,7 @@ def check_corpus(
         return Report(spec, faults, {}, 0, deep)
     limits = limits or Limits()
     samples = [sample for rows in corpus.splits.values() for sample in rows]
-    _check_texts(samples, limits, faults)
+    check_texts(samples, faults, limits)
     _check_splits(corpus, faults)
     for fault in (*find_unfit(corpus, needs), *find_other_language(corpus, needs or Needs())):
         faults.add(fault)
@@ -84,8 +84,15 @@ def check_corpus(
     return Report(spec, faults, num_samples, num_media, deep)
 
 
-def _check_texts(samples: Sequence[Sample], limits: Limits, faults: Faults) -> None:
-    most = limits.max_characters or math.inf
+def check_texts(samples: Sequence[Sample], faults: Faults, limits: Limits | None = None) -> None:
+    """Look for texts that are damaged, odd, or longer than they should be.
+
+    Args:
+        samples: The clips.
+        faults: Where faults go.
+        limits: Lengths that texts should have; None: any.
+    """
+    most = (limits or Limits()).max_characters or math.inf
     for sample in samples:
         text = sample.text
         damage = find_mojibake(text) if may_be_damaged(text) else None

@@ -58,7 +58,11 @@ def encode_clip(sample: Sample, short_side: int, quality: int) -> PackedClip:
     sizes = set()
     try:
         indices = frame_indices_at(
-            sample.media, FRAME_RATE, sample.start_seconds, sample.end_seconds
+            sample.media,
+            FRAME_RATE,
+            sample.start_seconds,
+            sample.end_seconds,
+            sample.frame_rate,
         )
         num_at_once = 16  # until their size is known
         while len(pictures) < len(indices):

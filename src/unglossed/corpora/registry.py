@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
@@ -25,6 +26,7 @@ from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.clip import check_frame_rate
 
 _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
@@ -39,29 +41,49 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "folder": folder.read_folder,
     "youtube_asl": youtube_asl.read_youtube_asl,
 }
+Texts = Literal["required", "optional"]
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
-_OPTIONS = "language=CODE, media=FOLDER, missing=skip or tier=NAME"
+_OPTIONS = "language=CODE, media=FOLDER, missing=skip, tier=NAME or frame_rate=NUMBER"
+_WITH_RATES = ("table", "folder", "gfslt")  # the others' pictures have the rate of their corpus
 
 
-def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = None) -> Corpus:
+def is_spec(text: str) -> bool:
+    """Whether a text names a corpus, `kind:path`, and not a file that is there."""
+    return text.partition(":")[0] in _READERS and ":" in text and not Path(text).exists()
+
+
+def read_corpus(
+    spec: str,
+    faults: Faults | None = None,
+    *,
+    only: str | None = None,
+    texts: Texts = "required",
+) -> Corpus:
     """Read all splits of a corpus.
 
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, `&` between two: `language=en` takes the texts to be in that language,
             `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
-            whose clip is not there, `tier=NAME` takes that tier of ELAN files.
+            whose clip is not there, `tier=NAME` takes that tier of ELAN files, `frame_rate=50` says
+            how many pictures of a frame folder are one second.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
+        texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
+            translated.
 
     Raises:
-        InputError: The spec or what lies at the path is not as expected.
+        InputError: The spec or what lies at the path is not as expected, or `spec` is no text.
     """
-    return find_reader(spec, faults, only=only)()
+    return find_reader(spec, faults, only=only, texts=texts)()
 
 
 def find_reader(
-    spec: str, faults: Faults | None = None, *, only: str | None = None
+    spec: str,
+    faults: Faults | None = None,
+    *,
+    only: str | None = None,
+    texts: Texts = "required",
 ) -> Callable[[], Corpus]:
     """Find who reads a corpus; nothing is read yet.
 
@@ -69,6 +91,7 @@ def find_reader(
         spec: As in `read_corpus`.
         faults: As in `read_corpus`.
         only: As in `read_corpus`.
+        texts: As in `read_corpus`.
 
     Returns:
         What reads the corpus, and raises InputError if it is not as expected.
@@ -77,6 +100,12 @@ def find_reader(
         InputError: The spec is wrong, or nothing lies at its path.
     """
     kinds = ", ".join(_READERS)
+    if not isinstance(spec, str):
+        raise InputError(
+            f"corpus: found {type(spec).__name__}, expected a text kind:path, as {_EXAMPLE}"
+        )
+    if texts not in get_args(Texts):
+        raise InputError(f"texts: found {texts!r}, expected one of {', '.join(get_args(Texts))}")
     kind, colon, rest = spec.partition(":")
     if not colon:
         raise InputError(
@@ -106,8 +135,10 @@ def find_reader(
         language=options.get("language"),
         media_root=Path(media).expanduser() if media else None,
         tier=options.get("tier"),
+        frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
         only=only,
         skip_missing="missing" in options,
+        needs_text=texts == "required",
         faults=faults,
     )
     if reading.media_root is not None and not reading.media_root.is_dir():
@@ -130,10 +161,20 @@ def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
         if sum(name == key for name, _ in pairs) > 1:
             raise InputError(f"corpus {spec!r}: found the option {key!r} twice, expected it once")
     for key, value in options.items():
-        if key not in ("language", "media", "missing", "tier"):
+        if key not in ("language", "media", "missing", "tier", "frame_rate"):
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")
         if key == "language" and not re.fullmatch(r"[a-z]{2,3}", value):
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")
         if key == "missing" and value != "skip":
             raise InputError(f"corpus {spec!r}: missing {value!r}, expected skip")
     return path, options
+
+
+def _frame_rate(spec: str, kind: str, value: str | None) -> float | None:
+    if value is not None and kind not in _WITH_RATES:
+        kinds = ", ".join(_WITH_RATES)
+        raise InputError(
+            f"corpus {spec!r}: found the option 'frame_rate', which is for {kinds}: the pictures"
+            f" of {kind} have the rate of their corpus"
+        )
+    return None if value is None else check_frame_rate(value, f"corpus {spec!r}, frame_rate")

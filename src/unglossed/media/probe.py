@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,11 @@ from typing import Literal
 import av
 
 from unglossed.media import packed
-from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
+from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound, first_sound
 from unglossed.media.clip import Clip
 from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
 from unglossed.media.decoding import damaged, first_video, turned_size
+from unglossed.media.picture_names import pictures_each
 from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
 from unglossed.media.timeline import Timeline, read_timeline
 from unglossed.media.video import FRAME_RATE
@@ -41,8 +42,11 @@ class MediaFacts:
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         has_sound: Whether there is sound to read, in a video as well.
+        pictures_each: How many pictures of a folder seem to have one number, see `pictures_each`.
         begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
+        has_opposite_channels: Whether its channels were found to cancel each other, see `channels`;
+            decoding tells.
     """
 
     kind: Literal["frames", "video", "audio"]
@@ -52,9 +56,22 @@ class MediaFacts:
     height: int | None = None
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
+    pictures_each: int = 1
     has_sound: bool = False
     begin_seconds: float = 0.0
     sound_seconds: float | None = None
+    has_opposite_channels: bool = False
+
+    def span(self, frame_rate: float | None = None) -> tuple[float, float]:
+        """When its pictures, or its sound, begin and end, in seconds.
+
+        Args:
+            frame_rate: Pictures per second, if a frame folder; None: 25.
+        """
+        seconds = self.duration_seconds
+        if self.kind == "frames" and frame_rate is not None and self.num_frames is not None:
+            seconds = self.num_frames / frame_rate
+        return self.begin_seconds, self.begin_seconds + seconds
 
 
 def probe(media: Path) -> MediaFacts:
@@ -118,13 +135,16 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         is_sound = _is_sound(media, container)
         has_sound = bool(container.streams.audio)
     if is_sound:
-        return _sound_facts(audio_seconds(media))
+        seconds, opposite = examine_sound(media)
+        return replace(_sound_facts(seconds), has_opposite_channels=opposite)
     timeline, (width, height) = check_video(media)
+    sound_seconds, opposite = examine_sound(media) if sound and has_sound else (None, False)
     return MediaFacts(
         *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
         has_sound=has_sound,
         begin_seconds=timeline.begin_seconds,
-        sound_seconds=audio_seconds(media) if sound and has_sound else None,
+        sound_seconds=sound_seconds,
+        has_opposite_channels=opposite,
     )
 
 
@@ -157,7 +177,8 @@ def _probe_folder(folder: Path) -> MediaFacts:
     width, height = read_size(folder / names[0])
     missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
     seconds = len(names) / FRAME_RATE
-    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing)
+    each = pictures_each(names)
+    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing, each)
 
 
 def _find_gaps(names: list[str]) -> Iterator[int]:
