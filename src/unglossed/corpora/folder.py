@@ -305,6 +305,8 @@ class CaptionReader:
             needs_text = self.reading.needs_text
             against = self._reason_against(cue) if cue.text or needs_text else None
             if against is not None:
+                if not cue.text:
+                    self._rows.count_without_text()
                 self.reading.report(FaultKind.LEFT_OUT, f"{caption}, cue {cue.number}", against)
                 continue
             self._rows.add(
