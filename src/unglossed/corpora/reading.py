@@ -5,7 +5,6 @@ A reader says what each row holds; here it is checked, the same way for every co
 
 from __future__ import annotations
 
-import math
 import os
 import unicodedata
 from array import array
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.listing import Links
+from unglossed.corpora.row_faults import are_times, find_row_fault, is_unicode
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 
@@ -209,9 +209,13 @@ class Rows:
             or not id.strip()
             or not is_unicode(id)
             or (not text.strip() and self.reading.needs_text)
-            or not _are_times(start_seconds, end_seconds)
+            or not are_times(start_seconds, end_seconds)
         ):
-            fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
+            said = bool(text.strip()) or not self.reading.needs_text
+            seen = self._place_of(id) if id in self._number_of else None
+            fault = find_row_fault(
+                id, id_field, seen, None if said else text_field, start_seconds, end_seconds
+            )
             if fault is None:
                 fault = FaultKind.MISSING_MEDIA, self._missing(id, expected, or_expected)
         if fault is not None:
@@ -329,41 +333,6 @@ class Rows:
         self._splits[split][place] = replace(first, references=references)
         return True
 
-    def _fault_of(
-        self,
-        id: str,
-        id_field: str,
-        text: str,
-        text_field: str,
-        start: float | None,
-        end: float | None,
-    ) -> tuple[FaultKind, str] | None:
-        if not id.strip():
-            return FaultKind.MALFORMED_ROW, f"the field {id_field} is empty"
-        if not is_unicode(id):
-            text = f"{id_field} {id!r}: a name that is not UTF-8, expected one that is: rename it"
-            return FaultKind.MALFORMED_ROW, text
-        if id in self._number_of:
-            return (
-                FaultKind.DUPLICATE_ID,
-                f"{id_field} {id!r} was seen before ({self._place_of(id)}), expected each once",
-            )
-        if not text.strip() and self.reading.needs_text:
-            return FaultKind.EMPTY_TEXT, f"the field {text_field} is empty ({id_field} {id!r})"
-        if not _are_times(start, None):
-            return (
-                FaultKind.BAD_TIMES,
-                f"start {start}, expected seconds from 0 ({id_field} {id!r})",
-            )
-        if end is not None and not math.isfinite(end):
-            return FaultKind.BAD_TIMES, f"end {end}, expected seconds ({id_field} {id!r})"
-        if not _are_times(start, end):
-            return (
-                FaultKind.BAD_TIMES,
-                f"end {end}, expected more than the start {start or 0.0} ({id_field} {id!r})",
-            )
-        return None
-
     def _missing(self, id: str, expected: Path | str, or_expected: str) -> str:
         where = Path(expected)
         links = self.reading.broken_links
@@ -387,13 +356,3 @@ class Rows:
 
 def _composed(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", text) for text in texts if text.strip())
-
-
-def is_unicode(name: str) -> bool:
-    """Whether a name is text, and not a file's whose bytes are in another encoding than UTF-8."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _are_times(start: float | None, end: float | None) -> bool:
-    begin = 0.0 if start is None else start
-    return 0.0 <= begin < math.inf and (end is None or begin < end < math.inf)
