@@ -237,7 +237,9 @@ class CaptionReader:
                     self.reading.report(FaultKind.LEFT_OUT, str(caption.path), text)
         if len(best) > 1:
             others = ", ".join(caption.path.name for caption in best[1:])
-            text = f"found {others} for the same clip, expected one (?language=CODE chooses one)"
+            alike = len({caption.infix for caption in best}) == 1
+            how = "" if alike else " (?language=CODE chooses one)"
+            text = f"found {others} for the same clip, expected one{how}"
             self.reading.report(FaultKind.MALFORMED_ROW, str(best[0].path), text)
         return best[0] if len(best) == 1 else None
 
@@ -305,6 +307,8 @@ class CaptionReader:
             needs_text = self.reading.needs_text
             against = self._reason_against(cue) if cue.text or needs_text else None
             if against is not None:
+                if not cue.text:
+                    self._rows.count_without_text()
                 self.reading.report(FaultKind.LEFT_OUT, f"{caption}, cue {cue.number}", against)
                 continue
             self._rows.add(

@@ -169,8 +169,9 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
     checksum = hashlib.sha256()
     for sample in samples:
         facts = {**asdict(sample), "media": os.path.relpath(sample.media, root)}
-        if sample.frame_rate is None:  # as in what was packed before rows could have one
-            del facts["frame_rate"]
+        for field in ("frame_rate", "references"):
+            if not facts[field]:  # as in what was packed before rows could have one
+                del facts[field]
         checksum.update(json.dumps(facts).encode())
     return checksum.hexdigest()
 
