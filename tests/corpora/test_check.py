@@ -142,14 +142,14 @@ PLANTED = {
     ),
     "id_twice": Planted(FaultKind.DUPLICATE_ID, "line", "'sound1' was seen", {"id": "sound1"}),
     "no_id": Planted(FaultKind.MALFORMED_ROW, "line", "id is empty", {"id": ""}),
-    "no_text": Planted(FaultKind.EMPTY_TEXT, "line", "text is empty", {"text": "  "}),
+    "no_text": Planted(FaultKind.USELESS_ROW, "line", "text is empty", {"text": "  "}),
     "no_media": Planted(FaultKind.MALFORMED_ROW, "line", "media is empty", {"media": ""}),
     "no_split": Planted(FaultKind.MALFORMED_ROW, "line", "split is empty", {"split": ""}),
     "no_number": Planted(FaultKind.MALFORMED_ROW, "line", "start.*'soon'", {"start": "soon"}),
     "backward": Planted(
-        FaultKind.BAD_TIMES, "line", "end 2.0, .* start 3.0", {"start": "3", "end": "2"}
+        FaultKind.USELESS_ROW, "line", "end 2.0, .* start 3.0", {"start": "3", "end": "2"}
     ),
-    "before_begin": Planted(FaultKind.BAD_TIMES, "line", "-1", {"start": "-1", "end": "2"}),
+    "before_begin": Planted(FaultKind.USELESS_ROW, "line", "-1", {"start": "-1", "end": "2"}),
     "missing": Planted(FaultKind.MISSING_MEDIA, "line", r"gone\.mp4", {"media": "media/gone.mp4"}),
     "leftover": Planted(FaultKind.MEDIA_WITHOUT_ROW, "media", "no row", None, write_video, ".mp4"),
     # What a look at the media finds.

@@ -53,6 +53,7 @@ def check_clips(
     needs: Needs | None = None,
     num_workers: int | None = None,
     progress: bool = False,
+    on_lengths: Callable[[NDArray[np.float64]], object] | None = None,
 ) -> int:
     """Look at the media of clips, each once, and compare the clips' times with them.
 
@@ -65,6 +66,7 @@ def check_clips(
         needs: What a recipe needs; None: clips are video if any of them is.
         num_workers: Processes that look at media; None for one per core.
         progress: Show a bar on standard error.
+        on_lengths: Called with the clips' lengths in seconds (clips,), NaN where not known.
 
     Returns:
         Number of media.
@@ -93,7 +95,9 @@ def check_clips(
     for place, sample in enumerate(samples):
         if sample.frame_rate is not None:
             spans[place] = _span_of(looks[medium_of[place]].facts, is_sound, sample.frame_rate)
-    _check_times(samples, medium_of, spans, limits or Limits(), faults)
+    lengths = _check_times(samples, medium_of, spans, limits or Limits(), faults)
+    if on_lengths is not None:
+        on_lengths(lengths)
     return len(media)
 
 
@@ -175,7 +179,7 @@ def _check_times(
     spans: NDArray[np.float64],
     limits: Limits,
     faults: Faults,
-) -> None:
+) -> NDArray[np.float64]:
     """Compare the clips' times with the lengths of their media, the limits, and one another.
 
     Args:
@@ -184,6 +188,9 @@ def _check_times(
         spans: Its begin and end in seconds, NaN where not known: (clips, 2).
         limits: Lengths that clips should have.
         faults: Where faults go.
+
+    Returns:
+        The clips' own lengths in seconds, NaN where not known: (clips,).
     """
     begins, durations = spans.T
     starts = np.array([sample.start_seconds for sample in samples], np.float64)  # None becomes NaN
@@ -228,6 +235,7 @@ def _check_times(
     for index, first in _repeated(keys):
         found = f"its media and times are also those of {name_clip(samples[first])}"
         faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
+    return lengths
 
 
 def _repeated(keys: Sequence[NDArray[np.generic]]) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ def read_table(reading: Reading) -> Corpus:
             f" folder of videos with captions is folder:{reading.root}"
         )
     media = MediaFolder(reading.media_root or reading.root.parent)
-    rows = Rows(reading, reading.language or "")
+    rows = Rows(reading, reading.language or "", forgiving=True)
     add_table(rows, reading, reading.root, media.find)
     media.report_leftover(rows)
     return rows.corpus("table")

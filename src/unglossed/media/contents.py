@@ -85,9 +85,13 @@ def emptiness_of_frames(frames: Iterable[NDArray[np.uint8]]) -> Emptiness | None
             settles that there is something.
     """
     rows: list[NDArray[np.float32]] = []
-    darkest, brightest, contrast = np.float32(np.inf), np.float32(-np.inf), 0.0
+    darkest = brightest = np.zeros(0, np.float32)
+    contrast = 0.0
     for frame in frames:
-        rows.append(fields := _fields(frame))
+        fields = _fields(frame)
+        if not rows:
+            darkest = brightest = fields
+        rows.append(fields)
         darkest, brightest = np.minimum(darkest, fields), np.maximum(brightest, fields)
         contrast = max(contrast, float(np.ptp(fields)))
         if contrast > _NO_CONTRAST and np.max(brightest - darkest) > _MOST_PULSE:
