@@ -26,6 +26,7 @@ from unglossed.corpora.reading import Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.clip import check_frame_rate
+from unglossed.media.names import find_path
 
 _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
@@ -90,7 +91,7 @@ def find_reader(
     path, options = _split_options(spec, rest)
     if not path:
         raise InputError(f"corpus {spec!r}: no path, expected kind:path, as {_EXAMPLE}")
-    root = Path(path).expanduser()
+    root = find_path(Path(path).expanduser())
     try:
         root.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -107,7 +108,7 @@ def find_reader(
         spec=spec,
         root=root,
         language=options.get("language"),
-        media_root=Path(media).expanduser() if media else None,
+        media_root=find_path(Path(media).expanduser()) if media else None,
         tier=options.get("tier"),
         frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
         only=only,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unglossed.errors import InputError
+from unglossed.media.names import composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Corpus:
         Raises:
             InputError: The corpus has no such split; the message lists those it has.
         """
+        name = composed(name)
         if name not in self.splits:
             raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
         return self.splits[name]
