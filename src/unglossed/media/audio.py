@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.media.containers import open_container, origin_seconds, reason
+from unglossed.media.streams import pick_sound
 
 AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
 """Endings of files that are taken for sound when a folder is listed, in lower case."""
@@ -119,22 +120,7 @@ def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
 @contextmanager
 def _open_sound(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     with open_container(path, "sound") as container:
-        yield container, first_sound(path, container)
-
-
-def first_sound(path: Path, container: av.container.InputContainer) -> av.AudioStream:
-    """The sound stream of a file that is open.
-
-    Raises:
-        InputError: There is none, or one without a sample rate.
-    """
-    if not container.streams.audio:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        raise InputError(f"{path}: no sound (found {kinds})")
-    stream = container.streams.audio[0]
-    if not stream.codec_context.sample_rate:
-        raise InputError(f"{path}: the sound is damaged: it has no sample rate")
-    return stream
+        yield container, pick_sound(path, container)
 
 
 def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:

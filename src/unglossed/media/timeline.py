@@ -16,7 +16,8 @@ from unglossed.media.decoding import decode_frames, open_video
 from unglossed.media.packets import count_shown
 
 _FALLBACK_RATE = 25.0
-# Where each packet carries the stamp of what it shows. Elsewhere only decoding tells.
+# Where each packet carries the stamp of what it shows. Elsewhere only decoding tells, and only from
+# the begin: after a seek FFmpeg guesses the stamps of packets that have none.
 _STAMPED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv")
 
 
@@ -30,7 +31,7 @@ class Timeline:
         tick_seconds: Length of a tick.
         begin_seconds: When the first frame is shown, counted as players do, from where the file's
             first stream begins.
-        keyframes: Places of the frames from which decoding can begin, rising: (keyframes,).
+        keyframes: Places of the frames to which the container can seek, rising: (keyframes,).
         rate: Frames per second, for want of stamps.
     """
 
@@ -84,22 +85,26 @@ def _scan(path: Path, modified: int, size: int) -> Timeline:
                 marks = _scan_packets(container, stream)
             except av.error.FFmpegError as error:
                 raise InputError(f"{path}: the video is damaged: {reason(error)}") from error
+        is_stamped = container.format.name in _STAMPED_FORMATS
         # AVI numbers its packets as they lie, which is another order where frames refer forward.
         ordered = container.format.name != "avi" or not stream.codec_context.has_b_frames
         tick_seconds = float(stream.time_base or 0)
         rate = float(stream.average_rate or _FALLBACK_RATE)
-        origin = origin_seconds(container)
+        # Without a start of its own the file begins with its first frame.
+        origin = None if container.start_time is None else origin_seconds(container)
     if marks is None:
         marks = [(frame.pts, frame.key_frame) for frame in decode_frames(path)]
+        shown = [stamp for stamp, _ in marks]
+        ordered = ordered and None not in shown and shown == sorted(shown)
     if not marks:
         raise InputError(f"{path}: the video stream has no frame")
     stamps = [stamp for stamp, _ in marks if stamp is not None]
     if len(set(stamps)) < len(marks) or not ordered:
         return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate)
     ticks = np.sort(np.array(stamps, np.int64))
-    keys = np.array([stamp for stamp, is_key in marks if is_key], np.int64)
+    keys = np.array([stamp for stamp, is_key in marks if is_key and is_stamped], np.int64)
     places = np.sort(np.searchsorted(ticks, keys))
-    begin = max(float(ticks[0]) * tick_seconds - origin, 0.0)
+    begin = 0.0 if origin is None else max(float(ticks[0]) * tick_seconds - origin, 0.0)
     return Timeline(len(ticks), ticks, tick_seconds, places, rate, begin)
 
 
