@@ -22,6 +22,8 @@ AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif 
 # Sound decoded before the part wanted: codecs need some to be right, and resampling a little.
 _WARM_UP_SECONDS = 0.1
 _STEPS_BACK = (1.0, 10.0)
+# Program streams stamp one packet in many: after a seek FFmpeg guesses, and begins within a frame.
+_NOT_SEEKABLE = "mpeg"
 # Stamps are rounded, to milliseconds in Matroska; a hole is longer than that and filled with
 # silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
 _HOLE_SECONDS = (0.05, 60.0)
@@ -139,20 +141,25 @@ def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
 def _collect(
     path: Path, source: int, begin: int, end: int | None, seconds: float | None
 ) -> Sound | None:
-    """Gather samples after a seek to `seconds`; None if that led past the first one wanted."""
+    """Gather samples after a seek to `seconds`; None if that did not lead where it should."""
     pieces: list[Sound] = []
     expected = begin
-    for place, piece in _place_pieces(path, source, seconds):
-        if not pieces and place > begin and seconds is not None:
-            return None
-        if place > expected:
-            pieces.append(np.zeros(place - expected, np.float32))
-        piece = piece[max(expected - place, 0) :]
-        if len(piece):
-            pieces.append(piece)
-            expected = max(expected, place) + len(piece)
-        if end is not None and expected >= end:
-            break
+    try:
+        for place, piece in _place_pieces(path, source, seconds):
+            if not pieces and place > begin and seconds is not None:
+                return None
+            if place > expected:
+                pieces.append(np.zeros(place - expected, np.float32))
+            piece = piece[max(expected - place, 0) :]
+            if len(piece):
+                pieces.append(piece)
+                expected = max(expected, place) + len(piece)
+            if end is not None and expected >= end:
+                break
+    except InputError:
+        if seconds is None:
+            raise
+        return None  # what looks like damage may come from a seek into the middle of a frame
     if not pieces:
         return None
     return np.concatenate(pieces)[: None if end is None else end - begin]
@@ -171,6 +178,8 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
         strict = container.format.name == "flac"
         origin = origin_seconds(container)
         try:
+            if container.format.name == _NOT_SEEKABLE:
+                seconds = None
             if seconds is not None:
                 container.seek(int((origin + seconds) / base), stream=stream)
             for frame in container.decode(stream):
