@@ -46,6 +46,8 @@ class MediaFacts:
         has_sound: Whether there is sound to read, in a video as well.
         begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
+        num_interlaced: Frames of a video marked as interlaced; 0 too where it was not decoded.
+        size_changes: Times of a video at which its pictures change their size, likewise.
     """
 
     kind: Literal["frames", "video", "audio"]
@@ -58,6 +60,8 @@ class MediaFacts:
     has_sound: bool = False
     begin_seconds: float = 0.0
     sound_seconds: float | None = None
+    num_interlaced: int = 0
+    size_changes: tuple[float, ...] = ()
 
 
 def probe(media: Path) -> MediaFacts:
@@ -107,7 +111,7 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         sound: Of a video decode the sound as well.
 
     Raises:
-        InputError: It cannot be read, is damaged anywhere, or its pictures differ in size.
+        InputError: It cannot be read, is damaged anywhere, or a folder's pictures differ in size.
     """
     if media.is_dir():
         facts = _probe_folder(media)
@@ -122,12 +126,16 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         has_sound = find_sound(container) is not None
     if is_sound:
         return _sound_facts(audio_seconds(media))
-    timeline, (width, height) = check_video(media)
+    content = check_video(media)
+    timeline = content.timeline
     return MediaFacts(
-        *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
+        *("video", timeline.seconds, timeline.num_frames),
+        *(content.width, content.height, _mean_rate(timeline)),
         has_sound=has_sound,
         begin_seconds=timeline.begin_seconds,
         sound_seconds=audio_seconds(media) if sound and has_sound else None,
+        num_interlaced=content.num_interlaced,
+        size_changes=tuple(timeline.times[list(content.changes)].tolist()),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.media.containers import origin_seconds, reason
-from unglossed.media.decoding import decode_frames, open_video
+from unglossed.media.decoding import decode_frames, open_video, turned_size
 from unglossed.media.packets import count_shown
 
 _FALLBACK_RATE = 25.0
@@ -33,6 +33,7 @@ class Timeline:
             first stream begins.
         keyframes: Places of the frames to which the container can seek, rising: (keyframes,).
         rate: Frames per second, for want of stamps.
+        size: Width and height that the headers tell, before any turn.
     """
 
     num_frames: int
@@ -40,6 +41,7 @@ class Timeline:
     tick_seconds: float
     keyframes: NDArray[np.int64]
     rate: float
+    size: tuple[int, int]
     begin_seconds: float = 0.0
 
     @property
@@ -64,21 +66,44 @@ def read_timeline(path: Path) -> Timeline:
     Raises:
         InputError: As `read_video`.
     """
+    timeline: Timeline = _scan(path, *_state(path))
+    return timeline
+
+
+def first_size(path: Path) -> tuple[int, int]:
+    """Width and height of a video's first frame as it is read; kept like `read_timeline`'s.
+
+    Raises:
+        InputError: As `read_video`.
+    """
+    size: tuple[int, int] = _decode_first(path, *_state(path))
+    return size
+
+
+def _state(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
         raise InputError(
             f"{path}: not found, expected a video file or a folder of frames"
         ) from None
-    timeline: Timeline = _scan(path, status.st_mtime_ns, status.st_size)
-    return timeline
+    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=4096)
-def _scan(path: Path, modified: int, size: int) -> Timeline:
-    """Read the frames' stamps; time stamp and size are there to notice that a file was replaced."""
-    del modified, size
+def _decode_first(path: Path, modified: int, num_bytes: int) -> tuple[int, int]:
+    del modified, num_bytes
+    for frame in decode_frames(path):
+        return turned_size(frame)
+    raise InputError(f"{path}: the video stream has no frame")
+
+
+@lru_cache(maxsize=4096)
+def _scan(path: Path, modified: int, num_bytes: int) -> Timeline:
+    """Read the frames' stamps; time and length are there to notice that a file was replaced."""
+    del modified, num_bytes
     with open_video(path) as (container, stream):
+        size = stream.codec_context.width, stream.codec_context.height
         marks = None
         if container.format.name in _STAMPED_FORMATS:
             try:
@@ -100,12 +125,12 @@ def _scan(path: Path, modified: int, size: int) -> Timeline:
         raise InputError(f"{path}: the video stream has no frame")
     stamps = [stamp for stamp, _ in marks if stamp is not None]
     if len(set(stamps)) < len(marks) or not ordered:
-        return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate)
+        return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate, size)
     ticks = np.sort(np.array(stamps, np.int64))
     keys = np.array([stamp for stamp, is_key in marks if is_key and is_stamped], np.int64)
     places = np.sort(np.searchsorted(ticks, keys))
     begin = 0.0 if origin is None else max(float(ticks[0]) * tick_seconds - origin, 0.0)
-    return Timeline(len(ticks), ticks, tick_seconds, places, rate, begin)
+    return Timeline(len(ticks), ticks, tick_seconds, places, rate, size, begin)
 
 
 def _scan_packets(
