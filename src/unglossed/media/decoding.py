@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from unglossed.errors import InputError
 from unglossed.media.colours import to_rgb8, unknown_matrix
 from unglossed.media.containers import open_container, reason
-from unglossed.media.streams import MOST_PIXELS, pick_video
+from unglossed.media.picture_size import MOST_PIXELS
+from unglossed.media.streams import pick_video
 
 
 @contextmanager

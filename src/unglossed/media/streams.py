@@ -14,6 +14,7 @@ import av
 from av.stream import Disposition
 
 from unglossed.errors import InputError
+from unglossed.media.picture_size import check_size
 
 _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 # Streams for some of the audience, which players do not begin with.
@@ -23,8 +24,6 @@ _FOR_SOME = (
     | Disposition.visual_impaired
     | Disposition.dependent
 )
-MOST_PIXELS = 1 << 27
-"""More than any camera has: a header that claims more is damaged, or made to fill the memory."""
 
 Stream = TypeVar("Stream", av.VideoStream, av.AudioStream)
 
@@ -51,7 +50,7 @@ def pick_video(path: Path, container: av.container.InputContainer) -> av.VideoSt
         if find_sound(container) and container.streams.video:
             raise InputError(f"{path}: no video: found sound with a cover picture")
         raise InputError(f"{path}: no video stream (found {_kinds(container)})")
-    check_size(path, stream.codec_context.width, stream.codec_context.height)
+    check_size(path, (stream.codec_context.width, stream.codec_context.height))
     return stream
 
 
@@ -67,19 +66,6 @@ def pick_sound(path: Path, container: av.container.InputContainer) -> av.AudioSt
     if not stream.codec_context.sample_rate:
         raise InputError(f"{path}: the sound is damaged: it has no sample rate")
     return stream
-
-
-def check_size(path: Path, width: int, height: int) -> None:
-    """Refuse pictures that would fill the memory, by the size that a header claims.
-
-    Raises:
-        InputError: They have more than 2**27 pixels.
-    """
-    if width * height > MOST_PIXELS:
-        raise InputError(
-            f"{path}: claims pictures of {width}x{height} pixels, expected at most {MOST_PIXELS:,}"
-            " in one: the file is damaged or no recording"
-        )
 
 
 def _choose(streams: Iterable[Stream]) -> Stream | None:
