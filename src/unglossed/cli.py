@@ -232,20 +232,33 @@ def evaluate(
 
 @app.command()
 def score(
-    hypotheses: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
-    references: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
+    hypotheses: Annotated[
+        Path, typer.Argument(help="Text, one sentence a line, or evaluate's predictions.jsonl.")
+    ],
     language: Annotated[
         str, typer.Option(metavar="CODE", help="Of the text, as de, en, zh: its tokenisation.")
     ],
+    references: Annotated[
+        list[Path] | None,
+        typer.Argument(help="The same; several files are several references of each sentence."),
+    ] = None,
     normalisation: Annotated[
-        str, typer.Option(metavar="NAME", help="nfc.v1, or nfc_no_final_stop.v1 for a final ' .'.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="nfc.v1, nfc_no_final_stop.v1 (a final ' .') or nfkc_plain_signs.v1 (one sign for"
+            " those that look alike).",
+        ),
     ] = "nfc.v1",
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
 ) -> None:
-    """Score sentences in one file against those in another; no model is needed."""
+    """Score sentences in one file against those in others; no model is needed.
+
+    Without references those of the JSON lines that evaluate wrote are taken.
+    """
     from unglossed.evaluation.text_files import score_files
 
-    scores = score_files(hypotheses, references, language, normalisation)
+    scores = score_files(hypotheses, references or [], language, normalisation)
     print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
 
 
@@ -271,6 +284,7 @@ def translate(
         float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
+    frame_rate: Annotated[float | None, typer.Option(help="Of folders; 25 by default.")] = None,
 ) -> None:
     """Translate videos, or sound, into text.
 
@@ -299,6 +313,7 @@ def translate(
         n_best=n_best,
         batch_size=batch_size,
         on_error=report_failure,
+        frame_rate=frame_rate,
         **given(
             beams=beams,
             max_new_tokens=max_new_tokens,

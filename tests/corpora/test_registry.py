@@ -17,7 +17,7 @@ from unglossed.errors import InputError
         ("phoenix14t:{tmp}/nowhere", "nowhere: no such file or folder, .* kind phoenix14t"),
         (
             "phoenix14t:{tmp}?lang=en",
-            "unknown option 'lang', expected language=CODE, media=FOLDER, missing=skip or tier=",
+            "unknown option 'lang', expected language=CODE, media=FOLDER, missing=skip, tier=",
         ),
         ("phoenix14t:{tmp}?language=English", "language 'English', expected a code"),
         ("phoenix14t:{tmp}?missing=no", "missing 'no', expected skip"),

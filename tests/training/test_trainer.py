@@ -367,6 +367,42 @@ def test_the_best_checkpoint_on_dev_is_what_remains(
     assert steps == [min(6, 2 * evaluate_every * (i + 1)) for i in range(len(scores))]
 
 
+@pytest.mark.parametrize("score", [0.0, None, math.nan, 7.5])
+def test_where_the_score_says_nothing_the_lowest_loss_on_dev_decides(
+    score: float | None, tmp_path: Path
+) -> None:
+    losses, seen = [3.0, 1.0, 2.0, 4.0], []
+
+    def dev_scores(model: Translator) -> dict[str, Any]:
+        seen.append(weights_of(model))
+        return {"bleu4": score, "loss": losses[len(seen) - 1]}
+
+    trainer, model, *_ = build_trainer(stage(epochs=4), tmp_path, dev_scores)
+    trainer.train()
+
+    assert_equal(weights_of(model), seen[1])
+
+
+def test_a_resumed_run_breaks_ties_as_one_that_was_never_interrupted(tmp_path: Path) -> None:
+    losses, seen = [3.0, 1.0, 2.0, 4.0], []
+
+    def dev_scores(model: Translator) -> dict[str, Any]:
+        if len(seen) == 3 and "killed" not in losses:
+            losses.append("killed")
+            raise KeyboardInterrupt
+        seen.append(weights_of(model))
+        return {"bleu4": 0.0, "loss": losses[len(seen) - 1]}
+
+    with pytest.raises(KeyboardInterrupt):
+        build_trainer(stage(epochs=4), tmp_path, dev_scores)[0].train()
+    trainer, model, *_ = build_trainer(stage(epochs=4), tmp_path, dev_scores)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+
+    assert len(seen) == 4
+    assert trainer.state.best_global_step == 4
+    assert_equal(weights_of(model), seen[1])
+
+
 @pytest.mark.parametrize(
     ("objective", "best", "greater"),
     [
@@ -519,6 +555,10 @@ def test_canary_the_trainers_hooks_are_where_we_hang_on() -> None:
     assert {"output_dir", "save_total_limit", "best_model_checkpoint"} <= set(
         inspect.signature(rotate_checkpoints).parameters
     )
+    assert list(inspect.signature(Seq2SeqTrainer._determine_best_metric).parameters)[1:] == [
+        "metrics",
+        "trial",
+    ]
     for hook in (Seq2SeqTrainer.compute_loss, Seq2SeqTrainer.training_step):
         assert "num_items_in_batch" in inspect.signature(hook).parameters
     assert list(inspect.signature(Seq2SeqTrainer.get_batch_samples).parameters)[1:3] == [

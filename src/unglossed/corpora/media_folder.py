@@ -110,6 +110,7 @@ class CaptionFolder:
         path: The folder.
         captions: Files with texts or captions, sorted; those with notes on the corpus (README,
             LICENSE) are none.
+        others: Files that are neither captions nor media, sorted.
         folders: Folders that are no clips, sorted.
         broken: Links that lead nowhere, in the place of a clip, by stem.
     """
@@ -117,6 +118,7 @@ class CaptionFolder:
     def __init__(self, path: Path, suffixes: Collection[str]) -> None:
         self.path = path
         self.captions: list[Path] = []
+        self.others: list[Path] = []
         self.folders: list[Path] = []
         self.broken: Links = {}
         self._suffixes = suffixes
@@ -161,6 +163,8 @@ class CaptionFolder:
             self._videos.setdefault(path.stem, []).append(path)
         elif suffix in AUDIO_SUFFIXES:
             self._sounds.setdefault(path.stem, []).append(path)
+        elif not self._names(path.name):
+            self.others.append(path)
 
     def _is_clip(self, folder: Path) -> bool:
         try:

@@ -24,7 +24,19 @@ _TO_BE_SAID = {
     FaultKind.MISALIGNED,
     FaultKind.NO_TRANSCRIPTS,
     FaultKind.PARTIAL_LIST,
+    FaultKind.USELESS_ROW,
+    FaultKind.UNREAD_CAPTIONS,
+    FaultKind.ODD_CAPTIONS,
     FaultKind.LEFT_OUT,
+}
+# Faults of single rows, which `?faulty=skip` leaves out.
+_OF_A_ROW = {
+    FaultKind.MALFORMED_ROW,
+    FaultKind.NOT_UTF8,
+    FaultKind.DUPLICATE_ID,
+    FaultKind.EMPTY_TEXT,
+    FaultKind.BAD_TIMES,
+    FaultKind.UNREADABLE_MEDIA,
 }
 
 
@@ -38,8 +50,11 @@ class Reading:
         language: Language the user named with `?language=`, if any.
         media_root: Folder the user named with `?media=`, if any: where the clips lie.
         tier: ELAN tier the user named with `?tier=`, if any.
+        frame_rate: Pictures per second of frame folders, from `?frame_rate=`, if the user gave it.
         only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
+        skip_faulty: `?faulty=skip`: so are rows that cannot be used for another reason.
+        needs_text: Rows without a text are left out; False: they are read, to be translated.
         faults: Where all faults go. None: the first error ends the reading.
         left_out: What was left out or noted on the way; it becomes the corpus's notes.
         broken_links: Links in the folders of the clips that lead nowhere.
@@ -50,8 +65,11 @@ class Reading:
     language: str | None = None
     media_root: Path | None = None
     tier: str | None = None
+    frame_rate: float | None = None
     only: str | None = None
     skip_missing: bool = False
+    skip_faulty: bool = False
+    needs_text: bool = True
     faults: Faults | None = None
     left_out: Faults = field(default_factory=lambda: Faults(max_examples=1))
     broken_links: Links = field(default_factory=dict)
@@ -63,7 +81,8 @@ class Reading:
             InputError: It is an error, and nobody collects faults.
         """
         fault = Fault(kind, where, text)
-        if kind is FaultKind.MISSING_MEDIA and self.skip_missing:
+        missing = kind is FaultKind.MISSING_MEDIA and self.skip_missing
+        if missing or (kind in _OF_A_ROW and self.skip_faulty):
             fault = Fault(FaultKind.LEFT_OUT, where, text)
         if fault.kind in _TO_BE_SAID:
             self.left_out.add(fault)
@@ -83,10 +102,13 @@ class Rows:
     Args:
         reading: What was asked for.
         language: Language of rows that do not say another.
+        forgiving: A row without a text or a length costs itself, as in data of one's own; in a
+            release it is an error, since its copy is damaged.
     """
 
-    def __init__(self, reading: Reading, language: str) -> None:
+    def __init__(self, reading: Reading, language: str, *, forgiving: bool = False) -> None:
         self.reading = reading
+        self._forgiving = forgiving
         self.language = language
         self._splits: dict[str, list[Sample]] = {}
         self._number_of: dict[str, int] = {}  # by id: how many rows came before
@@ -128,6 +150,7 @@ class Rows:
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         box: tuple[float, float, float, float] | None = None,
+        frame_rate: float | None = None,
     ) -> bool:
         """Check a row and keep it as a sample.
 
@@ -148,6 +171,7 @@ class Rows:
             start_seconds: Begin within the media.
             end_seconds: End within the media.
             box: Part of the picture to use: left, top, right, bottom in 0..1.
+            frame_rate: Pictures per second of a frame folder; None: what was asked for, or 25.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
@@ -158,7 +182,7 @@ class Rows:
             or id in self._number_of
             or not id.strip()
             or not is_unicode(id)
-            or not text.strip()
+            or (not text.strip() and self.reading.needs_text)
             or not _are_times(start_seconds, end_seconds)
         ):
             fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
@@ -168,6 +192,9 @@ class Rows:
             kind = fault[0]
             if kind is FaultKind.MISSING_MEDIA and self.reading.only not in (None, split):
                 kind = FaultKind.LEFT_OUT
+            if kind in (FaultKind.EMPTY_TEXT, FaultKind.BAD_TIMES) and self._forgiving:
+                self._splits.setdefault(split, [])  # left without a row it is told
+                kind = FaultKind.USELESS_ROW
             self.reading.report(kind, f"{self._prefix}{number}", fault[1])
             return False
         assert media is not None
@@ -188,6 +215,7 @@ class Rows:
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
                 box=box,
+                frame_rate=self.reading.frame_rate if frame_rate is None else frame_rate,
             )
         )
         return True
@@ -222,12 +250,11 @@ class Rows:
             if self.reading.skip_missing or self.reading.only not in (None, split):
                 kind = FaultKind.LEFT_OUT
                 names.remove(split)
-            text = f"found no row of the split {split!r} to use"
-            self.reading.report(kind, str(self._file_of[split]), text)
+            text = f"found no row of the split {split!r} to use{self._why()}"
+            self.reading.report(kind, str(self._file_of.get(split, self.reading.root)), text)
         if not names:
-            self.reading.report(
-                FaultKind.EMPTY_SPLIT, str(self.reading.root), "found no row, expected at least one"
-            )
+            text = f"found no row, expected at least one{self._why()}"
+            self.reading.report(FaultKind.EMPTY_SPLIT, str(self.reading.root), text)
         return Corpus(
             spec=self.reading.spec,
             root=self.reading.root,
@@ -237,6 +264,11 @@ class Rows:
             normalisation=normalisation,
             notes=self.reading.left_out.notes(),
         )
+
+    def _why(self) -> str:
+        """What was left out, for messages that nothing is left; a list of faults has it already."""
+        notes = self.reading.left_out.notes() if self.reading.faults is None else ()
+        return "".join(f"; {note}" for note in notes)
 
     def _fault_of(
         self,
@@ -257,7 +289,7 @@ class Rows:
                 FaultKind.DUPLICATE_ID,
                 f"{id_field} {id!r} was seen before ({self._place_of(id)}), expected each once",
             )
-        if not text.strip():
+        if not text.strip() and self.reading.needs_text:
             return FaultKind.EMPTY_TEXT, f"the field {text_field} is empty ({id_field} {id!r})"
         if not _are_times(start, None):
             return (

@@ -25,6 +25,7 @@ from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.clip import check_frame_rate
 
 _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
@@ -40,7 +41,8 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "youtube_asl": youtube_asl.read_youtube_asl,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
-_OPTIONS = "language=CODE, media=FOLDER, missing=skip or tier=NAME"
+_OPTIONS = "language=CODE, media=FOLDER, missing=skip, tier=NAME or frame_rate=NUMBER"
+_WITH_RATES = ("table", "folder", "gfslt")  # the others' pictures have the rate of their corpus
 
 
 def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = None) -> Corpus:
@@ -50,7 +52,8 @@ def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = N
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, `&` between two: `language=en` takes the texts to be in that language,
             `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
-            whose clip is not there, `tier=NAME` takes that tier of ELAN files.
+            whose clip is not there, `tier=NAME` takes that tier of ELAN files, `frame_rate=50` says
+            how many pictures of a frame folder are one second.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
 
@@ -106,6 +109,7 @@ def find_reader(
         language=options.get("language"),
         media_root=Path(media).expanduser() if media else None,
         tier=options.get("tier"),
+        frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
         only=only,
         skip_missing="missing" in options,
         faults=faults,
@@ -130,10 +134,20 @@ def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
         if sum(name == key for name, _ in pairs) > 1:
             raise InputError(f"corpus {spec!r}: found the option {key!r} twice, expected it once")
     for key, value in options.items():
-        if key not in ("language", "media", "missing", "tier"):
+        if key not in ("language", "media", "missing", "tier", "frame_rate"):
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")
         if key == "language" and not re.fullmatch(r"[a-z]{2,3}", value):
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")
         if key == "missing" and value != "skip":
             raise InputError(f"corpus {spec!r}: missing {value!r}, expected skip")
     return path, options
+
+
+def _frame_rate(spec: str, kind: str, value: str | None) -> float | None:
+    if value is not None and kind not in _WITH_RATES:
+        kinds = ", ".join(_WITH_RATES)
+        raise InputError(
+            f"corpus {spec!r}: found the option 'frame_rate', which is for {kinds}: the pictures"
+            f" of {kind} have the rate of their corpus"
+        )
+    return None if value is None else check_frame_rate(value, f"corpus {spec!r}, frame_rate")

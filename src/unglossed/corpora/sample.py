@@ -28,6 +28,9 @@ class Sample:
         end_seconds: End of the clip within `media`; None: where `media` ends.
         box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
         transcript: What is said, in the language of the speech, if the corpus has it.
+        references: Further translations of the clip beside `text`, if the corpus has several:
+            scores take each of them for right. Training reads `text` alone.
+        frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
     """
 
     id: str
@@ -41,6 +44,8 @@ class Sample:
     end_seconds: float | None = None
     box: tuple[float, float, float, float] | None = None
     transcript: str | None = None
+    references: tuple[str, ...] = ()
+    frame_rate: float | None = None
 
 
 @dataclass(frozen=True)

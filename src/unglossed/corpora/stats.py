@@ -29,6 +29,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.corpora.stats_table import format_table
 from unglossed.errors import InputError
 from unglossed.files import write_text
+from unglossed.media.probe import MediaFacts
 from unglossed.media.video import FRAME_RATE
 
 TOTAL = "total"
@@ -161,17 +162,16 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
     corpus = read_corpus(spec)
     tokenizer, tokens = _TOKENIZERS[tokenisation(corpus.language)]
     media = list(dict.fromkeys(row.media for rows in corpus.splits.values() for row in rows))
-    spans: dict[Path, tuple[float, float]] = {}
+    facts: dict[Path, MediaFacts] = {}
     has_pictures = False
     looks = look_at_media(media, num_workers=num_workers, progress=progress)
     for path, look in zip(media, looks, strict=True):
         if look.facts is None:
             raise InputError(f"{path}: {look.text}")
-        begin = look.facts.begin_seconds
-        spans[path] = begin, begin + look.facts.duration_seconds
+        facts[path] = look.facts
         has_pictures = has_pictures or look.facts.kind != "audio"
     split_words = _splitter(tokenizer())
-    counts = {name: _Counts.of(rows, spans, split_words) for name, rows in corpus.splits.items()}
+    counts = {name: _Counts.of(rows, facts, split_words) for name, rows in corpus.splits.items()}
     train = counts.get("train")
     return Stats(
         spec=spec,
@@ -240,7 +240,7 @@ class _Counts:
     @staticmethod
     def of(
         rows: Sequence[Sample],
-        spans: Mapping[Path, tuple[float, float]],
+        facts: Mapping[Path, MediaFacts],
         split_words: Callable[[str], list[str]],
     ) -> _Counts:
         words: Counter[str] = Counter()
@@ -252,7 +252,7 @@ class _Counts:
             words.update(found)
             lengths[index] = len(found)
             glosses.update((row.gloss or "").split())
-            begin, duration = spans[row.media]
+            begin, duration = facts[row.media].span(row.frame_rate)
             start = max(row.start_seconds or 0.0, begin)
             end = duration if row.end_seconds is None else min(row.end_seconds, duration)
             if end <= start:

@@ -19,6 +19,7 @@ from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table_rows import read_table_rows, row_unit
 from unglossed.errors import InputError
+from unglossed.media.clip import check_frame_rate
 
 SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}
 """Names of splits that are read under another."""
@@ -28,8 +29,9 @@ def read_table(reading: Reading) -> Corpus:
     """Read a table; its suffix tells the format.
 
     `media` is relative to the table's folder, or to `?media=`: a folder of frames, a video or a
-    sound file. `start` and `end` are seconds or HH:MM:SS.mmm. The splits val, valid and validation
-    become dev. Where `language` names several languages,
+    sound file. `start` and `end` are seconds or HH:MM:SS.mmm; `frame_rate` says how many
+    pictures of a frame folder are one second, and is not read of other media. The splits val, valid
+    and validation become dev. Where `language` names several languages,
     `?language=` says which rows are meant; rows that name none have that language. Columns of
     other names are left aside.
 
@@ -42,7 +44,7 @@ def read_table(reading: Reading) -> Corpus:
             f" folder of videos with captions is folder:{reading.root}"
         )
     media = MediaFolder(reading.media_root or reading.root.parent)
-    rows = Rows(reading, reading.language or "")
+    rows = Rows(reading, reading.language or "", forgiving=True)
     add_table(rows, reading, reading.root, media.find)
     media.report_leftover(rows)
     return rows.corpus("table")
@@ -74,7 +76,7 @@ def add_table(
     signers: dict[str, str] = {}  # one string for each signer, not one for each row
     with _garbage_left():
         for number, row in read_table_rows(reading, path):
-            id, media, text, split, start, end, signer, language, gloss, transcript = row
+            id, media, text, split, start, end, signer, language, gloss, transcript, rate = row
             try:
                 found = _find(find_media, media) if media else None
                 if language != rows.language or not rows.language:
@@ -85,6 +87,7 @@ def add_table(
                     raise _LeftOutError(FaultKind.MALFORMED_ROW, "the field media is empty")
                 start_seconds = _parse_seconds("start", start)
                 end_seconds = _parse_seconds("end", end)
+                frame_rate = _parse_rate(rate) if rate and found and found.is_dir() else None
             except _LeftOutError as fault:
                 reading.report(fault.kind, f"{path}, {unit} {number}", str(fault))
                 continue
@@ -100,6 +103,7 @@ def add_table(
                 transcript=transcript,
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
+                frame_rate=frame_rate,
             )
 
 
@@ -172,3 +176,10 @@ def _parse_seconds(field: str, value: str | float) -> float | None:
         text = f"the field {field} holds {str(value)[:60]!r}, expected seconds or HH:MM:SS.mmm"
         raise _LeftOutError(FaultKind.MALFORMED_ROW, text)
     return seconds
+
+
+def _parse_rate(value: str | float) -> float:
+    try:
+        return check_frame_rate(value, "the field frame_rate")
+    except InputError as error:
+        raise _LeftOutError(FaultKind.MALFORMED_ROW, str(error)) from error

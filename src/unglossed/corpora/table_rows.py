@@ -21,7 +21,8 @@ from unglossed.corpora.reading import Reading
 from unglossed.errors import InputError
 
 REQUIRED = ("id", "media", "text", "split")
-OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript")
+OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript", "frame_rate")
+_NUMBERS = ("start", "end", "frame_rate")
 COLUMNS = REQUIRED + OPTIONAL
 
 # What people call the optional columns. Left aside they would do harm without a word: a segment
@@ -42,10 +43,13 @@ _MEANT = {
 }
 
 
+# Columns as these stand in many tables of videos, where they have no effect.
+_RATES = {"fps", "framerate", "framespersecond"}
+
 _HUGE = 1e300  # whole numbers beyond have no float
 
 Time = str | float
-TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str]
+TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str, Time]
 """A row's fields in the order of `COLUMNS`; what a table does not have is empty."""
 
 NumberedRows = Iterator[tuple[int, TableRow]]
@@ -81,6 +85,7 @@ def _read_separated(separator: str, reading: Reading, path: Path) -> NumberedRow
         header = next(table, [])
     except csv.Error as error:
         raise InputError(f"{path}, line 1: header with wrong quotes: {error}") from error
+    header = _rename(header)
     _check_columns(f"{path}, line 1", header, REQUIRED)
     # A column that is not there is taken from the empty field that each row gets at its end.
     places = [header.index(name) if name in header else -1 for name in COLUMNS]
@@ -114,6 +119,7 @@ def _read_jsonl(reading: Reading, path: Path) -> NumberedRows:
         where = f"{path}, line {number}"
         try:
             row = _parse_object(line)
+            row = dict(zip(_rename(list(row)), row.values(), strict=True))
             names = tuple(row)
             if names not in known:
                 _check_columns(where, names)
@@ -152,11 +158,12 @@ def _read_parquet(reading: Reading, path: Path) -> NumberedRows:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
+            written = file.schema_arrow.names
+            names = _rename(written)
             _check_columns(str(path), names, REQUIRED)
-            found = [name for name in COLUMNS if name in names]
+            found = [name for name, read in zip(written, names, strict=True) if read in COLUMNS]
             for batch in file.iter_batches(batch_size=16384, columns=found):
-                columns = batch.to_pydict()
+                columns = dict(zip(_rename(found), batch.to_pydict().values(), strict=True))
                 nothing = [None] * batch.num_rows
                 for values in zip(*(columns.get(name, nothing) for name in COLUMNS), strict=True):
                     number += 1
@@ -178,6 +185,14 @@ _READERS: dict[str, Callable[[Reading, Path], NumberedRows]] = {
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
 }
+
+
+def _rename(names: list[str]) -> list[str]:
+    """The names of columns, that of a frame rate in the one form in which it is read."""
+    if "frame_rate" in names:
+        return names
+    alike = [name for name in names if re.sub("[^a-z]", "", name.lower()) in _RATES]
+    return ["frame_rate" if name in alike[:1] else name for name in names]
 
 
 def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = ()) -> None:
@@ -219,11 +234,12 @@ def _as_row(values: Iterable[object]) -> TableRow:
 
 def _as_field(name: str, value: object) -> Time:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if name in ("start", "end"):
+        if name in _NUMBERS:
             return float(value) if abs(value) < _HUGE else math.copysign(math.inf, value)
         # Where numbers are missing some programs make 7.0 of a 7.
         if isinstance(value, int) or value.is_integer():
             return str(int(value))
     found = str(value).lower() if isinstance(value, bool) else repr(value)[:60]
     expected = "a number, or HH:MM:SS.mmm" if name in ("start", "end") else "text"
+    expected = "a number" if name == "frame_rate" else expected
     raise _RowError(f"the field {name}: found {found}, expected {expected}")

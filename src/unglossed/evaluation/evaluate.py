@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.evaluation.metrics import Scores, note_blank, score
+from unglossed.evaluation.look_alikes import note_look_alikes
+from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
 from unglossed.files import write_text
 from unglossed.inference.translate import SignTranslator
@@ -27,12 +29,26 @@ class Prediction:
         reference: Sentence as the corpus has it.
         hypothesis: Sentence as the model wrote it.
         score: The model's own, see `Hypothesis`.
+        references: Further references of the clip, see `Sample`.
+        language: Of the references; None: that of all others.
+        notes: What there is to know of the clip, see `Translation`.
     """
 
     id: str
     reference: str
     hypothesis: str
-    score: float
+    score: float | None
+    references: tuple[str, ...] = ()
+    language: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of `predictions.jsonl`; what is empty or None beyond the score is left out."""
+        content = asdict(self)
+        for key in ("references", "language", "notes"):
+            if not content[key]:
+                del content[key]
+        return content
 
 
 def evaluate(
@@ -48,8 +64,11 @@ def evaluate(
 ) -> Scores:
     """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
 
-    Scoring normalises the texts as the corpus says; the written predictions are raw. What the
-    corpus's reader left out is noted on standard error.
+    Scoring normalises the texts as the corpus says; the written predictions are raw. Every clip is
+    translated, also one with nothing in it, so that scores stay comparable. What the corpus's
+    reader left out, and what there is to know of clips and texts, is noted on standard error.
+
+    Where the split has texts of several languages, each is scored by itself.
 
     Args:
         model: a run folder, a model folder or a name on the hub.
@@ -70,19 +89,28 @@ def evaluate(
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     read = read_corpus(corpus, only=split)
     samples = read.split(split)
-    tokenisation(read.language)  # refused now, not after an hour of translating
+    languages = Counter(sample.language for sample in samples)
+    for language in languages:
+        tokenisation(language)  # refused now, not after an hour of translating
     translator = SignTranslator.from_pretrained(model, precision=precision)
-    if translator.processor.language != read.language:
+    written = translator.processor.language
+    if written not in languages:
         raise InputError(
-            f"{corpus}: found texts in {read.language!r}, expected"
-            f" {translator.processor.language!r}, which the model {model} writes"
+            f"{corpus}: found texts in {', '.join(map(repr, languages))}, expected {written!r},"
+            f" which the model {model} writes"
         )
     for line in read.notes:
         note(line)
+    if len(languages) > 1:
+        told = ", ".join(f"{code}: {count}" for code, count in languages.items())
+        note(f"{split} has texts of several languages ({told}), each is scored by itself")
     predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
-    if blank := note_blank([prediction.hypothesis for prediction in predictions]):
-        note(blank)
-    return write_evaluation(Path(output), predictions, read.language, read.normalisation)
+    for told in _notes_on(predictions):
+        note(told)
+    scores = write_evaluation(Path(output), predictions, read.language, read.normalisation)
+    if signs := note_look_alikes(*_texts(predictions, read.language), scores):
+        note(signs)
+    return scores
 
 
 def predict(
@@ -99,12 +127,49 @@ def predict(
         InputError: a clip cannot be read (the message names it), or see `evaluate`.
     """
     translations = translator.translate(
-        samples, batch_size=batch_size, progress=progress, **decoding
+        samples,
+        batch_size=batch_size,
+        progress=progress,
+        on_note=lambda name, text: None,  # there can be many: they are in the predictions
+        translate_empty=True,
+        **decoding,
     )
+    several = len({sample.language for sample in samples}) > 1
     return [
-        Prediction(sample.id, sample.text, translation.text, translation.score)
+        Prediction(
+            sample.id,
+            sample.text,
+            translation.text,
+            translation.score,
+            sample.references,
+            sample.language if several else None,
+            translation.notes,
+        )
         for sample, translation in zip(samples, translations, strict=True)
     ]
+
+
+def _notes_on(predictions: Sequence[Prediction]) -> Iterator[str]:
+    """What there is to know of the clips and the texts that were written."""
+    noted = [prediction for prediction in predictions if prediction.notes]
+    if noted:
+        yield (
+            f"{len(noted)} of {len(predictions)} clips are not as those of training, see `notes` in"
+            f" predictions.jsonl (first: {noted[0].id}: {noted[0].notes[0]})"
+        )
+    if blank := note_blank([prediction.hypothesis for prediction in predictions]):
+        yield blank
+
+
+def _texts(
+    predictions: Sequence[Prediction], language: str
+) -> tuple[list[str], list[tuple[str, ...]], list[str]]:
+    """Hypotheses, the references of each, and their languages."""
+    return (
+        [one.hypothesis for one in predictions],
+        [(one.reference, *one.references) for one in predictions],
+        [one.language or language for one in predictions],
+    )
 
 
 def write_evaluation(
@@ -115,16 +180,19 @@ def write_evaluation(
 ) -> Scores:
     """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
 
+    Args:
+        output: folder to write to.
+        predictions: of a split.
+        language: of those that do not tell their own.
+        normalisation: see `metrics.score`.
+
     Raises:
         InputError: no predictions, or an unknown language or normalisation.
     """
-    scores = score(
-        [prediction.hypothesis for prediction in predictions],
-        [prediction.reference for prediction in predictions],
-        language,
-        normalisation,
-    )
-    rows = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
+    if not predictions:
+        raise InputError("predictions: found none, expected at least one")
+    scores = score_by_language(*_texts(predictions, language), normalisation)
+    rows = [json.dumps(prediction.to_dict(), ensure_ascii=False) for prediction in predictions]
     write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
     write_text(output / "metrics.json", json.dumps(scores.to_dict(), indent=2) + "\n")
     return scores

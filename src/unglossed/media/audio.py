@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.channels import Balance, Channels, Sound, mix, read_channels
 from unglossed.media.containers import open_container, origin_seconds, reason
 from unglossed.media.streams import pick_sound
 
@@ -31,8 +32,6 @@ _BLOCK = 1 << 20
 # Of a spectrogram: how many pieces of which size, and the range from loudest to black.
 _PICTURE_PIECES, _PICTURE_SIZE, _PICTURE_DECIBELS = 8, (60, 90), 60
 
-Sound = NDArray[np.float32]
-
 
 def read_audio(
     path: Path,
@@ -40,7 +39,10 @@ def read_audio(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> Sound:
-    """Read sound, or a part of it, as one channel (the mean of them).
+    """Read sound, or a part of it, as one channel: the mean of them.
+
+    Of a cinema's channels the speakers' weights count (see `channels`), and where channels cancel
+    each other in what is read, those against the first are turned over.
 
     A part is what the same samples of the whole would be: it is cut on the grid of `rate` that
     begins with the file, exactly where the container counts samples (wav, flac, mp3, mp4), else to
@@ -97,6 +99,21 @@ def audio_seconds(path: Path) -> float:
     return place / source
 
 
+def examine_sound(path: Path) -> tuple[float, bool]:
+    """Decode a file's sound to the end: how long it is, and whether its channels cancel.
+
+    Raises:
+        InputError: As `read_audio`.
+    """
+    with _open_sound(path) as (_, stream):
+        source = int(stream.codec_context.sample_rate)
+    place, balance = 0, Balance()
+    for place, piece in _place_pieces(path, source, None):
+        balance.add(piece)
+        place += len(piece)
+    return place / source, balance.signs is not None
+
+
 def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
     """Draw a spectrogram, loud is light, and cut it into pieces of equal time.
 
@@ -142,15 +159,15 @@ def _collect(
     path: Path, source: int, begin: int, end: int | None, seconds: float | None
 ) -> Sound | None:
     """Gather samples after a seek to `seconds`; None if that did not lead where it should."""
-    pieces: list[Sound] = []
+    pieces: list[Channels] = []
     expected = begin
     try:
         for place, piece in _place_pieces(path, source, seconds):
             if not pieces and place > begin and seconds is not None:
                 return None
             if place > expected:
-                pieces.append(np.zeros(place - expected, np.float32))
-            piece = piece[max(expected - place, 0) :]
+                pieces.append(piece.silence(place - expected))
+            piece = piece.cut(max(expected - place, 0))
             if len(piece):
                 pieces.append(piece)
                 expected = max(expected, place) + len(piece)
@@ -162,14 +179,14 @@ def _collect(
         return None  # what looks like damage may come from a seek into the middle of a frame
     if not pieces:
         return None
-    return np.concatenate(pieces)[: None if end is None else end - begin]
+    return mix(pieces)[: None if end is None else end - begin]
 
 
-def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tuple[int, Sound]]:
+def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tuple[int, Channels]]:
     """Decode from the file's begin, or from a seek on.
 
     Yields:
-        Place of the piece in source samples from the file's begin, and its samples, one channel.
+        Place of the piece in source samples from the file's begin, and its samples.
     """
     place: int | None = None
     with _open_sound(path) as (container, stream):
@@ -198,8 +215,8 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
                         raise _damaged(path, place / source)
                     if _HOLE_SECONDS[0] < hole < _HOLE_SECONDS[1]:
                         place = told
-                piece = _mix(frame)
-                if not np.isfinite(piece).all():
+                piece = read_channels(frame)
+                if not piece.is_finite:
                     raise _damaged(path, place / source, "found samples that are no numbers")
                 yield place, piece
                 place += len(piece)
@@ -211,19 +228,6 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
                 f"{path}: the sound ends after {(place or 0) / source:.2f} seconds, "
                 f"expected {declared / source:.2f} as its header says: the file is cut"
             )
-
-
-def _mix(frame: av.AudioFrame) -> Sound:
-    """Mean of a frame's channels, in -1..1."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    mean: Sound = samples.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if samples.dtype.kind == "u":
-        mean = mean / np.float32(128) - np.float32(1)
-    elif samples.dtype.kind == "i":
-        mean = mean / -np.float32(np.iinfo(samples.dtype).min)
-    return mean
 
 
 def _resample(sound: Sound, source: int, rate: int) -> Sound:

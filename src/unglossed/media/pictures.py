@@ -7,7 +7,6 @@ what a JPEG lacks that is damaged within: only `check_picture` finds that.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.picture_names import order_pictures
 from unglossed.media.picture_size import check_size, claimed_size, is_too_large, jpeg_size
 from unglossed.media.png import END, HEAD_BYTES, SIGNATURE, decode_png, plain_size
 
@@ -31,14 +31,13 @@ _REDUCTIONS = {
 
 Picture = NDArray[np.uint8]
 Size = tuple[int, int]
-_DIGITS_ALIKE = str.maketrans("123456789", "000000000")
 
 
 def list_pictures(folder: Path) -> list[str]:
     """Names of a folder's pictures, ordered by the numbers in them.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or they are no one row of frames, see `order_pictures`.
     """
     with os.scandir(folder) as entries:
         names = [
@@ -50,15 +49,7 @@ def list_pictures(folder: Path) -> list[str]:
         inner = next((path.name for path in sorted(folder.iterdir()) if path.is_dir()), None)
         hint = "" if inner is None else f"; each clip has to be named, as {folder / inner}"
         raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg){hint}")
-    # Names that differ in their digits alone, as they nearly always do, are in order as they are.
-    alike = len({name.translate(_DIGITS_ALIKE) for name in names}) == 1
-    return sorted(names) if alike else sorted(names, key=_natural_order)
-
-
-def _natural_order(name: str) -> tuple[list[str | int], str]:
-    # Text and numbers take turns, so that equal places always hold equal types.
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+    return order_pictures(folder, names)
 
 
 def read_picture(path: Path, reduction: int = 1) -> Picture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
@@ -13,10 +13,11 @@ import av
 from av.format import Flags
 
 from unglossed.media import packed
-from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds
+from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound
 from unglossed.media.clip import Clip
 from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
 from unglossed.media.decoding import damaged, turned_size
+from unglossed.media.picture_names import pictures_each
 from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
 from unglossed.media.streams import find_sound, find_video, pick_sound, pick_video
 from unglossed.media.timeline import Timeline, read_timeline
@@ -44,8 +45,11 @@ class MediaFacts:
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         has_sound: Whether there is sound to read, in a video as well.
+        pictures_each: How many pictures of a folder seem to have one number, see `pictures_each`.
         begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
+        has_opposite_channels: Whether its channels were found to cancel each other, see `channels`;
+            decoding tells.
         num_interlaced: Frames of a video marked as interlaced; 0 too where it was not decoded.
         size_changes: Times of a video at which its pictures change their size, likewise.
     """
@@ -57,11 +61,24 @@ class MediaFacts:
     height: int | None = None
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
+    pictures_each: int = 1
     has_sound: bool = False
     begin_seconds: float = 0.0
     sound_seconds: float | None = None
     num_interlaced: int = 0
     size_changes: tuple[float, ...] = ()
+    has_opposite_channels: bool = False
+
+    def span(self, frame_rate: float | None = None) -> tuple[float, float]:
+        """When its pictures, or its sound, begin and end, in seconds.
+
+        Args:
+            frame_rate: Pictures per second, if a frame folder; None: 25.
+        """
+        seconds = self.duration_seconds
+        if self.kind == "frames" and frame_rate is not None and self.num_frames is not None:
+            seconds = self.num_frames / frame_rate
+        return self.begin_seconds, self.begin_seconds + seconds
 
 
 def probe(media: Path) -> MediaFacts:
@@ -125,15 +142,18 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         is_sound = _is_sound(media, container)
         has_sound = find_sound(container) is not None
     if is_sound:
-        return _sound_facts(audio_seconds(media))
+        seconds, opposite = examine_sound(media)
+        return replace(_sound_facts(seconds), has_opposite_channels=opposite)
     content = check_video(media)
     timeline = content.timeline
+    sound_seconds, opposite = examine_sound(media) if sound and has_sound else (None, False)
     return MediaFacts(
         *("video", timeline.seconds, timeline.num_frames),
         *(content.width, content.height, _mean_rate(timeline)),
         has_sound=has_sound,
         begin_seconds=timeline.begin_seconds,
-        sound_seconds=audio_seconds(media) if sound and has_sound else None,
+        sound_seconds=sound_seconds,
+        has_opposite_channels=opposite,
         num_interlaced=content.num_interlaced,
         size_changes=tuple(timeline.times[list(content.changes)].tolist()),
     )
@@ -185,7 +205,8 @@ def _probe_folder(folder: Path) -> MediaFacts:
     width, height = read_size(folder / names[0])
     missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
     seconds = len(names) / FRAME_RATE
-    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing)
+    each = pictures_each(names)
+    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing, each)
 
 
 def _find_gaps(names: list[str]) -> Iterator[int]:

@@ -69,7 +69,7 @@ def pick_sound(path: Path, container: av.container.InputContainer) -> av.AudioSt
 
 
 def _choose(streams: Iterable[Stream]) -> Stream | None:
-    # A stream of a codec that FFmpeg does not know, such as a phone's spatial sound, has no context.
+    # A stream of a codec that FFmpeg does not know, as of a phone's spatial sound, has no context.
     known = [stream for stream in streams if stream.codec_context is not None]
     return min(known, key=_rank, default=None)
 
@@ -81,7 +81,10 @@ def _rank(stream: av.stream.Stream) -> tuple[bool, bool, int]:
 
 
 def _kinds(container: av.container.InputContainer) -> str:
-    return ", ".join(
-        stream.type if stream.codec_context else f"{stream.type} of an unknown codec"
-        for stream in container.streams
-    ) or "nothing"
+    return (
+        ", ".join(
+            stream.type if stream.codec_context else f"{stream.type} of an unknown codec"
+            for stream in container.streams
+        )
+        or "nothing"
+    )

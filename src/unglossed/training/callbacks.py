@@ -115,7 +115,7 @@ class ProgressDisplay(TrainerCallback):
             return
         assert self.task is not None
         for key, label in SHOWN.items():
-            if key in logs:
+            if logs.get(key) is not None:
                 self.values[label] = f"{label} {logs[key]:.2f}"
         described = ", ".join([f"epoch {state.epoch or 0:.0f}", *self.values.values()])
         self.progress.update(self.task, description=f"{self.name} ({described})")

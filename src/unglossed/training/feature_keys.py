@@ -79,12 +79,16 @@ def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     return [
         (
             digest(sample.id),
-            digest(
-                [stamp(sample.media), sample.start_seconds, sample.end_seconds, sample.box],
-            ),
+            digest([stamp(sample.media), *_part(sample)]),
         )
         for sample in samples
     ]
+
+
+def _part(sample: Sample) -> list[Any]:
+    """What is read of the media; a rate that is not given leaves the key as it always was."""
+    rate = [] if sample.frame_rate is None else [sample.frame_rate]
+    return [sample.start_seconds, sample.end_seconds, sample.box, *rate]
 
 
 def digest(value: Any) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from unglossed.corpora.needs import find_unfit
 from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
@@ -25,6 +25,7 @@ from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe
+from unglossed.training.selection import tell_short_texts
 from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer, check_own_tokenizers, check_texts
@@ -65,6 +66,10 @@ class Run:
         check_texts(self.processor.tokenizer, self.train_samples)
         clips = [*self.train_samples, *self.dev_samples]
         check_text_lengths(recipe.stages, clips, self.texts, self.processor)
+        if any(stage.objective == "translation" for stage in recipe.stages) and (
+            told := tell_short_texts(self.dev_samples, corpus.language)
+        ):
+            note(told)
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
         """Every symbol of train, such as its glosses, in alphabetical order.

@@ -19,7 +19,7 @@ from unglossed.models.translator import Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import ClipDataset, mask_spans
 from unglossed.training.features import encode_clips
-from unglossed.training.objectives import alignment_loss, text_loss
+from unglossed.training.objectives import alignment_loss, gloss_loss, text_loss
 from unglossed.training.stage_settings import MaskingSettings
 
 BATCH_SIZE = 32
@@ -93,7 +93,7 @@ class TranslationScores(DevScores):
         self.decoding = decoding
         self.normalisation = normalisation
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self) -> dict[str, float | None]:
         """Translate and score the whole dev split."""
         features = self.encoded(self.model)
         loss = self._loss(features)
@@ -103,7 +103,7 @@ class TranslationScores(DevScores):
         )
         scores = score(
             [translation.text for translation in translations],
-            self.texts,
+            [(sample.text, *sample.references) for sample in self.clips.samples],
             processor.language,
             self.normalisation,
         )
@@ -127,7 +127,7 @@ class TranslationScores(DevScores):
 
 
 class GlossScores(DevScores):
-    """Word error rate of what a recogniser reads off greedily: glosses, or words.
+    """Word error rate of what a recogniser reads off greedily: glosses, or words; and its loss.
 
     Args:
         model: the recogniser.
@@ -157,11 +157,21 @@ class GlossScores(DevScores):
     def __call__(self) -> dict[str, float]:
         """Recognise and score the whole dev split; glosses that train has not count as errors."""
         found: list[str] = []
-        for _, batch, mask in self.batches(self.encoded(self.model), self.model.device):
+        total, num_symbols = 0.0, 0
+        device = self.model.device
+        for chosen, batch, mask in self.batches(self.encoded(self.model), device):
             logits = self.model(features=batch, mask=mask).logits
             found += decode_greedily(logits, mask, self.model.config.glosses)
+            rows = [self.clips.target(sample) for sample in self.clips.samples[chosen]]
+            if any(rows):
+                labels = pad_labels(rows).to(device)
+                total += float(gloss_loss(logits, mask, labels, num_glosses=1))
+                num_symbols += sum(map(len, rows))
         words = [self.words(symbols) for symbols in found]
-        return {"word_error_rate": word_error_rate(words, self.references)}
+        return {
+            "word_error_rate": word_error_rate(words, self.references),
+            "loss": total / max(num_symbols, 1),
+        }
 
 
 class AlignmentScores(DevScores):

@@ -57,7 +57,7 @@ class Task:
 
     model: Any
     dataset: Any
-    scores: Callable[[], dict[str, float]] | None = None
+    scores: Callable[[], Mapping[str, float | None]] | None = None
     num_workers: int = 0
 
 

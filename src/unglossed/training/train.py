@@ -41,12 +41,15 @@ from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
+from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
+from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
+from unglossed.training.selection import tell_choice
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
@@ -94,7 +97,7 @@ def train_recipe(
     try:
         run = Run(settings, rows, output, features or _features_of(output))
         if check_media:
-            check_clips_of(rows, settings)
+            run.processor.trained_seconds = check_clips_of(rows, settings)
     except InputError:
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
@@ -161,6 +164,9 @@ def train_stage(
     trainer.remove_callback(PrinterCallback)
     checkpoint = latest_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state, objective = trainer.state, OBJECTIVES[stage.objective]
+    if told := tell_choice(state.log_history, state.best_global_step, objective):
+        note(f"stages.{stage.name}: {told}")
     with whole_folder(folder / "model") as partial:
         task.model.save_pretrained(partial)
         run.processor.save_pretrained(partial)
@@ -171,8 +177,11 @@ def train_stage(
         shutil.rmtree(leftover)
 
 
-def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
+def check_clips_of(corpus: Corpus, recipe: Recipe) -> dict[str, Any] | None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
+
+    Returns:
+        How long the clips of train are, see `TrainedLengths`; None: not known.
 
     Raises:
         InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
@@ -180,6 +189,7 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
     """
     faults = Faults(max_examples=1)
     samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
+    lengths: list[float] = []
     check_clips(
         corpus.spec,
         samples,
@@ -187,6 +197,7 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
         limits=Limits(max_seconds=recipe.max_seconds),
         needs=recipe.needs,
         progress=sys.stderr.isatty(),
+        on_lengths=lengths.extend,
     )
     for kind in faults:
         (first,) = faults.examples(kind)
@@ -198,6 +209,11 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
             note(f"{kind.title}: {faults.count(kind):,} ({first})")
         if kind is FaultKind.TOO_LONG:
             note(f"{kind.title}, cut there: {faults.count(kind):,} ({first})")
+    of_train = [
+        seconds for sample, seconds in zip(samples, lengths, strict=True) if sample.split == "train"
+    ]
+    trained = TrainedLengths.of(of_train, recipe.max_seconds)
+    return None if trained is None else trained.to_dict()
 
 
 def _features_of(output: Path) -> Path | None:

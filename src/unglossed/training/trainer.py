@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from unglossed.training.checkpoint import mark_complete
 from unglossed.training.data import Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.precision import use_bfloat16
+from unglossed.training.selection import PREFIX, rank, scored
 from unglossed.training.stage_settings import NEW_TOKENS, OptimizerSettings, StageSettings
 
-DevScores = Callable[[], dict[str, float]]
+DevScores = Callable[[], Mapping[str, float | None]]
 POSITIONS = (1024, 16384)
 """Of a part of a batch where the recipe says nothing, on a processor and on a GPU: enough that
 matrix products are at their quickest."""
@@ -228,17 +229,29 @@ class StageTrainer(Seq2SeqTrainer):
         loss = OBJECTIVES[self.stage.objective].loss(outputs, inputs, self.stage, count)
         return (loss, outputs) if return_outputs else loss
 
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the dev split."""
         assert self.dev_scores is not None
         with torch.random.fork_rng():  # scoring on or off, training sees the same chance
             scores = self.dev_scores()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        # A score that is not defined, as BLEU-4 of short texts, has no row.
+        metrics = {f"{PREFIX}{name}": value for name, value in scores.items() if value is not None}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether these are the best scores so far; see `selection.py`."""
+        objective = OBJECTIVES[self.stage.objective]
+        step = self.state.best_global_step
+        before = [row for row in scored(self.state.log_history) if row["step"] == step]
+        is_best = not before or rank(metrics, objective) > rank(before[-1], objective)
+        if is_best:
+            self.state.best_metric = metrics.get(f"{PREFIX}{objective.best}")
+            self.state.best_global_step = self.state.global_step
+        return is_best
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
