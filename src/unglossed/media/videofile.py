@@ -7,7 +7,7 @@ to bear the stamps asked for, else the file is decoded in order from its beginni
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -177,7 +177,10 @@ def _read_run(
     frames: dict[int, Kept] = {}
     try:
         container.seek(begin, stream=stream)
-        for packet in container.demux(stream):
+        packets: Iterable[av.Packet] = container.demux(stream)
+        if timeline.packets is not None:
+            packets = timeline.packets.restamp(packets)
+        for packet in packets:
             if skippable:
                 unwanted = packet.pts is not None and packet.pts not in needed
                 context.skip_frame = "NONREF" if unwanted else "DEFAULT"
