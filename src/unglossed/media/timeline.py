@@ -125,9 +125,8 @@ def _scan(path: Path, modified: int, num_bytes: int) -> Timeline:
         origin = None if container.start_time is None else origin_seconds(container)
     if marks is None:
         marks = [(frame.pts, frame.key_frame) for frame in decode_frames(path)]
-        ordered = ordered and all(
-            None not in (one, other) and one < other for (one, _), (other, _) in pairwise(marks)
-        )
+        told = [stamp for stamp, _ in marks if stamp is not None]
+        ordered = ordered and all(one < other for one, other in pairwise(told))
     if not marks:
         raise InputError(f"{path}: the video stream has no frame")
     stamps = [stamp for stamp, _ in marks if stamp is not None]
