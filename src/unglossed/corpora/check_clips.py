@@ -85,7 +85,7 @@ def check_clips(
     looks = look_at_media(
         media, clips, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
     )
-    _check_media(media, looks, faults)
+    _check_media(media, looks, clips, faults)
     for look, inside in zip(looks, clips, strict=True):
         for place, kind, text in look.findings:
             faults.add(Fault(kind, _place(inside[place]), text))
@@ -117,8 +117,13 @@ def name_clip(sample: Sample) -> str:
     return f"{sample.split} clip {sample.id!r}"
 
 
-def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -> None:
-    for path, look in zip(media, looks, strict=True):
+def _check_media(
+    media: Sequence[Path],
+    looks: Sequence[Look],
+    clips: Sequence[Sequence[Sample]],
+    faults: Faults,
+) -> None:
+    for path, look, inside in zip(media, looks, clips, strict=True):
         if look.kind is not None:
             faults.add(Fault(look.kind, str(path), look.text))
         if look.facts is None:
@@ -126,6 +131,17 @@ def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -
         if look.facts.has_opposite_channels:
             found = "their mean would be all but silent: those against the first are turned over"
             faults.add(Fault(FaultKind.OPPOSITE_CHANNELS, str(path), found))
+        if look.facts.num_interlaced and not all(clip.deinterlace for clip in inside):
+            found = (
+                f"{look.facts.num_interlaced:,} of {look.facts.num_frames:,} frames are marked as"
+                " interlaced: moving hands are combed; ?deinterlace=yes in the corpus makes each"
+                " frame whole"
+            )
+            faults.add(Fault(FaultKind.INTERLACED, str(path), found))
+        if look.facts.size_changes:
+            times = [_seconds(time) for time in look.facts.size_changes[:_MOST_GAPS]]
+            more = ", …" if len(look.facts.size_changes) > _MOST_GAPS else ""
+            faults.add(Fault(FaultKind.SIZE_CHANGES, str(path), f"at {', '.join(times)}{more}"))
         if look.facts.missing_frames:
             missing = look.facts.missing_frames
             ranges = list(_ranges(missing))

@@ -36,7 +36,11 @@ from unglossed.files import exclusive, write_text
 from unglossed.media.packed import ShardIndex, index_path, read_index, scan_shard
 
 _LOCK = ".lock"
-_NEWER = ("frame_rate", "references")  # fields of rows that came after the first packed corpora
+_NEWER = (
+    "frame_rate",
+    "references",
+    "deinterlace",
+)  # fields of rows that came after the first packed corpora
 
 
 @contextmanager

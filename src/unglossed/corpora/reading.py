@@ -52,6 +52,7 @@ class Reading:
         media_root: Folder the user named with `?media=`, if any: where the clips lie.
         tier: ELAN tier the user named with `?tier=`, if any.
         frame_rate: Pictures per second of frame folders, from `?frame_rate=`, if the user gave it.
+        deinterlace: `?deinterlace=yes`: interlaced frames of videos are made whole.
         only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         skip_faulty: `?faulty=skip`: so are rows that cannot be used for another reason.
@@ -67,6 +68,7 @@ class Reading:
     media_root: Path | None = None
     tier: str | None = None
     frame_rate: float | None = None
+    deinterlace: bool = False
     only: str | None = None
     skip_missing: bool = False
     skip_faulty: bool = False
@@ -220,6 +222,7 @@ class Rows:
                 end_seconds=end_seconds,
                 box=box,
                 frame_rate=self.reading.frame_rate if frame_rate is None else frame_rate,
+                deinterlace=self.reading.deinterlace,
             )
         )
         return True

@@ -42,7 +42,10 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "youtube_asl": youtube_asl.read_youtube_asl,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
-_OPTIONS = "language=CODE, media=FOLDER, missing=skip, tier=NAME or frame_rate=NUMBER"
+_OPTIONS = (
+    "language=CODE, media=FOLDER, missing=skip, tier=NAME, frame_rate=NUMBER or deinterlace=yes"
+)
+_WITHOUT_VIDEO = ("phoenix14t", "packed", "camgoz", "must_c")
 _WITH_RATES = ("table", "folder", "gfslt")  # the others' pictures have the rate of their corpus
 
 
@@ -54,7 +57,8 @@ def read_corpus(spec: str, faults: Faults | None = None, *, only: str | None = N
             question mark, `&` between two: `language=en` takes the texts to be in that language,
             `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
             whose clip is not there, `tier=NAME` takes that tier of ELAN files, `frame_rate=50` says
-            how many pictures of a frame folder are one second.
+            how many pictures of a frame folder are one second, `deinterlace=yes` makes one whole
+            picture of each frame that a video marks as interlaced.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
 
@@ -111,6 +115,7 @@ def find_reader(
         media_root=find_path(Path(media).expanduser()) if media else None,
         tier=options.get("tier"),
         frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
+        deinterlace=_deinterlace(spec, kind, options.get("deinterlace")),
         only=only,
         skip_missing="missing" in options,
         faults=faults,
@@ -135,12 +140,14 @@ def _split_options(spec: str, rest: str) -> tuple[str, dict[str, str]]:
         if sum(name == key for name, _ in pairs) > 1:
             raise InputError(f"corpus {spec!r}: found the option {key!r} twice, expected it once")
     for key, value in options.items():
-        if key not in ("language", "media", "missing", "tier", "frame_rate"):
+        if key not in ("language", "media", "missing", "tier", "frame_rate", "deinterlace"):
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")
         if key == "language" and not re.fullmatch(r"[a-z]{2,3}", value):
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")
         if key == "missing" and value != "skip":
             raise InputError(f"corpus {spec!r}: missing {value!r}, expected skip")
+        if key == "deinterlace" and value != "yes":
+            raise InputError(f"corpus {spec!r}: deinterlace {value!r}, expected yes")
     return path, options
 
 
@@ -152,3 +159,11 @@ def _frame_rate(spec: str, kind: str, value: str | None) -> float | None:
             f" of {kind} have the rate of their corpus"
         )
     return None if value is None else check_frame_rate(value, f"corpus {spec!r}, frame_rate")
+
+
+def _deinterlace(spec: str, kind: str, value: str | None) -> bool:
+    if value is not None and kind in _WITHOUT_VIDEO:
+        raise InputError(
+            f"corpus {spec!r}: found the option 'deinterlace', which is for videos: {kind} has none"
+        )
+    return value is not None

@@ -32,6 +32,7 @@ class Sample:
         references: Further translations of the clip beside `text`, if the corpus has several:
             scores take each of them for right. Training reads `text` alone.
         frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
+        deinterlace: Whether frames of a video that are marked as interlaced are made whole.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Sample:
     transcript: str | None = None
     references: tuple[str, ...] = ()
     frame_rate: float | None = None
+    deinterlace: bool = False
 
 
 @dataclass(frozen=True)

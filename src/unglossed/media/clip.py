@@ -47,6 +47,10 @@ class Clip(Protocol):
     def frame_rate(self) -> float | None:
         """Pictures per second of a frame folder; None: 25. Other media tell their own."""
 
+    @property
+    def deinterlace(self) -> bool:
+        """Whether frames of a video that are marked as interlaced are made whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
@@ -57,6 +61,7 @@ class WholeFile:
     end_seconds: float | None = None
     box: Box | None = None
     frame_rate: float | None = None
+    deinterlace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,9 @@ class VideoSignal:
             if not cut:
                 raise _too_long(clip, len(kept), limit, self.units_per_second, "video")
             kept = kept[:limit]
-        return cut_box(read_frames(clip.media, kept, self._at_least(clip.box)), clip.box)
+        at_least = self._at_least(clip.box)
+        frames = read_frames(clip.media, kept, at_least, deinterlace=clip.deinterlace)
+        return cut_box(frames, clip.box)
 
     def _at_least(self, box: Box | None) -> Size | None:
         """Width and height of pictures of which the box is not smaller than `resize`."""
@@ -247,7 +254,8 @@ def frames_in_parts(clip: Clip, kept: NDArray[np.int64]) -> Iterator[NDArray[np.
     """
     place, at_once = 0, _FIRST_FRAMES  # until their size is known
     while place < len(kept):
-        frames = read_frames(clip.media, kept[place : place + at_once])
+        some = kept[place : place + at_once]
+        frames = read_frames(clip.media, some, deinterlace=clip.deinterlace)
         yield cut_box(frames, clip.box)
         place += at_once
         at_once = max(_FIRST_FRAMES, _BYTES_AT_ONCE // frames[0].nbytes)
