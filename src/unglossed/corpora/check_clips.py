@@ -79,10 +79,16 @@ def check_clips(
     )
     media = list(numbers)
     is_sound = needs is not None and needs.signal == "sound"
+    clips: list[list[Sample]] = [[] for _ in media]
+    for sample, medium in zip(samples, medium_of.tolist(), strict=True):
+        clips[medium].append(sample)
     looks = look_at_media(
-        media, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
+        media, clips, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
     )
-    _check_media(media, looks, faults)
+    _check_media(media, looks, clips, faults)
+    for look, inside in zip(looks, clips, strict=True):
+        for place, kind, text in look.findings:
+            faults.add(Fault(kind, _place(inside[place]), text))
     _check_signal(spec, media, looks, needs, faults)
     spans = np.array([_span_of(look.facts, is_sound) for look in looks], np.float64)
     spans = spans.reshape(-1, 2)[medium_of]
@@ -111,18 +117,39 @@ def name_clip(sample: Sample) -> str:
     return f"{sample.split} clip {sample.id!r}"
 
 
-def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -> None:
-    for path, look in zip(media, looks, strict=True):
+def _check_media(
+    media: Sequence[Path],
+    looks: Sequence[Look],
+    clips: Sequence[Sequence[Sample]],
+    faults: Faults,
+) -> None:
+    for path, look, inside in zip(media, looks, clips, strict=True):
         if look.kind is not None:
             faults.add(Fault(look.kind, str(path), look.text))
-        if look.facts is not None and look.facts.missing_frames:
+        if look.facts is None:
+            continue
+        if look.facts.has_opposite_channels:
+            found = "their mean would be all but silent: those against the first are turned over"
+            faults.add(Fault(FaultKind.OPPOSITE_CHANNELS, str(path), found))
+        if look.facts.num_interlaced and not all(clip.deinterlace for clip in inside):
+            found = (
+                f"{look.facts.num_interlaced:,} of {look.facts.num_frames:,} frames are marked as"
+                " interlaced: moving hands are combed; ?deinterlace=yes in the corpus makes each"
+                " frame whole"
+            )
+            faults.add(Fault(FaultKind.INTERLACED, str(path), found))
+        if look.facts.size_changes:
+            times = [_seconds(time) for time in look.facts.size_changes[:_MOST_GAPS]]
+            more = ", …" if len(look.facts.size_changes) > _MOST_GAPS else ""
+            faults.add(Fault(FaultKind.SIZE_CHANGES, str(path), f"at {', '.join(times)}{more}"))
+        if look.facts.missing_frames:
             missing = look.facts.missing_frames
             ranges = list(_ranges(missing))
             shown = ", ".join(ranges[:_MOST_GAPS]) + (", …" if len(ranges) > _MOST_GAPS else "")
             more = " or more" if len(missing) == _MOST_MISSING else ""
             found = f"{len(missing):,}{more} of the numbers are missing: {shown}"
             faults.add(Fault(FaultKind.FRAME_GAP, str(path), found))
-        if look.facts is not None and look.facts.pictures_each > 1:
+        if look.facts.pictures_each > 1:
             found = (
                 f"{look.facts.pictures_each} pictures seem to have each number, and all are read"
                 " as frames that follow each other: keep one picture a frame in the folder"

@@ -23,6 +23,7 @@ from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import SPLIT_NAMES
 from unglossed.errors import InputError
+from unglossed.media.names import find_path
 
 SUFFIXES = (".txt", *CAPTION_SUFFIXES)
 # Where one of these is there as well, it is the one that is meant.
@@ -205,7 +206,8 @@ class CaptionReader:
         root = self._media_root
         if root is None:
             return folder
-        places = (root / folder.path.relative_to(self.reading.root), root / below, root)
+        names = (folder.path.relative_to(self.reading.root), below, Path())
+        places = [find_path(root / name) for name in names]
         return self._list(next(place for place in places if place.is_dir()), only_media=True)
 
     def _report_leftover(self) -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
-from unglossed.corpora.listing import Links
+from unglossed.corpora.listing import Links, list_entries
 from unglossed.corpora.row_faults import are_times, find_row_fault, is_unicode
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
+from unglossed.media.names import composed
 
 _TO_BE_SAID = {
     FaultKind.NO_SPLIT,
@@ -54,6 +55,7 @@ class Reading:
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier the user named with `?tier=`, if any.
         frame_rate: Pictures per second of frame folders, from `?frame_rate=`, if the user gave it.
+        deinterlace: `?deinterlace=yes`: interlaced frames of videos are made whole.
         only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         skip_faulty: `?faulty=skip`: so are rows that cannot be used for another reason.
@@ -71,6 +73,7 @@ class Reading:
     references_in_rows: bool = False
     tier: str | None = None
     frame_rate: float | None = None
+    deinterlace: bool = False
     only: str | None = None
     skip_missing: bool = False
     skip_faulty: bool = False
@@ -133,6 +136,7 @@ class Rows:
         self._file_of: dict[str, Path] = {}
         self._places = array("q")
         self._prefix = ""
+        self._entries: dict[Path, dict[str, str]] = {}  # of folders in which clips were missed
 
     def begin(self, path: Path, unit: str = "line", split: str | None = None) -> None:
         """Say which file the next rows come from, and how messages count its rows.
@@ -145,6 +149,7 @@ class Rows:
         self._files.append((len(self._places), str(path), unit))
         self._prefix = f"{path}, {unit} "
         if split is not None:
+            split = composed(split)
             self._splits.setdefault(split, [])
             self._file_of.setdefault(split, path)
 
@@ -196,6 +201,7 @@ class Rows:
             Whether the row was kept; a fault was reported if not.
         """
         fault: tuple[FaultKind, str] | None = None
+        split = composed(split)
         if self.reading.references_in_rows and id in self._samples and text.strip():
             clip = media, split, start_seconds, end_seconds, language or self.language
             return self._add_reference(number, id, (text, *references), clip)
@@ -250,6 +256,7 @@ class Rows:
                 end_seconds=end_seconds,
                 box=box,
                 frame_rate=self.reading.frame_rate if frame_rate is None else frame_rate,
+                deinterlace=self.reading.deinterlace,
             )
         )
         return True
@@ -258,7 +265,8 @@ class Rows:
         """Report media of a folder that no row names."""
         if self.reading.faults is None:
             return
-        for name in sorted(set(names).difference(used)):
+        known = set(map(composed, used))
+        for name in sorted(name for name in set(names) if composed(name) not in known):
             self.reading.report(FaultKind.MEDIA_WITHOUT_ROW, str(folder / name), "no row names it")
 
     def corpus(self, name: str, normalisation: str = "nfc.v1") -> Corpus:
@@ -340,8 +348,23 @@ class Rows:
         if os.path.lexists(where) and not os.path.exists(where):  # noqa: PTH110 - never raises
             link = where
         alternative = f", or {or_expected}" if or_expected else ""
-        found = f": {link} is a dangling link" if link else ""
+        near = None if link else self._near_miss(where)
+        found = f": found {near}, whose capitals differ" if near else ""
+        found = f": {link} is a dangling link" if link else found
         return f"no media for {id!r}{found}, expected {expected}{alternative}"
+
+    def _near_miss(self, where: Path) -> str | None:
+        if where.parent not in self._entries:
+            try:
+                entries = list(list_entries(where.parent))
+            except InputError:
+                entries = []
+            self._entries[where.parent] = {}
+            for name in entries:
+                for form in (name, Path(name).stem):
+                    self._entries[where.parent].setdefault(composed(form).casefold(), name)
+        entries_of = self._entries[where.parent]
+        return entries_of.get(composed(where.name).casefold())
 
     def _place_of(self, id: str) -> str:
         index = self._number_of[id]

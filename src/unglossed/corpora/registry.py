@@ -27,6 +27,7 @@ from unglossed.corpora.reading import ALL, Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.clip import check_frame_rate
+from unglossed.media.names import find_path
 
 _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
@@ -44,15 +45,16 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
 Texts = Literal["required", "optional"]
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 _OPTIONS = (
-    "language=CODE, media=FOLDER, missing=skip, tier=NAME, frame_rate=NUMBER, faulty=skip,"
-    " split=NAME or references=rows"
+    "language=CODE, media=FOLDER, missing=skip, tier=NAME, frame_rate=NUMBER, deinterlace=yes,"
+    " faulty=skip, split=NAME or references=rows"
 )
+_WITHOUT_VIDEO = ("phoenix14t", "packed", "camgoz", "must_c")
 _WITH_RATES = ("table", "folder", "gfslt")  # the others' pictures have the rate of their corpus
 # Which kinds take an option that not all take, and its only value.
 _FOR = {"faulty": tuple(kind for kind in _READERS if kind != "packed")}
 _FOR |= dict.fromkeys(("split", "references"), ("table",))
 _WITH_LANGUAGES = ("table", "packed")
-_VALUES = {"missing": "skip", "faulty": "skip", "references": "rows"}
+_VALUES = {"missing": "skip", "faulty": "skip", "references": "rows", "deinterlace": "yes"}
 
 
 def is_spec(text: str) -> bool:
@@ -77,7 +79,8 @@ def read_corpus(
             `tier=NAME` takes that tier of ELAN files, `split=train` says the split of all rows of
             a table, `language=*` reads its rows in all languages, `references=rows` takes rows of
             one id as several texts of one clip, `frame_rate=50` says how many pictures of a frame
-            folder are one second.
+            folder are one second, `deinterlace=yes` makes one whole picture of each frame that a
+            video marks as interlaced.
         faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -127,7 +130,7 @@ def find_reader(
     path, options = _split_options(spec, kind, rest)
     if not path:
         raise InputError(f"corpus {spec!r}: no path, expected kind:path, as {_EXAMPLE}")
-    root = Path(path).expanduser()
+    root = find_path(Path(path).expanduser())
     try:
         root.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -144,9 +147,10 @@ def find_reader(
         spec=spec,
         root=root,
         language=options.get("language"),
-        media_root=Path(media).expanduser() if media else None,
+        media_root=find_path(Path(media).expanduser()) if media else None,
         tier=options.get("tier"),
         frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
+        deinterlace=_deinterlace(spec, kind, options.get("deinterlace")),
         only=only,
         skip_missing="missing" in options,
         needs_text=texts == "required",
@@ -204,3 +208,11 @@ def _frame_rate(spec: str, kind: str, value: str | None) -> float | None:
             f" of {kind} have the rate of their corpus"
         )
     return None if value is None else check_frame_rate(value, f"corpus {spec!r}, frame_rate")
+
+
+def _deinterlace(spec: str, kind: str, value: str | None) -> bool:
+    if value is not None and kind in _WITHOUT_VIDEO:
+        raise InputError(
+            f"corpus {spec!r}: found the option 'deinterlace', which is for videos: {kind} has none"
+        )
+    return value is not None

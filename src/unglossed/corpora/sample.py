@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unglossed.errors import InputError
+from unglossed.media.names import composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,10 @@ class Sample:
         end_seconds: End of the clip within `media`; None: where `media` ends.
         box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
         transcript: What is said, in the language of the speech, if the corpus has it.
-        frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
         references: Further translations of the clip beside `text`, if the corpus has several:
             scores take each of them for right. Training reads `text` alone.
+        frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
+        deinterlace: Whether frames of a video that are marked as interlaced are made whole.
     """
 
     id: str
@@ -45,8 +47,9 @@ class Sample:
     end_seconds: float | None = None
     box: tuple[float, float, float, float] | None = None
     transcript: str | None = None
-    frame_rate: float | None = None
     references: tuple[str, ...] = ()
+    frame_rate: float | None = None
+    deinterlace: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Corpus:
         Raises:
             InputError: The corpus has no such split; the message lists those it has.
         """
+        name = composed(name)
         if name not in self.splits:
             raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
         return self.splits[name]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unglossed.errors import InputError
 from unglossed.media.channels import Balance, Channels, Sound, mix, read_channels
 from unglossed.media.containers import open_container, origin_seconds, reason
+from unglossed.media.streams import pick_sound
 
 AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
 """Endings of files that are taken for sound when a folder is listed, in lower case."""
@@ -22,6 +23,8 @@ AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif 
 # Sound decoded before the part wanted: codecs need some to be right, and resampling a little.
 _WARM_UP_SECONDS = 0.1
 _STEPS_BACK = (1.0, 10.0)
+# Program streams stamp one packet in many: after a seek FFmpeg guesses, and begins within a frame.
+_NOT_SEEKABLE = "mpeg"
 # Stamps are rounded, to milliseconds in Matroska; a hole is longer than that and filled with
 # silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
 _HOLE_SECONDS = (0.05, 60.0)
@@ -136,22 +139,7 @@ def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
 @contextmanager
 def _open_sound(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     with open_container(path, "sound") as container:
-        yield container, first_sound(path, container)
-
-
-def first_sound(path: Path, container: av.container.InputContainer) -> av.AudioStream:
-    """The sound stream of a file that is open.
-
-    Raises:
-        InputError: There is none, or one without a sample rate.
-    """
-    if not container.streams.audio:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        raise InputError(f"{path}: no sound (found {kinds})")
-    stream = container.streams.audio[0]
-    if not stream.codec_context.sample_rate:
-        raise InputError(f"{path}: the sound is damaged: it has no sample rate")
-    return stream
+        yield container, pick_sound(path, container)
 
 
 def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
@@ -170,20 +158,25 @@ def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
 def _collect(
     path: Path, source: int, begin: int, end: int | None, seconds: float | None
 ) -> Sound | None:
-    """Gather samples after a seek to `seconds`; None if that led past the first one wanted."""
+    """Gather samples after a seek to `seconds`; None if that did not lead where it should."""
     pieces: list[Channels] = []
     expected = begin
-    for place, piece in _place_pieces(path, source, seconds):
-        if not pieces and place > begin and seconds is not None:
-            return None
-        if place > expected:
-            pieces.append(piece.silence(place - expected))
-        piece = piece.cut(max(expected - place, 0))
-        if len(piece):
-            pieces.append(piece)
-            expected = max(expected, place) + len(piece)
-        if end is not None and expected >= end:
-            break
+    try:
+        for place, piece in _place_pieces(path, source, seconds):
+            if not pieces and place > begin and seconds is not None:
+                return None
+            if place > expected:
+                pieces.append(piece.silence(place - expected))
+            piece = piece.cut(max(expected - place, 0))
+            if len(piece):
+                pieces.append(piece)
+                expected = max(expected, place) + len(piece)
+            if end is not None and expected >= end:
+                break
+    except InputError:
+        if seconds is None:
+            raise
+        return None  # what looks like damage may come from a seek into the middle of a frame
     if not pieces:
         return None
     return mix(pieces)[: None if end is None else end - begin]
@@ -202,6 +195,8 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
         strict = container.format.name == "flac"
         origin = origin_seconds(container)
         try:
+            if container.format.name == _NOT_SEEKABLE:
+                seconds = None
             if seconds is not None:
                 container.seek(int((origin + seconds) / base), stream=stream)
             for frame in container.decode(stream):

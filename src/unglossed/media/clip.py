@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
@@ -20,6 +20,8 @@ from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
 Box = tuple[float, float, float, float]
 _LEAST_SHARE = 1e-6
 _FRAME_RATES = (1.0, 1000.0)
+_FIRST_FRAMES = 16
+_BYTES_AT_ONCE = 256_000_000  # of frames in memory at their full size
 
 
 class Clip(Protocol):
@@ -45,6 +47,10 @@ class Clip(Protocol):
     def frame_rate(self) -> float | None:
         """Pictures per second of a frame folder; None: 25. Other media tell their own."""
 
+    @property
+    def deinterlace(self) -> bool:
+        """Whether frames of a video that are marked as interlaced are made whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
@@ -55,6 +61,7 @@ class WholeFile:
     end_seconds: float | None = None
     box: Box | None = None
     frame_rate: float | None = None
+    deinterlace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,9 @@ class VideoSignal:
             if not cut:
                 raise _too_long(clip, len(kept), limit, self.units_per_second, "video")
             kept = kept[:limit]
-        return cut_box(read_frames(clip.media, kept, self._at_least(clip.box)), clip.box)
+        at_least = self._at_least(clip.box)
+        frames = read_frames(clip.media, kept, at_least, deinterlace=clip.deinterlace)
+        return cut_box(frames, clip.box)
 
     def _at_least(self, box: Box | None) -> Size | None:
         """Width and height of pictures of which the box is not smaller than `resize`."""
@@ -228,6 +237,28 @@ def kept_indices(
         clip.media, FRAME_RATE, clip.start_seconds, clip.end_seconds, clip.frame_rate
     )
     return grid[sample_indices(len(grid), sampling_rate, generator)]
+
+
+def frames_in_parts(clip: Clip, kept: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Read a clip's frames in parts that fit into memory, however long it is.
+
+    Args:
+        clip: Where it lies.
+        kept: Indices into the media's frames: (kept,).
+
+    Yields:
+        (n, height, width, 3) uint8 RGB, cut to the clip's box.
+
+    Raises:
+        InputError: As `read_frames`.
+    """
+    place, at_once = 0, _FIRST_FRAMES  # until their size is known
+    while place < len(kept):
+        some = kept[place : place + at_once]
+        frames = read_frames(clip.media, some, deinterlace=clip.deinterlace)
+        yield cut_box(frames, clip.box)
+        place += at_once
+        at_once = max(_FIRST_FRAMES, _BYTES_AT_ONCE // frames[0].nbytes)
 
 
 def cut_box(frames: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:

@@ -10,22 +10,25 @@ from pathlib import Path
 from typing import Literal
 
 import av
+from av.format import Flags
 
 from unglossed.media import packed
-from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound, first_sound
+from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound
 from unglossed.media.clip import Clip
 from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
-from unglossed.media.decoding import damaged, first_video, turned_size
+from unglossed.media.decoding import damaged, turned_size
 from unglossed.media.picture_names import pictures_each
 from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
+from unglossed.media.streams import find_sound, find_video, pick_sound, pick_video
 from unglossed.media.timeline import Timeline, read_timeline
 from unglossed.media.video import FRAME_RATE
 from unglossed.media.videofile import check_video
 
 # A folder whose pictures bear the time of day would have millions of gaps.
 _MOST_MISSING = 1000
-# Rows of packets, whose length FFmpeg guesses from the first ones' size.
-_WITHOUT_LENGTH = ("mp3", "aac")
+# Rows of packets. FFmpeg guesses their length from the first ones' size or the last stamp that it
+# sees, or believes a header that nobody could go back to when the recording ended.
+_WITHOUT_LENGTH = ("mp3", "aac", "ac3", "eac3", "dts", "mpeg", "mpegts", "flv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class MediaFacts:
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
         has_opposite_channels: Whether its channels were found to cancel each other, see `channels`;
             decoding tells.
+        num_interlaced: Frames of a video marked as interlaced; 0 too where it was not decoded.
+        size_changes: Times of a video at which its pictures change their size, likewise.
     """
 
     kind: Literal["frames", "video", "audio"]
@@ -60,6 +65,8 @@ class MediaFacts:
     has_sound: bool = False
     begin_seconds: float = 0.0
     sound_seconds: float | None = None
+    num_interlaced: int = 0
+    size_changes: tuple[float, ...] = ()
     has_opposite_channels: bool = False
 
     def span(self, frame_rate: float | None = None) -> tuple[float, float]:
@@ -91,23 +98,23 @@ def probe(media: Path) -> MediaFacts:
         return _probe_packed(media)
     with open_container(media, _likely_kind(media)) as container:
         if _is_sound(media, container):
-            seconds = _sound_seconds(container, first_sound(media, container))
-            length = audio_seconds(media) if seconds is None else seconds
-            return _sound_facts(length)
-        sound = container.streams.audio
-        sound_seconds = header_seconds(container, sound[0]) if sound else None
-        stream = first_video(media, container)
-        seconds = header_seconds(container, stream)
-        num_frames = stream.frames or None
-        rate = float(stream.average_rate or 0) or None
-        width, height = _first_size(media, container, stream)
-        first = float((stream.start_time or 0) * stream.time_base) - origin_seconds(container)
+            stream = pick_sound(media, container)
+            length = _seconds_of(media, container, stream)
+            return _sound_facts(audio_seconds(media) if length is None else length)
+        sound = find_sound(container)
+        picked = pick_video(media, container)
+        num_frames = None if _is_length_guessed(container, picked) else picked.frames or None
+        rate = float(picked.average_rate or 0) or None
+        seconds = _seconds_of(media, container, picked)
+        sound_seconds = sound and _seconds_of(media, container, sound)
+        width, height = _first_size(media, container, picked)
+        first = float((picked.start_time or 0) * picked.time_base) - origin_seconds(container)
     if seconds is None or rate is None:
         timeline = read_timeline(media)
         seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
     return MediaFacts(
         *("video", seconds, num_frames, width, height, rate),
-        has_sound=bool(sound),
+        has_sound=sound is not None,
         begin_seconds=max(first, 0.0),
         sound_seconds=sound_seconds,
     )
@@ -121,7 +128,7 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         sound: Of a video decode the sound as well.
 
     Raises:
-        InputError: It cannot be read, is damaged anywhere, or its pictures differ in size.
+        InputError: It cannot be read, is damaged anywhere, or a folder's pictures differ in size.
     """
     if media.is_dir():
         facts = _probe_folder(media)
@@ -133,18 +140,22 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         return _probe_packed(media)
     with open_container(media, _likely_kind(media)) as container:
         is_sound = _is_sound(media, container)
-        has_sound = bool(container.streams.audio)
+        has_sound = find_sound(container) is not None
     if is_sound:
         seconds, opposite = examine_sound(media)
         return replace(_sound_facts(seconds), has_opposite_channels=opposite)
-    timeline, (width, height) = check_video(media)
+    content = check_video(media)
+    timeline = content.timeline
     sound_seconds, opposite = examine_sound(media) if sound and has_sound else (None, False)
     return MediaFacts(
-        *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
+        *("video", timeline.seconds, timeline.num_frames),
+        *(content.width, content.height, _mean_rate(timeline)),
         has_sound=has_sound,
         begin_seconds=timeline.begin_seconds,
         sound_seconds=sound_seconds,
         has_opposite_channels=opposite,
+        num_interlaced=content.num_interlaced,
+        size_changes=tuple(timeline.times[list(content.changes)].tolist()),
     )
 
 
@@ -163,13 +174,30 @@ def _sound_facts(seconds: float) -> MediaFacts:
     return MediaFacts("audio", seconds, has_sound=True, sound_seconds=seconds)
 
 
-def _sound_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    """Length of a sound file as its headers have it, or its packets; None if neither tells."""
-    if container.format.name not in _WITHOUT_LENGTH:
+def _seconds_of(
+    media: Path, container: av.container.InputContainer, stream: av.Stream
+) -> float | None:
+    """Length of a stream as the headers have it, or its packets; None if neither tells."""
+    if container.format.flags & Flags.no_timestamps.value:
+        return None
+    if not _is_length_guessed(container, stream):
         return header_seconds(container, stream)
-    ends = [packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts]
-    start = stream.start_time or 0
-    return float((max(ends) - start) * stream.time_base) if ends else None
+    with open_container(media, _likely_kind(media)) as again:
+        marks = [
+            (packet.pts, packet.duration or 0)
+            for packet in again.demux(again.streams[stream.index])
+            if packet.size and packet.pts is not None
+        ]
+    if not marks:
+        return None
+    end = max(stamp + length for stamp, length in marks)
+    return float((end - min(marks)[0]) * stream.time_base)
+
+
+def _is_length_guessed(container: av.container.InputContainer, stream: av.Stream) -> bool:
+    if container.format.name == "avi":  # its index has every packet, where it was written
+        return stream.type == "video" and len(stream.index_entries) != stream.duration
+    return container.format.name in _WITHOUT_LENGTH
 
 
 def _probe_folder(folder: Path) -> MediaFacts:
@@ -201,9 +229,9 @@ def _likely_kind(path: Path) -> Kind:
 
 def _is_sound(path: Path, container: av.container.InputContainer) -> bool:
     """Whether a file is read for its sound; a cover in a sound file is no video."""
-    if _likely_kind(path) == "sound":
-        return True
-    return bool(container.streams.audio) and not container.streams.video
+    if find_video(container) is None:
+        return find_sound(container) is not None or _likely_kind(path) == "sound"
+    return _likely_kind(path) == "sound" and find_sound(container) is not None
 
 
 def _first_size(

@@ -119,6 +119,8 @@ def read_frames(
     media: Path,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     at_least: Size | None = None,
+    *,
+    deinterlace: bool = False,
 ) -> NDArray[np.uint8]:
     """Read the frames of a clip, or only some of them.
 
@@ -126,20 +128,23 @@ def read_frames(
     matter, and a picture that is not asked for is not opened. A video is decoded from the keyframe
     before the first frame asked for to the last, and frames far apart are sought one by one; only
     where a file's time stamps cannot be relied on is it decoded from its beginning. Its rotation
-    mark, as phones write it, is honoured.
+    mark, as phones write it, is honoured; HDR and wide colours become those of BT.709; pictures
+    that change their size on the way are brought to that of the first.
 
     Args:
         media: A frame folder or a video file.
         indices: Frames wanted, counted from 0, in any order; None for all.
         at_least: Width and height that are needed: JPEG pictures of twice the size and more are
             decoded at a half, a quarter or an eighth of it, which is faster; None: their own size.
+        deinterlace: Make one whole picture of each frame of a video that is marked as interlaced.
 
     Returns:
         (n, height, width, 3) uint8, RGB, in the order of `indices`.
 
     Raises:
         InputError: Nothing is there, the folder has no picture, the file is empty, cut, damaged
-            where it is read, no video or without a video stream, or the pictures differ in size.
+            where it is read, no video or without a video stream, or a folder's pictures differ in
+            size.
     """
     if packed.is_packed(media):
         return packed.read_frames(media, indices, at_least)
@@ -148,4 +153,4 @@ def read_frames(
         names = list_pictures(media)
         chosen = names if wanted is None else [names[index] for index in wanted]
         return read_pictures(media, chosen, at_least)
-    return read_video(media, wanted)
+    return read_video(media, wanted, deinterlace=deinterlace)
