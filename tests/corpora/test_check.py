@@ -668,6 +668,8 @@ def test_languages_and_references_are_counted(tmp_path):
     assert "languages: de 1, en 1\nfurther references: 1\n" in str(report)
     assert report.to_dict()["languages"] == {"de": 1, "en": 1}
     assert report.to_dict()["references"] == 1
+
+
 def write_parts(path: Path, parts: list[tuple[float, float]]) -> None:
     """Half a second for each part: how loud left and right are, of the same noise."""
     noise = np.random.default_rng(0).uniform(-9000, 9000, 8000)
