@@ -72,6 +72,17 @@ def test_further_references_of_predictions_count(tmp_path: Path) -> None:
     assert "nrefs:2" in scores.signature
 
 
+def test_rows_that_name_their_language_are_scored_by_it(tmp_path: Path) -> None:
+    rows = [
+        {"reference": "明天南部下雨", "hypothesis": "明天北部下雨", "language": "zh"},
+        {"reference": "es regnet im norden", "hypothesis": "es regnet im norden"},
+    ]
+    scores = score_files(predictions(tmp_path / "p.jsonl", *rows), [], "de")
+    assert list(scores.languages) == ["zh", "de"]
+    assert scores.languages["zh"].tokenizer == "zh"
+    assert scores.languages["de"].bleu4 == pytest.approx(100)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

@@ -13,11 +13,12 @@ from typing import Any
 
 from unglossed.errors import InputError, note
 from unglossed.evaluation.look_alikes import note_look_alikes
-from unglossed.evaluation.metrics import Scores, note_blank, score
+from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
 from unglossed.evaluation.sentences import blank_lines
 
 _HYPOTHESIS, _REFERENCE, _REFERENCES = "hypothesis", "reference", "references"
+_LANGUAGE = "language"
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Ends of lines to some programs, to Python's splitlines among them, but to no text editor.
@@ -47,7 +48,7 @@ def score_files(
         hypotheses: A system's sentences.
         references: What they should say, in the same order; no line is blank. Of several files each
             has a reference for every hypothesis. None: those of the JSON lines of `hypotheses`.
-        language: See `metrics.score`.
+        language: See `metrics.score`. Rows of JSON that name their own are scored by language.
         normalisation: See `metrics.score`.
 
     Raises:
@@ -71,10 +72,11 @@ def score_files(
             )
         for own, row in zip(wanted, rows, strict=True):
             own += row
-    scores = score(found, wanted, language, normalisation)
+    languages = _languages(hypotheses, language) or [language] * len(found)
+    scores = score_by_language(found, wanted, languages, normalisation)
     if fault := note_blank(found):
         note(f"{hypotheses}: {fault}")
-    if signs := note_look_alikes(found, wanted, [language] * len(found), scores):
+    if signs := note_look_alikes(found, wanted, languages, scores):
         note(signs)
     return scores
 
@@ -90,6 +92,17 @@ def read_hypotheses(path: Path) -> list[str]:
     if rows is None:
         return _sentences(path, text)
     return [_field(path, number, row, _HYPOTHESIS) for number, row in rows]
+
+
+def _languages(path: Path, language: str) -> list[str] | None:
+    """For each row of JSON lines the language that it names, else `language`; None: it is text."""
+    rows = _json_rows(path, _read(path))
+    if rows is None:
+        return None
+    return [
+        _field(path, number, row, _LANGUAGE) if _LANGUAGE in row else language
+        for number, row in rows
+    ]
 
 
 def read_references_of(path: Path) -> list[list[str]]:
