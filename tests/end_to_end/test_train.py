@@ -129,7 +129,8 @@ def logged(folder: Path) -> list[dict[str, float]]:
 def test_a_run_leaves_models_metrics_and_its_recipe(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
 
-    assert names == {"recipe.yaml", "run.json", "processor", "features", "model", *STAGES}
+    files = {"recipe.yaml", "run.json", "corpus.json", "lock"}
+    assert names == {*files, "processor", "features", "model", *STAGES}
     for stage in STAGES:
         assert not list((run / stage).glob("checkpoint-*"))
         assert list((run / stage / "tensorboard").glob("events*"))

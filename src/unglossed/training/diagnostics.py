@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from unglossed.files import whole_file, write_text
+from unglossed.files import naming, whole_file, write_text
 from unglossed.models.language_model import LanguageModel
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
@@ -105,7 +105,8 @@ class NormsFile(TrainerCallback):
         if not self.row:
             return
         row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **self.row}
-        with (self.folder / NORMS_FILE).open("a", encoding="utf-8") as file:
+        path = self.folder / NORMS_FILE
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in self.row.items():
             self.writer.add_scalar(f"norms/{name}", value, state.global_step)
