@@ -413,6 +413,49 @@ def test_a_stage_that_has_trained_nothing_may_change(tmp_path: Path) -> None:
     assert "batch_size: 4" in (output / "recipe.yaml").read_text(encoding="utf-8")
 
 
+SMALL_DISK = """
+import resource, sys
+from unglossed.cli import main
+
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_a_disk_that_is_full_is_one_line_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    """No file can grow beyond some bytes: notes of the run, TensorBoard's, a checkpoint's."""
+    spec, output = write_table(tmp_path), tmp_path / "run"
+    train_recipe(RECIPE, spec, tmp_path / "whole", overrides=TEXT_ALONE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    full: list[str] = []
+    for limit in (200, 4_000, 40_000):
+        finished = subprocess.run(
+            [
+                *(sys.executable, "-c", SMALL_DISK, str(limit), "train", str(RECIPE)),
+                *("--corpus", spec, "--output", str(output), "--resume", *TEXT_ALONE),
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 2, finished.stderr
+        *notes, line = finished.stderr.splitlines()
+        assert all(note.startswith("note: ") for note in notes), finished.stderr
+        assert line.endswith(": make room, then --resume goes on from the last checkpoint")
+        full.append(Path(line.split(": ")[1]).name)
+        assert not list(output.rglob("*.partial"))
+        assert not list(output.rglob("checkpoint-*"))
+    assert full == ["run.json", "tensorboard", "checkpoint-4"]
+
+    resume(spec, output)
+
+    assert_same_weights(output / "model", tmp_path / "whole" / "model")
+
+
 TRAINS_SLOWLY = """
 import sys, time
 from pathlib import Path

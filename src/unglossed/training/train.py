@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 from transformers import set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
@@ -35,6 +34,7 @@ from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
+from unglossed.training.board import tensorboard
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
 from unglossed.training.data import Collator
@@ -188,29 +188,29 @@ def train_stage(
         note(f"{checkpoint}: {reason}: the stage begins anew")
         forget(folder)
         checkpoint = None
-    writer = SummaryWriter(str(folder / "tensorboard"))
-    trainer = StageTrainer(
-        stage,
-        task.model,
-        task.dataset,
-        Collator(run.processor),
-        stage_arguments(
+    with tensorboard(folder / "tensorboard") as writer:
+        trainer = StageTrainer(
             stage,
-            folder,
-            steps_per_epoch=steps_per_epoch,
-            seed=seed,
-            num_workers=task.num_workers,
-        ),
-        task.scores,
-        [
-            MetricsFile(folder),
-            ProgressDisplay(progress, stage.name),
-            TensorBoardCallback(writer),
-            *norms_callbacks(stage, folder, writer),
-        ],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            task.model,
+            task.dataset,
+            Collator(run.processor),
+            stage_arguments(
+                stage,
+                folder,
+                steps_per_epoch=steps_per_epoch,
+                seed=seed,
+                num_workers=task.num_workers,
+            ),
+            task.scores,
+            [
+                MetricsFile(folder),
+                ProgressDisplay(progress, stage.name),
+                TensorBoardCallback(writer),
+                *norms_callbacks(stage, folder, writer),
+            ],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with whole_folder(folder / "model") as partial:
         task.model.save_pretrained(partial)
         run.processor.save_pretrained(partial)
