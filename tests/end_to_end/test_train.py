@@ -381,6 +381,24 @@ def test_resuming_with_another_recipe_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_finished_run_goes_on_from_stored_features(
+    run: Path, corpus: str, tmp_path: Path
+) -> None:
+    """The last of three stages, whose best epoch may be any; the others stay as they are."""
+    constant = ["stages.llm_fine_tuning.schedule={name: constant, warmup: 0}"]
+    more = [*constant, "stages.llm_fine_tuning.epochs=5"]
+    train_third_stage(run, corpus, tmp_path / "whole", more)
+    train_third_stage(run, corpus, tmp_path / "more", constant)
+
+    with counted_frames() as calls:
+        train_recipe(RECIPE, corpus, tmp_path / "more", resume=True, overrides=more)
+
+    assert calls == []
+    assert_same_weights(tmp_path / "more" / "model", tmp_path / "whole" / "model")
+    assert logged(tmp_path / "more" / STAGES[2]) == logged(tmp_path / "whole" / STAGES[2])
+    assert (tmp_path / "more" / STAGES[2] / "last").is_dir()
+
+
 def test_resuming_on_another_corpus_is_refused(run: Path, tmp_path: Path) -> None:
     other = tiny.write_corpus(tmp_path, 2, 1)
 

@@ -20,7 +20,7 @@ from unglossed.errors import InputError
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.checkpoint import MARK, find_fault
+from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives import text_loss
 from unglossed.training.stage_settings import StageSettings
@@ -489,7 +489,7 @@ def test_checkpoints_are_marked_whole_and_the_last_two_and_the_best_stay(tmp_pat
 
 
 def train_with_scores(
-    scores: list[float], folder: Path, checkpoint: Path | None = None
+    scores: list[float], folder: Path, checkpoint: Path | None = None, epochs: int = 4
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
     """The weights in the end, and those that were scored."""
     seen: list[dict[str, torch.Tensor]] = []
@@ -500,7 +500,7 @@ def train_with_scores(
         seen.append(weights_of(model))
         return {"bleu4": scores[len(seen) - 1]}
 
-    trainer, model, *_ = build_trainer(stage(epochs=4), folder, dev_scores)
+    trainer, model, *_ = build_trainer(stage(epochs=epochs), folder, dev_scores)
     with suppress(KeyboardInterrupt):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return weights_of(model), seen
@@ -524,6 +524,24 @@ def test_a_best_checkpoint_that_is_damaged_is_no_model(
     assert line.startswith(f"note: {best}: ")
     assert line.endswith("the best one is chosen among the epochs that follow, or the last")
     assert_equal(last, seen[0])
+
+
+@pytest.mark.parametrize("later", [[3.0, 2.0], [10.0, 2.0]])
+def test_the_best_of_all_epochs_is_the_model_where_more_are_trained(
+    later: list[float], tmp_path: Path
+) -> None:
+    best, seen = train_with_scores([9.0, 1.0], tmp_path, epochs=2)
+    model = tiny.tiny_model(PROCESSOR)
+    model.load_state_dict(best)
+    model.save_pretrained(tmp_path / "model")
+    put_away(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last", "model"}
+
+    reopen(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-4"}
+    best, more = train_with_scores(later, tmp_path, tmp_path / "checkpoint-4")
+
+    assert_equal(best, max([(9.0, 0, seen[0]), (later[0], 1, more[0])])[2])
 
 
 def test_the_best_checkpoint_of_a_run_that_was_moved_is_found(tmp_path: Path) -> None:
