@@ -63,15 +63,20 @@ class MetricsFile(TrainerCallback):
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a `metrics.jsonl`; none where there is no file. A cut last line is left out."""
+    """Rows of a `metrics.jsonl`; none where there is no file.
+
+    Lines that are no rows are left out: the last one may be cut by a kill, others are damaged.
+    """
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 
