@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from unglossed.errors import InputError
+
 RecipeName = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")]
 CorpusSpec = Annotated[
     str, typer.Option("--corpus", metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")
@@ -47,9 +49,19 @@ def train(
         ),
     ] = None,
     max_damaged: MaxDamaged = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Resume although the corpus changed since the run was begun."
+        ),
+    ] = False,
 ) -> None:
     """Train the stages of a recipe, one after the other."""
+    from unglossed.files import is_full
     from unglossed.training.train import train_recipe
+
+    if accept_changes and not resume:
+        raise InputError("--accept-changes is for a run that is resumed: add --resume")
 
     try:
         model = train_recipe(
@@ -61,7 +73,13 @@ def train(
             check_media=not no_check,
             features=features,
             max_damaged=max_damaged,
+            accept_changes=accept_changes,
         )
+    except OSError as error:
+        if not is_full(error):
+            raise
+        told = "make room, then --resume goes on from the last checkpoint"
+        raise InputError(f"{error.filename}: {error.strerror}: {told}") from None
     except KeyboardInterrupt:
         told = "--resume goes on from the last checkpoint, which is written when dev is scored"
         raise KeyboardInterrupt(told) from None

@@ -580,6 +580,16 @@ def test_rows_that_do_not_fit(packed):
         read_corpus(f"packed:{packed}")
 
 
+def test_rows_that_are_not_as_they_were_packed(packed):
+    rows = packed / "rows.jsonl"
+    rows.write_bytes(rows.read_bytes().replace(b"Signer", b"Singer"))
+    with pytest.raises(InputError, match=r"rows.jsonl: found SHA-256 .*, expected .* as manifest"):
+        read_corpus(f"packed:{packed}")
+    faults = Faults()
+    assert len(all_samples(read_corpus(f"packed:{packed}", faults))) == 4
+    assert faults.count(FaultKind.DAMAGED_MEDIA) == 1
+
+
 def test_index_of_another_packing(packed):
     edit_json(packed / "shards/dev-000000.index.json", sha256="0" * 64)
     with pytest.raises(InputError, match=r"dev-000000.tar: its index and manifest.json differ in"):

@@ -97,7 +97,8 @@ def read_packed(reading: Reading) -> Corpus:
 
     Raises:
         InputError: Manifest, table or index are missing or malformed, or packing has not ended; a
-            shard is missing or of another size than the manifest says; rows and shards differ.
+            shard is missing or of another size than the manifest says; rows and shards differ, or
+            the rows are not as they were packed.
     """
     root = reading.media_root or reading.root
     manifest = read_manifest(reading.root)
@@ -125,6 +126,9 @@ def read_packed(reading: Reading) -> Corpus:
             str(path),
             f"found {num_rows} rows, expected {manifest.num_clips} as {MANIFEST} says",
         )
+    if (checksum := sha256_of(path)) != manifest.rows_sha256:
+        text = _differs(checksum, manifest.rows_sha256)
+        reading.report(FaultKind.DAMAGED_MEDIA, str(path), text)
     for shard, keys in used.items():
         rows.leftover(paths[shard], clips[shard], keys)
     corpus = rows.corpus("packed", manifest.normalisation)
@@ -184,7 +188,7 @@ def file_size(path: Path) -> int | None:
 
 
 def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
-    """Compare the checksums of all files with the manifest; every byte is read.
+    """Compare the checksums of all shards with the manifest; every byte is read.
 
     Args:
         root: Folder of the packed corpus.
@@ -198,21 +202,24 @@ def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
     """
     manifest = read_manifest(root)
     shards = shards or root / SHARDS
-    expected = {shards / shard.name: shard.sha256 for shard in manifest.shards}
     faults = []
-    for path, checksum in {root / ROWS: manifest.rows_sha256, **expected}.items():
+    for path, checksum in {shards / one.name: one.sha256 for one in manifest.shards}.items():
         try:
             found = sha256_of(path)
         except OSError as error:
             faults.append(Fault(FaultKind.UNREADABLE_MEDIA, str(path), f"{error.strerror}"))
             continue
         if found != checksum:
-            text = (
-                f"found SHA-256 {found[:16]}..., expected {checksum[:16]}... as {MANIFEST} says:"
-                " delete it and pack again, which makes it anew"
-            )
+            text = _differs(found, checksum)
             faults.append(Fault(FaultKind.DAMAGED_MEDIA, str(path), text))
     return tuple(faults)
+
+
+def _differs(found: str, expected: str) -> str:
+    return (
+        f"found SHA-256 {found[:16]}..., expected {expected[:16]}... as {MANIFEST} says: delete it"
+        " and pack again, which makes it anew"
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -3,13 +3,15 @@
 DIR/<settings>/settings.json             what the features depend on, see `feature_keys.py`
 DIR/<settings>/<n>-<crc32>.safetensors   shards, each with features of some clips and views
 
-A shard appears whole, and its name holds the checksum of its content. Stages and runs that share a
-folder share what is in it; of those that write at the same time one waits for the other.
+A shard appears whole, its name holds the checksum of its content, and in it stands which settings
+it is of. Other files are somebody else's: they are neither read nor deleted. Stages and runs that
+share a folder share what is in it; of those that write at the same time one waits for the other.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 import zlib
 from collections import deque
@@ -27,7 +29,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unglossed.errors import note
+from unglossed.errors import InputError, note
 from unglossed.files import exclusive, whole_file, write_text
 from unglossed.training.damaged import Unreadable, refuse
 from unglossed.training.data import ClipDataset, EpochIndex, Item
@@ -36,6 +38,8 @@ from unglossed.training.feature_keys import clip_keys, digest, feature_settings,
 Result = TypeVar("Result")
 SETTINGS = "settings.json"
 _BLOCK = 2**20
+_SHARD = re.compile(r"\d{5,}-[0-9a-f]{8}\.safetensors")
+_OF = "settings"  # in a shard's metadata: the name of its folder
 _READ_AT_A_TIME = 8
 """Clips that a process which reads hands over together."""
 
@@ -288,20 +292,32 @@ class _Shards:
         self._where: dict[str, Any] = {}
 
     def look(self) -> None:
-        """Open what was not there before; what is damaged is deleted and said."""
-        for path in sorted(set(self.folder.glob("*.safetensors")) - self._seen):
-            if path.stem.endswith(f"-{_checksum(path):08x}"):
-                self._open(path)
-            else:
-                path.unlink(missing_ok=True)
-                note(f"{path}: is damaged; its features are computed anew")
+        """Open what was not there before; what is damaged or of other settings is deleted and said.
 
-    def _open(self, path: Path) -> None:
+        Raises:
+            InputError: a shard cannot be read.
+        """
+        found = {path for path in self.folder.glob("*.safetensors") if _SHARD.fullmatch(path.name)}
+        for path in sorted(path for path in found - self._seen if path.is_file()):
+            fault = None
+            if not path.stem.endswith(f"-{_checksum(path):08x}"):
+                fault = "is damaged"
+            elif not self._open(path):
+                fault = "is of other settings, moved here"
+            if fault:
+                path.unlink(missing_ok=True)
+                note(f"{path}: {fault}; its features are computed anew")
+
+    def _open(self, path: Path) -> bool:
+        """Open a shard, unless it says that it is of other settings; older ones say nothing."""
         shard: Any = safe_open(path, framework="pt")
+        if (shard.metadata() or {}).get(_OF, self.folder.name) != self.folder.name:
+            return False
         names = set(shard.keys())
         self.names |= names
         self._seen.add(path)
         self._where.update(dict.fromkeys(names & self.wanted, shard))
+        return True
 
     def holds(self, names: Iterable[str]) -> bool:
         """Whether all of these are there."""
@@ -313,7 +329,7 @@ class _Shards:
 
     def write(self, features: dict[str, Tensor]) -> None:
         """Write a further shard, whole or not at all."""
-        data = save(features)
+        data = save(features, metadata={_OF: self.folder.name})
         path = self.folder / f"{len(self._seen):05}-{zlib.crc32(data):08x}.safetensors"
         with whole_file(path) as partial:
             partial.write_bytes(data)
@@ -333,15 +349,18 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _checksum(path: Path) -> int:
     value = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            value = zlib.crc32(block, value)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                value = zlib.crc32(block, value)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     return value
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return settings
+    return settings if isinstance(settings, dict) else {}

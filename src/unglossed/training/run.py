@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import Progress
 from torch import nn
 
+from unglossed.checksums import verify_checksums, write_checksums
 from unglossed.corpora.needs import find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note
@@ -128,6 +129,8 @@ class Run:
                     sample_rate=audio.sample_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)
+                write_checksums(partial)
+        verify_checksums(folder)  # stages that are trained know the tokens by their numbers
         return TranslatorProcessor.from_pretrained(folder)
 
     def clips(

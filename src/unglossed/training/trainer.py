@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,15 +15,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
-from transformers.trainer_utils import rotate_checkpoints
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
+from unglossed.files import naming
 from unglossed.models.parts import PartModel
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.batches import cut_batch
-from unglossed.training.callbacks import DATA_WAIT
-from unglossed.training.checkpoint import mark_complete
+from unglossed.training.callbacks import DATA_WAIT, Resumption
+from unglossed.training.checkpoint import find_weights_fault, rotate, seal
 from unglossed.training.damaged import Unreadable, refuse
 from unglossed.training.data import UNREADABLE, Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
@@ -125,7 +126,7 @@ class StageTrainer(Seq2SeqTrainer):
             # The trainer asks for one where it evaluates; `evaluate` reads dev itself.
             eval_dataset=dataset if dev_scores else None,
             data_collator=collator,
-            callbacks=callbacks,
+            callbacks=[Resumption(), *callbacks],
         )
         for module in model.modules():
             if isinstance(module, VisualEncoder):
@@ -266,14 +267,23 @@ class StageTrainer(Seq2SeqTrainer):
         return is_best
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir)
-        mark_complete(folder / f"checkpoint-{self.state.global_step}")
-        rotate_checkpoints(
-            output_dir=str(folder),
-            save_total_limit=2,
-            best_model_checkpoint=self.state.best_model_checkpoint,
-        )
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        checkpoint = folder / f"checkpoint-{step}"
+        shutil.rmtree(checkpoint, ignore_errors=True)  # passed over when the run was resumed
+        try:
+            with naming(checkpoint):
+                super()._save_checkpoint(model, trial)
+                seal(checkpoint)
+        except OSError:
+            shutil.rmtree(checkpoint, ignore_errors=True)  # on a full disk every byte counts
+            raise
+        rotate(folder, step, self.state.best_global_step)
+
+    def _load_best_model(self) -> None:
+        if fault := find_weights_fault(Path(self.state.best_model_checkpoint)):
+            note(f"{fault}: the best checkpoint is lost, the model is that of the last epoch")
+            return
+        super()._load_best_model()
 
 
 def attention_for(
