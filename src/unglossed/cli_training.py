@@ -18,6 +18,17 @@ Overrides = Annotated[
 ]
 
 
+MaxDamaged = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Clips that may be left out because they cannot be read; 1 %, and 5 at least, if not"
+        " given.",
+    ),
+]
+
+
 def train(
     recipe: RecipeName,
     corpus: CorpusSpec,
@@ -35,6 +46,7 @@ def train(
             metavar="DIR", help="Stored features, which runs can share; in the run's by default."
         ),
     ] = None,
+    max_damaged: MaxDamaged = None,
 ) -> None:
     """Train the stages of a recipe, one after the other."""
     from unglossed.training.train import train_recipe
@@ -48,6 +60,7 @@ def train(
             overrides=overrides or [],
             check_media=not no_check,
             features=features,
+            max_damaged=max_damaged,
         )
     except KeyboardInterrupt:
         told = "--resume goes on from the last checkpoint, which is written when dev is scored"
@@ -69,6 +82,7 @@ def extract(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not look at all clips' headers first.")
     ] = False,
+    max_damaged: MaxDamaged = None,
 ) -> None:
     """Store what frozen encoders give, for `train --features DIR`."""
     from unglossed.training.extract import extract_features
@@ -81,5 +95,6 @@ def extract(
             trained=run,
             overrides=overrides or [],
             check_media=not no_check,
+            max_damaged=max_damaged,
         )
     )

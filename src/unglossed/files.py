@@ -32,6 +32,23 @@ def may_be_on_hub(name: str | Path) -> bool:
     return not misspelt and _HUB_NAME.fullmatch(str(name)) is not None
 
 
+def as_path(value: object, name: str) -> Path:
+    """A path out of what a caller gave.
+
+    Args:
+        value: a text or a path.
+        name: of the argument, for the message.
+
+    Raises:
+        InputError: it is neither, or empty.
+    """
+    if not isinstance(value, (str, Path)):
+        raise InputError(f"{name}: found {type(value).__name__}, expected a path")
+    if not str(value).strip():
+        raise InputError(f"{name}: found an empty text, expected a path")
+    return Path(value)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file to write into that takes the name `path` only when the block ends well.

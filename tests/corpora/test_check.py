@@ -618,6 +618,56 @@ def test_times_are_compared_with_what_the_recipe_reads(tmp_path):
         assert f"train clip '{wrong}'" in fault.where
 
 
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (
+            ["it's here", "don't wait, she's late", "we\u2019re there"],
+            "apostrophes in 2 forms: ' in 2, \u2019 in 1 texts",
+        ),
+        (['he said "yes"', "“no”", "„nein“"], "quotation marks in 2 forms: curled in 2, straight"),
+        (["'quoted' and 5' tall", "so\u2019 is"], None),
+        (["„ja“", "»nein«", '„so"'], None),
+    ],
+)
+def test_signs_in_two_forms_are_counted(tmp_path, texts, found):
+    (tmp_path / "frames").mkdir()
+    write_frames(tmp_path / "frames/a")
+    rows = [
+        {"id": f"{n}", "media": "frames/a", "text": text, "split": "train", "language": "en"}
+        for n, text in enumerate(texts)
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    faults = check_corpus(f"table:{path}").faults
+    told = [fault.text for fault in faults.examples(FaultKind.TWO_FORMS)]
+    assert told == [] if found is None else told[0].startswith(f"found {found}")
+
+
+def test_text_that_a_program_wrote_for_no_value_is_odd(tmp_path):
+    write_frames(tmp_path / "a")
+    rows = (
+        "id,media,text,split,language\n1,a,nan,train,de\n2,a,Nantes,train,de\n3,a,#NAME?,train,de"
+    )
+    (tmp_path / "own.csv").write_text(rows)
+    report = check_corpus(f"table:{tmp_path / 'own.csv'}")
+    found = [fault.text for fault in report.faults.examples(FaultKind.ODD_TEXT)]
+    reason = "is what programs write where there is no value"
+    assert found == [f"'nan' {reason}", f"'#NAME?' {reason}"]
+
+
+def test_languages_and_references_are_counted(tmp_path):
+    write_frames(tmp_path / "a")
+    rows = [
+        {"id": "1", "media": "a", "text": ["Es regnet.", "Regen."], "language": "de"},
+        {"id": "2", "media": "a", "text": "It rains.", "language": "en"},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    report = check_corpus(f"table:{path}?split=train&language=*")
+    assert "languages: de 1, en 1\nfurther references: 1\n" in str(report)
+    assert report.to_dict()["languages"] == {"de": 1, "en": 1}
+    assert report.to_dict()["references"] == 1
 def write_parts(path: Path, parts: list[tuple[float, float]]) -> None:
     """Half a second for each part: how loud left and right are, of the same noise."""
     noise = np.random.default_rng(0).uniform(-9000, 9000, 8000)

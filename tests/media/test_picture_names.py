@@ -8,7 +8,7 @@ import pytest
 
 from unglossed.errors import InputError
 from unglossed.media.picture_names import order_pictures, pictures_each
-from unglossed.media.video import num_frames
+from unglossed.media.video import num_frames, read_frames
 
 FOLDER = Path("clip")
 
@@ -22,6 +22,8 @@ FOLDER = Path("clip")
         ["Shot_1.png", "shot_2.png", "SHOT_3.png"],
         ["take_7.png", "take_8.png", "again_9.png"],
         ["00-00-09-960.png", "00-00-10-0.png", "00-00-10-40.png"],
+        ["0.0.png", "0.04.png", "0.08.png", "0.12.png", "0.2.png", "0.24.png", "1.0.png"],
+        ["1.8.png", "1.9.png", "1.10.png"],
         ["a.png", "b.png", "c.jpg"],
     ],
 )
@@ -69,4 +71,11 @@ def test_several_pictures_of_each_number_are_guessed() -> None:
 def test_hidden_files_and_those_of_file_managers_are_no_frames(tmp_path: Path) -> None:
     for name in ("1.png", "2.png", "._1.png", ".1.png", "Thumbs.db", "desktop.ini", "1.json"):
         (tmp_path / name).touch()
+    (tmp_path / "3.png").mkdir()
     assert num_frames(tmp_path) == 2
+
+
+def test_a_link_to_no_picture_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "1.png").symlink_to("gone.png")
+    with pytest.raises(InputError, match=r"1\.png: cannot be read: no such file"):
+        read_frames(tmp_path)

@@ -11,7 +11,7 @@ from unglossed.evaluation.word_errors import word_error_rate
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig, decode_greedily
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.data import ClipDataset, GlossTarget
+from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
 from unglossed.training.language_models import new_language_model_config
 from unglossed.training.objectives import alignment_loss, gloss_loss
 from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
@@ -43,7 +43,7 @@ def test_word_error_rate_is_of_every_clip_of_dev(
     model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
 
     references = [sample.gloss or "" for sample in clips.samples]
-    options = {"references": references, "bfloat16": False, "features": features}
+    options = {"references": glosses_of, "bfloat16": False, "features": features}
     scores = GlossScores(model, clips, **options)()
 
     batch, mask = pad_features(features)
@@ -75,7 +75,7 @@ def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> N
         rows.append(encoded[0].detach())
     model.train()
 
-    options = {"references": ["DEV IM"] * len(clips), "bfloat16": False}
+    options = {"references": lambda _: "DEV IM", "bfloat16": False}
     found = GlossScores(model, clips, **options)()
 
     assert found == GlossScores(model, clips, features=rows, **options)()

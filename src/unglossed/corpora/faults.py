@@ -67,6 +67,7 @@ class FaultKind(Enum):
     TOO_SHORT = ("clip shorter than the limit", Severity.WARNING)
     TOO_LONG = ("clip longer than the limit", Severity.WARNING)
     ODD_TEXT = ("odd characters in the text", Severity.WARNING)
+    TWO_FORMS = ("the same sign in several forms", Severity.WARNING)
     SIZE_CHANGES = ("video whose pictures change size, brought to the first's", Severity.NOTE)
     LEFT_OUT = ("left out by the corpus's rules", Severity.NOTE)
     SHARED_SENTENCE = ("sentences shared between splits", Severity.NOTE)

@@ -23,6 +23,7 @@ from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import SPLIT_NAMES
 from unglossed.errors import InputError
+from unglossed.media.names import find_path
 
 SUFFIXES = (".txt", *CAPTION_SUFFIXES)
 # Where one of these is there as well, it is the one that is meant.
@@ -205,7 +206,8 @@ class CaptionReader:
         root = self._media_root
         if root is None:
             return folder
-        places = (root / folder.path.relative_to(self.reading.root), root / below, root)
+        names = (folder.path.relative_to(self.reading.root), below, Path())
+        places = [find_path(root / name) for name in names]
         return self._list(next(place for place in places if place.is_dir()), only_media=True)
 
     def _report_leftover(self) -> None:
@@ -237,7 +239,9 @@ class CaptionReader:
                     self.reading.report(FaultKind.LEFT_OUT, str(caption.path), text)
         if len(best) > 1:
             others = ", ".join(caption.path.name for caption in best[1:])
-            text = f"found {others} for the same clip, expected one (?language=CODE chooses one)"
+            alike = len({caption.infix for caption in best}) == 1
+            how = "" if alike else " (?language=CODE chooses one)"
+            text = f"found {others} for the same clip, expected one{how}"
             self.reading.report(FaultKind.MALFORMED_ROW, str(best[0].path), text)
         return best[0] if len(best) == 1 else None
 
@@ -305,6 +309,8 @@ class CaptionReader:
             needs_text = self.reading.needs_text
             against = self._reason_against(cue) if cue.text or needs_text else None
             if against is not None:
+                if not cue.text:
+                    self._rows.count_without_text()
                 self.reading.report(FaultKind.LEFT_OUT, f"{caption}, cue {cue.number}", against)
                 continue
             self._rows.add(

@@ -33,11 +33,11 @@ def key_of(id: str) -> str:
     return key
 
 
-def row_of(sample: Sample) -> dict[str, str]:
+def row_of(sample: Sample) -> dict[str, str | list[str]]:
     """What a row says beside the media; what the corpus does not tell has no field."""
     row = {
         "id": sample.id,
-        "text": sample.text,
+        "text": [sample.text, *sample.references] if sample.references else sample.text,
         "split": sample.split,
         "language": sample.language,
         "signer": sample.signer,

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unglossed.corpora.faults import Fault, FaultKind
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import add_table
 from unglossed.errors import InputError
@@ -117,7 +117,7 @@ def read_packed(reading: Reading) -> Corpus:
             used[shard].add(key)
         return paths[shard] / key
 
-    rows = Rows(reading, manifest.language)
+    rows = Rows(reading, manifest.language, many=True)
     add_table(rows, reading, path, find_media)
     if num_rows != manifest.num_clips:
         reading.report(
@@ -129,7 +129,9 @@ def read_packed(reading: Reading) -> Corpus:
         rows.leftover(paths[shard], clips[shard], keys)
     corpus = rows.corpus("packed", manifest.normalisation)
     corpus = replace(corpus, notes=manifest.notes + corpus.notes)
-    if reading.language in (None, manifest.language):
+    if len(corpus.languages) > 1:
+        return _choose_language(reading, corpus)
+    if reading.language in (None, ALL, manifest.language):
         return corpus
     return _in_language(corpus, reading.language)
 
@@ -226,6 +228,30 @@ def _in_language(corpus: Corpus, language: str) -> Corpus:
         for name, samples in corpus.splits.items()
     }
     return replace(corpus, language=language, splits=splits)
+
+
+def _choose_language(reading: Reading, corpus: Corpus) -> Corpus:
+    """The part of a corpus in several languages that was asked for."""
+    if reading.language == ALL:
+        return corpus
+    if reading.language in corpus.languages:
+        kept = {
+            name: tuple(row for row in rows if row.language == reading.language)
+            for name, rows in corpus.splits.items()
+        }
+        return replace(
+            corpus,
+            language=reading.language,
+            splits={name: rows for name, rows in kept.items() if rows},
+        )
+    found, chosen = ", ".join(corpus.languages), reading.language
+    choices = " or ".join(f"?language={code}" for code in corpus.languages)
+    text = (
+        f"found texts in {found}{f', not in {chosen}' if chosen else ''}, expected a choice:"
+        f" {choices} in the spec, or ?language=* for all"
+    )
+    reading.report(FaultKind.MIXED_LANGUAGES, str(reading.root / ROWS), text)
+    return corpus
 
 
 def _list_clips(reading: Reading, root: Path, manifest: Manifest) -> dict[str, Collection[str]]:

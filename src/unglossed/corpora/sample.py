@@ -5,11 +5,13 @@ Paths and text only: no frame is opened here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from unglossed.errors import InputError
+from unglossed.media.names import composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Corpus:
         spec: What the user wrote, such as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
         root: File or folder that the spec names.
         name: Kind of the corpus, such as "phoenix14t".
-        language: ISO 639 code of its texts.
+        language: ISO 639 code of its texts; of several languages that of most.
         splits: Samples of each split, in the corpus's own order.
         normalisation: Name of what scoring does to its texts, see `evaluation.normalisation`.
         notes: What the reader left out by rule, one line a kind with counts; to be shown.
@@ -72,12 +74,19 @@ class Corpus:
     normalisation: str = "nfc.v1"
     notes: tuple[str, ...] = ()
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of its texts, that of most first."""
+        counts = Counter(row.language for rows in self.splits.values() for row in rows)
+        return tuple(code for code, _ in counts.most_common()) or (self.language,)
+
     def split(self, name: str) -> tuple[Sample, ...]:
         """Get one split's samples.
 
         Raises:
             InputError: The corpus has no such split; the message lists those it has.
         """
+        name = composed(name)
         if name not in self.splits:
             raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
         return self.splits[name]

@@ -16,8 +16,13 @@ from unglossed.errors import InputError, note
 from unglossed.evaluation.look_alikes import note_look_alikes
 from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
-from unglossed.files import write_text
+from unglossed.files import as_path, write_text
+from unglossed.inference.counts import check_count
 from unglossed.inference.translate import SignTranslator
+
+UNREADABLE = "cannot be read"
+"""Begin of the note on a clip that could not be translated."""
+_FEWEST_UNREADABLE = 5
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,13 @@ def evaluate(
         decoding: fields of `DecodingSettings` that shall differ from the model's own.
 
     Raises:
-        InputError: model, corpus or split are not there, a clip cannot be read, the model writes
+        InputError: model, corpus or split are not there, the model writes
             another language than the corpus has, scoring does not know it, or a setting is unknown
-            or out of range.
+            or out of range; for clips that cannot be read see `predict`.
     """
-    if Path(output).exists() and not Path(output).is_dir():
+    folder = as_path(output, "output")
+    check_count("batch_size", batch_size)
+    if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     read = read_corpus(corpus, only=split)
     samples = read.split(split)
@@ -107,7 +114,7 @@ def evaluate(
     predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
     for told in _notes_on(predictions):
         note(told)
-    scores = write_evaluation(Path(output), predictions, read.language, read.normalisation)
+    scores = write_evaluation(folder, predictions, read.language, read.normalisation)
     if signs := note_look_alikes(*_texts(predictions, read.language), scores):
         note(signs)
     return scores
@@ -123,11 +130,27 @@ def predict(
 ) -> list[Prediction]:
     """Translate samples, in their order; references stay as the corpus has them.
 
+    A clip that cannot be read has an empty hypothesis, which counts as nothing right, and a note
+    that says why: it is no less a sample of the split.
+
     Raises:
-        InputError: a clip cannot be read (the message names it), or see `evaluate`.
+        InputError: more than one in a hundred clips, and more than five, or all cannot be read (the
+            message names the last of them), or see `evaluate`.
     """
+    unreadable: dict[str, str] = {}
+    most = min(max(_FEWEST_UNREADABLE, len(samples) // 100), len(samples) - 1)
+
+    def note_down(name: str, error: InputError) -> None:
+        unreadable[name] = f"{UNREADABLE}: {error}"
+        if len(unreadable) > most:
+            raise InputError(
+                f"{error} (clip {name!r}): found {len(unreadable):,} of {len(samples):,} clips that"
+                f" cannot be read, expected at most {most:,}"
+            )
+
     translations = translator.translate(
         samples,
+        on_error=note_down,
         batch_size=batch_size,
         progress=progress,
         on_note=lambda name, text: None,  # there can be many: they are in the predictions
@@ -135,23 +158,34 @@ def predict(
         **decoding,
     )
     several = len({sample.language for sample in samples}) > 1
-    return [
-        Prediction(
-            sample.id,
-            sample.text,
-            translation.text,
-            translation.score,
-            sample.references,
-            sample.language if several else None,
-            translation.notes,
+    found = iter(translations)
+    predictions = []
+    for sample in samples:
+        translation = None if sample.id in unreadable else next(found)
+        predictions.append(
+            Prediction(
+                sample.id,
+                sample.text,
+                translation.text if translation else "",
+                translation.score if translation else None,
+                sample.references,
+                sample.language if several else None,
+                translation.notes if translation else (unreadable[sample.id],),
+            )
         )
-        for sample, translation in zip(samples, translations, strict=True)
-    ]
+    return predictions
 
 
 def _notes_on(predictions: Sequence[Prediction]) -> Iterator[str]:
     """What there is to know of the clips and the texts that were written."""
     noted = [prediction for prediction in predictions if prediction.notes]
+    unreadable = [one for one in noted if one.notes[0].startswith(UNREADABLE)]
+    if unreadable:
+        yield (
+            f"{len(unreadable)} of {len(predictions)} clips cannot be read and count as nothing"
+            f" right (first: {unreadable[0].id}: {unreadable[0].notes[0]})"
+        )
+    noted = [one for one in noted if one not in unreadable]
     if noted:
         yield (
             f"{len(noted)} of {len(predictions)} clips are not as those of training, see `notes` in"

@@ -14,6 +14,7 @@ from unglossed.errors import InputError
 from unglossed.inference.search import signal_limit
 from unglossed.media.clip import Clip, WholeFile, at_frame_rate, signal_of
 from unglossed.media.contents import Emptiness, emptiness_of
+from unglossed.media.names import find_path
 from unglossed.media.probe import sound_seconds
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.trained_lengths import TrainedLengths
@@ -77,7 +78,7 @@ def read_clip(
     """
     if clip == "":
         raise InputError("found an empty name, expected a video, a folder of frames, or sound")
-    where: Clip = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
+    where: Clip = clip if isinstance(clip, Sample) else WholeFile(find_path(Path(clip)))
     if frame_rate is not None:
         where = at_frame_rate(where, frame_rate)
     try:

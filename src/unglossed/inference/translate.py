@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, may_be_on_hub
+from unglossed.files import RUN_FILE, as_path, may_be_on_hub
 from unglossed.inference.batches import translate_batch
 from unglossed.inference.counts import check_count
 from unglossed.inference.decoding import DecodingSettings, load_decoding
@@ -307,7 +307,7 @@ def find_model(model: str | Path) -> str:
     Raises:
         InputError: a folder without a model, or neither a folder nor like a hub name.
     """
-    folder = Path(model)
+    folder = as_path(model, "model")
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
             return str(candidate)

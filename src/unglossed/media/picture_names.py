@@ -16,15 +16,17 @@ from typing import NamedTuple
 from unglossed.errors import InputError
 
 _DIGITS_ALIKE = str.maketrans("123456789", "000000000")
+_PLACES = 18  # after the point of a fraction
 _REMEDY = "keep one picture a frame in the folder, and the others elsewhere"
 
 
 class _Name(NamedTuple):
-    """A file's name: the text around its numbers, and these."""
+    """A file's name: the text around its numbers, these, and their digits."""
 
     text: tuple[str, ...]
     numbers: tuple[int, ...]
     name: str
+    digits: tuple[str, ...]
 
 
 def order_pictures(folder: Path, names: Sequence[str]) -> list[str]:
@@ -42,9 +44,11 @@ def order_pictures(folder: Path, names: Sequence[str]) -> list[str]:
     if len({name.translate(_DIGITS_ALIKE) for name in names}) == 1:
         return sorted(names)
     rows: dict[tuple[str, ...], list[_Name]] = {}
-    for one in map(_split, names):
+    for one in sorted(map(_split, names), key=_place):
         rows.setdefault(one.text, []).append(one)
-    for row in rows.values():
+    for text, row in rows.items():
+        if _are_fractions(row):
+            rows[text] = row = sorted(map(_with_fraction, row), key=_place)
         _check_numbers(folder, row)
     if len(rows) > 1:
         _check_rows(folder, sorted(rows.values(), key=lambda row: (-len(row), row[0].text)))
@@ -72,7 +76,21 @@ def pictures_each(names: Sequence[str]) -> int:
 
 def _split(name: str) -> _Name:
     text = re.split(r"([0-9]+)", os.path.splitext(name)[0].casefold())  # noqa: PTH122
-    return _Name(tuple(text[::2]), tuple(map(int, text[1::2])), name)
+    return _Name(tuple(text[::2]), tuple(map(int, text[1::2])), name, tuple(text[1::2]))
+
+
+def _are_fractions(row: Sequence[_Name]) -> bool:
+    """Whether names end in decimal fractions, as 0.08 and 0.2 of seconds: not so 0.8 and 0.20."""
+    if len(row[0].digits) < 2 or row[0].text[-2:] != (".", ""):
+        return False
+    last = [one.digits[-1] for one in row]
+    least = min(map(len, last))
+    return any(len(digits) > least and digits.startswith("0") for digits in last)
+
+
+def _with_fraction(one: _Name) -> _Name:
+    """The name whose last number counts in the first places after the point."""
+    return one._replace(numbers=(*one.numbers[:-1], int(one.digits[-1].ljust(_PLACES, "0"))))
 
 
 def _place(one: _Name) -> tuple[tuple[int, ...], str]:

@@ -43,7 +43,9 @@ def list_pictures(folder: Path) -> list[str]:
         names = [
             entry.name
             for entry in entries
-            if entry.name.lower().endswith(PICTURE_SUFFIXES) and not entry.name.startswith(".")
+            if entry.name.lower().endswith(PICTURE_SUFFIXES)
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
         ]
     if not names:
         inner = next((path.name for path in sorted(folder.iterdir()) if path.is_dir()), None)
@@ -62,7 +64,10 @@ def read_picture(path: Path, reduction: int = 1) -> Picture:
     Raises:
         InputError: It is no picture, damaged or truncated.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     check_size(path, claimed_size(data))
     if data.startswith(SIGNATURE):
         picture = decode_png(data)
@@ -84,10 +89,13 @@ def read_size(path: Path) -> Size:
     Raises:
         InputError: It is no picture or truncated; damage within it is not looked for.
     """
-    with path.open("rb", buffering=0) as file:
-        head = file.read(_JPEG_HEAD_BYTES)
-        file.seek(-min(len(END), len(head)), os.SEEK_END)
-        end = file.read()
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(_JPEG_HEAD_BYTES)
+            file.seek(-min(len(END), len(head)), os.SEEK_END)
+            end = file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     size = None
     if head.startswith(SIGNATURE) and end == END:
         size = plain_size(head[:HEAD_BYTES])
@@ -98,6 +106,10 @@ def read_size(path: Path) -> Size:
         height, width = read_picture(path).shape[:2]
         size = width, height
     return size
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}")
 
 
 def check_picture(path: Path) -> Size:

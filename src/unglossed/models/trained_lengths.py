@@ -47,7 +47,7 @@ class TrainedLengths:
             seconds: of each clip, NaN where it is not known.
             limit: where training cuts a clip, in seconds.
         """
-        known = [value for value in seconds if math.isfinite(value)]
+        known = [float(value) for value in seconds if math.isfinite(value)]
         if not known:
             return None
         return cls(

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from safetensors import safe_open
@@ -29,38 +29,52 @@ from torch.utils.data import DataLoader
 
 from unglossed.errors import note
 from unglossed.files import exclusive, whole_file, write_text
-from unglossed.training.data import ClipDataset, EpochIndex
+from unglossed.training.damaged import Unreadable, refuse
+from unglossed.training.data import ClipDataset, EpochIndex, Item
 from unglossed.training.feature_keys import clip_keys, digest, feature_settings, varies
 
+Result = TypeVar("Result")
 SETTINGS = "settings.json"
 _BLOCK = 2**20
 _READ_AT_A_TIME = 8
 """Clips that a process which reads hands over together."""
 
 
-class StoredFeatures(Sequence[Tensor]):
+class StoredFeatures(Sequence[Tensor | Unreadable]):
     """Features (time, dim) of clips, float32; each is read from its file when it is asked for.
 
     Args:
-        rows: for each clip an open shard and the name of its features in there.
+        rows: for each clip an open shard and the name of its features in there, or what tells that
+            the clip cannot be read.
     """
 
-    def __init__(self, rows: Sequence[tuple[Any, str]]) -> None:
+    def __init__(self, rows: Sequence[tuple[Any, str] | Unreadable]) -> None:
         self.rows = rows
+
+    def readable(self) -> list[int]:
+        """Which clips have features."""
+        return [n for n, row in enumerate(self.rows) if not isinstance(row, Unreadable)]
+
+    def choose(self, numbers: Iterable[int]) -> StoredFeatures:
+        """Those of some clips."""
+        return StoredFeatures([self.rows[number] for number in numbers])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @overload
-    def __getitem__(self, index: int) -> Tensor: ...
+    def __getitem__(self, index: int) -> Tensor | Unreadable: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: slice) -> list[Tensor | Unreadable]: ...
 
-    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+    def __getitem__(self, index: int | slice) -> Tensor | Unreadable | list[Tensor | Unreadable]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        shard, name = self.rows[index]
+        row = self.rows[index]
+        if isinstance(row, Unreadable):
+            return row
+        shard, name = row
         features: Tensor = shard.get_tensor(name)  # a view of the file, mapped into memory
         return features.float()
 
@@ -89,6 +103,7 @@ class FeatureCache:
         bfloat16: bool,
         num_workers: int = 0,
         advance: Callable[[int], None] | None = None,
+        leave_out: Callable[[Unreadable], None] = refuse,
     ) -> list[StoredFeatures]:
         """For each view the features of every clip; what is not stored is encoded and stored.
 
@@ -100,9 +115,10 @@ class FeatureCache:
             bfloat16: compute in bfloat16.
             num_workers: processes that read clips while others are encoded.
             advance: told how many features are there, one view of one clip each.
+            leave_out: told of a clip that cannot be read, which then has no features.
 
         Raises:
-            InputError: a clip cannot be read.
+            InputError: a clip cannot be read, and may not be left out.
         """
         settings = feature_settings(encoder, config, clips, bfloat16=bfloat16)
         keys = clip_keys(clips.samples)
@@ -116,6 +132,7 @@ class FeatureCache:
         shards = _Shards(self.folder / digest(settings), frozenset(names.values()))
         shards.look()
         tell = advance or (lambda _: None)
+        unreadable: dict[str, Unreadable] = {}
         if not shards.holds(names.values()):
             with _writing(shards.folder):
                 shards.look()  # what another process wrote while this one waited
@@ -127,23 +144,37 @@ class FeatureCache:
                 rows = encode_clips(
                     encoder, clips, list(missing), bfloat16=bfloat16, num_workers=num_workers
                 )
-                self._write(shards, zip(missing.values(), rows, strict=True), tell)
+                found = zip(missing.values(), rows, strict=True)
+                unreadable = self._write(shards, found, tell, leave_out)
         else:
             tell(len(names))
         return [
-            StoredFeatures([shards.find(names[view, index]) for index in range(len(keys))])
+            StoredFeatures(
+                [
+                    unreadable.get(names[view, index]) or shards.find(names[view, index])
+                    for index in range(len(keys))
+                ]
+            )
             for view in views
         ]
 
     def _write(
         self,
         shards: _Shards,
-        rows: Iterable[tuple[str, Tensor]],
+        rows: Iterable[tuple[str, Tensor | Unreadable]],
         tell: Callable[[int], None],
-    ) -> None:
+        leave_out: Callable[[Unreadable], None],
+    ) -> dict[str, Unreadable]:
+        """Write features by name; gives those that there are none of."""
         shard: dict[str, Tensor] = {}
+        unreadable: dict[str, Unreadable] = {}
         size, begin = 0, time.monotonic()
         for name, row in rows:
+            if isinstance(row, Unreadable):
+                leave_out(row)
+                unreadable[name] = row
+                tell(1)
+                continue
             shard[name] = row
             size += row.nbytes
             if size >= self.shard_bytes or time.monotonic() - begin >= self.shard_seconds:
@@ -152,6 +183,7 @@ class FeatureCache:
             tell(1)
         if shard:
             shards.write(shard)
+        return unreadable
 
     def _tell_why(
         self, shards: _Shards, settings: dict[str, Any], missing: dict[EpochIndex, str]
@@ -181,8 +213,10 @@ def encode_clips(
     *,
     bfloat16: bool,
     num_workers: int = 0,
-) -> Iterator[Tensor]:
+) -> Iterator[Tensor | Unreadable]:
     """Encode (view, index) pairs of a dataset; yields (time, dim) on the processor.
+
+    A clip that cannot be read stays what it is.
 
     Clip by clip: the order of a convolution's sums depends on the batch's shape, and so would the
     last bits of a clip's features on those beside it. It bounds memory, too.
@@ -198,7 +232,9 @@ def encode_clips(
     encoder.eval()
     device = next(encoder.parameters()).device
 
-    def encode(clip: dict[str, Any]) -> Tensor:
+    def encode(clip: Item) -> Tensor | Unreadable:
+        if isinstance(clip, Unreadable):
+            return clip
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
         return features[0, mask[0]].cpu()
@@ -208,8 +244,8 @@ def encode_clips(
 
 
 def _side_by_side(
-    work: Callable[[Any], Tensor], items: Iterable[Any], num_threads: int
-) -> Iterator[Tensor]:
+    work: Callable[[Any], Result], items: Iterable[Any], num_threads: int
+) -> Iterator[Result]:
     """Work on items in threads of which each has a core; yields results in the items' order.
 
     Many a clip is too small to be shared among cores. Few results are made before they are asked
@@ -218,7 +254,7 @@ def _side_by_side(
     if num_threads == 1:
         yield from map(work, items)
         return
-    waiting: deque[Future[Tensor]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
         with ThreadPoolExecutor(
             num_threads, initializer=torch.set_num_threads, initargs=(1,)

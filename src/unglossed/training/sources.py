@@ -36,6 +36,7 @@ from unglossed.models.translator import TranslatorConfig
 GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
 """What transformers raises where a configuration's values are wrong."""
+_LARGEST_SIZE = 1_000_000
 _UNREADABLE = (
     *WRONG_CONFIGURATION,
     OSError,
@@ -223,8 +224,12 @@ def refuse_no_sizes(config: Mapping[str, Any], defaults: Mapping[str, Any], wher
         InputError: names the first key, what was found and expected.
     """
     for key, value in config.items():
-        if isinstance(defaults.get(key), int) and not (isinstance(value, int) and value > 0):
-            raise InputError(f"{where}.{key}: found {value!r}, expected a whole number above 0")
+        is_size = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if isinstance(defaults.get(key), int) and not (is_size and value <= _LARGEST_SIZE):
+            raise InputError(
+                f"{where}.{key}: found {value!r}, expected a whole number above 0"
+                + (f" and at most {_LARGEST_SIZE:,}" if is_size else "")
+            )
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

@@ -3,6 +3,7 @@
 DIR/recipe.yaml       the resolved recipe; DIR/run.json: corpus, versions
 DIR/processor/        tokenizer and picture settings
 DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/
+DIR/skipped.jsonl     clips that could not be read, if any, see `damaged.py`
 DIR/features/         what frozen encoders gave, see `features.py`
 DIR/model/            the last stage's model, what `translate` and `evaluate` read
 """
@@ -10,11 +11,13 @@ DIR/model/            the last stage's model, what `translate` and `evaluate` re
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,17 +36,19 @@ from transformers.utils import logging as transformers_logging
 
 import unglossed
 from unglossed.config import read_settings, write_settings
+from unglossed.corpora.check import check_texts
 from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
-from unglossed.corpora.needs import TRAINING_SPLITS
+from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
-from unglossed.corpora.sample import Corpus
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, whole_folder, write_text
+from unglossed.files import RUN_FILE, as_path, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
+from unglossed.training.damaged import SKIPPED_FILE, LeftOut, Unreadable
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
 from unglossed.training.objectives import OBJECTIVES
@@ -54,16 +59,20 @@ from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
 
+_MOST_KNOWN = 100
+"""Faults of a kind whose words are kept."""
+
 
 def train_recipe(
     recipe: str | Path,
     corpus: str,
-    output: Path,
+    output: str | Path,
     *,
     resume: bool = False,
     overrides: Sequence[str] = (),
     check_media: bool = True,
-    features: Path | None = None,
+    features: str | Path | None = None,
+    max_damaged: int | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -76,6 +85,8 @@ def train_recipe(
         check_media: look at every clip of train and dev first, see `check_clips_of`.
         features: folder of stored features, which runs can share; `output/features` by default, or
             where a run that is resumed has them.
+        max_damaged: most clips that are left out because they cannot be read; one in a hundred, and
+            five at least, when not given.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -85,7 +96,9 @@ def train_recipe(
     """
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
-    settings = load_recipe(recipe, list(overrides))
+    output = as_path(output, "output")
+    features = None if features is None else as_path(features, "features")
+    settings = load_recipe(recipe, overrides)
     rows = read_corpus(corpus)
     is_new = _prepare_folder(output, settings, rows, features, resume=resume)
     if resume and is_new:
@@ -95,13 +108,22 @@ def train_recipe(
     for line in rows.notes:
         note(line)
     try:
-        run = Run(settings, rows, output, features or _features_of(output))
+        run = Run(
+            settings,
+            rows,
+            output,
+            features or _features_of(output),
+            max_damaged=max_damaged,
+            listed=output / SKIPPED_FILE,
+        )
         if check_media:
-            run.processor.trained_seconds = check_clips_of(rows, settings)
+            run.processor.trained_seconds = check_clips_of(rows, settings, run.left_out)
     except InputError:
         if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
             shutil.rmtree(output)
         raise
+    for line in run.notes:
+        note(line)
     earlier: dict[str, Path] = {}
     with show_progress() as progress:
         for number, stage in enumerate(settings.stages, start=1):
@@ -160,6 +182,7 @@ def train_stage(
             TensorBoardCallback(writer),
             *norms_callbacks(stage, folder, writer),
         ],
+        run.left_out.add,
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = latest_checkpoint(folder)
@@ -167,6 +190,8 @@ def train_stage(
     state, objective = trainer.state, OBJECTIVES[stage.objective]
     if told := tell_choice(state.log_history, state.best_global_step, objective):
         note(f"stages.{stage.name}: {told}")
+    if left_out := str(run.left_out):
+        note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     with whole_folder(folder / "model") as partial:
         task.model.save_pretrained(partial)
         run.processor.save_pretrained(partial)
@@ -177,17 +202,24 @@ def train_stage(
         shutil.rmtree(leftover)
 
 
-def check_clips_of(corpus: Corpus, recipe: Recipe) -> dict[str, Any] | None:
+def check_clips_of(corpus: Corpus, recipe: Recipe, left_out: LeftOut) -> dict[str, Any] | None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
+
+    What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
+
+    Args:
+        corpus: the corpus.
+        recipe: what reads it.
+        left_out: told of clips that cannot be read.
 
     Returns:
         How long the clips of train are, see `TrainedLengths`; None: not known.
 
     Raises:
-        InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
-            end.
+        InputError: More media cannot be read than may be left out, one is not what the recipe
+            reads, or a clip lies past its end.
     """
-    faults = Faults(max_examples=1)
+    faults = Faults(max_examples=_MOST_KNOWN)
     samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
     lengths: list[float] = []
     check_clips(
@@ -199,21 +231,51 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> dict[str, Any] | None:
         progress=sys.stderr.isatty(),
         on_lengths=lengths.extend,
     )
+    unreadable = [
+        sample for sample, seconds in zip(samples, lengths, strict=True) if math.isnan(seconds)
+    ]
+    damaged = {str(sample.media) for sample in unreadable}
     for kind in faults:
-        (first,) = faults.examples(kind)
-        more = faults.total(Severity.ERROR) - 1
+        first = faults.examples(kind)[0]
+        if kind is FaultKind.UNREADABLE_MEDIA:
+            others = [one for one in faults.examples(kind) if one.where not in damaged]
+            if not others and _may_be_left_out(corpus, unreadable, left_out.limit):
+                continue
+            first = others[0] if others else first
         if kind.severity is Severity.ERROR:
+            more = faults.total(Severity.ERROR) - 1
             rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
-            raise InputError(f"{first}{rest}")
-        if kind is FaultKind.PAST_END:
-            note(f"{kind.title}: {faults.count(kind):,} ({first})")
-        if kind is FaultKind.TOO_LONG:
-            note(f"{kind.title}, cut there: {faults.count(kind):,} ({first})")
+            hint = ""
+            if first.where in damaged:
+                hint = (
+                    f": found {len(unreadable):,} of {len(samples):,} clips that cannot be read,"
+                    f" expected at most {left_out.limit:,} (--max-damaged) and some in each split"
+                )
+            raise InputError(f"{first}{rest}{hint}")
+        what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
+        note(f"{what}: {faults.count(kind):,} ({first})")
+    reasons = {one.where: str(one) for one in faults.examples(FaultKind.UNREADABLE_MEDIA)}
+    for sample in unreadable:
+        reason = reasons.get(str(sample.media), f"{sample.media}: cannot be read")
+        left_out.add(Unreadable(sample.id, sample.split, reason))
+    of_rows = Faults(max_examples=1)
+    check_texts(samples, of_rows)
+    for fault in find_other_language(corpus, recipe.needs):
+        of_rows.add(fault)
+    for kind in of_rows:
+        note(f"{kind.title}: {of_rows.count(kind):,} ({of_rows.examples(kind)[0]})")
     of_train = [
         seconds for sample, seconds in zip(samples, lengths, strict=True) if sample.split == "train"
     ]
     trained = TrainedLengths.of(of_train, recipe.max_seconds)
     return None if trained is None else trained.to_dict()
+
+
+def _may_be_left_out(corpus: Corpus, unreadable: Sequence[Sample], limit: int) -> bool:
+    """Whether so few clips cannot be read that training goes on without them."""
+    missing = Counter(sample.split for sample in unreadable)
+    left = all(len(corpus.split(split)) > missing[split] for split in TRAINING_SPLITS)
+    return left and len(unreadable) <= limit
 
 
 def _features_of(output: Path) -> Path | None:

@@ -23,7 +23,8 @@ from unglossed.models.visual import VisualEncoder
 from unglossed.training.batches import cut_batch
 from unglossed.training.callbacks import DATA_WAIT
 from unglossed.training.checkpoint import mark_complete
-from unglossed.training.data import Collator, EpochSampler
+from unglossed.training.damaged import Unreadable, refuse
+from unglossed.training.data import UNREADABLE, Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.selection import PREFIX, rank, scored
@@ -95,6 +96,7 @@ class StageTrainer(Seq2SeqTrainer):
         arguments: see `stage_arguments`.
         dev_scores: scores of the model on the dev split, or None where the stage has none.
         callbacks: of transformers' kind.
+        leave_out: told of a clip that cannot be read; the rest of its batch is trained on.
     """
 
     control: TrainerControl
@@ -109,9 +111,11 @@ class StageTrainer(Seq2SeqTrainer):
         arguments: Seq2SeqTrainingArguments,
         dev_scores: DevScores | None,
         callbacks: list[Any],
+        leave_out: Callable[[Unreadable], None] = refuse,
     ) -> None:
         self.stage = stage
         self.dev_scores = dev_scores
+        self.leave_out = leave_out
         self._logged_at: float | None = None
         self._seconds_waited = 0.0
         super().__init__(
@@ -149,12 +153,18 @@ class StageTrainer(Seq2SeqTrainer):
         return self.optimizer
 
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """The batches of the next step; how long they were waited for is noted."""
+        """The batches of the next step; how long they were waited for is noted.
+
+        Clips that cannot be read are told of, and leave their batch.
+        """
         began = time.perf_counter()
         if self._logged_at is None:
             self._logged_at = began
         batches = super().get_batch_samples(*arguments)
         self._seconds_waited += time.perf_counter() - began
+        for batch in batches[0]:
+            for clip in batch.pop(UNREADABLE, ()):
+                self.leave_out(clip)
         return batches
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
@@ -186,6 +196,8 @@ class StageTrainer(Seq2SeqTrainer):
         That is where no batch normalisation is trained and the loss is a sum over rows. Processes
         side by side have to take as many parts each, so that with several there is one.
         """
+        if not inputs:  # no clip of the batch can be read: a step that changes nothing
+            return torch.zeros((), device=self.args.device)
         inputs = self._prepare_inputs(inputs)
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
         sums = OBJECTIVES[self.stage.objective].sums
