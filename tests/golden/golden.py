@@ -1,4 +1,4 @@
-"""Small training runs of every family of recipes, recorded so that a change of the code can be judged.
+"""Small training runs of every family of recipes, recorded to judge changes of the code.
 
 `make golden` runs them and compares with `expected.json`; `make golden BASE=COMMIT` runs that
 commit's code on this machine as well, on the same files, and asks for equality to the last bit.
@@ -36,7 +36,7 @@ FAMILIES = (
 )
 
 RELATIVE_TOLERANCE = 2e-3
-"""Of a loss against `expected.json`: processors differ in last bits, which steps of training raise."""
+"""Of a loss against `expected.json`: processors differ in last bits, which training raises."""
 
 
 def make_inputs(folder: Path, root: Path) -> None:
@@ -110,10 +110,12 @@ def record(family: str, inputs: Path, root: Path) -> dict[str, Any]:
 
     def command(*words: str) -> None:
         sys.argv = ["unglossed", *words]
+        code: Any = 0
         try:
             cli.main()
         except SystemExit as end:
-            assert not end.code, words
+            code = end.code
+        assert not code, words
 
     with tempfile.TemporaryDirectory() as scratch:
         run, output = Path(scratch) / "run", Path(scratch) / "dev"

@@ -45,7 +45,7 @@ def as_sdr(colour, matrix=None):
 
 
 def write(path, signal, luminance, tags=None, size=(64, 64), bits=8, full=False):
-    """A still video of one colour; tags: matrix, primaries, curve as ISO/IEC 23091-2 has them."""
+    """A still video of one colour; tags are matrix, primaries, curve (ISO/IEC 23091-2)."""
     red, green, blue = LUMINANCE[luminance]
     luma = float(np.dot((red, green, blue), signal))
     chroma = (signal[2] - luma) / (2 - 2 * blue), (signal[0] - luma) / (2 - 2 * red)

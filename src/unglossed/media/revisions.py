@@ -45,6 +45,8 @@ def _revisions(container: av.container.InputContainer) -> list[str]:
         context = chosen[0].codec_context
         if is_wide(context.color_trc, context.color_primaries):
             found.append("wide")
-        elif is_untagged_hd(context.colorspace, context.width, context.height):
+        elif not context.format.is_rgb and is_untagged_hd(
+            context.colorspace, context.width, context.height
+        ):
             found.append("untagged")
     return found
