@@ -22,7 +22,7 @@ from unglossed.media.packed import is_packed, read_index
 from unglossed.media.revisions import revisions_of
 from unglossed.training.data import ClipDataset
 
-VERSION = 1
+VERSION = 2
 """To be raised when pictures or sound reach the encoder in another way than before."""
 _NO_MATTER = frozenset({"_name_or_path", "architectures", "dtype", "transformers_version"})
 
