@@ -1,5 +1,7 @@
 """Stored features of videos that are read as ever keep their keys; those of the others do not."""
 
+import wave
+
 import av
 import numpy as np
 import pytest
@@ -48,3 +50,11 @@ def test_program_streams_and_deinterlaced_clips_have_keys_of_their_own(tmp_path)
     assert revisions_of(path) == ["seek"]
     samples = [Sample("a", path, "so", "train", "de", deinterlace=whole) for whole in (False, True)]
     assert len(set(clip_keys(samples))) == 2
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, []), (2, ["channels"])])
+def test_sound_in_several_channels_may_be_mixed_otherwise(tmp_path, channels, expected):
+    with wave.open(str(tmp_path / "s.wav"), "wb") as file:
+        file.setparams((channels, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(320 * channels))
+    assert revisions_of(tmp_path / "s.wav") == expected

@@ -20,13 +20,16 @@ from unglossed.media.streams import find_sound, find_video
 def revisions_of(media: Path) -> list[str]:
     """Name what is read in another way: nothing of nearly all files.
 
-    A sound file's only stream is what it always was, and the file is not opened.
+    Channels that cancel each other are turned over. Whether they do is not known from a header, so
+    sound in several channels counts as changed; beside pictures only that of cinemas does.
     """
-    if media.suffix.lower() in AUDIO_SUFFIXES:
-        return []
+    is_sound = media.suffix.lower() in AUDIO_SUFFIXES
     try:
-        with open_container(media, "video") as container:
-            return _revisions(container)
+        with open_container(media, "sound" if is_sound else "video") as container:
+            sound = find_sound(container)
+            mixed = sound is not None and sound.channels > (1 if is_sound else 2)
+            found = [] if is_sound else _revisions(container)
+            return [*found, "channels"] if mixed else found
     except InputError:
         return []  # whoever reads it will tell
 
