@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
+from unglossed.models.plain_text import encode_texts
+from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.visual import real_positions
 
 
@@ -60,6 +62,19 @@ class TranslatorProcessor(ProcessorMixin):
         self.new_tokens = list(new_tokens)
         self.max_tokens = max_tokens
         super().__init__(tokenizer, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, source: Any, *args: Any, **settings: Any) -> Self:
+        """Load from a folder or the hub, the tokenizer with the rules of its files.
+
+        Args:
+            source: a folder or hub name.
+            args: see transformers.
+            settings: likewise.
+        """
+        processor: Self = super().from_pretrained(source, *args, **settings)
+        restore_rules(processor.tokenizer, source)
+        return processor
 
     def __call__(
         self,
@@ -111,8 +126,8 @@ class TranslatorProcessor(ProcessorMixin):
         return int(self.tokenizer.convert_tokens_to_ids(self.start_token))
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a text, closed by the end token."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Token ids of a text, closed by the end token, which no part of the text stands for."""
+        (ids,) = encode_texts(self.tokenizer, [text])
         return [*ids, self.tokenizer.eos_token_id]
 
     def decode(self, token_ids: Tensor) -> list[str]:

@@ -23,6 +23,8 @@ from transformers import (
 
 from unglossed.errors import InputError
 from unglossed.files import check_new_folder, may_be_on_hub, whole_folder, write_text
+from unglossed.models.plain_text import encode_texts
+from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.trimming_proof import (
     check_logits,
     check_texts,
@@ -149,7 +151,7 @@ def trim_model(
     config_ids = config_ids_of(language_model)
     _check_rows(state, config_ids, num_rows, model)
 
-    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    encoded = encode_texts(tokenizer, texts)
     _check_script(texts, encoded, tokenizer.unk_token_id, model)
     used = {token for ids in encoded for token in ids}
     selection = select_tokens(state, used, config_ids, [*texts, *safety_texts])
@@ -166,7 +168,7 @@ def trim_model(
         cut = Tokenizer.from_str(json.dumps(cut_state(state, selection)))
         cut.save(str(folder / "tokenizer.json"))
         try:
-            trimmed = AutoTokenizer.from_pretrained(folder)
+            trimmed = _load(AutoTokenizer, folder, "a tokenizer")
             check_tokens(state, trimmed, selection)
             round_trips = check_texts(tokenizer, trimmed, texts, selection)
             num_words = check_words(state, tokenizer, trimmed, selection)
@@ -197,7 +199,10 @@ def trim_model(
 
 def _load(kind: Any, model: str | Path, what: str, **settings: Any) -> Any:
     try:
-        return kind.from_pretrained(model, **settings)
+        loaded = kind.from_pretrained(model, **settings)
+        if kind is AutoTokenizer:
+            restore_rules(loaded, model)
+        return loaded
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{model}: cannot be loaded as {what}: {reason}") from None
