@@ -231,6 +231,15 @@ PLANTED = {
     "byte_order_mark": Planted(
         FaultKind.ODD_TEXT, "clip", r"byte order mark U\+FEFF", {"text": "\ufeffAnfang"}
     ),
+    "control_token": Planted(
+        FaultKind.ODD_TEXT,
+        "clip",
+        "control token '</s>', which training takes for plain letters",
+        {"text": "Ende </s> hier"},
+    ),
+    "chat_token": Planted(
+        FaultKind.ODD_TEXT, "clip", r"control token '<\|im_end\|>'", {"text": "Ende <|im_end|>"}
+    ),
     "entity": Planted(
         FaultKind.ODD_TEXT, "clip", "HTML entity '&amp;' for '&'", {"text": "Licht &amp; Schatten"}
     ),

@@ -477,6 +477,7 @@ def test_texts_of_a_script_that_the_model_lacks_are_refused(mbart: Path, tmp_pat
     message = str(caught.value)
     assert message.startswith(f"{mbart}: found ")
     assert f"the texts' tokens to be <unk>, as in text 2: {georgian[0]!r}" in message
+    assert message.endswith("expected 10% at most: the model lacks the letters of GEORGIAN")
     assert "\n" not in message
     assert not (tmp_path / "trimmed").exists()
 

@@ -127,8 +127,11 @@ class TranslatorProcessor(ProcessorMixin):
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a text, closed by the end token, which no part of the text stands for."""
-        (ids,) = encode_texts(self.tokenizer, [text])
-        return [*ids, self.tokenizer.eos_token_id]
+        return self.encode_texts([text])[0]
+
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, see `encode_text`."""
+        return [[*ids, self.tokenizer.eos_token_id] for ids in encode_texts(self.tokenizer, texts)]
 
     def decode(self, token_ids: Tensor) -> list[str]:
         """Texts of generated token ids (batch, tokens), special tokens left out."""

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sentencepiece import SentencePieceNormalizer
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
 from tokenizers import Tokenizer, normalizers
-from transformers import MBartTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 _STATE_FILE = "tokenizer.json"
@@ -38,8 +36,8 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
         return
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     rules, spells_bytes = _told_by_files(source)
-    if not rules and isinstance(tokenizer, MBartTokenizer):
-        rules = _rules_of(SentencePieceNormalizer(rule_name=_MBART_RULES).serialized_model_proto())
+    if not rules and type(tokenizer).__name__ == "MBartTokenizer":
+        rules = _mbart_rules()
     if spells_bytes and not state["model"].get("byte_fallback"):
         _spell_bytes(tokenizer, state)
     if rules and not any(_charsmaps(state["normalizer"])):
@@ -60,14 +58,23 @@ def _told_by_files(source: str | Path) -> tuple[bytes, bool]:
         if rules or state.get("normalizer"):
             return rules, spells_bytes
     for path in filter(None, (_find(source, name) for name in _PIECE_FILES)):
-        proto = ModelProto.FromString(path.read_bytes())
+        proto = _read_pieces(path.read_bytes())
         return proto.normalizer_spec.precompiled_charsmap, proto.trainer_spec.byte_fallback
     return rules, spells_bytes
 
 
-def _rules_of(model: bytes) -> bytes:
-    rules: bytes = ModelProto.FromString(model).normalizer_spec.precompiled_charsmap
+def _mbart_rules() -> bytes:
+    from sentencepiece import SentencePieceNormalizer  # seldom needed
+
+    model = SentencePieceNormalizer(rule_name=_MBART_RULES).serialized_model_proto()
+    rules: bytes = _read_pieces(model).normalizer_spec.precompiled_charsmap
     return rules
+
+
+def _read_pieces(model: bytes) -> Any:
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # seldom needed
+
+    return ModelProto.FromString(model)
 
 
 def _find(source: str | Path, name: str) -> Path | None:

@@ -33,6 +33,7 @@ from unglossed.models.trimming_proof import (
     logits_of,
 )
 from unglossed.models.trimming_weights import config_ids_of, cut_weights, num_rows_of, size_of
+from unglossed.models.unknown import tell_unknown
 from unglossed.models.vocabulary import (
     MOST_UNKNOWN,
     check_supported,
@@ -130,7 +131,7 @@ def trim_model(
 
     Raises:
         InputError: there are no texts, `output` is in use, the model cannot be loaded, its
-            tokenizer is not SentencePiece's or cannot write the texts' script, or a comparison
+            tokenizer is not SentencePiece's or does not know the texts' characters, or a comparison
             fails, which names the text.
     """
     if not any(text.strip() for text in texts):
@@ -152,7 +153,7 @@ def trim_model(
     _check_rows(state, config_ids, num_rows, model)
 
     encoded = encode_texts(tokenizer, texts)
-    _check_script(texts, encoded, tokenizer.unk_token_id, model)
+    _check_known(texts, encoded, tokenizer, model)
     used = {token for ids in encoded for token in ids}
     selection = select_tokens(state, used, config_ids, [*texts, *safety_texts])
     probes = [ids[:_PROBE_TOKENS] for ids in encoded if ids][:_NUM_PROBES]
@@ -220,20 +221,20 @@ def _state_of(tokenizer: PreTrainedTokenizerBase, model: str | Path) -> dict[str
     return state
 
 
-def _check_script(
+def _check_known(
     texts: Sequence[str],
     encoded: Sequence[Sequence[int]],
-    unknown_id: int | None,
+    tokenizer: PreTrainedTokenizerBase,
     model: str | Path,
 ) -> None:
-    counts = [ids.count(unknown_id) for ids in encoded]
+    counts = [list(ids).count(tokenizer.unk_token_id) for ids in encoded]
     share = sum(counts) / max(1, sum(map(len, encoded)))
     if share > MOST_UNKNOWN:
         number = next(i for i, count in enumerate(counts) if count)
         raise InputError(
             f"{model}: found {share:.1%} of the texts' tokens to be <unk>, as in text {number + 1}:"
-            f" {texts[number][:60]!r}, expected {MOST_UNKNOWN:.0%} at most: the model does not know"
-            " their script"
+            f" {texts[number][:60]!r}, expected {MOST_UNKNOWN:.0%} at most: the model lacks"
+            f" {tell_unknown(tokenizer, texts)}"
         )
 
 

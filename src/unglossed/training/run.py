@@ -16,6 +16,7 @@ from unglossed.errors import InputError
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
+from unglossed.models.plain_text import encode_texts
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
@@ -25,6 +26,7 @@ from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe
+from unglossed.training.round_trip import tell_changed_texts
 from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer, check_own_tokenizers, check_texts
@@ -65,6 +67,10 @@ class Run:
         check_texts(self.processor.tokenizer, self.train_samples)
         clips = [*self.train_samples, *self.dev_samples]
         check_text_lengths(recipe.stages, clips, self.texts, self.processor)
+        if any(stage.language_model for stage in recipe.stages):
+            tell_changed_texts(
+                self.processor, self.train_samples, self.dev_samples, corpus.normalisation
+            )
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
         """Every symbol of train, such as its glosses, in alphabetical order.
@@ -79,7 +85,7 @@ class Run:
             video, audio = self.recipe.video, self.recipe.audio
             tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
             texts = [sample.text for sample in (*self.train_samples, *self.dev_samples)]
-            rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+            rows = encode_texts(tokenizer, texts)
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
                     tokenizer=tokenizer,
