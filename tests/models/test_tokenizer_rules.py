@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sentencepiece_models import FAMILIES, train_sentencepiece, write_mbart, write_mt5
@@ -87,3 +90,31 @@ def test_a_trimmed_model_keeps_them(tmp_path: Path) -> None:
         trim_model(folder, ["Regen am Morgen", "12 Grad"] * 3 + [WIDE], folder / "trimmed")
         trimmed = load(AutoTokenizer, str(folder / "trimmed"), "here")
         assert back(trimmed, text) == back(load(AutoTokenizer, str(folder), "here"), text)
+
+
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "GemmaTokenizer", "Qwen2Tokenizer"])
+def test_a_file_says_how_texts_are_cut_not_the_class(name: str, tmp_path: Path) -> None:
+    """SmolLM2 is published as GPT-2's class with digits cut one by one."""
+    written = Tokenizer(BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    written.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    written.decoder = decoders.ByteLevel()
+    texts = ["12 Grad", "Ende 12"] * 5
+    plain = Tokenizer(BPE())
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = BpeTrainer(
+        special_tokens=["<eos>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    plain.train_from_iterator(texts, trainer)
+    written.model = plain.model  # has a piece for 12
+    written.save(str(tmp_path / "tokenizer.json"))
+    config = {"tokenizer_class": name, "eos_token": "<eos>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+
+    tokenizer = load(AutoTokenizer, str(tmp_path), "here")
+    for text in ("12 Grad", "heute 2024 Ende", "süß 明天"):
+        assert encode_texts(tokenizer, [text]) == [written.encode(text).ids]
+        assert back(tokenizer, text) == text

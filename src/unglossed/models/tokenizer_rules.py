@@ -1,13 +1,13 @@
 """What a tokenizer's files say of its text, where transformers loads it otherwise.
 
-transformers 5 builds many tokenizers anew out of their vocabulary alone. mBART's loses the rules
-that fold full-width marks and digits, mT5's the bytes by which it spells an unknown character: what
-was written becomes `<unk>`, and vanishes from labels. Here both come back.
+transformers 5 builds many tokenizers anew out of their vocabulary alone, as their class says. So
+mBART's loses the rules that fold full-width marks and digits, mT5's the bytes by which it spells an
+unknown character, SmolLM2's its way with digits: what was written becomes `<unk>` and vanishes from
+labels, or is cut otherwise than the model has learned. Here all this comes back.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,20 +26,26 @@ _MBART_RULES = "nmt_nfkc"
 def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> None:
     """Give a loaded tokenizer, in place, what its files say and its class left out.
 
-    Those are the SentencePiece rules that fold characters, and the spelling by bytes.
-
     Args:
         tokenizer: as transformers loaded it.
         source: the folder or hub name that it was loaded from.
     """
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
         return
+    rules = b""
+    if path := _find(source, _STATE_FILE):
+        _take_over(backend, Tokenizer.from_file(str(path)))
+    if path is None or _lacks_rules(tokenizer):
+        for path in filter(None, (_find(source, name) for name in _PIECE_FILES)):
+            proto = _read_pieces(path.read_bytes())
+            rules = proto.normalizer_spec.precompiled_charsmap
+            if proto.trainer_spec.byte_fallback:
+                _spell_bytes(tokenizer)
+            break
+        else:
+            rules = _mbart_rules() if _lacks_rules(tokenizer) else b""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    rules, spells_bytes = _told_by_files(source)
-    if not rules and type(tokenizer).__name__ == "MBartTokenizer":
-        rules = _mbart_rules()
-    if spells_bytes and not state["model"].get("byte_fallback"):
-        _spell_bytes(tokenizer, state)
     if rules and not any(_charsmaps(state["normalizer"])):
         own = tokenizer.backend_tokenizer.normalizer
         restored: Any = normalizers.Precompiled(rules)
@@ -48,19 +54,19 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
         tokenizer.backend_tokenizer.normalizer = restored
 
 
-def _told_by_files(source: str | Path) -> tuple[bytes, bool]:
-    """The rules, and whether unknown characters are spelt by bytes; a state file counts first."""
-    rules, spells_bytes = b"", False
-    if path := _find(source, _STATE_FILE):
-        state = json.loads(path.read_text(encoding="utf-8"))
-        rules = next(map(base64.b64decode, _charsmaps(state.get("normalizer"))), b"")
-        spells_bytes = bool(state["model"].get("byte_fallback"))
-        if rules or state.get("normalizer"):
-            return rules, spells_bytes
-    for path in filter(None, (_find(source, name) for name in _PIECE_FILES)):
-        proto = _read_pieces(path.read_bytes())
-        return proto.normalizer_spec.precompiled_charsmap, proto.trainer_spec.byte_fallback
-    return rules, spells_bytes
+def _take_over(backend: Tokenizer, written: Tokenizer) -> None:
+    """Read and write texts as a file says."""
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        setattr(backend, part, getattr(written, part))
+    vocabularies = (one.get_vocab(with_added_tokens=False) for one in (backend, written))
+    if next(vocabularies) == next(vocabularies):
+        backend.model = written.model  # with spelling by bytes, if it has it
+
+
+def _lacks_rules(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is mBART's without its rules, as transformers 5 saves them."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return type(tokenizer).__name__ == "MBartTokenizer" and normalizer is None
 
 
 def _mbart_rules() -> bytes:
@@ -98,8 +104,11 @@ def _charsmaps(step: dict[str, Any] | None) -> Iterator[str]:
         yield from _charsmaps(inner)
 
 
-def _spell_bytes(tokenizer: PreTrainedTokenizerBase, state: dict[str, Any]) -> None:
+def _spell_bytes(tokenizer: PreTrainedTokenizerBase) -> None:
     """Have unknown characters written as the pieces of their bytes, and read back."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if state["model"].get("byte_fallback"):
+        return
     model = state["model"] | {"byte_fallback": True}
     decoders = [{"type": "ByteFallback"}, state["decoder"]]
     changed = state | {"model": model, "decoder": {"type": "Sequence", "decoders": decoders}}
