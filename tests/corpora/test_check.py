@@ -380,7 +380,7 @@ def test_report_as_values(damaged):
     report, places = damaged
     values = json.loads(json.dumps(report.to_dict()))
     assert values["errors"] + values["warnings"] + values["notes"] == len(PLANTED)
-    assert values["samples"] == {"train": 32, "dev": 2, "test": 3}
+    assert values["samples"] == {"train": 34, "dev": 2, "test": 3}
     assert (values["media"], values["deep"]) == (11, True)
     gap = next(fault for fault in values["faults"] if fault["kind"] == "frame_gap")
     assert gap == {
