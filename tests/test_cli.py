@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 import unglossed
 from sentencepiece_models import write_mbart
 from tiny import FRONTEND, tiny_translator, write_corpus, write_frames
-from unglossed.cli import app, uncollected
+from unglossed.cli import app
+from unglossed.cli_common import uncollected
 from unglossed.training.recipe import find_recipe
 
 
@@ -129,6 +130,8 @@ def test_score_counts_empty_lines_and_only_line_feeds_end_one(tmp_path: Path) ->
     result = run("score", hypotheses, references, "--language", "de", "--json")
     assert json.loads(result.stdout)["num_samples"] == 3
     assert "1 of 3 hypotheses are blank" in result.stderr
+    assert "1 x line separators (U+2028) in 3 lines" in result.stderr
+    hypotheses.write_text("eins\n\nzwei\n", encoding="utf-8")
     assert_refused(run("score", references, hypotheses, "--language", "de"), "hyp.txt, line 2")
 
 
@@ -330,7 +333,7 @@ def test_train_looks_at_clips_first_unless_told_not_to(tmp_path: Path) -> None:
     picture.write_bytes(picture.read_bytes()[:40])
     tiny = Path(__file__).with_name("end_to_end") / "tiny.yaml"
     words = ("train", tiny, "--corpus", corpus, "--output", tmp_path / "run")
-    assert_refused(run(*words), "train-1", "images0001.png")
+    assert_refused(run(*words, "--max-damaged", "0"), "train-1", "images0001.png")
     text_alone = ("stages.1.skip=true", "stages.2.skip=true")
     assert run(*words, *text_alone, "--no-check").exit_code == 0
 

@@ -1,11 +1,14 @@
 """Settings from YAML: overrides, and one exact line for each mistake."""
 
+import pickle
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
-from unglossed.config import Settings, merge, read_settings, write_settings
-from unglossed.errors import InputError
+from unglossed.config import AS_LIST, WHOLE, Settings, merge, read_settings, write_settings
+from unglossed.errors import InputError, InputErrors
 
 
 class Inner(Settings):
@@ -17,7 +20,7 @@ class Outer(Settings):
     title: str
     rate: float = 0.5
     inner: Inner | None = None
-    parts: tuple[Inner, ...] = ()
+    parts: Annotated[tuple[Inner, ...], AS_LIST] = ()
     free: dict[str, object] | None = None
 
 
@@ -207,3 +210,72 @@ def test_a_new_named_item_comes_in_after_the_one_before_it(names: str, expected:
     merged = merge([{"name": "a"}, {"name": "b"}], [{"name": name} for name in names])
 
     assert "".join(item["name"] for item in merged) == expected
+
+
+class Typed(Settings):
+    count: Annotated[int, Field(gt=0, le=1000), WHOLE] = 1
+    rate: Annotated[float, Field(ge=0)] = 1.0
+    switch: bool = False
+    word: str = ""
+    words: Annotated[tuple[str, ...], AS_LIST] = ()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("count=yes", "count: found True (YAML reads yes, no, on and off as true and false): "),
+        ("count=off", "count: found False (YAML"),
+        ("count='3'", "count: found '3' (a text): "),
+        ("count=1.5", "count: found 1.5: "),
+        ("count=.nan", "count: found nan: "),
+        (
+            "count=1e21",
+            "count: found 1000000000000000000000, expected at most 1,000: more is taken",
+        ),
+        ("count=1001", "count: found 1001, expected at most 1,000: "),
+        ("count=-1", "count: found -1: "),
+        ("rate=yes", "rate: found True (YAML"),
+        ("rate='0.5'", "rate: found '0.5' (a text): "),
+        ("rate=.inf", "rate: found inf: Input should be a finite number"),
+        ("rate=.nan", "rate: found nan: Input should be a finite number"),
+        ("rate=1e999", "rate: found inf: "),
+        ("switch=1", "switch: found 1: "),
+        ("switch='yes'", "switch: found 'yes': "),
+        ("word=3", "word: found 3: "),
+        ("words=[a, 3]", "words.1: found 3: "),
+        ("words=a", "words: found 'a': "),
+        ("count={a: 1, a: 2}", "override 'count={a: 1, a: 2}': the key 'a' stands twice"),
+    ],
+)
+def test_a_value_is_of_its_fields_type(override: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "typed.yaml"
+    path.write_text("word: x\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read_settings(Typed, path, [override])
+    assert str(caught.value).removeprefix(f"{path}: ").startswith(told)
+    assert len(str(caught.value)) < 300
+
+
+def test_whole_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    path = tmp_path / "typed.yaml"
+    path.write_text("count: 1e2\nrate: 2\nwords: [a, b]\n", encoding="utf-8")
+    settings = read_settings(Typed, path)
+    assert (settings.count, settings.rate, settings.words) == (100, 2.0, ("a", "b"))
+    assert type(settings.count) is int
+
+
+def test_several_mistakes_are_told_together(tmp_path: Path) -> None:
+    path = tmp_path / "typed.yaml"
+    path.write_text("count: 0\nrate: -1\nword: 3\nwords: [1, 2]\n", encoding="utf-8")
+    with pytest.raises(InputErrors) as caught:
+        read_settings(Typed, path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: 5 mistakes: count: found 0: ")
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        *("count", "rate", "word", "words.0", "words.1")
+    ]
+    assert "\n" not in message
+    with pytest.raises(InputError, match=r"^2 mistakes: override 'count': .*; override 'rate': "):
+        read_settings(Typed, path, ["count", "rate"])
+    again = pickle.loads(pickle.dumps(caught.value))  # as out of a worker process
+    assert str(again) == message

@@ -1,16 +1,15 @@
 """The command line: every verb reads its arguments and calls one function of the library.
 
 Nothing heavy is imported before a verb runs, so that `unglossed --help` answers at once.
-Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong, 130 interrupted.
+Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong; 130, 143, 129 ended by
+Ctrl-C, by SIGTERM (`kill`) or by SIGHUP (the terminal was closed), tidied up as after Ctrl-C.
 """
 
 import errno
-import gc
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +17,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from unglossed.cli_common import INPUT_WRONG, fail, silence_loading
 from unglossed.cli_corpus import FAULTS_FOUND
 from unglossed.cli_corpus import app as corpus_app
+from unglossed.cli_inference import evaluate, score, translate
 from unglossed.cli_training import extract, train
-from unglossed.errors import InputError, take_interrupts_once
+from unglossed.errors import InputError
+from unglossed.signals import leave_interrupts, stopped_by, take_interrupts_once
 
-INPUT_WRONG = 2
-INTERRUPTED = 130
+SIGNALLED = 128
 
 
 class Verbs(TyperGroup):
@@ -34,18 +35,14 @@ class Verbs(TyperGroup):
         """Run the verb that was asked for."""
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            # From a worker process the message comes behind the traceback of that process.
-            fail(str(error).strip().splitlines()[-1].removeprefix("unglossed.errors.InputError: "))
-        except UnicodeDecodeError as error:
-            fail(f"a text file is not UTF-8: {error}")
-        except OSError as error:  # no such file, no permission, a full disk, ...
-            if error.errno in (None, errno.EPIPE):
-                raise
-            fail(": ".join(str(part) for part in (error.filename, error.strerror) if part))
         except KeyboardInterrupt as error:
-            print("; ".join(["stopped", *map(str, error.args)]), file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+            raise end_stopped(*map(str, error.args)) from None
+        except Exception as error:
+            if stopped_by() is not None:  # what was asked to end may fail in other ways, too
+                raise end_stopped() from None
+            if (message := describe(error)) is None:
+                raise
+            fail(message)
         raise typer.Exit(INPUT_WRONG)
 
 
@@ -91,41 +88,41 @@ class MediaKind(StrEnum):
     WAV = "wav"
 
 
-class Format(StrEnum):
-    """How translations are written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-# Decoding, of `evaluate` and `translate` alike; what is not given is as the model's recipe says.
-Beams = Annotated[
-    int | None, typer.Option(min=1, help="Width of the beam search; the recipe's by default.")
-]
-MaxNewTokens = Annotated[
-    int | None, typer.Option(min=1, help="Longest sentence, in tokens; the recipe's by default.")
-]
-LanguageContrast = Annotated[
-    float | None,
-    typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
-]
-PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (processor).")
-]
-
-
 def main() -> None:
     """Entry point of the command `unglossed`."""
     take_interrupts_once()
     try:
         app()
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
+        leave_interrupts()
 
 
-def fail(message: str) -> None:
-    """Print one `error:` line to standard error."""
-    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+def describe(error: Exception) -> str | None:
+    """The message about an error that a user can mend; None: it is a fault of the program."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return f"a text file is not UTF-8: {error}"
+    # No such file, no permission, a full disk, ...; but not a reader who has gone.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return None
+
+
+def end_stopped(*told: str) -> typer.Exit:
+    """Print one line that the work was stopped, and by what.
+
+    Args:
+        told: how to go on.
+
+    Returns:
+        What ends the process with the exit code that shells have for it.
+    """
+    number = stopped_by() or signal.SIGINT
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    with suppress(OSError):  # the terminal may have gone
+        print("; ".join([f"stopped{by}", *told]), file=sys.stderr)
+    return typer.Exit(SIGNALLED + number)
 
 
 def print_version(wanted: bool) -> None:
@@ -198,127 +195,9 @@ app.command()(extract)
 app.command()(train)
 
 
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
-    corpus: Annotated[str, typer.Option(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")],
-    output: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for metrics.json and predictions.jsonl.")
-    ],
-    split: Annotated[str, typer.Option(help="Split of the corpus.")] = "test",
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
-    precision: PrecisionName = "float32",
-    beams: Beams = None,
-    max_new_tokens: MaxNewTokens = None,
-    language_contrast: LanguageContrast = None,
-) -> None:
-    """Translate a split and score the translations against its references."""
-    with uncollected():
-        from unglossed.evaluation.evaluate import evaluate as evaluate_model
-
-    silence_loading()
-    scores = evaluate_model(
-        model,
-        corpus,
-        split,
-        output,
-        batch_size=batch_size,
-        precision=precision,
-        progress=sys.stderr.isatty(),
-        **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
-    )
-    print(scores)
-
-
-@app.command()
-def score(
-    hypotheses: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
-    references: Annotated[Path, typer.Argument(help="Text file, one sentence a line.")],
-    language: Annotated[
-        str, typer.Option(metavar="CODE", help="Of the text, as de, en, zh: its tokenisation.")
-    ],
-    normalisation: Annotated[
-        str, typer.Option(metavar="NAME", help="nfc.v1, or nfc_no_final_stop.v1 for a final ' .'.")
-    ] = "nfc.v1",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
-) -> None:
-    """Score sentences in one file against those in another; no model is needed."""
-    from unglossed.evaluation.text_files import score_files
-
-    scores = score_files(hypotheses, references, language, normalisation)
-    print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
-
-
-@app.command()
-def translate(
-    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
-    files: Annotated[list[str], typer.Argument(help="Videos, folders of frames, or sound.")],
-    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.TEXT,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
-    ] = None,
-    n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
-    precision: PrecisionName = "float32",
-    beams: Beams = None,
-    max_new_tokens: MaxNewTokens = None,
-    language_contrast: LanguageContrast = None,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw sentences instead of searching for the best.")
-    ] = False,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 draws vary less.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
-) -> None:
-    """Translate videos, or sound, into text.
-
-    A clip that cannot be read costs one line on standard error and the exit code 2; the others are
-    still translated.
-    """
-    from unglossed.files import check_writable, write_text
-
-    if output is not None:
-        check_writable(output)
-    with uncollected():
-        from unglossed.inference.output import format_json, format_text
-        from unglossed.inference.translate import SignTranslator
-
-    if sample and beams is not None:
-        raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
-    silence_loading()
-    failed: list[str] = []
-
-    def report_failure(media: str, error: InputError) -> None:
-        failed.append(media)
-        fail(str(error))
-
-    translations = SignTranslator.from_pretrained(model, precision=precision).translate(
-        files,
-        n_best=n_best,
-        batch_size=batch_size,
-        on_error=report_failure,
-        **given(
-            beams=beams,
-            max_new_tokens=max_new_tokens,
-            language_contrast=language_contrast,
-            sample=sample or None,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-        ),
-    )
-    if form is Format.JSON:
-        text = format_json(translations)
-    else:
-        text = format_text(translations, named=len(files) > 1)
-    if output is None:
-        sys.stdout.write(text)
-    elif translations:
-        write_text(output, text)
-    if failed:
-        raise typer.Exit(INPUT_WRONG)
+app.command()(evaluate)
+app.command()(score)
+app.command()(translate)
 
 
 @app.command()
@@ -365,33 +244,9 @@ def doctor() -> None:
         raise typer.Exit(FAULTS_FOUND)
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Import without garbage collection, a third of a short translation's time, then or later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """The options that the user gave."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def read_size(text: str) -> tuple[int, int]:
     """Width and height in pixels out of `210x260`."""
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise InputError(f"--size: found {text!r}, expected WxH in pixels such as 210x260")
     return int(width), int(height)
-
-
-def silence_loading() -> None:
-    """Keep transformers' progress bars and reports out of the output: we say what is wrong."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

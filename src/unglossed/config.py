@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, InputErrors, Mistakes
 from unglossed.files import write_text
+from unglossed.strict_yaml import YamlError, parse_yaml
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused, fields described by what follows."""
+    """Base of all settings: immutable, unknown keys refused, fields described by what follows.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    A value is of its field's type: `yes` is no number, "3" is a text, and numbers are finite.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        strict=True,
+        allow_inf_nan=False,
+    )
 
 
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Of an integer: it may be written as 1e6. Comes last, so that bounds stay in the JSON schema."""
+AS_LIST = Field(strict=False)
+"""Of a tuple: YAML has lists alone."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
@@ -48,11 +71,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: no such file, no YAML, or something else than keys.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    except YamlError as error:
+        raise InputError(f"{path}: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected keys with values, found {type(data).__name__}")
     return data
@@ -67,10 +90,13 @@ def override(data: dict[str, Any], items: Sequence[str]) -> None:
             holds: `stages.visual_initialing.epochs=3`. Values are YAML.
 
     Raises:
-        InputError: an item has no such form or fits nowhere.
+        InputError: items have no such form or fit nowhere.
     """
+    mistakes = Mistakes()
     for item in items:
-        _override(data, item)
+        with mistakes.collected():
+            _override(data, item)
+    mistakes.tell()
 
 
 def merge(base: Any, changes: Any) -> Any:
@@ -108,12 +134,12 @@ def check_settings(kind: type[SettingsType], data: dict[str, Any], path: Path) -
         path: the file, for errors.
 
     Raises:
-        InputError: a key that does not exist, a value of the wrong kind.
+        InputError: keys that do not exist, values of the wrong kind; all of them.
     """
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error, data, kind)}") from None
+        raise InputErrors(_explain(error, data, kind), str(path)) from None
 
 
 def write_settings(settings: Settings, path: Path) -> None:
@@ -132,12 +158,16 @@ def _are_named(value: Any) -> bool:
 
 def _override(data: dict[str, Any], item: str) -> None:
     key, separator, text = item.partition("=")
+    item = item if len(item) <= 100 else f"{item[:97]}..."
     if not separator:
         raise InputError(f"override {item!r}: expected key=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"override {item!r}: {text!r} is not a YAML value") from None
+        value = parse_yaml(text)
+    except YamlError as error:
+        reason = str(error)
+        if reason.startswith("is not YAML"):
+            reason = f"{_SHORT.repr(text)} is not a YAML value"
+        raise InputError(f"override {item!r}: {reason}") from None
     *parents, last = key.split(".")
     node: Any = data
     for name in parents:
@@ -162,12 +192,34 @@ def _child(node: Any, name: str, item: str) -> Any:
     raise InputError(f"override {item!r}: nothing lies under {name!r}")
 
 
-def _explain(error: ValidationError, data: dict[str, Any], kind: type[BaseModel]) -> str:
-    """The first fault in one line: where, what was found, what was expected."""
-    fault = error.errors()[0]
+def _explain(error: ValidationError, data: dict[str, Any], kind: type[BaseModel]) -> Sequence[str]:
+    """Each fault in one line: where, what was found, what was expected."""
+    faults = error.errors()
+    # Where items of a list are wrong, the list itself seems to be too short as well.
+    within = [fault["loc"] for fault in faults]
+    own = [
+        fault
+        for fault in faults
+        if not any(
+            loc != fault["loc"] and loc[: len(fault["loc"])] == fault["loc"] for loc in within
+        )
+    ]
+    told: dict[str, str] = {}
+    for fault in own:  # of the types that a field may have, the first is told of
+        where = ".".join(_readable(fault["loc"], data))
+        told.setdefault(where, _explain_one(fault, data, kind))
+    return [
+        text
+        for where, text in told.items()
+        if "." not in where or where.rpartition(".")[0] not in told
+    ]
+
+
+def _explain_one(fault: Any, data: dict[str, Any], kind: type[BaseModel]) -> str:
     location = fault["loc"]
     is_key = location[-1:] == ("[key]",)
     where = ".".join(_readable(location[: -1 if is_key else None], data))
+    found, reason = _SHORT.repr(fault["input"]), fault["msg"]
     if is_key and fault["type"] == "literal_error":
         return f"{where}: no such key, expected {fault['ctx']['expected']}"
     if fault["type"] == "extra_forbidden":
@@ -175,8 +227,16 @@ def _explain(error: ValidationError, data: dict[str, Any], kind: type[BaseModel]
     if fault["type"] == "missing":
         return f"{where}: is missing"
     if fault["type"] == "value_error":  # of a validator: it says itself what it found
-        return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
-    return f"{where}: found {fault['input']!r}: {fault['msg']}"
+        told = str(fault["ctx"]["error"])
+        return f"{where}{told}" if told.startswith(".") or not where else f"{where}: {told}"
+    if fault["type"] == "less_than_equal":
+        most = f"{fault['ctx']['le']:,}"
+        return f"{where}: found {found}, expected at most {most}: more is taken for a slip"
+    if isinstance(fault["input"], bool):
+        found += " (YAML reads yes, no, on and off as true and false)"
+    elif isinstance(fault["input"], str) and fault["type"] in ("int_type", "float_type"):
+        found += " (a text)"
+    return f"{where}: found {found}: {reason}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -199,6 +259,8 @@ def _readable(location: tuple[int | str, ...], data: Any) -> list[str]:
             data = data[step]
         except (KeyError, IndexError, TypeError):
             data = None
+        if data is None and "[" in str(step):  # which of a field's types was tried
+            continue
         named = isinstance(step, int) and isinstance(data, dict) and "name" in data
         parts.append(str(data["name"]) if named else str(step))
     return parts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,10 @@ RUN_FILE = "run.json"
 """What tells that a folder is a run of `unglossed train`."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FAILED_WRITE = re.compile(r"os error (\d+)|PytorchStreamWriter|unexpected pos \d+")
+"""How Rust (safetensors, tokenizers) and torch say that the system did not take what they wrote."""
+_held: set[BinaryIO] = set()
 
 
 def may_be_on_hub(name: str | Path) -> bool:
@@ -30,6 +36,23 @@ def may_be_on_hub(name: str | Path) -> bool:
     path = Path(name)
     misspelt = path.exists() or path.parent.is_dir()
     return not misspelt and _HUB_NAME.fullmatch(str(name)) is not None
+
+
+def as_path(value: object, name: str) -> Path:
+    """A path out of what a caller gave.
+
+    Args:
+        value: a text or a path.
+        name: of the argument, for the message.
+
+    Raises:
+        InputError: it is neither, or empty.
+    """
+    if not isinstance(value, (str, Path)):
+        raise InputError(f"{name}: found {type(value).__name__}, expected a path")
+    if not str(value).strip():
+        raise InputError(f"{name}: found an empty text, expected a path")
+    return Path(value)
 
 
 @contextmanager
@@ -46,10 +69,40 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        yield partial
+        with naming(path):
+            yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have what is raised in the block because a disk is full name the file or folder, in one line.
+
+    Python's own writing names no file, and libraries in other languages raise errors of their own.
+
+    Raises:
+        OSError: with the file's name and the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            error.filename = str(path)
+        raise
+    except Exception as error:
+        found = _FAILED_WRITE.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1]) if found[1] else errno.ENOSPC
+        reason = os.strerror(number) if found[1] else "cannot be written, the disk may be full"
+        raise OSError(number, reason, str(path)) from None
+
+
+def is_full(error: OSError) -> bool:
+    """Whether this says that a disk, or what a user may have of it, is full."""
+    return error.errno in _FULL
 
 
 def check_writable(path: Path) -> None:
@@ -97,7 +150,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with naming(target):
+            yield partial
         shutil.rmtree(target, ignore_errors=True)
         try:
             partial.rename(target)
@@ -110,13 +164,21 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def link(source: str, target: str) -> None:
+    """Give a file a second name; a copy of it where there are no links."""
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copy2(source, target)
+
+
 @contextmanager
 def exclusive(path: Path, on_busy: Callable[[], object]) -> Iterator[BinaryIO]:
     """Hold the lock of a file, open to append to, in the block; missing folders are made.
 
-    A process that is killed lets go; one that was started in the block and has the file as its
-    output holds the lock after it, too. Where there are no locks (Windows, some file systems) the
-    block is not kept from others.
+    A process that is killed lets go, whatever becomes of those that it forked; one that was started
+    in the block and has the file as its output holds the lock after it, too. Where there are no
+    locks (Windows, some file systems) the block is not kept from others.
 
     Args:
         path: the file.
@@ -132,7 +194,21 @@ def exclusive(path: Path, on_busy: Callable[[], object]) -> Iterator[BinaryIO]:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError:
                 pass
-        yield file
+        _held.add(file)
+        try:
+            yield file
+        finally:
+            _held.discard(file)
+
+
+def _let_go() -> None:
+    """Close locked files in a process that was forked: it would hold the locks of one killed."""
+    while _held:
+        _held.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def _partial(path: Path) -> Path:

@@ -35,6 +35,7 @@ def write_corpus_folder(tmp_path: Path) -> Callable[..., Path]:
                 folder.mkdir(parents=True)
                 for number in (1, 2, 4):
                     picture = np.full((26, 21, 3), 40 * number, np.uint8)
+                    picture[:, 4 * number : 4 * number + 4] = 250
                     cv2.imwrite(str(folder / f"images{number:04d}.png"), picture)
                 (folder / "createDnnTrainingLabels-profile.py.lprof").write_text("stray")
             path = base / "annotations/manual" / f"PHOENIX-2014-T.{split}.corpus.csv"

@@ -67,7 +67,7 @@ def test_subrip_cues_become_plain_text_with_times(tmp_path):
 
 def test_webvtt_names_notes_styles_settings_tags_and_entities_are_no_text(tmp_path):
     assert read_captions(write(tmp_path, "a.vtt", VTT)) == [
-        Cue(1, 1.0, 2.5, "Am Morgen liegt dichter Nebel."),
+        Cue(1, 1.0, 2.5, "Am Morgen liegt dichter Nebel.", speaker="Anna"),
         Cue(2, 60.25, 63.0, "Danach & dann heiter <3"),
     ]
 
@@ -138,7 +138,11 @@ def test_clock_times(stamp, seconds):
         ("a.vtt", SRT, ", line 1: found '1', expected WEBVTT"),
         ("a.vtt", VTT.replace("00:01.000 -->", "1s -->"), ", line 12: times '1s --> 00:02.500"),
         ("a.vtt", VTT.replace("liegt", "--> liegt"), ", line 13: times '<v Anna>Am Morgen -->"),
-        ("a.ass", "[Script Info]", ": unknown kind of captions, expected .srt, .vtt or .eaf"),
+        (
+            "a.smi",
+            "<SAMI>",
+            ": unknown kind of captions, expected .vtt, .srt, .eaf, .ass, .ssa or .sbv",
+        ),
     ],
 )
 def test_malformed_file_is_one_clear_line(tmp_path, name, text, message):
@@ -434,3 +438,94 @@ def test_a_time_of_day_in_a_sentence_is_text(tmp_path):
     path = tmp_path / "a.vtt"
     path.write_text("WEBVTT\n\n00:01.000 --> 00:02.000\n10:30 - 11:00 fog\n", encoding="utf-8")
     assert [cue.text for cue in read_captions(path)] == ["10:30 - 11:00 fog"]
+
+
+def test_subrip_keeps_nothing_of_substation(tmp_path):
+    text = SRT.replace("Am Morgen liegt\n", "{\\an8}<font color=red>Am\\hMorgen</font> liegt\\N")
+    assert texts(write(tmp_path, "a.srt", text))[0] == "Am Morgen liegt dichter Nebel."
+
+
+def test_names_of_speakers_are_kept(tmp_path):
+    text = (
+        "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0\n\nREGION\nid:1\n\n"
+        "00:01.000 --> 00:02.000 region:1\n<v.loud Dr.&nbsp;Anna>Nebel</v>\n<v Ben>und Wind</v>\n\n"
+        "00:03.000 --> 00:04.000\n<v.loud>heiter</v>\n"
+    )
+    found = read_captions(write(tmp_path, "a.vtt", text))
+    assert [(cue.text, cue.speaker) for cue in found] == [
+        ("Nebel und Wind", "Dr.\u00a0Anna, Ben"),
+        ("heiter", None),
+    ]
+
+
+def test_a_shift_for_streams_is_told(tmp_path):
+    told = []
+    text = VTT.replace("Kind: captions", "X-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000")
+    read_captions(write(tmp_path, "a.vtt", text), note=lambda *odd: told.append(odd))
+    assert [found for _, found in told] == [
+        "found 'X-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000', which is for streams: times are"
+        " read as they stand"
+    ]
+
+
+SBV = "0:00:01.000,0:00:02.500\nAm Morgen liegt\ndichter Nebel.\n\n0:01:00.250,0:01:03.000\nWind.\n"
+
+
+def test_captions_of_youtube(tmp_path):
+    path = write(tmp_path, "a.sbv", SBV)
+    assert read_captions(path) == [
+        Cue(1, 1.0, 2.5, "Am Morgen liegt dichter Nebel."),
+        Cue(2, 60.25, 63.0, "Wind."),
+    ]
+    wrong = write(tmp_path, "b.sbv", SBV.replace("02.500", "99.500"))
+    told = f"{wrong}, line 1: times '0:00:01.000,0:00:99.500', expected 0:00:01.000,0:00:02.500"
+    assert [cue.text for cue in read_telling(wrong, [told])] == ["Wind."]
+    with pytest.raises(
+        InputError, match=r"c.sbv: found no cue, expected lines such as 0:00:01.000"
+    ):
+        read_captions(write(tmp_path, "c.sbv", SRT))
+
+
+ASS = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,20
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:01:00.25,0:01:03.00,Default,Ben,0,0,0,,Wind, {\\i1}dann\\hSonne{\\i0}.
+Comment: 0,0:00:00.00,0:00:01.00,Default,,0,0,0,,to do
+Dialogue: 0,0:00:00.00,0:00:01.00,Default,,0,0,0,,{\\p1}m 0 0 l 9 9{\\p0}
+Dialogue: 0,0:00:01.00,0:00:02.50,Default,,0,0,0,,{\\an8}Am Morgen\\NNebel.
+"""
+
+
+def test_dialogue_of_substation_files(tmp_path):
+    for suffix in ("ass", "ssa"):
+        assert read_captions(write(tmp_path, f"a.{suffix}", ASS)) == [
+            Cue(1, 1.0, 2.5, "Am Morgen Nebel."),
+            Cue(2, 60.25, 63.0, "Wind, dann Sonne.", speaker="Ben"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[Script Info]\n", ": found no section [Events], expected one"),
+        (
+            ASS.replace("Start, End", "End, Start"),
+            ", line 9: found 'Format: Layer, End, Start, Sty",
+        ),
+        (
+            ASS.replace("0:01:00.25", "one minute"),
+            ", line 10: found 'Dialogue: 0,one minute,0:01:0",
+        ),
+    ],
+)
+def test_malformed_substation_file_is_one_clear_line(tmp_path, text, message):
+    path = write(tmp_path, "a.ass", text)
+    with pytest.raises(InputError) as error:
+        read_captions(path)
+    assert str(error.value).startswith(f"{path}{message}")

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import string
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +88,27 @@ def write_two_sizes(folder: Path) -> None:
 def write_sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 16000)).astype(np.float32)
+        sound = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
         sound.sample_rate = 16000
         for packet in (*stream.encode(sound), *stream.encode(None)):
             container.mux(packet)
+
+
+def write_dark(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for _ in range(20):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def write_still(folder: Path) -> None:
+    write_frames(folder)
+    for number in range(2, 7):
+        shutil.copy(folder / "images0001.png", folder / f"images{number:04d}.png")
 
 
 def write_stray(folder: Path) -> None:
@@ -101,8 +120,8 @@ def write_stray(folder: Path) -> None:
 class Planted:
     """One fault: how it is made and what the report must say.
 
-    `where` is "line" (of the table), "clip" (the sample), "media" (its path), "timed" (both of
-    them), or what it says.
+    `where` is "line" (of the table), "clip" (the sample), "media" (its path), "timed" or
+    "inside" (both of them), or what it says.
     """
 
     kind: FaultKind
@@ -123,14 +142,14 @@ PLANTED = {
     ),
     "id_twice": Planted(FaultKind.DUPLICATE_ID, "line", "'sound1' was seen", {"id": "sound1"}),
     "no_id": Planted(FaultKind.MALFORMED_ROW, "line", "id is empty", {"id": ""}),
-    "no_text": Planted(FaultKind.EMPTY_TEXT, "line", "text is empty", {"text": "  "}),
+    "no_text": Planted(FaultKind.USELESS_ROW, "line", "text is empty", {"text": "  "}),
     "no_media": Planted(FaultKind.MALFORMED_ROW, "line", "media is empty", {"media": ""}),
     "no_split": Planted(FaultKind.MALFORMED_ROW, "line", "split is empty", {"split": ""}),
     "no_number": Planted(FaultKind.MALFORMED_ROW, "line", "start.*'soon'", {"start": "soon"}),
     "backward": Planted(
-        FaultKind.BAD_TIMES, "line", "end 2.0, .* start 3.0", {"start": "3", "end": "2"}
+        FaultKind.USELESS_ROW, "line", "end 2.0, .* start 3.0", {"start": "3", "end": "2"}
     ),
-    "before_begin": Planted(FaultKind.BAD_TIMES, "line", "-1", {"start": "-1", "end": "2"}),
+    "before_begin": Planted(FaultKind.USELESS_ROW, "line", "-1", {"start": "-1", "end": "2"}),
     "missing": Planted(FaultKind.MISSING_MEDIA, "line", r"gone\.mp4", {"media": "media/gone.mp4"}),
     "leftover": Planted(FaultKind.MEDIA_WITHOUT_ROW, "media", "no row", None, write_video, ".mp4"),
     # What a look at the media finds.
@@ -175,6 +194,11 @@ PLANTED = {
     "two_sizes": Planted(
         FaultKind.DAMAGED_MEDIA, "media", "different sizes .48x32, 8x8", write=write_two_sizes
     ),
+    # What is in the clips.
+    "dark": Planted(
+        FaultKind.NO_CONTENT, "inside", "pictures are black", write=write_dark, suffix=".mp4"
+    ),
+    "still": Planted(FaultKind.NO_CONTENT, "inside", "pictures stand still", write=write_still),
     # What the clips' times and lengths say.
     "starts_past_end": Planted(
         FaultKind.BAD_TIMES,
@@ -304,6 +328,7 @@ def write_table(folder: Path, planted: dict[str, Planted]) -> dict[str, str]:
             "line": f"{folder / 'own.csv'}, line {len(lines)}",
             "clip": f"{split} clip {label!r}",
             "media": str(medium),
+            "inside": f"{medium}, {split} clip {label!r}",
             "timed": f"{folder / 'media/talk.mp4'}, {split} clip {label!r}",
         }.get(fault.where, fault.where)
     (folder / "own.csv").write_bytes(b"\n".join(lines) + b"\n")
@@ -380,8 +405,8 @@ def test_report_as_values(damaged):
     report, places = damaged
     values = json.loads(json.dumps(report.to_dict()))
     assert values["errors"] + values["warnings"] + values["notes"] == len(PLANTED)
-    assert values["samples"] == {"train": 34, "dev": 2, "test": 3}
-    assert (values["media"], values["deep"]) == (11, True)
+    assert values["samples"] == {"train": 36, "dev": 2, "test": 3}
+    assert (values["media"], values["deep"]) == (13, True)
     gap = next(fault for fault in values["faults"] if fault["kind"] == "frame_gap")
     assert gap == {
         "kind": "frame_gap",
@@ -600,3 +625,125 @@ def test_times_are_compared_with_what_the_recipe_reads(tmp_path):
         check_clips("", samples, faults, needs=Needs(signal=signal))
         (fault,) = faults.examples(FaultKind.BAD_TIMES)
         assert f"train clip '{wrong}'" in fault.where
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (
+            ["it's here", "don't wait, she's late", "we\u2019re there"],
+            "apostrophes in 2 forms: ' in 2, \u2019 in 1 texts",
+        ),
+        (['he said "yes"', "“no”", "„nein“"], "quotation marks in 2 forms: curled in 2, straight"),
+        (["'quoted' and 5' tall", "so\u2019 is"], None),
+        (["„ja“", "»nein«", '„so"'], None),
+    ],
+)
+def test_signs_in_two_forms_are_counted(tmp_path, texts, found):
+    (tmp_path / "frames").mkdir()
+    write_frames(tmp_path / "frames/a")
+    rows = [
+        {"id": f"{n}", "media": "frames/a", "text": text, "split": "train", "language": "en"}
+        for n, text in enumerate(texts)
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    faults = check_corpus(f"table:{path}").faults
+    told = [fault.text for fault in faults.examples(FaultKind.TWO_FORMS)]
+    assert told == [] if found is None else told[0].startswith(f"found {found}")
+
+
+def test_text_that_a_program_wrote_for_no_value_is_odd(tmp_path):
+    write_frames(tmp_path / "a")
+    rows = (
+        "id,media,text,split,language\n1,a,nan,train,de\n2,a,Nantes,train,de\n3,a,#NAME?,train,de"
+    )
+    (tmp_path / "own.csv").write_text(rows)
+    report = check_corpus(f"table:{tmp_path / 'own.csv'}")
+    found = [fault.text for fault in report.faults.examples(FaultKind.ODD_TEXT)]
+    reason = "is what programs write where there is no value"
+    assert found == [f"'nan' {reason}", f"'#NAME?' {reason}"]
+
+
+def test_languages_and_references_are_counted(tmp_path):
+    write_frames(tmp_path / "a")
+    rows = [
+        {"id": "1", "media": "a", "text": ["Es regnet.", "Regen."], "language": "de"},
+        {"id": "2", "media": "a", "text": "It rains.", "language": "en"},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    report = check_corpus(f"table:{path}?split=train&language=*")
+    assert "languages: de 1, en 1\nfurther references: 1\n" in str(report)
+    assert report.to_dict()["languages"] == {"de": 1, "en": 1}
+    assert report.to_dict()["references"] == 1
+
+
+def write_parts(path: Path, parts: list[tuple[float, float]]) -> None:
+    """Half a second for each part: how loud left and right are, of the same noise."""
+    noise = np.random.default_rng(0).uniform(-9000, 9000, 8000)
+    sound = np.concatenate([np.outer(noise, part) for part in parts]).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(sound.tobytes())
+
+
+def test_deep_reads_each_segment_as_training_does(tmp_path):
+    write_parts(tmp_path / "talk.wav", [(1, 1), (0, 0), (1, 0.5)])
+    write_parts(tmp_path / "wired.wav", [(1, -1), (0.5, -0.5)])
+    write_parts(tmp_path / "nothing.wav", [(0, 0)])
+    (tmp_path / "own.csv").write_text(
+        "id,media,text,split,start,end,language\n"
+        "a,talk.wav,eins,train,0,0.5,de\n"
+        "b,talk.wav,zwei,train,0.5,1,de\n"
+        "c,talk.wav,drei,train,1,1.5,de\n"
+        "d,wired.wav,vier,train,,,de\n"
+        "e,nothing.wav,nichts,dev,,,de\n"
+    )
+    spec = f"table:{tmp_path / 'own.csv'}"
+    report = check_corpus(spec, deep=True, num_workers=1)
+    empty = [(fault.where, fault.text) for fault in report.faults.examples(FaultKind.NO_CONTENT)]
+    assert empty == [
+        (f"{tmp_path / 'talk.wav'}, train clip 'b'", "the sound is silent: is it the right clip?"),
+        (f"{tmp_path / 'nothing.wav'}, dev clip 'e'", "the sound is silent: is it the right clip?"),
+    ]
+    (fault,) = report.faults.examples(FaultKind.OPPOSITE_CHANNELS)
+    assert fault.where == str(tmp_path / "wired.wav")
+    assert "turned over" in fault.text
+    assert not report.has_errors
+    assert not check_corpus(spec, num_workers=1).faults.count(FaultKind.NO_CONTENT)
+
+
+def test_deep_reads_the_sound_of_videos_where_the_recipe_does(tmp_path):
+    write_video(tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "b.mp4"), "w") as container:
+        pictures = container.add_stream("libx264", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 48, 32, "yuv420p"
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        for number in range(25):
+            picture = np.full((32, 48, 3), 10 * number, np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        piece = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        piece.sample_rate = 16000
+        container.mux([*sound.encode(piece), *sound.encode(), *pictures.encode()])
+    (tmp_path / "own.csv").write_text("id,media,text,split,language\nb,b.mp4,eins,train,de\n")
+    spec = f"table:{tmp_path / 'own.csv'}"
+    found = check_corpus(spec, deep=True, needs=Needs(signal="sound"), num_workers=1).faults
+    assert [fault.text for fault in found.examples(FaultKind.NO_CONTENT)] == [
+        "the sound is silent: is it the right clip?"
+    ]
+    found = check_corpus(spec, deep=True, num_workers=1).faults
+    assert [fault.text for fault in found.examples(FaultKind.NO_CONTENT)] == [
+        "the pictures are blank, one colour all over: is it the right clip?"
+    ]
+
+
+def test_a_clip_of_one_picture_is_told(tmp_path):
+    write_frames(tmp_path / "a", (1,))
+    (tmp_path / "own.csv").write_text("id,media,text,split,language\na,a,eins,train,de\n")
+    (fault,) = check_corpus(f"table:{tmp_path / 'own.csv'}", deep=True).faults.examples(
+        FaultKind.NO_CONTENT
+    )
+    assert fault.text.startswith("there is one picture only")

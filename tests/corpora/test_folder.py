@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -282,8 +283,7 @@ def test_all_faults_are_collected_in_one_reading(write):
     faults = Faults()
     assert ids(read(root, faults=faults)) == {"dev": ["b_1", "c_1"]}
     assert count(faults) == {
-        FaultKind.EMPTY_TEXT: 1,
-        FaultKind.BAD_TIMES: 1,
+        FaultKind.USELESS_ROW: 2,
         FaultKind.MALFORMED_ROW: 1,
         FaultKind.MISSING_MEDIA: 1,
         FaultKind.NOT_UTF8: 1,
@@ -443,3 +443,54 @@ def test_other_faults_are_found_beside_captions_in_two_languages(write):
     faults = Faults()
     read(root, "", faults)
     assert count(faults) == {FaultKind.MISSING_MEDIA: 1, FaultKind.MIXED_LANGUAGES: 1}
+
+
+def test_cue_without_length_costs_itself_and_is_counted(write):
+    root = write({"a.mp4": "", "a.srt": SRT.replace("00:00:02,000", "00:00:01,000")})
+    corpus = read(root)
+    assert ids(corpus) == {"train": ["a_2"]}
+    assert corpus.notes == (
+        "row without a text or a length, left out: 1"
+        f" ({root / 'a.srt'}, cue 1: end 1.0, expected more than the start 1.0 (id 'a_1'))",
+    )
+
+
+def test_captions_of_kinds_that_are_not_read_are_named(write):
+    files = {"a.mp4": "", "a.de.ttml": "<tt/>", "b.mp4": "", "b.smi": "", "b.srt": SRT}
+    root = write(files)
+    faults = Faults()
+    assert ids(read(root, faults=faults)) == {"train": ["b_1", "b_2"]}
+    (fault,) = faults.examples(FaultKind.UNREAD_CAPTIONS)
+    assert str(fault) == (
+        f"{root / 'a.de.ttml'}: captions of a kind that is not read, expected .txt, .vtt, .srt,"
+        " .eaf, .ass, .ssa, .sbv"
+    )
+    (root / "b.srt").unlink()
+    with pytest.raises(InputError, match=r"found no row .* to use; captions of a"):
+        read(root)
+
+
+def test_captions_of_players_are_read_where_there_are_no_others(write):
+    sbv = "0:00:01.000,0:00:02.000\nWind\n"
+    root = write({"a.mp4": "", "a.sbv": sbv, "b.mp4": "", "b.sbv": sbv, "b.srt": SRT})
+    assert ids(read(root)) == {"train": ["a_1", "b_1", "b_2"]}
+    write({"a.ass": "[Events]"})
+    with pytest.raises(InputError, match=r"a.ass: found a.sbv for the same clip, expected one"):
+        read(root)
+
+
+def test_captions_that_roll_up_are_told(write):
+    lines = ["", "so it begins", "and it goes on", "until it ends", "at last"]
+    cues = []
+    for number, (before, line) in enumerate(pairwise(lines)):
+        cues.append((number * 2, number * 2 + 1.9, f"{before}\n{line}".strip()))
+        cues.append((number * 2 + 1.9, number * 2 + 2, line))
+    text = "".join(
+        f"\n00:0{start:06.3f} --> 00:0{end:06.3f}\n{words}\n" for start, end, words in cues
+    )
+    root = write({"a.mp4": "", "a.vtt": "WEBVTT\n" + text.replace("00:0", "00:"), "b.mp4": ""})
+    write({"b.srt": SRT + "\n3\n00:00:04,500 --> 00:00:05,000\nWind.\n"})
+    faults = Faults()
+    read(root, faults=faults)
+    (fault,) = faults.examples(FaultKind.ODD_CAPTIONS)
+    assert str(fault).startswith(f"{root / 'a.vtt'}: 7 of 8 cues repeat words of the one before")

@@ -138,15 +138,21 @@ def test_a_deep_check_stops(endless, start):
     assert (process.returncode, errors) == (130, "stopped\n")
 
 
-def test_nothing_is_left_of_a_terminated_packing(endless, start, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("to_group", [False, True])
+def test_kill_and_a_closed_terminal_tidy_up_as_ctrl_c_does(
+    endless, start, tmp_path, number, to_group
+):
     out = tmp_path / "out"
     process = start("corpus", "pack", endless, out, "--workers", 2)
     wait_until((out / "shards/.train-000000.tar.partial").exists, process)
 
-    process.terminate()
+    (os.killpg if to_group else os.kill)(process.pid, number)
 
     errors = finish(process)
-    assert (process.returncode, errors) == (-signal.SIGTERM, "")
+    told = f"stopped by {number.name}; run the same command again to go on\n"
+    assert (process.returncode, errors) == (128 + number, told)
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["unfinished.json"]
 
 
 def test_a_process_that_was_killed_is_told_in_one_line(endless, start, tmp_path):

@@ -27,18 +27,20 @@ def write_frames(folder: Path) -> None:
 
 
 def write_file(path: Path, pictures: bool, sound: bool) -> None:
-    """A second of grey pictures, of silence, or of both."""
+    """A second of a bar that moves, of noise, or of both."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25) if pictures else None
         audio = container.add_stream("aac", rate=16000, layout="mono") if sound else None
         if video is not None:
             video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
-            for _ in range(25):
+            for place in range(25):
                 picture = np.full((32, 32, 3), 128, np.uint8)
+                picture[:, place : place + 8] = 255
                 container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(video.encode(None))
         if audio is not None:
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+            noise = np.random.default_rng(0).uniform(-0.1, 0.1, (1, 16000)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
             frame.sample_rate = 16000
             for packet in (*audio.encode(frame), *audio.encode(None)):
                 container.mux(packet)

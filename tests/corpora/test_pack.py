@@ -303,7 +303,8 @@ def test_finished_packing_does_nothing(spec, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     packing = pack(spec, out)
     assert packing.num_new_clips == 0
-    assert str(packing).endswith("packed before")
+    told = "packed before (sizes compared, contents not: `unglossed corpus check --deep` does that)"
+    assert str(packing).endswith(told)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
@@ -579,6 +580,16 @@ def test_rows_that_do_not_fit(packed):
         read_corpus(f"packed:{packed}")
 
 
+def test_rows_that_are_not_as_they_were_packed(packed):
+    rows = packed / "rows.jsonl"
+    rows.write_bytes(rows.read_bytes().replace(b"Signer", b"Singer"))
+    with pytest.raises(InputError, match=r"rows.jsonl: found SHA-256 .*, expected .* as manifest"):
+        read_corpus(f"packed:{packed}")
+    faults = Faults()
+    assert len(all_samples(read_corpus(f"packed:{packed}", faults))) == 4
+    assert faults.count(FaultKind.DAMAGED_MEDIA) == 1
+
+
 def test_index_of_another_packing(packed):
     edit_json(packed / "shards/dev-000000.index.json", sha256="0" * 64)
     with pytest.raises(InputError, match=r"dev-000000.tar: its index and manifest.json differ in"):
@@ -663,3 +674,29 @@ def test_deep_check_compares_the_checksums_of_all_files(packed):
     (fault,) = report.faults.examples(FaultKind.DAMAGED_MEDIA)
     assert fault.where == str(rows)
     assert "SHA-256" in fault.text
+
+
+def test_languages_and_references_carry_over(tmp_path):
+    draw(tmp_path / "a", 3, 1)
+    rows = [
+        {"id": "1", "media": "a", "text": ["Regen.", "Es regnet."], "language": "de"},
+        {"id": "2", "media": "a", "text": "It rains.", "language": "en"},
+        {"id": "3", "media": "a", "text": "Wind.", "language": "de"},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    source = f"table:{path}?split=train&language=*"
+    pack(source, tmp_path / "out")
+    packed = f"packed:{tmp_path / 'out'}"
+
+    def told(spec):
+        found = all_samples(read_corpus(spec))
+        return [(sample.text, sample.references, sample.language) for sample in found]
+
+    assert told(f"{packed}?language=*") == told(source)
+    assert told(source)[0] == ("Regen.", ("Es regnet.",), "de")
+    assert told(f"{packed}?language=en") == [("It rains.", (), "en")]
+    with pytest.raises(
+        InputError, match=r"found texts in de, en, expected a choice: \?language=de or"
+    ):
+        read_corpus(packed)

@@ -17,7 +17,7 @@ from unglossed.errors import InputError
         ("phoenix14t:{tmp}/nowhere", "nowhere: no such file or folder, .* kind phoenix14t"),
         (
             "phoenix14t:{tmp}?lang=en",
-            "unknown option 'lang', expected language=CODE, media=FOLDER, missing=skip or tier=",
+            "unknown option 'lang', expected language=CODE, media=FOLDER, missing=skip, tier=",
         ),
         ("phoenix14t:{tmp}?language=English", "language 'English', expected a code"),
         ("phoenix14t:{tmp}?missing=no", "missing 'no', expected skip"),
@@ -73,3 +73,19 @@ def test_home_folder_is_expanded(write_corpus_folder, monkeypatch):
 def test_a_plus_in_an_option_is_a_plus(tmp_path):
     with pytest.raises(InputError, match=r"^/nowhere/a\+b c: no such folder"):
         read_corpus(f"phoenix14t:{tmp_path}?media=/nowhere/a+b%20c")
+
+
+def test_interlaced_videos_are_made_whole_where_the_spec_asks_for_it(tmp_path):
+    for split in ("train", "dev"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / f"{split}.mp4").touch()
+        (tmp_path / split / f"{split}.txt").write_text("so")
+    asked = read_corpus(f"folder:{tmp_path}?language=de&deinterlace=yes")
+    assert all(sample.deinterlace for sample in asked.split("train"))
+    assert not any(
+        sample.deinterlace for sample in read_corpus(f"folder:{tmp_path}?language=de").split("dev")
+    )
+    with pytest.raises(InputError, match="deinterlace 'no', expected yes"):
+        read_corpus(f"folder:{tmp_path}?language=de&deinterlace=no")
+    with pytest.raises(InputError, match="'deinterlace', which is for videos: packed has none"):
+        read_corpus(f"packed:{tmp_path}?deinterlace=yes")

@@ -261,3 +261,26 @@ def test_looking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):
     (tmp_path / "a").mkdir()
     check_output(tmp_path / "a")
     assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+
+
+def test_languages_are_counted_apart_and_further_references_are_counted(tmp_path):
+    (tmp_path / "a").mkdir()
+    cv2.imwrite(str(tmp_path / "a/1.png"), np.zeros((8, 8, 3), np.uint8))
+    texts = {
+        ("train", "de"): ["die Sonne", "die Sonne scheint"],
+        ("train", "zh"): ["今天"],
+        ("dev", "de"): ["die Sonne"],
+    }
+    rows = [
+        {"id": f"{split}{code}", "media": "a", "split": split, "language": code, "text": text}
+        for (split, code), text in texts.items()
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    stats = corpus_stats(f"table:{tmp_path / 'own.jsonl'}?language=*")
+    assert list(stats.splits) == ["train de", "dev de", "train zh"]
+    assert [part.num_running_words for part in stats.splits.values()] == [2, 2, 2]
+    assert stats.splits["dev de"].num_unknown_words == 0
+    assert (stats.splits["train de"].num_references, stats.total.num_references) == (1, 1)
+    assert stats.splits["train zh"].num_singletons == 2
+    assert "zh: zh: each Chinese character is one" in stats.words
+    assert "further references" in str(stats)

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_language_chooses_rows_where_there_are_several(folder):
         read(path)
     assert str(error.value) == (
         f"{path}, line 6: language 'en' beside 'de', expected a choice: ?language=de or "
-        "?language=en in the spec"
+        "?language=en in the spec, or ?language=* for all"
     )
     faults = Faults()
     corpus = read(path, "?language=en", faults)
@@ -299,8 +300,6 @@ def test_semicolons_in_place_of_commas(folder):
             lambda text: text.replace(",0,2.5", ",soon,2.5"),
             "line 2: the field start holds 'soon', e",
         ),
-        (lambda text: text.replace(",2.5,S1", ",-1,S1"), "line 2: end -1.0, expected more than"),
-        (lambda text: text.replace(",0,2.5", ",nan,2.5"), "line 2: start nan, expected seconds"),
         (lambda text: text.replace(",S1,", ","), "line 2: found 8 fields, expected 9"),
         (lambda text: text.replace("videos/a.mp4", "", 1), "line 2: the field media is empty"),
         (lambda text: text.replace("a2,", ",", 1), "line 3: the field id is empty"),
@@ -308,7 +307,6 @@ def test_semicolons_in_place_of_commas(folder):
             lambda text: text.replace("a2,", "a1,"),
             "line 3: id 'a1' was seen before .own.csv, line 2",
         ),
-        (lambda text: text.replace("Regen\tim  Norden", " "), "line 4: the field text is empty"),
         (
             lambda text: text.replace('kalt."""', 'kalt."" x'),
             "line 3: wrong quotes: unexpected end",
@@ -327,6 +325,36 @@ def test_malformed_table_is_one_clear_line(folder, change, message):
         read(path)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",0,2.5,", ",2.5,2.5,", "line 2: end 2.5, expected more than the start 2.5 (id 'a1')"),
+        (",0,2.5,", ",0,-1,", "line 2: end -1.0, expected more than the start 0.0 (id 'a1')"),
+        (",0,2.5,", ",nan,2.5,", "line 2: start nan, expected seconds from 0 (id 'a1')"),
+        ("Am Morgen Nebel, dann Sonne.", " ", "line 2: the field text is empty (id 'a1')"),
+    ],
+)
+def test_row_that_gives_no_clip_costs_itself_and_is_told(folder, old, new, message):
+    path = write(folder, "own.csv")
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
+    corpus = read(path)
+    assert [sample.id for sample in corpus.split("train")] == ["a2"]
+    (note,) = corpus.notes
+    assert note.startswith("row without a text or a length, left out: 1 (")
+    assert message in note
+
+
+def test_split_of_which_all_rows_give_no_clip_is_an_error_that_says_why(folder):
+    path = write(folder, "own.csv")
+    path.write_bytes(path.read_bytes().replace(b"Wind", b""))
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path}: found no row of the split 'test_seen' to use; row without a text or a"
+        f" length, left out: 1 ({path}, line 5: the field text is empty (id 'c'))"
+    )
 
 
 def test_text_that_is_not_utf8_names_its_line(folder):
@@ -358,9 +386,9 @@ JSON_LINES = {
     "[" * 100_000: "not JSON .maximum recursion",
     '["a"]': r"found '\[\"a\"\]', expected a JSON object",
     '{"id": "x", "media": "c.wav"}': "no field text, split, found id, media",
-    '{"id": "x", "media": "c.wav", "text": ["a"], "split": "test"}': r"text: found \['a'\], expe",
+    '{"id": "x", "media": "c.wav", "text": [1], "split": "test"}': r"text: found \[1\], expected",
     '{"id": true, "media": "c.wav", "text": "a", "split": "test"}': "id: found true, expected text",
-    '{"id": "x", "media": "c.wav", "text": null, "split": "test"}': "the field text is empty",
+    '{"id": "x", "media": "c.wav", "text": null, "split": "train"}': "the field text is empty",
     '{"id": "x", "media": "c.wav", "text": "a", "split": "test", "start": true}': "true, expec"
     "ted a number",
     '{"id": "x", "media": "c.wav", "text": "\\ud83d", "split": "test"}': "half of a surrogate pair",
@@ -373,8 +401,12 @@ JSON_LINES = {
 def test_malformed_json_line_is_left_out_and_the_next_is_read(folder, line):
     path = write(folder, "own.jsonl")
     path.write_text(path.read_text().replace("\n", f"\n{line}\n", 1))
-    with pytest.raises(InputError, match=f"own.jsonl, line 2: .*{JSON_LINES[line]}"):
-        read(path)
+    told = f"own.jsonl, line 2: .*{JSON_LINES[line]}"
+    if "text is empty" in told:
+        assert re.search(told, read(path).notes[0])
+    else:
+        with pytest.raises(InputError, match=told):
+            read(path)
     faults = Faults()
     assert read(path, "", faults).splits == read(write(folder, "sound.jsonl")).splits
     assert sum(faults.count(kind) for kind in faults) == 1
@@ -404,9 +436,6 @@ def test_parquet_keeps_numbers_as_numbers(folder):
     with pytest.raises(InputError, match=r"own.parquet, row 1: the field signer: found \[1\], exp"):
         read(path, "?language=de")
     parquet.write_table(table.drop_columns("signer"), path)
-    with pytest.raises(InputError, match=r"own.parquet, row 2: the field text is empty .id '2'"):
-        read(path, "?language=de")
-    parquet.write_table(table.drop_columns("signer").take([0, 2]), path)
     first, second = read(path, "?language=de").split("test")
     assert (first.id, first.start_seconds, second.start_seconds) == ("1", 0.1, None)
 
@@ -440,7 +469,7 @@ def test_nan_is_an_empty_field(folder, suffix):
     store(text=[nan, nan])
     faults = Faults()
     read(path, "?language=de", faults)
-    assert faults.count(FaultKind.EMPTY_TEXT) == 2
+    assert faults.count(FaultKind.USELESS_ROW) == 2
     store(media=[nan, nan])
     with pytest.raises(InputError, match=r"1: the field media is empty"):
         read(path, "?language=de")
@@ -499,9 +528,8 @@ def test_all_faults_are_collected_in_one_reading(folder):
     corpus = read(write(folder, "own.csv", [*bad[:4], *ROWS, *bad[4:]]), "", faults)
     assert {kind: faults.count(kind) for kind in faults} == {
         FaultKind.MISSING_MEDIA: 1,
-        FaultKind.EMPTY_TEXT: 1,
+        FaultKind.USELESS_ROW: 2,
         FaultKind.MALFORMED_ROW: 3,
-        FaultKind.BAD_TIMES: 1,
         FaultKind.DUPLICATE_ID: 1,
         FaultKind.MEDIA_WITHOUT_ROW: 2,
     }

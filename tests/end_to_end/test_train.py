@@ -129,7 +129,8 @@ def logged(folder: Path) -> list[dict[str, float]]:
 def test_a_run_leaves_models_metrics_and_its_recipe(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
 
-    assert names == {"recipe.yaml", "run.json", "processor", "features", "model", *STAGES}
+    files = {"recipe.yaml", "run.json", "corpus.json", "lock"}
+    assert names == {*files, "processor", "features", "model", *STAGES}
     for stage in STAGES:
         assert not list((run / stage).glob("checkpoint-*"))
         assert list((run / stage / "tensorboard").glob("events*"))
@@ -378,6 +379,24 @@ def test_resuming_with_another_recipe_is_refused(
 
     assert all(piece in str(caught.value) for piece in [*pieces, str(run)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_finished_run_goes_on_from_stored_features(
+    run: Path, corpus: str, tmp_path: Path
+) -> None:
+    """The last of three stages, whose best epoch may be any; the others stay as they are."""
+    constant = ["stages.llm_fine_tuning.schedule={name: constant, warmup: 0}"]
+    more = [*constant, "stages.llm_fine_tuning.epochs=5"]
+    train_third_stage(run, corpus, tmp_path / "whole", more)
+    train_third_stage(run, corpus, tmp_path / "more", constant)
+
+    with counted_frames() as calls:
+        train_recipe(RECIPE, corpus, tmp_path / "more", resume=True, overrides=more)
+
+    assert calls == []
+    assert_same_weights(tmp_path / "more" / "model", tmp_path / "whole" / "model")
+    assert logged(tmp_path / "more" / STAGES[2]) == logged(tmp_path / "whole" / STAGES[2])
+    assert (tmp_path / "more" / STAGES[2] / "last").is_dir()
 
 
 def test_resuming_on_another_corpus_is_refused(run: Path, tmp_path: Path) -> None:

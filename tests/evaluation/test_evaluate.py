@@ -5,16 +5,19 @@ import json
 import pickle
 import shutil
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
-from tiny import tiny_translator, write_corpus
+from tiny import tiny_translator, write_corpus, write_frames
 from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, evaluate, predict, write_evaluation
 from unglossed.evaluation.metrics import score
+from unglossed.evaluation.text_files import score_files
 from unglossed.inference.translate import SignTranslator
 
 KEYS = [
@@ -129,3 +132,90 @@ def test_a_failed_evaluation_leaves_the_old_files(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         write_evaluation(tmp_path, [], "de")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_clip_that_cannot_be_read_counts_as_nothing_right(tmp_path: Path, capsys) -> None:
+    spec = write_corpus(tmp_path / "corpus", 1, 3)
+    model = tiny_translator(tmp_path / "model")
+    whole = evaluate(model, spec, "test", tmp_path / "whole")
+    (broken,) = (tmp_path / "corpus").rglob("test-1/images0001.png")
+    broken.write_bytes(broken.read_bytes()[:60])
+    capsys.readouterr()
+
+    scores = evaluate(model, spec, "test", tmp_path / "scores")
+
+    assert scores.num_samples == whole.num_samples == 3
+    rows = read_rows(tmp_path / "scores" / "predictions.jsonl")
+    assert [bool(row["hypothesis"]) for row in rows] == [True, False, True]
+    assert rows[::2] == read_rows(tmp_path / "whole" / "predictions.jsonl")[::2]
+    assert rows[1]["score"] is None
+    assert "images0001.png" in rows[1]["notes"][0]
+    told = "note: 1 of 3 clips cannot be read and count as nothing right (first: test-1: "
+    assert told in capsys.readouterr().err
+
+    for path in (tmp_path / "corpus").rglob("test-*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"found 3 of 3 clips that cannot be read, expected at mo"):
+        evaluate(model, spec, "test", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_further_references_of_a_clip_count(tmp_path: Path) -> None:
+    row = Prediction("a", "es regnet im norden", "im norden fällt regen", -0.5)
+    assert write_evaluation(tmp_path, [row], "de").bleu4 < 50
+    row = replace(row, references=("im norden fällt regen",))
+    scores = write_evaluation(tmp_path, [row], "de")
+    assert scores.bleu4 == pytest.approx(100)
+    assert "nrefs:2" in scores.signature
+    (written,) = read_rows(tmp_path / "predictions.jsonl")
+    assert written["references"] == ["im norden fällt regen"]
+    assert score_files(tmp_path / "predictions.jsonl", [], "de") == scores
+
+
+def test_a_split_of_several_languages_is_scored_by_language(tmp_path: Path, capsys) -> None:
+    folders = [write_frames(tmp_path / name, 8, seed) for seed, name in enumerate("abcd")]
+    languages = {"a": "de", "b": "de", "c": "en", "d": "en"}
+    samples = [
+        Sample(folder.name, folder, "es regnet im norden", "test", languages[folder.name])
+        for folder in folders
+    ]
+    translator = SignTranslator.from_pretrained(tiny_translator(tmp_path / "model"))
+    predictions = predict(translator, samples, beams=1, max_new_tokens=4)
+    assert [row.language for row in predictions] == ["de", "de", "en", "en"]
+    predictions = [replace(row, hypothesis=row.reference) for row in predictions[:3]] + [
+        replace(predictions[3], hypothesis="sonne")
+    ]
+    scores = write_evaluation(tmp_path / "scores", predictions, "de")
+    metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics["languages"]) == ["de", "en"]
+    assert metrics["languages"]["de"]["bleu4"] == pytest.approx(100)
+    assert metrics["languages"]["en"]["num_samples"] == 2
+    assert metrics["bleu4"] == round((100 + scores.languages["en"].bleu4) / 2, 4)
+    assert [row["language"] for row in read_rows(tmp_path / "scores" / "predictions.jsonl")] == [
+        *("de", "de", "en", "en")
+    ]
+
+
+def test_bleu_that_is_not_defined_is_null_in_the_metrics(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, [Prediction("a", "regen", "regen", -0.1)], "de")
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["bleu1"], metrics["bleu2"], metrics["bleu4"]) == (100.0, None, None)
+
+
+def test_look_alike_signs_are_told_after_an_evaluation(tmp_path: Path, capsys) -> None:
+    spec = write_corpus(tmp_path / "corpus")
+    model = tiny_translator(tmp_path / "model")
+    evaluate(model, spec, "test", tmp_path / "first", beams=1, max_new_tokens=8)
+    assert "look-alike" not in capsys.readouterr().err
+    hypotheses = {
+        row["id"]: row["hypothesis"] for row in read_rows(tmp_path / "first/predictions.jsonl")
+    }
+    (labels,) = (tmp_path / "corpus").rglob("*test.corpus.csv")
+    rows = labels.read_text(encoding="utf-8").splitlines()
+    wide = [
+        row.rpartition("|")[0] + "|" + f"{hypotheses[row.split('|')[0]]}".replace("e", "ｅ")
+        for row in rows[1:]
+    ]
+    labels.write_text("\n".join([rows[0], *wide]) + "\n", encoding="utf-8")
+    evaluate(model, spec, "test", tmp_path / "second", beams=1, max_new_tokens=8)
+    assert "differ from their reference in nothing but look-alike signs" in capsys.readouterr().err

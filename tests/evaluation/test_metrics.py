@@ -1,5 +1,6 @@
 """Scores against values worked out by hand, or by plain code after the papers, in this file."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from unglossed.corpora.languages import tokenisation
 from unglossed.errors import InputError
-from unglossed.evaluation.metrics import rouge_l, score, sentence_bleu
+from unglossed.evaluation.metrics import rouge_l, score, score_by_language, sentence_bleu
 
 GERMAN = "morgen scheint die sonne im süden"
 GERMAN_OTHER = "morgen scheint die sonne im norden"
@@ -53,7 +55,7 @@ def test_chinese_scored_by_words_would_be_far_lower() -> None:
     hypotheses, references = ["明天北部下雨转晴,有风"], ["明天南部下雨转晴,有风"]
     chinese = score(hypotheses, references, "zh")
     as_german = score(hypotheses, references, "de")
-    assert chinese.bleu4 > 60 > as_german.bleu4
+    assert chinese.bleu2 > 80 > 60 > as_german.bleu2
     assert "tok:zh" in chinese.signature
     assert "tok:13a" in as_german.signature
 
@@ -320,3 +322,67 @@ def test_the_plain_code_itself_gives_fractions_done_by_hand() -> None:
     assert plain_chrf(["abc def"], ["abcdeg"]) == pytest.approx(
         100 * (5 / 6 + 4 / 5 + 3 / 4 + 2 / 3 + 1 / 2) / 6
     )
+
+
+def test_bleu_of_texts_too_short_for_it_is_not_defined_instead_of_0() -> None:
+    scores = score(["guten tag", "regen"], ["guten tag", "viel regen"], "de")
+    assert (scores.bleu3, scores.bleu4) == (None, None)
+    assert scores.bleu2 == pytest.approx(100 * math.exp(1 - 4 / 3))
+    assert "/ n/a / n/a (n/a: no reference has 3 words)" in str(scores)
+    assert json.loads(json.dumps(scores.to_dict()))["bleu4"] is None
+    # Texts that could have it and do not are wrong, which is 0.
+    assert score(["regen"], ["es regnet im norden"], "de").bleu4 == 0
+
+
+REFERENCES = [
+    ["es regnet im norden stark", "im norden fällt viel regen", "starker regen im norden"],
+    ["morgen scheint die sonne im süden"],
+    ["am abend wird es kalt", "der abend wird kalt"],
+]
+HYPOTHESES = ["im norden regnet es stark", "morgen scheint im süden die sonne", "abend wird kalt"]
+
+
+def test_several_references_count_as_sacrebleu_counts_them() -> None:
+    scores = score(HYPOTHESES, REFERENCES, "de")
+    streams = [[*(texts[n] if n < len(texts) else None for texts in REFERENCES)] for n in range(3)]
+    assert scores.bleu4 == pytest.approx(BLEU().corpus_score(HYPOTHESES, streams).score)
+    assert scores.chrf == pytest.approx(CHRF().corpus_score(HYPOTHESES, streams).score)
+    best = [
+        max(rouge_l(h, r, "de") for r in own) for h, own in zip(HYPOTHESES, REFERENCES, strict=True)
+    ]
+    assert scores.rouge_l == pytest.approx(sum(best) / 3)
+    assert scores.signature.startswith("nrefs:var|")
+    assert score(HYPOTHESES[:1], [REFERENCES[0][:2]], "de").signature.startswith("nrefs:2|")
+    first = [own[0] for own in REFERENCES]
+    assert score(HYPOTHESES, [[text] for text in first], "de") == score(HYPOTHESES, first, "de")
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "told"),
+    [
+        ("今天下雨了", "今天下雨了", "hypotheses: found a single text, expected a list of texts"),
+        (["eins"], "eins", "references: found a single text, expected a list"),
+        (["eins"], None, "references: found NoneType"),
+        ([None], ["eins"], "hypotheses, sentence 1: found NoneType, expected a text"),
+        (["eins"], [["eins", 2]], "references, sentence 1, sentence 2: found int"),
+        (["eins"], [[]], "references, sentence 1: found none, expected at least one"),
+        (["eins"], [3], "references, sentence 1: found int, expected a list of texts"),
+        (["eins"], [["eins", " "]], "references: found no text in 1 of 1"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(hypotheses, references, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        score(hypotheses, references, "de")
+    assert told in str(caught.value)
+
+
+def test_each_language_is_scored_by_its_own_words() -> None:
+    texts = ["明天北部下雨", "es regnet im norden", "明天有风"]
+    scores = score_by_language(texts, ["明天南部下雨", texts[1], texts[2]], ["zh", "de", "zh"])
+    assert list(scores.languages) == ["zh", "de"]
+    assert scores.languages["zh"] == score([texts[0], texts[2]], ["明天南部下雨", texts[2]], "zh")
+    assert scores.languages["de"].bleu4 == pytest.approx(100)
+    assert scores.bleu1 == pytest.approx((100 + scores.languages["zh"].bleu1) / 2)
+    assert scores.tokenizer == "zh: zh; de: 13a"
+    assert str(scores).splitlines()[-1].startswith("mean of 2 languages: BLEU-1..4 ")
+    assert scores.to_dict()["languages"]["de"]["num_samples"] == 1

@@ -95,7 +95,8 @@ def test_unknown_name_lists_those_there_are() -> None:
     with pytest.raises(InputError) as error:
         score(["a"], ["a"], "de", "nfkc")
     assert str(error.value) == (
-        "normalisation: found 'nfkc', expected one of nfc.v1, nfc_no_final_stop.v1"
+        "normalisation: found 'nfkc', expected one of nfc.v1, nfc_no_final_stop.v1,"
+        " nfkc_plain_signs.v1"
     )
 
 
@@ -137,8 +138,8 @@ def test_score_verb_says_how_it_scored(tmp_path: Path) -> None:
     }
 
 
-def test_score_verb_ends_lines_at_line_feeds_of_unix_and_windows_alone(tmp_path: Path) -> None:
-    sides = b"\xef\xbb\xbfes regnet\r\nja\x0b\r\nes\rschneit\r\n", b"es regnet\nja\x0b\nes\rschneit"
+def test_score_verb_ends_lines_as_text_editors_do(tmp_path: Path) -> None:
+    sides = b"\xef\xbb\xbfes regnet\r\nja\x0b\r\nes\r\n", b"es regnet\nja\x0b\res"
     content = json.loads(run_score(tmp_path, *sides, "--language=de", "--json").stdout)
     assert (content["num_samples"], content["bleu1"]) == (3, 100)
 
@@ -161,3 +162,20 @@ def test_score_verb_refuses_in_one_line(
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert said.format(folder=tmp_path) in line
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("it’s „so“ – or ‘not’…", "it's \"so\" - or 'not'..."),
+        ("２５ °Ｃ，好！", "25 °C,好!"),
+        ("明天下雨。", "明天下雨。"),  # another sign, not another form of the full stop
+        ("«ça»\u00a0va", "«ça» va"),
+        ("ver\u00adstanden\u200b", "verstanden"),
+        ("ﬁn ´a`", "fin 'a'"),
+        ("می\u200cشود", "می\u200cشود"),  # a joiner decides how Persian is read
+    ],
+)
+def test_plain_signs_has_one_sign_for_those_that_look_alike(text: str, plain: str) -> None:
+    assert normalise([text], "nfkc_plain_signs.v1") == [plain]
+    assert normalise([plain], "nfkc_plain_signs.v1") == [plain]

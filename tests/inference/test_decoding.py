@@ -32,7 +32,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"beams": 0}, r"beams: found 0: Input should be greater than 0"),
+        ({"beams": 0}, r"beams: found 0: Input should be greater than or equal to 1"),
         ({"max_new_tokens": 0}, "max_new_tokens: found 0"),
         ({"length_penalty": float("nan")}, "length_penalty: found nan"),
         ({"language_contrast": -0.1}, "language_contrast: found -0.1"),

@@ -1,5 +1,6 @@
 """Translation of clips with a small real model."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -133,6 +134,24 @@ def test_a_faster_video_is_thinned_by_time(translator, tmp_path: Path) -> None:
     faster = translator.read(write_video(tmp_path / "50.mp4", 100, 50))
     assert len(usual) == len(faster) == 25
     assert faster.mean(axis=(1, 2, 3)) == pytest.approx(usual.mean(axis=(1, 2, 3)), abs=6)
+
+
+def test_folders_of_another_rate_are_read_as_one_of_25(translator, tmp_path: Path) -> None:
+    usual = translator.read(write_frames(tmp_path / "usual", 20))
+    faster = tmp_path / "faster"
+    faster.mkdir()
+    for place, picture in enumerate(sorted((tmp_path / "usual").iterdir())):
+        for copy in (0, 1):
+            shutil.copy(picture, faster / f"{2 * place + copy:04d}.png")
+    assert len(translator.read(faster)) == 2 * len(usual)
+    assert np.array_equal(translator.read(faster, 50), usual)
+    (row,) = translator.translate(faster, frame_rate=50, max_new_tokens=2)
+    assert row.num_frames == len(usual)
+    with pytest.raises(InputError, match=r"^frame_rate: found 'nan', expected"):
+        translator.translate(faster, frame_rate=float("nan"), on_error=lambda *_: None)
+    video = write_video(tmp_path / "a.mp4", 10, 25)
+    with pytest.raises(InputError, match=r"a\.mp4: found a frame rate for it, expected it for"):
+        translator.translate(video, frame_rate=50)
 
 
 def test_begin_and_end_of_a_sample_are_honoured(translator, tmp_path: Path) -> None:

@@ -90,13 +90,15 @@ def missing(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
-def test_silence_and_the_shortest_sound_are_translated(frontend: str, tmp_path: Path) -> None:
+def test_silence_and_the_shortest_sound_are_translated_where_asked(
+    frontend: str, tmp_path: Path
+) -> None:
     files = [make(tmp_path) for make in (silent, short, one_sample)]
     speech = translator(FRONTENDS[frontend])
-    together = speech.translate(files, **SHORT)
+    together = speech.translate(files, translate_empty=True, **SHORT)
     assert [found.media for found in together] == [str(path) for path in files]
     for path, found in zip(files, together, strict=True):
-        (alone,) = speech.translate(path, **SHORT)
+        (alone,) = speech.translate(path, translate_empty=True, **SHORT)
         assert found.text == alone.text
         # Float32, another batch.
         assert found.score == pytest.approx(alone.score, abs=1e-4)

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unglossed.errors import InputError
-from unglossed.media.clip import AudioSignal, VideoSignal, WholeFile, cut_box, signal_of
+from unglossed.media.clip import (
+    AudioSignal,
+    VideoSignal,
+    WholeFile,
+    at_frame_rate,
+    cut_box,
+    signal_of,
+)
 from unglossed.media.packed import PackedClip, ShardWriter, index_path
 
 Writer = Callable[..., Path]
@@ -44,6 +51,48 @@ def test_a_sample_is_read_thinned_cut_and_boxed(
     assert np.array_equal(signal.read(whole, limit=3, cut=True), pictures[[0, 2, 4]])
     part = replace(whole, start_seconds=0.08, end_seconds=0.24, box=(0.0, 0.0, 0.5, 1.0))
     assert np.array_equal(signal.read(part), pictures[[2, 4], :, :24])
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (25.0, [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (50.0, [0, 2, 4, 6]),
+        (5.0, [min(round(place / 5), 8) for place in range(45)]),
+        (30.0, [0, 1, 2, 4, 5, 6, 7, 8]),
+    ],
+)
+def test_a_folder_of_another_rate_is_brought_to_25_a_second(
+    tmp_path: Path,
+    pictures: np.ndarray,
+    write_folder: Writer,
+    rate: float,
+    expected: list[int],
+) -> None:
+    clip = WholeFile(write_folder(tmp_path / "clip", pictures), frame_rate=rate)
+    assert np.array_equal(VideoSignal(sampling_rate=1.0).read(clip), pictures[expected])
+
+
+def test_times_within_a_folder_count_by_its_rate(
+    tmp_path: Path, pictures: np.ndarray, write_folder: Writer
+) -> None:
+    folder = write_folder(tmp_path / "clip", pictures)
+    clip = WholeFile(folder, start_seconds=0.2, end_seconds=0.6, frame_rate=10.0)
+    read = VideoSignal(sampling_rate=0.5).read(clip)
+    assert np.array_equal(read, pictures[[2, 3, 4, 4, 5]])
+
+
+def test_a_rate_is_for_folders_and_within_bounds(
+    tmp_path: Path, pictures: np.ndarray, write_folder: Writer, write_video: Writer
+) -> None:
+    folder = WholeFile(write_folder(tmp_path / "clip", pictures))
+    assert at_frame_rate(folder, 50).frame_rate == 50.0
+    for wrong in (0, -25, float("nan"), float("inf"), 1e6, "fast", None, True, [25]):
+        with pytest.raises(InputError, match=r"frame_rate: found .*, expected pictures per"):
+            at_frame_rate(folder, wrong)  # type: ignore[arg-type]
+    video = WholeFile(write_video(tmp_path / "clip.mp4", pictures))
+    with pytest.raises(InputError, match=r"clip\.mp4: found a frame rate for it, expected"):
+        at_frame_rate(video, 50)
 
 
 def test_a_clip_beyond_the_limit_is_refused_with_its_length(
@@ -121,5 +170,5 @@ def test_pngs_are_never_reduced(tmp_path: Path, broad: np.ndarray, write_folder:
     clip = WholeFile(write_folder(tmp_path / "clip", broad))
     assert np.array_equal(VideoSignal(1.0, 10).read(clip), broad)
     jpeg = cv2.imencode(".jpg", broad[0])[1].tobytes()
-    (clip.media / "images0001.jpg").write_bytes(jpeg)
+    (clip.media / "images0009.jpg").write_bytes(jpeg)
     assert VideoSignal(1.0, 10).read(clip).shape == (3, *broad.shape[1:])

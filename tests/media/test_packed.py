@@ -146,6 +146,17 @@ def test_damaged_row(shard):
         read_frames(shard / "first")
 
 
+def test_shard_or_index_of_another_packing(shard, pictures):
+    """Also where sizes and numbers agree: the clip that lies there has another name."""
+    other = pack(shard.with_name("dev-000000.tar"), {"short": pictures[:1], "third": pictures})
+    index_path(shard).write_bytes(index_path(other).read_bytes().replace(b'"third"', b'"first"'))
+    message = r"first: the row of the clip is damaged, or the index is of another shard"
+    assert len(read_frames(shard / "first")) == len(pictures)
+    shard.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match=message):
+        read_frames(shard / "first")
+
+
 def test_shard_that_was_cut_short(shard):
     member = find_members(shard)["narrow.000005.jpg"]
     with shard.open("r+b") as file:
@@ -177,6 +188,11 @@ def test_what_is_not_there(shard):
         ("{", "not the index of a shard"),
         ("[]", "not the index of a shard"),
         ('{"version": 1, "size": 3}', "not the index of a shard"),
+        ('{"version": 1, "size": 9999, "sha256": "", "clips": {"first": [512]}}', "not the index"),
+        (
+            '{"version": 1, "size": 9999, "sha256": "", "clips": {"first": [512, 1e12, 2]}}',
+            "not th",
+        ),
         ('{"version": 2}', "version 2, expected 1"),
     ],
 )

@@ -13,6 +13,8 @@ import pytest
 import tiny
 from shrinking import stand_in
 from unglossed.errors import InputError
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.training.recipe import load_recipe
 from unglossed.training.tokenizer import train_tokenizer
 from unglossed.training.train import train_recipe
 
@@ -116,7 +118,13 @@ def test_media_that_cannot_be_read(
     write: Callable[..., str], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     damage(tmp_path / "bad.mp4")
-    assert "bad.mp4" in refused(write(last="bad.mp4", times=","), tmp_path / "run")
+    spec, run = write(last="bad.mp4", times=","), tmp_path / "run"
+    with pytest.raises(InputError, match=r"bad\.mp4.*"):
+        train_recipe(RECIPE, spec, run, max_damaged=0)
+    assert not run.exists()
+    if damage is not dangling:  # what is not there is the table's fault
+        train_recipe(RECIPE, spec, run, overrides=TEXT_ALONE)
+        assert "bad.mp4" in (run / "skipped.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_segment_past_the_end_of_its_media(write: Callable[..., str], tmp_path: Path) -> None:
@@ -131,9 +139,39 @@ def test_further_faults_are_counted(write: Callable[..., str], tmp_path: Path) -
     spec = write(last="bad.mp4", times=",")
     with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
         file.write("more,bad.wav,eis,train,,,de\n")
-    message = refused(spec, tmp_path / "run")
-    assert "bad.mp4" in message
+    message = refused(spec, tmp_path / "run")  # sound alone is no damage, and is never left out
+    assert message.startswith(f"{tmp_path / 'bad.wav'}: found sound alone, expected pictures")
     assert message.endswith("(and 1 more: see `unglossed corpus check`)")
+
+
+def test_a_split_without_a_clip_that_can_be_read(write: Callable[..., str], tmp_path: Path) -> None:
+    spec = write()
+    empty(tmp_path / "bad.mp4")
+    table = tmp_path / "own.csv"
+    lines = table.read_text(encoding="utf-8").replace("b,talk.mp4", "b,bad.mp4")
+    table.write_text(lines, encoding="utf-8")
+    message = refused(spec, tmp_path / "run")
+    assert "bad.mp4: the file is empty" in message
+    assert ": found 1 of 5 clips that cannot be read" in message
+    assert message.endswith("expected at most 5 (--max-damaged) and some in each split")
+
+
+def test_what_check_warns_of_is_told_before_the_first_stage(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write()
+    with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
+        for name in ("c", "d"):  # twice the clip that is there already
+            file.write(f"{name},talk.mp4,wind,train,0.5,1,de\n")
+        file.write("e,talk.mp4,wind\u200b weht,train,0,0.7,de\n")
+        file.write("f,talk.mp4,nÃ¶rdlich,train,0,0.8,de\n")
+    train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE)
+    notes = capsys.readouterr().err
+    assert "note: the same clip under two ids: 2 (" in notes
+    assert "note: odd characters in the text: 1 (train clip 'e': " in notes
+    assert "note: text damaged by a wrong encoding: 1 (train clip 'f': " in notes
+    train_recipe(RECIPE, spec, tmp_path / "other", overrides=TEXT_ALONE, check_media=False)
+    assert "the same clip under two ids" not in capsys.readouterr().err
 
 
 def test_media_of_test_are_not_looked_at(write: Callable[..., str], tmp_path: Path) -> None:
@@ -289,6 +327,46 @@ def test_a_text_that_is_longer_than_the_language_model(
             "stages.visual_initialing.encoder.config.backbone.hidden_act=nose",
             r"stages\.visual_initialing\.encoder\.config: cannot be built: ",
         ),
+        (
+            "stages.llm_fine_tuning.adapter.config.dropout=3",
+            r"stages\.llm_fine_tuning\.adapter\.config\.dropout: found 3, expected a number from 0",
+        ),
+        (
+            "stages.visual_initialing.language_model.config.attention_dropout=yes",
+            r"language_model\.config\.attention_dropout: found True, expected a number from 0 to 1",
+        ),
+        (
+            "stages.visual_initialing.language_model.config.init_std=.nan",
+            r"language_model\.config\.init_std: found nan, expected a finite number",
+        ),
+        (
+            "stages.pretraining.language_model.config.d_model=10000000",
+            r"stages\.pretraining\.language_model: found a model of [\d,]{15,} weights, .* memory",
+        ),
+        (
+            "stages.pretraining.language_model.config.vocab_size=100000000000",
+            r"language_model\.config\.vocab_size: found 100000000000, expected at most 100,000,000",
+        ),
+        (
+            "stages.pretraining.language_model.config.encoder_layers=100000000",
+            r"language_model\.config\.encoder_layers: found 100000000, expected at most 1,000",
+        ),
+        (
+            "stages.visual_initialing.encoder.config.temporal_dim=100000000",
+            r"temporal_dim: found 100000000, expected a whole number above 0 and at most 1,000,000",
+        ),
+        (
+            "stages.visual_initialing.adapter.config.hidden_dim=yes",
+            r"adapter\.config\.hidden_dim: found True, expected a whole number above 0",
+        ),
+        (
+            "stages.llm_fine_tuning.language_model.lora={targets: [q_proj, lm_head]}",
+            r"language_model: cannot be built: lora\.targets: found 'lm_head', whose weight",
+        ),
+        (
+            "stages.llm_fine_tuning.language_model.lora={targets: [embed_tokens]}",
+            r"lora\.targets: found 'embed_tokens', whose weight .* is also that of ",
+        ),
     ],
 )
 def test_what_a_later_stage_cannot_build_is_told_before_the_first(
@@ -297,3 +375,54 @@ def test_what_a_later_stage_cannot_build_is_told_before_the_first(
     with pytest.raises(InputError, match=told):
         train_recipe(RECIPE, write(), tmp_path / "run", overrides=[change])
     assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_of_several_stages_are_told_together(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("", encoding="utf-8")
+    overrides = [
+        "stages.pretraining.language_model.config.nose=1",
+        "stages.visual_initialing.adapter.config.nose=1",
+        "stages.visual_initialing.encoder.config.nose=1",
+    ]
+    with pytest.raises(InputError) as caught:
+        train_recipe(RECIPE, write(), tmp_path / "run", overrides=overrides, features=file)
+    message = str(caught.value)
+    assert message.startswith("4 mistakes: ")
+    for part in ("pretraining.language_model", "visual_initialing.adapter", "initialing.encoder"):
+        assert f"{part}.config.nose: no such key" in message
+    assert f"{file}: expected a folder for stored features (--features {file})" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_place_that_cannot_hold_features_is_told_before_the_first_stage(
+    write: Callable[..., str], tmp_path: Path, below: str
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"taken: expected a folder for stored features"):
+        train_recipe(RECIPE, write(), tmp_path / "run", features=file / below)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_that_no_stage_stores_are_told(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, store = write(), tmp_path / "store"
+    train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE, features=store)
+    told = f"note: --features {store}: has no effect: no stage has feature_views"
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_knows_how_long_the_clips_of_train_are(write, tmp_path: Path) -> None:
+    trained = train_recipe(RECIPE, write(), tmp_path / "run", overrides=TEXT_ALONE)
+    found = TranslatorProcessor.from_pretrained(trained).trained_seconds
+    lengths = {"clips": 4, "shortest": 0.25, "median": 0.5, "longest": 0.75, "cut": 0}
+    assert found == lengths | {"limit": load_recipe(RECIPE, TEXT_ALONE).max_seconds}
+    unseen = train_recipe(
+        RECIPE, write(), tmp_path / "two", overrides=TEXT_ALONE, check_media=False
+    )
+    assert TranslatorProcessor.from_pretrained(unseen).trained_seconds is None

@@ -49,6 +49,20 @@ def test_a_line_cut_by_a_kill_is_dropped(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(path)] == [1, 2]
 
 
+def test_a_damaged_line_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    log(tmp_path, [1, 2, 3, 4, 5], resumed_at=0)
+    path = tmp_path / METRICS_FILE
+    lines = path.read_bytes().splitlines()
+    lines[1] = b'{"epoch": 0.\xff\x00'
+    lines[2] = b"[3]"
+    lines[3] = b'{"stop": 4}'
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+    assert [row["step"] for row in read_metrics(path)] == [1, 5]
+    log(tmp_path, [6], resumed_at=5)
+    assert [row["step"] for row in read_metrics(path)] == [1, 5, 6]
+
+
 def test_no_file_is_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / METRICS_FILE) == []
 

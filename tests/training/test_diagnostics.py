@@ -20,7 +20,12 @@ from unglossed.models.translator import Translator
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator, EpochIndex
-from unglossed.training.diagnostics import NORMS_FILE, norms_callbacks, trained_layers
+from unglossed.training.diagnostics import (
+    NORMS_FILE,
+    START_FILE,
+    norms_callbacks,
+    trained_layers,
+)
 from unglossed.training.objectives import text_loss
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.trainer import StageTrainer, stage_arguments
@@ -227,6 +232,25 @@ def test_a_resumed_stage_ends_with_the_rows_of_one_that_ran_through(tmp_path: Pa
 
     assert rows_of(cut) == rows_of(whole)
     assert rows_of(cut)[-1]["encoder_change"] > 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"no weights", None])
+def test_without_the_weights_of_the_start_changes_are_measured_from_the_resume(
+    damage: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(stage(), tmp_path, stop=5)
+    before = rows_of(tmp_path)
+    start = tmp_path / START_FILE
+    start.unlink()
+    if damage is not None:
+        start.write_bytes(damage)
+
+    train(stage(), tmp_path, checkpoint=latest_checkpoint(tmp_path))
+
+    assert f"note: {start}: is missing or damaged" in capsys.readouterr().err
+    assert rows_of(tmp_path)[-1]["encoder_change"] < before[3]["encoder_change"] * 3
+    assert rows_of(tmp_path)[4]["encoder_change"] == 0
 
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": 20}

@@ -231,6 +231,62 @@ def test_a_damaged_shard_is_said_and_computed_again(
     assert len(calls) == 1
 
 
+def test_a_shard_of_another_encoder_is_not_taken_for_ones_own(
+    counted: tuple[Translator, list[int]],
+    clips: ClipDataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, calls = counted
+    expected = [row.clone() for row in store(model, clips, tmp_path)[0]]
+    mine = shards_of(tmp_path)[0]
+    store(model, clips, tmp_path, bfloat16=True)
+    (theirs,) = (path for path in shards_of(tmp_path) if path.parent != mine.parent)
+    moved = mine.with_name(theirs.name)
+    mine.unlink()
+    theirs.rename(moved)
+    calls.clear()
+    capsys.readouterr()
+
+    found = store(model, clips, tmp_path)[0]
+
+    assert len(calls) == NUM_CLIPS
+    assert_equal(found, expected)
+    said = capsys.readouterr().err
+    assert f"{moved}: is of other settings, moved here; its features are computed anew" in said
+
+
+def test_shards_that_are_swapped_under_each_others_name_are_computed_again(
+    counted: tuple[Translator, list[int]], clips: ClipDataset, tmp_path: Path
+) -> None:
+    model, calls = counted
+    expected = [row.clone() for row in store(model, clips, tmp_path, shard_bytes=ONE_EACH)[0]]
+    one, other = shards_of(tmp_path)[:2]
+    one.rename(tmp_path / "kept")
+    other.rename(one)
+    (tmp_path / "kept").rename(other)
+    calls.clear()
+
+    assert_equal(store(model, clips, tmp_path)[0], expected)
+    assert len(calls) == 2
+
+
+def test_other_files_in_a_store_are_left_alone(
+    counted: tuple[Translator, list[int]], clips: ClipDataset, tmp_path: Path
+) -> None:
+    model, calls = counted
+    store(model, clips, tmp_path)
+    folder = shards_of(tmp_path)[0].parent
+    (folder / "notes.safetensors").write_text("mine", encoding="utf-8")
+    (folder / "settings.json").write_text("[1]", encoding="utf-8")
+
+    store(model, clips, tmp_path)
+    store(model, clips, tmp_path, bfloat16=True)
+
+    assert len(calls) == 2 * NUM_CLIPS
+    assert (folder / "notes.safetensors").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_killed_process_loses_one_shard_at_most(spec: str, tmp_path: Path) -> None:
     folders = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[1])]
     finished = subprocess.run(

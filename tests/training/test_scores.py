@@ -9,11 +9,11 @@ import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.evaluation.word_errors import word_error_rate
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig, decode_greedily
-from unglossed.models.processing import pad_features
+from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.data import ClipDataset
+from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
 from unglossed.training.language_models import new_language_model_config
-from unglossed.training.objectives import alignment_loss
+from unglossed.training.objectives import alignment_loss, gloss_loss
 from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
 from unglossed.training.stage_settings import MaskingSettings
 
@@ -25,7 +25,8 @@ NUM_CLIPS = BATCH_SIZE + 2
 def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     """More than one batch of clips."""
     spec = tiny.write_corpus(tmp_path_factory.mktemp("corpus"), 1, NUM_CLIPS, num_frames=2)
-    return ClipDataset(read_corpus(spec).split("dev"), PROCESSOR, limit=4)
+    target = GlossTarget(["DEV", "IM", "NORDEN", "REGEN"])
+    return ClipDataset(read_corpus(spec).split("dev"), PROCESSOR, limit=4, target=target)
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +43,30 @@ def test_word_error_rate_is_of_every_clip_of_dev(
     model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
 
     references = [sample.gloss or "" for sample in clips.samples]
-    options = {"references": references, "bfloat16": False, "features": features}
+    options = {"references": glosses_of, "bfloat16": False, "features": features}
     scores = GlossScores(model, clips, **options)()
 
     batch, mask = pad_features(features)
     read = decode_greedily(model(features=batch, mask=mask).logits, mask, glosses)
-    assert scores == {"word_error_rate": pytest.approx(word_error_rate(read, references))}
+    labels = pad_labels([clips.target(sample) for sample in clips.samples])
+    logits = model(features=batch, mask=mask).logits.detach()
+    loss = float(gloss_loss(logits, mask, labels))
+    assert scores == {
+        "word_error_rate": pytest.approx(word_error_rate(read, references)),
+        "loss": pytest.approx(loss, rel=1e-4),
+    }
     assert 0 < scores["word_error_rate"] < 300
     # Symbols that are parts of words are put together before they are compared.
     joined = GlossScores(model, clips, words=lambda text: text.replace(" ", ""), **options)()
     words = [text.replace(" ", "") for text in read]
-    assert joined == {"word_error_rate": pytest.approx(word_error_rate(words, references))}
+    assert joined["word_error_rate"] == pytest.approx(word_error_rate(words, references))
     assert joined != scores
 
 
 def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> None:
     torch.manual_seed(0)
-    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=["DEV", "IM"]))
+    glosses = ["DEV", "IM", "NORDEN", "REGEN"]
+    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
     model.ctc_head.weight.data *= 50  # so that not every frame says the same
     rows = []
     for index in range(len(clips)):
@@ -67,7 +75,7 @@ def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> N
         rows.append(encoded[0].detach())
     model.train()
 
-    options = {"references": ["DEV IM"] * len(clips), "bfloat16": False}
+    options = {"references": lambda _: "DEV IM", "bfloat16": False}
     found = GlossScores(model, clips, **options)()
 
     assert found == GlossScores(model, clips, features=rows, **options)()

@@ -4,6 +4,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import Dataset
 from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
-from transformers.trainer_utils import rotate_checkpoints
 
 import tiny
 from unglossed.errors import InputError
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.checkpoint import MARK
+from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives import text_loss
 from unglossed.training.stage_settings import StageSettings
@@ -367,6 +367,42 @@ def test_the_best_checkpoint_on_dev_is_what_remains(
     assert steps == [min(6, 2 * evaluate_every * (i + 1)) for i in range(len(scores))]
 
 
+@pytest.mark.parametrize("score", [0.0, None, math.nan, 7.5])
+def test_where_the_score_says_nothing_the_lowest_loss_on_dev_decides(
+    score: float | None, tmp_path: Path
+) -> None:
+    losses, seen = [3.0, 1.0, 2.0, 4.0], []
+
+    def dev_scores(model: Translator) -> dict[str, Any]:
+        seen.append(weights_of(model))
+        return {"bleu4": score, "loss": losses[len(seen) - 1]}
+
+    trainer, model, *_ = build_trainer(stage(epochs=4), tmp_path, dev_scores)
+    trainer.train()
+
+    assert_equal(weights_of(model), seen[1])
+
+
+def test_a_resumed_run_breaks_ties_as_one_that_was_never_interrupted(tmp_path: Path) -> None:
+    losses, seen = [3.0, 1.0, 2.0, 4.0], []
+
+    def dev_scores(model: Translator) -> dict[str, Any]:
+        if len(seen) == 3 and "killed" not in losses:
+            losses.append("killed")
+            raise KeyboardInterrupt
+        seen.append(weights_of(model))
+        return {"bleu4": 0.0, "loss": losses[len(seen) - 1]}
+
+    with pytest.raises(KeyboardInterrupt):
+        build_trainer(stage(epochs=4), tmp_path, dev_scores)[0].train()
+    trainer, model, *_ = build_trainer(stage(epochs=4), tmp_path, dev_scores)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+
+    assert len(seen) == 4
+    assert trainer.state.best_global_step == 4
+    assert_equal(weights_of(model), seen[1])
+
+
 @pytest.mark.parametrize(
     ("objective", "best", "greater"),
     [
@@ -478,14 +514,79 @@ def test_a_loss_that_is_no_number_ends_the_stage_and_leaves_what_was_good(tmp_pa
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
-def test_checkpoints_are_marked_whole_and_only_the_last_and_the_best_stay(tmp_path: Path) -> None:
+def test_checkpoints_are_marked_whole_and_the_last_two_and_the_best_stay(tmp_path: Path) -> None:
     scores = iter([9.0, 1.0, 2.0, 3.0])
     trainer, *_ = build_trainer(stage(epochs=4), tmp_path, lambda model: {"bleu4": next(scores)})
     trainer.train()
 
     checkpoints = sorted(tmp_path.glob("checkpoint-*"))
-    assert [path.name for path in checkpoints] == ["checkpoint-2", "checkpoint-8"]
-    assert all((path / MARK).is_file() for path in checkpoints)
+    assert [path.name for path in checkpoints] == ["checkpoint-2", "checkpoint-6", "checkpoint-8"]
+    assert all((path / MARK).is_file() and find_fault(path) is None for path in checkpoints)
+
+
+def train_with_scores(
+    scores: list[float], folder: Path, checkpoint: Path | None = None, epochs: int = 4
+) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
+    """The weights in the end, and those that were scored."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def dev_scores(model: Translator) -> dict[str, float]:
+        if len(seen) == len(scores):
+            raise KeyboardInterrupt
+        seen.append(weights_of(model))
+        return {"bleu4": scores[len(seen) - 1]}
+
+    trainer, model, *_ = build_trainer(stage(epochs=epochs), folder, dev_scores)
+    with suppress(KeyboardInterrupt):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return weights_of(model), seen
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_best_checkpoint_that_is_damaged_is_no_model(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_with_scores([9.0, 1.0], tmp_path)
+    best = tmp_path / "checkpoint-2" / "model.safetensors"
+    data = bytearray(best.read_bytes())
+    data[-5] ^= 16
+    best.unlink()
+    if damage == "flipped":
+        best.write_bytes(data)
+
+    last, seen = train_with_scores([3.0, 2.0], tmp_path, tmp_path / "checkpoint-4")
+
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "best" in line)
+    assert line.startswith(f"note: {best}: ")
+    assert line.endswith("the best one is chosen among the epochs that follow, or the last")
+    assert_equal(last, seen[0])
+
+
+@pytest.mark.parametrize("later", [[3.0, 2.0], [10.0, 2.0]])
+def test_the_best_of_all_epochs_is_the_model_where_more_are_trained(
+    later: list[float], tmp_path: Path
+) -> None:
+    best, seen = train_with_scores([9.0, 1.0], tmp_path, epochs=2)
+    model = tiny.tiny_model(PROCESSOR)
+    model.load_state_dict(best)
+    model.save_pretrained(tmp_path / "model")
+    put_away(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last", "model"}
+
+    reopen(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-4"}
+    best, more = train_with_scores(later, tmp_path, tmp_path / "checkpoint-4")
+
+    assert_equal(best, max([(9.0, 0, seen[0]), (later[0], 1, more[0])])[2])
+
+
+def test_the_best_checkpoint_of_a_run_that_was_moved_is_found(tmp_path: Path) -> None:
+    _, first = train_with_scores([9.0, 1.0], tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+
+    last, _ = train_with_scores([3.0, 2.0], tmp_path / "new", tmp_path / "new" / "checkpoint-4")
+
+    assert_equal(last, first[0])
 
 
 def test_gradients_are_clipped_to_their_norm(tmp_path: Path) -> None:
@@ -516,9 +617,11 @@ def test_canary_the_trainers_hooks_are_where_we_hang_on() -> None:
         "model",
         "trial",
     ]
-    assert {"output_dir", "save_total_limit", "best_model_checkpoint"} <= set(
-        inspect.signature(rotate_checkpoints).parameters
-    )
+    assert list(inspect.signature(Seq2SeqTrainer._determine_best_metric).parameters)[1:] == [
+        "metrics",
+        "trial",
+    ]
+    assert list(inspect.signature(Seq2SeqTrainer._load_best_model).parameters) == ["self"]
     for hook in (Seq2SeqTrainer.compute_loss, Seq2SeqTrainer.training_step):
         assert "num_items_in_batch" in inspect.signature(hook).parameters
     assert list(inspect.signature(Seq2SeqTrainer.get_batch_samples).parameters)[1:3] == [

@@ -7,12 +7,19 @@ Nothing is changed on disk.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
 from unglossed.corpora.check_clips import Limits, check_clips, name_clip
 from unglossed.corpora.check_report import Report
-from unglossed.corpora.check_text import find_mojibake, find_odd_text, may_be_damaged
+from unglossed.corpora.check_text import (
+    count_forms,
+    find_mojibake,
+    find_no_value,
+    find_odd_text,
+    may_be_damaged,
+)
 from unglossed.corpora.faults import Fault, FaultKind, Faults
 from unglossed.corpora.needs import Needs, find_other_language, find_unfit
 from unglossed.corpora.packed import verify_shards
@@ -62,7 +69,8 @@ def check_corpus(
         return Report(spec, faults, {}, 0, deep)
     limits = limits or Limits()
     samples = [sample for rows in corpus.splits.values() for sample in rows]
-    _check_texts(samples, limits, faults)
+    check_texts(samples, faults, limits)
+    _check_forms(corpus, faults)
     _check_splits(corpus, faults)
     for fault in (*find_unfit(corpus, needs), *find_other_language(corpus, needs or Needs())):
         faults.add(fault)
@@ -81,23 +89,52 @@ def check_corpus(
         for fault in verify_shards(corpus.root, shards):
             faults.add(fault)
     num_samples = {name: len(rows) for name, rows in corpus.splits.items()}
-    return Report(spec, faults, num_samples, num_media, deep)
+    return Report(
+        spec,
+        faults,
+        num_samples,
+        num_media,
+        deep,
+        num_references=sum(len(sample.references) for sample in samples),
+        num_of_language=Counter(sample.language for sample in samples),
+    )
 
 
-def _check_texts(samples: Sequence[Sample], limits: Limits, faults: Faults) -> None:
-    most = limits.max_characters or math.inf
-    for sample in samples:
-        text = sample.text
+def check_texts(samples: Sequence[Sample], faults: Faults, limits: Limits | None = None) -> None:
+    """Look for texts that are damaged, odd, or longer than they should be.
+
+    Args:
+        samples: The clips.
+        faults: Where faults go.
+        limits: Lengths that texts should have; None: any.
+    """
+    most = (limits or Limits()).max_characters or math.inf
+    for sample, text in ((row, text) for row in samples for text in (row.text, *row.references)):
         damage = find_mojibake(text) if may_be_damaged(text) else None
         if damage:
             kind = FaultKind.MOJIBAKE if damage[1] else FaultKind.ODD_TEXT
             faults.add(Fault(kind, name_clip(sample), damage[0]))
-        oddity = find_odd_text(text)
+        oddity = find_odd_text(text) or find_no_value(text)
         if oddity:
             faults.add(Fault(FaultKind.ODD_TEXT, name_clip(sample), oddity))
         if len(text) > most:
             found = f"found {len(text)} characters, expected at most {most}"
             faults.add(Fault(FaultKind.TOO_LONG, name_clip(sample), found))
+
+
+def _check_forms(corpus: Corpus, faults: Faults) -> None:
+    """Warn of signs that stand in two forms in the texts of one language."""
+    for language in corpus.languages:
+        texts = (
+            text
+            for rows in corpus.splits.values()
+            for row in rows
+            if row.language == language
+            for text in (row.text, *row.references)
+        )
+        where = f"{corpus.spec}, texts in {language}"
+        for found in count_forms(texts):
+            faults.add(Fault(FaultKind.TWO_FORMS, where, found))
 
 
 def _check_splits(corpus: Corpus, faults: Faults) -> None:

@@ -53,6 +53,7 @@ def check_clips(
     needs: Needs | None = None,
     num_workers: int | None = None,
     progress: bool = False,
+    on_lengths: Callable[[NDArray[np.float64]], object] | None = None,
 ) -> int:
     """Look at the media of clips, each once, and compare the clips' times with them.
 
@@ -65,6 +66,7 @@ def check_clips(
         needs: What a recipe needs; None: clips are video if any of them is.
         num_workers: Processes that look at media; None for one per core.
         progress: Show a bar on standard error.
+        on_lengths: Called with the clips' lengths in seconds (clips,), NaN where not known.
 
     Returns:
         Number of media.
@@ -77,23 +79,37 @@ def check_clips(
     )
     media = list(numbers)
     is_sound = needs is not None and needs.signal == "sound"
+    clips: list[list[Sample]] = [[] for _ in media]
+    for sample, medium in zip(samples, medium_of.tolist(), strict=True):
+        clips[medium].append(sample)
     looks = look_at_media(
-        media, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
+        media, clips, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
     )
-    _check_media(media, looks, faults)
+    _check_media(media, looks, clips, faults)
+    for look, inside in zip(looks, clips, strict=True):
+        for place, kind, text in look.findings:
+            faults.add(Fault(kind, _place(inside[place]), text))
     _check_signal(spec, media, looks, needs, faults)
     spans = np.array([_span_of(look.facts, is_sound) for look in looks], np.float64)
-    _check_times(samples, medium_of, spans.reshape(-1, 2)[medium_of], limits or Limits(), faults)
+    spans = spans.reshape(-1, 2)[medium_of]
+    for place, sample in enumerate(samples):
+        if sample.frame_rate is not None:
+            spans[place] = _span_of(looks[medium_of[place]].facts, is_sound, sample.frame_rate)
+    lengths = _check_times(samples, medium_of, spans, limits or Limits(), faults)
+    if on_lengths is not None:
+        on_lengths(lengths)
     return len(media)
 
 
-def _span_of(facts: MediaFacts | None, is_sound: bool) -> tuple[float, float]:
+def _span_of(
+    facts: MediaFacts | None, is_sound: bool, frame_rate: float | None = None
+) -> tuple[float, float]:
     """Begin and end in seconds of what is read of a medium; NaN where that cannot be read."""
     if facts is None:
         return math.nan, math.nan
     if is_sound and facts.sound_seconds is not None:
         return 0.0, facts.sound_seconds
-    return facts.begin_seconds, facts.begin_seconds + facts.duration_seconds
+    return facts.span(frame_rate)
 
 
 def name_clip(sample: Sample) -> str:
@@ -101,17 +117,44 @@ def name_clip(sample: Sample) -> str:
     return f"{sample.split} clip {sample.id!r}"
 
 
-def _check_media(media: Sequence[Path], looks: Sequence[Look], faults: Faults) -> None:
-    for path, look in zip(media, looks, strict=True):
+def _check_media(
+    media: Sequence[Path],
+    looks: Sequence[Look],
+    clips: Sequence[Sequence[Sample]],
+    faults: Faults,
+) -> None:
+    for path, look, inside in zip(media, looks, clips, strict=True):
         if look.kind is not None:
             faults.add(Fault(look.kind, str(path), look.text))
-        if look.facts is not None and look.facts.missing_frames:
+        if look.facts is None:
+            continue
+        if look.facts.has_opposite_channels:
+            found = "their mean would be all but silent: those against the first are turned over"
+            faults.add(Fault(FaultKind.OPPOSITE_CHANNELS, str(path), found))
+        if look.facts.num_interlaced and not all(clip.deinterlace for clip in inside):
+            found = (
+                f"{look.facts.num_interlaced:,} of {look.facts.num_frames:,} frames are marked as"
+                " interlaced: moving hands are combed; ?deinterlace=yes in the corpus makes each"
+                " frame whole"
+            )
+            faults.add(Fault(FaultKind.INTERLACED, str(path), found))
+        if look.facts.size_changes:
+            times = [_seconds(time) for time in look.facts.size_changes[:_MOST_GAPS]]
+            more = ", …" if len(look.facts.size_changes) > _MOST_GAPS else ""
+            faults.add(Fault(FaultKind.SIZE_CHANGES, str(path), f"at {', '.join(times)}{more}"))
+        if look.facts.missing_frames:
             missing = look.facts.missing_frames
             ranges = list(_ranges(missing))
             shown = ", ".join(ranges[:_MOST_GAPS]) + (", …" if len(ranges) > _MOST_GAPS else "")
             more = " or more" if len(missing) == _MOST_MISSING else ""
             found = f"{len(missing):,}{more} of the numbers are missing: {shown}"
             faults.add(Fault(FaultKind.FRAME_GAP, str(path), found))
+        if look.facts.pictures_each > 1:
+            found = (
+                f"{look.facts.pictures_each} pictures seem to have each number, and all are read"
+                " as frames that follow each other: keep one picture a frame in the folder"
+            )
+            faults.add(Fault(FaultKind.REPEATED_NUMBER, str(path), found))
 
 
 def _check_signal(
@@ -152,7 +195,7 @@ def _check_times(
     spans: NDArray[np.float64],
     limits: Limits,
     faults: Faults,
-) -> None:
+) -> NDArray[np.float64]:
     """Compare the clips' times with the lengths of their media, the limits, and one another.
 
     Args:
@@ -161,6 +204,9 @@ def _check_times(
         spans: Its begin and end in seconds, NaN where not known: (clips, 2).
         limits: Lengths that clips should have.
         faults: Where faults go.
+
+    Returns:
+        The clips' own lengths in seconds, NaN where not known: (clips,).
     """
     begins, durations = spans.T
     starts = np.array([sample.start_seconds for sample in samples], np.float64)  # None becomes NaN
@@ -205,6 +251,7 @@ def _check_times(
     for index, first in _repeated(keys):
         found = f"its media and times are also those of {name_clip(samples[first])}"
         faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
+    return lengths
 
 
 def _repeated(keys: Sequence[NDArray[np.generic]]) -> list[tuple[int, int]]:

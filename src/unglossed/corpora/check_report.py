@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from unglossed.corpora.faults import FaultKind, Faults, Severity
@@ -19,6 +19,8 @@ class Report:
         num_samples: Usable samples of each split; empty if the corpus could not be read.
         num_media: Files and frame folders that these samples lie in.
         deep: Whether every file was decoded.
+        num_references: Further references of the samples, beside a text each.
+        num_of_language: Samples of each language.
     """
 
     spec: str
@@ -26,6 +28,8 @@ class Report:
     num_samples: Mapping[str, int]
     num_media: int
     deep: bool
+    num_references: int = 0
+    num_of_language: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_errors(self) -> bool:
@@ -39,6 +43,8 @@ class Report:
             "deep": self.deep,
             "samples": dict(self.num_samples),
             "media": self.num_media,
+            "references": self.num_references,
+            "languages": dict(self.num_of_language),
             **{f"{severity}s": self.faults.total(severity) for severity in Severity},
             "faults": [
                 {
@@ -66,6 +72,11 @@ class Report:
             + (f" ({_one_line(splits)})" if splits else "")
             + f" in {self.num_media:,} media"
         )
+        if len(self.num_of_language) > 1:
+            told = ", ".join(f"{code} {count:,}" for code, count in self.num_of_language.items())
+            yield f"languages: {told}"
+        if self.num_references:
+            yield f"further references: {self.num_references:,}"
         for severity in Severity:
             kinds = [kind for kind in self.faults if kind.severity is severity]
             if kinds:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import ftfy
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES
 
+from unglossed.corpora.reading import LOST_CHARACTER
+
 NUM_CHARACTERS_AROUND = 12
-LOST_CHARACTER = "\ufffd"
 
 # ftfy's own expression takes 20 us a sentence. What it finds holds one of these characters, always,
 # and a neighbour outside ASCII as well, unless it is one of the rare ones. Plain small letters and
@@ -40,6 +42,13 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]
 _CONTROL_TOKEN = re.compile(
     r"</?s>|<(?:pad|unk|mask|bos|eos|extra_id_\d+)>|<\|[^<>|]+\|>|\[(?:CLS|SEP|PAD|UNK|MASK|/?INST)\]"
 )
+# What programs write where there is no value, or none that they could compute.
+_NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "#name?", "#ref!", "#value!", "#div/0!"}
+# Between letters: 'quoted' words and feet (5') are no apostrophes.
+_APOSTROPHE = re.compile(r"(?<=[^\W\d_])['’ʼ＇`´](?=[^\W\d_])")
+# Which of the curled ones are used is a matter of language; several of them are no slip.
+_STRAIGHT = re.compile('["＂]')
+_CURLED = re.compile("[“”„«»]")
 _SPACES = re.compile(r" {2,}")
 _UNSEEN = {
     "\t": "tab",
@@ -113,6 +122,44 @@ def find_odd_text(text: str) -> str | None:
     ):
         return None
     return ", ".join(_oddities(text)) or None
+
+
+def find_no_value(text: str) -> str | None:
+    """Tell whether a sentence is none, but what a program writes where there is no value.
+
+    Args:
+        text: A sentence.
+
+    Returns:
+        What was found, in words; None: nothing was.
+    """
+    if text.strip().lower() not in _NO_VALUE:
+        return None
+    return f"{text!r} is what programs write where there is no value"
+
+
+def count_forms(texts: Iterable[str]) -> Iterator[str]:
+    """Tell which signs stand in the texts in two forms that mean the same.
+
+    A model learns both and scores take them for different, so that each costs points.
+
+    Args:
+        texts: All sentences of a corpus in one language.
+
+    Yields:
+        For each such sign the forms, with the number of texts that have each.
+    """
+    apostrophes: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    for text in texts:
+        apostrophes.update(set(_APOSTROPHE.findall(text)))
+        straight, curled = _STRAIGHT.search(text), _CURLED.search(text)
+        if (straight is None) != (curled is None):
+            marks["straight" if straight else "curled"] += 1
+    for name, counts in (("apostrophes", apostrophes), ("quotation marks", marks)):
+        if len(counts) > 1:
+            found = ", ".join(f"{form} in {count:,}" for form, count in counts.most_common())
+            yield f"found {name} in {len(counts)} forms: {found} texts, expected one form"
 
 
 def _oddities(text: str) -> Iterator[str]:

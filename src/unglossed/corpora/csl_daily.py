@@ -20,6 +20,7 @@ from unglossed.corpora.pickles import read_pickle
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.names import Names
 from unglossed.media.video import VIDEO_SUFFIXES
 
 LABELS = Path("sentence_label")
@@ -77,7 +78,7 @@ def read_csl_daily(reading: Reading) -> Corpus:
             number,
             id=label.name,
             id_field="name",
-            media=media.get(label.name),
+            media=media.find(label.name),
             expected=folder / label.name,
             text="".join(label.chars),
             text_field="char",
@@ -104,7 +105,7 @@ def _find_base(root: Path) -> Path:
     raise InputError(f"{root}: found no {LABELS}, expected {root / VIDEO_MAP}")
 
 
-def _list_media(reading: Reading, root: Path) -> tuple[Path, dict[str, Path]]:
+def _list_media(reading: Reading, root: Path) -> tuple[Path, Names[Path]]:
     """The folder that holds the clips and what is in it by name; no look at each clip."""
     frames = sorted(root.glob("sentence*/frames_*")) + sorted(root.glob("frames_*"))
     official = root / FRAMES

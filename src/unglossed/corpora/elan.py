@@ -1,21 +1,25 @@
-"""Annotation files of ELAN (.eaf): the annotations of each tier, with their times and lines.
+"""Annotation files of ELAN (.eaf): the annotations of each tier, the time slots, and the media.
 
-What the tiers mean is the reader's work. Nothing that a file refers to is opened.
+What stands in the file, and nothing else: `elan_times` finds the times that ELAN shows, and what
+the tiers mean is the reader's work. Nothing that a file refers to is opened.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 from xml.parsers import expat
 
 from unglossed.errors import InputError
 
 _ROOT = "ANNOTATION_DOCUMENT"
+_INTEGER = re.compile("-?[0-9]{1,12}")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Annotation:
     """One annotation, as it is written.
 
@@ -23,13 +27,45 @@ class Annotation:
         line: Where it begins in the file.
         slots: Ids of the time slots of its begin and end; None: it refers to another annotation.
         reference: Id of that annotation.
+        previous: Id of the part before it, where several divide the one that it refers to.
         text: What it says.
     """
 
     line: int
     slots: tuple[str | None, str | None] | None
     reference: str | None
+    previous: str | None = None
     text: str = ""
+
+
+@dataclass
+class Tier:
+    """A tier: its annotations in the order of the file.
+
+    Attributes:
+        annotations: What it holds.
+        kind: Name of its linguistic type.
+        parent: Name of the tier that it depends on.
+        participant: Whose words it holds, where the file tells.
+    """
+
+    annotations: list[Annotation] = field(default_factory=list)
+    kind: str | None = None
+    parent: str | None = None
+    participant: str | None = None
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A medium that a file is linked to.
+
+    Attributes:
+        names: What its file is called, by each of its addresses; without folders.
+        origin_seconds: Where in the medium the time 0 of the annotations lies.
+    """
+
+    names: tuple[str, ...]
+    origin_seconds: float
 
 
 @dataclass
@@ -37,39 +73,50 @@ class Document:
     """What an ELAN file holds.
 
     Attributes:
-        tiers: The annotations of each tier.
-        annotations: Those of all tiers by id.
-        slots: Milliseconds of each time slot, as text; None: it has no time of its own.
+        tiers: Tiers by name.
+        annotations: Annotations of all tiers by id; None: several have it.
+        slots: Milliseconds of each time slot, as text, in the order of the file; None: it has no
+            time of its own.
+        constraints: How annotations of each linguistic type lie in their parents.
+        media: Media that it is linked to.
     """
 
-    tiers: dict[str, list[Annotation]] = field(default_factory=dict)
-    annotations: dict[str, Annotation] = field(default_factory=dict)
+    tiers: dict[str, Tier] = field(default_factory=dict)
+    annotations: dict[str, Annotation | None] = field(default_factory=dict)
     slots: dict[str, str | None] = field(default_factory=dict)
+    constraints: dict[str, str | None] = field(default_factory=dict)
+    media: list[Medium] = field(default_factory=list)
 
-    def times_of(self, annotation: Annotation) -> tuple[float, float]:
-        """Begin and end in seconds of an annotation, or of that which it refers to.
+    def origin_of(self, clip: str) -> float:
+        """Seconds by which a time of this file lies later in one of its media.
+
+        Args:
+            clip: The medium's file name. One that no link has, since it was renamed, stands for
+                any of them, if these agree.
 
         Raises:
-            ValueError: It has none; the message says why.
+            ValueError: They do not; the message says so.
         """
-        for _ in range(len(self.tiers) + 1):  # more steps would go round in a circle
-            if annotation.slots is not None:
-                begin, end = map(self._seconds, annotation.slots)
-                return begin, end
-            if annotation.reference not in self.annotations:
-                raise ValueError(f"it refers to {annotation.reference!r}, which is not there")
-            annotation = self.annotations[annotation.reference]
-        raise ValueError("it refers to annotations that refer to each other")
-
-    def _seconds(self, slot: str | None) -> float:
-        if slot is None:
-            raise ValueError("it names no time slot for its begin or end")
-        value = self.slots.get(slot)
-        if value is None:
-            raise ValueError(f"its time slot {slot!r} has no time, expected milliseconds")
-        if not re.fullmatch("[0-9]{1,12}", value):
-            raise ValueError(f"its time slot {slot!r} is {value[:60]!r}, expected milliseconds")
-        return int(value) / 1000
+        wanted = _folded(clip)
+        for cut in (_folded, _stem):
+            found = {
+                medium.origin_seconds
+                for medium in self.media
+                if any(cut(name) == cut(wanted) for name in medium.names)
+            }
+            if found:
+                break
+        origins = found or {medium.origin_seconds for medium in self.media} or {0.0}
+        if len(origins) == 1:
+            return origins.pop()
+        listed = ", ".join(
+            f"{' or '.join(medium.names)!r} ({1000 * medium.origin_seconds:.0f})"
+            for medium in self.media
+        )
+        raise ValueError(
+            f"linked to media of different TIME_ORIGIN: {listed[:300]}, expected one of these names"
+            f" for the clip {clip!r}"
+        )
 
 
 def read_document(path: Path) -> Document:
@@ -81,13 +128,26 @@ def read_document(path: Path) -> Document:
     return _Parser(path).parse()
 
 
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name: str) -> str:
+    return _folded(name).rpartition(".")[0] or _folded(name)
+
+
+def _file_name(url: str) -> str:
+    """The file that a link of any system leads to: `talk.mp4` of `file:///C:/anna/talk.mp4`."""
+    return unquote(re.split(r"[/\\]", url.strip())[-1])
+
+
 class _Parser:
     """Collects the document while the XML parser goes through the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._document = Document()
-        self._tier: list[Annotation] = []
+        self._tier = Tier()
         self._annotation: Annotation | None = None
         self._in_text = False
         self._is_first = True
@@ -105,6 +165,8 @@ class _Parser:
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
             raise InputError(f"{self._path}, line {error.lineno}: not XML: {reason}") from error
+        except (LookupError, ValueError) as error:  # of an encoding that Python does not have
+            raise InputError(f"{self._path}: not readable as XML: {error}") from error
         return self._document
 
     def _refuse(self, text: str) -> InputError:
@@ -120,12 +182,17 @@ class _Parser:
             raise self._refuse(f"not a document of ELAN: found <{name[:60]}>, expected <{_ROOT}>")
         self._is_first = False
         match name:
+            case "HEADER":
+                self._begin_header(attributes)
+            case "MEDIA_DESCRIPTOR":
+                self._add_medium(attributes)
             case "TIME_SLOT":
-                slot = self._need(name, attributes, "TIME_SLOT_ID")
-                self._document.slots[slot] = attributes.get("TIME_VALUE")
+                self._add_slot(attributes)
             case "TIER":
-                tier = self._need(name, attributes, "TIER_ID")
-                self._tier = self._document.tiers.setdefault(tier, [])
+                self._begin_tier(attributes)
+            case "LINGUISTIC_TYPE":
+                kind = self._need(name, attributes, "LINGUISTIC_TYPE_ID")
+                self._document.constraints[kind] = attributes.get("CONSTRAINTS")
             case "ALIGNABLE_ANNOTATION":
                 begin, end = attributes.get("TIME_SLOT_REF1"), attributes.get("TIME_SLOT_REF2")
                 self._add_annotation(attributes, (begin, end), None)
@@ -139,17 +206,46 @@ class _Parser:
             raise self._refuse(f"not a document of ELAN: <{element}> has no {name}, expected one")
         return attributes[name]
 
+    def _begin_header(self, attributes: dict[str, str]) -> None:
+        unit = attributes.get("TIME_UNITS", "milliseconds")
+        if unit.casefold() != "milliseconds":
+            raise self._refuse(f"TIME_UNITS is {unit[:60]!r}, expected 'milliseconds'")
+
+    def _add_medium(self, attributes: dict[str, str]) -> None:
+        urls = (attributes.get("RELATIVE_MEDIA_URL", ""), attributes.get("MEDIA_URL", ""))
+        names = tuple(dict.fromkeys(name for name in map(_file_name, urls) if name))
+        origin = attributes.get("TIME_ORIGIN", "").strip() or "0"
+        if not _INTEGER.fullmatch(origin):
+            raise self._refuse(f"TIME_ORIGIN is {origin[:60]!r}, expected milliseconds")
+        self._document.media.append(Medium(names or ("",), int(origin) / 1000))
+
+    def _add_slot(self, attributes: dict[str, str]) -> None:
+        slot = self._need("TIME_SLOT", attributes, "TIME_SLOT_ID")
+        value = attributes.get("TIME_VALUE")
+        if self._document.slots.setdefault(slot, value) != value:
+            raise self._refuse(f"found the time slot {slot[:60]!r} twice, with two times")
+
+    def _begin_tier(self, attributes: dict[str, str]) -> None:
+        name = self._need("TIER", attributes, "TIER_ID")
+        if name in self._document.tiers:
+            raise self._refuse(f"found the tier {name[:60]!r} twice, expected each name once")
+        kind, parent = attributes.get("LINGUISTIC_TYPE_REF"), attributes.get("PARENT_REF")
+        self._tier = Tier([], kind, parent, attributes.get("PARTICIPANT", "").strip() or None)
+        self._document.tiers[name] = self._tier
+
     def _add_annotation(
         self,
         attributes: dict[str, str],
         slots: tuple[str | None, str | None] | None,
         reference: str | None,
     ) -> None:
-        annotation = Annotation(self._parser.CurrentLineNumber, slots, reference)
-        self._tier.append(annotation)
+        line, previous = self._parser.CurrentLineNumber, attributes.get("PREVIOUS_ANNOTATION")
+        annotation = Annotation(line, slots, reference, previous or None)
+        self._tier.annotations.append(annotation)
         self._annotation = annotation
-        if "ANNOTATION_ID" in attributes:
-            self._document.annotations[attributes["ANNOTATION_ID"]] = annotation
+        id, known = attributes.get("ANNOTATION_ID"), self._document.annotations
+        if id is not None:
+            known[id] = None if id in known else annotation
 
     def _add_text(self, text: str) -> None:
         if self._in_text and self._annotation is not None:

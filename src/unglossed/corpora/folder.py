@@ -1,20 +1,21 @@
 """A folder of clips with a text or a caption file beside each; subfolders are the splits.
 
-`talk.mp4` and `talk.txt` are one sample. `talk.mp4` and `talk.vtt` (or .srt, or .eaf of ELAN) are
-one sample a cue, called `talk_1`, `talk_2` and so on; cues without text are left out. A clip is a
-video or a folder of pictures, or, where there is neither, a sound file. A caption file may name its
-language, as in `talk.de.vtt`. A folder without subfolders for splits is the split train. Folders in
-a split are read as well: `train/anna/talk.mp4` is `anna/talk`.
+`talk.mp4` and `talk.txt` are one sample. `talk.mp4` and `talk.vtt` (or .srt, .ass, .ssa, .sbv, or
+.eaf of ELAN) are one sample a cue, called `talk_1`, `talk_2` and so on; cues without text are left
+out. A clip is a video or a folder of pictures, or, where there is neither, a sound file. A caption
+file may name its language, as in `talk.de.vtt`. A folder without subfolders for splits is the split
+train. Folders in a split are read as well: `train/anna/talk.mp4` is `anna/talk`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unglossed.corpora.captions import Cue, on_one_line, read_captions, read_text
+from unglossed.corpora.captions import CAPTION_SUFFIXES, UNREAD_SUFFIXES, read_captions
+from unglossed.corpora.cues import Cue, count_repeated, on_one_line, read_text
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.generated import generated_language
 from unglossed.corpora.media_folder import CaptionFolder
@@ -22,8 +23,11 @@ from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import SPLIT_NAMES
 from unglossed.errors import InputError
+from unglossed.media.names import find_path
 
-CAPTION_SUFFIXES = (".txt", ".vtt", ".srt", ".eaf")
+SUFFIXES = (".txt", *CAPTION_SUFFIXES)
+# Where one of these is there as well, it is the one that is meant.
+_SECOND_CHOICE = (".ass", ".ssa", ".sbv")
 
 _SPLITS = {"train", "dev", "test", *SPLIT_NAMES}
 _INFIX = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
@@ -46,9 +50,7 @@ def read_folder(reading: Reading) -> Corpus:
             those of splits; or, where nobody collects faults, the first fault.
     """
     fallback = generated_language(reading.root)
-    reader = CaptionReader(
-        reading, CAPTION_SUFFIXES, reading.language, _reason_against, fallback=fallback
-    )
+    reader = CaptionReader(reading, SUFFIXES, reading.language, _reason_against, fallback=fallback)
     return reader.read("folder")
 
 
@@ -90,12 +92,13 @@ class CaptionReader:
         self.fallback = fallback
         self._suffixes = suffixes
         self._reason_against = reason_against
-        self._rows = Rows(reading, chosen or "")
+        self._rows = Rows(reading, chosen or "", forgiving=True)
         root = reading.media_root
         self._media_root = None if root is None or root.samefile(reading.root) else root
         self._folders: dict[tuple[Path, bool], CaptionFolder] = {}
         self._refused: set[Path] = set()  # folders that are not entered
         self._used: dict[Path, set[str]] = {}  # by folder: stems of the clips that were taken
+        self._tiers: dict[str, Path] = {}  # by name of an ELAN tier that was read: where first
 
     def read(self, name: str) -> Corpus:
         """Read the corpus.
@@ -113,12 +116,18 @@ class CaptionReader:
             for folder in folders:
                 self._read_folder(split, base, folder)
         self._report_leftover()
+        if len(self._tiers) > 1:
+            text = "texts come from ELAN tiers of several names, expected one (?tier=NAME chooses)"
+            found = ", ".join(f"{tier!r} in {path}" for tier, path in self._tiers.items())
+            self.reading.report(FaultKind.ODD_CAPTIONS, found[:300], text)
         return self._rows.corpus(name)
 
     def _read_folder(self, split: str, base: Path, folder: CaptionFolder) -> None:
         below = folder.path.relative_to(base)
         clips = self._clips_of(folder, below)
-        for stem, captions in sorted(_by_stem(folder, clips).items()):
+        by_stem = _by_stem(folder, clips)
+        self._report_unread(folder, by_stem)
+        for stem, captions in sorted(by_stem.items()):
             self._used.setdefault(clips.path, set()).add(stem)
             caption = self._choose(captions)
             if caption is None:
@@ -127,6 +136,15 @@ class CaptionReader:
             if clip is not None:
                 self._settle_language(caption)
                 self._add_clip(split, (below / stem).as_posix(), clip, caption.path)
+
+    def _report_unread(self, folder: CaptionFolder, by_stem: Collection[str]) -> None:
+        """Report captions of kinds that are not read, of clips that have no others."""
+        for path in folder.others:
+            base, _, infix = path.stem.rpartition(".")
+            stem = base if base and _INFIX.fullmatch(infix) else path.stem
+            if path.suffix.lower() in UNREAD_SUFFIXES and not {stem, path.stem} & set(by_stem):
+                text = f"captions of a kind that is not read, expected {', '.join(self._suffixes)}"
+                self.reading.report(FaultKind.UNREAD_CAPTIONS, str(path), text)
 
     def _list_splits(self) -> list[tuple[str, Path, list[CaptionFolder]]]:
         """Name, folder and folders to read of each split."""
@@ -188,7 +206,8 @@ class CaptionReader:
         root = self._media_root
         if root is None:
             return folder
-        places = (root / folder.path.relative_to(self.reading.root), root / below, root)
+        names = (folder.path.relative_to(self.reading.root), below, Path())
+        places = [find_path(root / name) for name in names]
         return self._list(next(place for place in places if place.is_dir()), only_media=True)
 
     def _report_leftover(self) -> None:
@@ -205,7 +224,8 @@ class CaptionReader:
 
     def _choose(self, captions: list[_Caption]) -> _Caption | None:
         """The one caption file of a clip; those in another language than asked for are noted."""
-        best = captions
+        first = [one for one in captions if one.path.suffix.lower() not in _SECOND_CHOICE]
+        best = captions = first or captions
         if self.chosen:
             ranks = [
                 [caption for caption in captions if caption.infix == self.chosen],
@@ -219,7 +239,9 @@ class CaptionReader:
                     self.reading.report(FaultKind.LEFT_OUT, str(caption.path), text)
         if len(best) > 1:
             others = ", ".join(caption.path.name for caption in best[1:])
-            text = f"found {others} for the same clip, expected one (?language=CODE chooses one)"
+            alike = len({caption.infix for caption in best}) == 1
+            how = "" if alike else " (?language=CODE chooses one)"
+            text = f"found {others} for the same clip, expected one{how}"
             self.reading.report(FaultKind.MALFORMED_ROW, str(best[0].path), text)
         return best[0] if len(best) == 1 else None
 
@@ -255,13 +277,20 @@ class CaptionReader:
     def _add_clip(self, split: str, stem: str, clip: Path, caption: Path) -> None:
         is_text = caption.suffix.lower() == ".txt"
         wrong: list[tuple[str, str]] = []
+        cues: list[Cue] = []
+        text = ""
         try:
-            text = on_one_line(read_text(caption)) if is_text else ""
-            cues = (
-                []
-                if is_text
-                else read_captions(caption, self.reading.tier, lambda *fault: wrong.append(fault))
-            )
+            if is_text:
+                text = on_one_line(read_text(caption))
+            else:
+                cues = read_captions(
+                    caption,
+                    self.reading.tier,
+                    lambda *fault: wrong.append(fault),
+                    clip=clip.name,
+                    needs_text=self.reading.needs_text,
+                    note=lambda *odd: self.reading.report(FaultKind.ODD_CAPTIONS, *odd),
+                )
         except InputError as error:
             wrong_bytes = isinstance(error.__cause__, UnicodeDecodeError)
             kind = FaultKind.NOT_UTF8 if wrong_bytes else FaultKind.MALFORMED_ROW
@@ -274,10 +303,14 @@ class CaptionReader:
             self._rows.begin(caption)
             self._rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
             return
+        self._note_cues(caption, cues)
         self._rows.begin(caption, unit="cue")
         for cue in cues:
-            against = self._reason_against(cue)
+            needs_text = self.reading.needs_text
+            against = self._reason_against(cue) if cue.text or needs_text else None
             if against is not None:
+                if not cue.text:
+                    self._rows.count_without_text()
                 self.reading.report(FaultKind.LEFT_OUT, f"{caption}, cue {cue.number}", against)
                 continue
             self._rows.add(
@@ -289,9 +322,22 @@ class CaptionReader:
                 expected="",
                 start_seconds=cue.start_seconds,
                 end_seconds=cue.end_seconds,
+                signer=cue.speaker,
             )
         if not cues and not wrong:
             self.reading.report(FaultKind.LEFT_OUT, str(caption), "found no cue")
+
+    def _note_cues(self, caption: Path, cues: Sequence[Cue]) -> None:
+        repeated = count_repeated(cues)
+        if repeated:
+            text = (
+                f"{repeated} of {len(cues)} cues repeat words of the one before, as captions that"
+                " roll up do: expected each sentence once"
+            )
+            self.reading.report(FaultKind.ODD_CAPTIONS, str(caption), text)
+        for cue in cues:
+            if cue.tier is not None:
+                self._tiers.setdefault(cue.tier, caption)
 
 
 def _by_stem(folder: CaptionFolder, clips: CaptionFolder) -> dict[str, list[_Caption]]:

@@ -18,6 +18,7 @@ from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.names import Names
 from unglossed.media.video import VIDEO_SUFFIXES
 
 REALIGNED = ("START_REALIGNED", "END_REALIGNED")
@@ -56,14 +57,14 @@ def read_how2sign(reading: Reading) -> Corpus:
     """
     base, files = _find_files(reading.root)
     rows = Rows(reading, reading.language or generated_language(base) or "en")
-    listings: dict[Path, dict[str, Path]] = {}
+    listings: dict[Path, Names[Path]] = {}
     used: set[str] = set()
     for name, path in files.items():
         folders = _media_folders(reading, base, name)
         for folder in folders:
             if folder not in listings:
                 listings[folder] = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-        media = dict(ChainMap(*(listings[folder] for folder in folders)))
+        media = Names(ChainMap(*(listings[folder] for folder in folders)))
         _read_file(reading, rows, path, name, folders[0], media, used)
     for folder, found in listings.items():
         rows.leftover(folder, found, used)
@@ -76,7 +77,7 @@ def _read_file(
     path: Path,
     name: str,
     folder: Path,
-    media: Mapping[str, Path],
+    media: Names[Path],
     used: set[str],
 ) -> None:
     realigned = "_realigned_" in path.name
@@ -91,12 +92,13 @@ def _read_file(
         times = _read_times(reading, f"{path}, line {number}", row, time_fields)
         if times is None:
             continue
-        is_whole = video_name in media
+        whole = media.find(video_name)
+        is_whole = whole is not None
         kept = rows.add(
             number,
             id=clip_name,
             id_field="SENTENCE_NAME",
-            media=media.get(video_name) or media.get(clip_name),
+            media=whole or media.find(clip_name),
             expected=folder / f"{video_name}.mp4",
             or_expected=f"the clip {clip_name}.mp4",
             text=row["SENTENCE"],

@@ -17,6 +17,7 @@ from unglossed.corpora.pickles import read_pickle
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.names import Names, composed, find_path
 from unglossed.media.pictures import list_pictures
 from unglossed.media.video import VIDEO_SUFFIXES
 
@@ -259,7 +260,7 @@ class _Clips:
     def __init__(self, root: Path, broken: Links) -> None:
         self.root = root
         self._broken = broken
-        self._listings: dict[Path, tuple[dict[str, Path], dict[str, Path]]] = {}
+        self._listings: dict[Path, tuple[Names[Path], Names[Path]]] = {}
         self._used: dict[Path, set[str]] = {}
 
     def find(self, entry: _Entry, split: str) -> tuple[Path | None, Path]:
@@ -300,7 +301,7 @@ class _Clips:
         return PurePosixPath(name)
 
     def _look(self, place: PurePosixPath, exact: bool = False) -> Path | None:
-        folder = self.root.joinpath(place.parent)
+        folder = find_path(self.root.joinpath(place.parent))
         if folder not in self._listings:
             try:
                 folders = list_folders(folder, self._broken)
@@ -309,8 +310,8 @@ class _Clips:
                 raise _BadEntryError(str(error), FaultKind.UNREADABLE_MEDIA) from error
             self._listings[folder] = folders, files
         folders, files = self._listings[folder]
-        found = folders.get(place.name) or files.get(place.stem if exact else place.name)
-        if found is None or (exact and found.name != place.name):
+        found = folders.find(place.name) or files.find(place.stem if exact else place.name)
+        if found is None or (exact and composed(found.name) != composed(place.name)):
             return None
         self._used.setdefault(folder, set()).add(found.name)
         return found

@@ -52,11 +52,12 @@ def read_lines(
                 try:
                     line = raw.decode(codec)
                 except UnicodeDecodeError as error:
-                    reading.report(
-                        FaultKind.NOT_UTF8,
-                        f"{path}, line {number}",
-                        f"not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
-                    )
+                    if not reading.skip_faulty:  # else its row will be left out, see `Rows`
+                        reading.report(
+                            FaultKind.NOT_UTF8,
+                            f"{path}, line {number}",
+                            f"not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})",
+                        )
                     line = raw.decode(codec, errors="replace")
                 if not keep_ends:
                     line = line.removesuffix("\n").removesuffix("\r")

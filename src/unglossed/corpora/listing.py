@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from unglossed.errors import InputError
+from unglossed.media.names import Names
 
 _NOT_THERE = (errno.ENOENT, errno.ENAMETOOLONG)
 
@@ -28,7 +29,7 @@ def scan(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         raise InputError(f"{folder}: cannot be listed: {error.strerror}") from error
 
 
-def list_entries(folder: Path) -> dict[str, bool | None]:
+def list_entries(folder: Path) -> Names[bool | None]:
     """The names in a folder, and whether each is a folder; None: a link that leads nowhere.
 
     A folder that is not there has none.
@@ -38,16 +39,16 @@ def list_entries(folder: Path) -> dict[str, bool | None]:
     """
     try:
         with scan(folder) as entries:
-            return {entry.name: _is_folder(entry) for entry in entries}
+            return Names((entry.name, _is_folder(entry)) for entry in entries)
     except InputError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NOT_THERE:
-            return {}
+            return Names()
         raise
     except ValueError:  # as in a name with a zero byte
-        return {}
+        return Names()
 
 
-def list_folders(folder: Path, broken: Links | None = None) -> dict[str, Path]:
+def list_folders(folder: Path, broken: Links | None = None) -> Names[Path]:
     """The folders directly in a folder by name; none if it is not there.
 
     Args:
@@ -57,7 +58,7 @@ def list_folders(folder: Path, broken: Links | None = None) -> dict[str, Path]:
     Raises:
         InputError: As `list_entries`.
     """
-    found: dict[str, Path] = {}
+    found: Names[Path] = Names()
     for name, is_folder in _entries(folder).items():
         if is_folder:
             found[name] = folder / name
@@ -66,9 +67,7 @@ def list_folders(folder: Path, broken: Links | None = None) -> dict[str, Path]:
     return found
 
 
-def list_files(
-    folder: Path, suffixes: Collection[str], broken: Links | None = None
-) -> dict[str, Path]:
+def list_files(folder: Path, suffixes: Collection[str], broken: Links | None = None) -> Names[Path]:
     """The files directly in a folder with one of the suffixes (as ".mp4"), by stem.
 
     Hidden files are left aside; a folder that is not there has none.
@@ -81,7 +80,7 @@ def list_files(
     Raises:
         InputError: As `list_entries`.
     """
-    found: dict[str, Path] = {}
+    found: Names[Path] = Names()
     for name, is_folder in sorted(_entries(folder).items()):
         path = folder / name
         if is_folder or path.suffix.lower() not in suffixes:

@@ -10,6 +10,7 @@ from unglossed.corpora.listing import Links, list_entries, scan
 from unglossed.corpora.reading import Rows
 from unglossed.errors import InputError
 from unglossed.media.audio import AUDIO_SUFFIXES
+from unglossed.media.names import Names, composed, find_path
 from unglossed.media.pictures import PICTURE_SUFFIXES
 from unglossed.media.video import VIDEO_SUFFIXES
 
@@ -28,7 +29,7 @@ class MediaFolder:
         self._found: dict[str, Path | None] = {}
         self._clips: dict[tuple[str, str], Path] = {}  # by real folder, and name in it
         self._places: dict[str, str] = {}  # by folder as written: where that really is
-        self._listed: dict[str, dict[str, bool | None]] = {}  # by real folder, as `list_entries`
+        self._listed: dict[str, Names[bool | None]] = {}  # by real folder, as `list_entries`
         self._shown: dict[str, Path] = {}  # by real folder: as it was first written
         self._faults: dict[str, InputError] = {}  # by real folder that cannot be listed
 
@@ -43,9 +44,10 @@ class MediaFolder:
         if name not in self._found:
             folder, base = os.path.split(name.rstrip("/"))
             place = self._place(folder)
-            there = self._list(place).get(base) is not None
-            path = self._clips.setdefault((place, base), Path(self.root, folder, base))
-            self._found[name] = path if there else None
+            entries = self._list(place)
+            base = entries.key(base) or base
+            path = self._clips.setdefault((place, base), self._folder(folder) / base)
+            self._found[name] = path if entries.get(base) is not None else None
         return self._found[name]
 
     def report_leftover(self, rows: Rows) -> None:
@@ -73,9 +75,12 @@ class MediaFolder:
             ]
             rows.leftover(self._shown[place], clips, names)
 
+    def _folder(self, folder: str) -> Path:
+        return find_path(Path(self.root, folder))
+
     def _place(self, folder: str) -> str:
         if folder not in self._places:
-            path = Path(self.root, folder)
+            path = self._folder(folder)
             try:
                 place = os.path.realpath(path)
             except (OSError, ValueError):  # no name that a folder can have
@@ -84,7 +89,7 @@ class MediaFolder:
             self._shown.setdefault(place, path)
         return self._places[folder]
 
-    def _list(self, place: str) -> dict[str, bool | None]:
+    def _list(self, place: str) -> Names[bool | None]:
         if place in self._faults:
             raise self._faults[place]
         if place not in self._listed:
@@ -110,6 +115,7 @@ class CaptionFolder:
         path: The folder.
         captions: Files with texts or captions, sorted; those with notes on the corpus (README,
             LICENSE) are none.
+        others: Files that are neither captions nor media, sorted.
         folders: Folders that are no clips, sorted.
         broken: Links that lead nowhere, in the place of a clip, by stem.
     """
@@ -117,32 +123,35 @@ class CaptionFolder:
     def __init__(self, path: Path, suffixes: Collection[str]) -> None:
         self.path = path
         self.captions: list[Path] = []
+        self.others: list[Path] = []
         self.folders: list[Path] = []
         self.broken: Links = {}
         self._suffixes = suffixes
-        self._videos: dict[str, list[Path]] = {}  # and folders of pictures, by stem
-        self._sounds: dict[str, list[Path]] = {}
+        self._videos: Names[list[Path]] = Names()  # and folders of pictures, by stem
+        self._sounds: Names[list[Path]] = Names()
         with scan(path):  # it has to be there
             found = sorted(list_entries(path).items())
         entries = [(name, kind) for name, kind in found if not name.startswith(".")]
         self.captions = [path / name for name, kind in entries if not kind and self._names(name)]
         stems = [caption.stem for caption in self.captions]
+        stems = list(map(composed, stems))
         self._named = {*stems, *(stem.rpartition(".")[0] for stem in stems)}
         for name, kind in entries:
             self._sort_in(path / name, kind)
 
     def has(self, stem: str) -> bool:
         """Whether there is a clip of this name."""
-        return stem in self._videos or stem in self._sounds
+        return bool(self.clips(stem))
 
     def clips(self, stem: str) -> list[Path]:
         """The clips of this name: videos, or, if there is none, sounds."""
-        return self._videos.get(stem) or self._sounds.get(stem, [])
+        return self._videos.find(stem) or self._sounds.find(stem) or []
 
     def unused(self, used: Collection[str]) -> list[str]:
         """File names of the clips that have none of these stems."""
         clips = [*self._videos.items(), *self._sounds.items()]
-        return [path.name for stem, paths in clips if stem not in used for path in paths]
+        known = set(map(composed, used))
+        return [path.name for stem, paths in clips if composed(stem) not in known for path in paths]
 
     def _names(self, name: str) -> bool:
         """Whether a file of this name holds texts or captions."""
@@ -161,10 +170,12 @@ class CaptionFolder:
             self._videos.setdefault(path.stem, []).append(path)
         elif suffix in AUDIO_SUFFIXES:
             self._sounds.setdefault(path.stem, []).append(path)
+        elif not self._names(path.name):
+            self.others.append(path)
 
     def _is_clip(self, folder: Path) -> bool:
         try:
-            if not self._suffixes or folder.name in self._named:
+            if not self._suffixes or composed(folder.name) in self._named:
                 return has_pictures(folder)
             entries = list_entries(folder)
         except InputError:  # who reads it will say so

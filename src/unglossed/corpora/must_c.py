@@ -21,6 +21,7 @@ from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.audio import AUDIO_SUFFIXES
+from unglossed.media.names import Names
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 30.0
@@ -173,7 +174,7 @@ def _read_split(
         rows.add(
             number,
             id=id,
-            media=media.get(stem),
+            media=media.find(stem),
             expected=folder / wav,
             text=text,
             text_field=f"line {number} of {text_path.name}",
@@ -212,7 +213,7 @@ def _read_times(
     return times[0], times[1]
 
 
-def _list_media(reading: Reading, data: Path, name: str) -> tuple[Path, dict[str, Path]]:
+def _list_media(reading: Reading, data: Path, name: str) -> tuple[Path, Names[Path]]:
     """The folder of a split's sound files, and what is in it by stem."""
     official = data / name / "wav"
     root = reading.media_root
@@ -221,4 +222,4 @@ def _list_media(reading: Reading, data: Path, name: str) -> tuple[Path, dict[str
         media = list_files(folder, AUDIO_SUFFIXES, reading.broken_links)
         if media:
             return folder, media
-    return folders[-1], {}
+    return folders[-1], Names()

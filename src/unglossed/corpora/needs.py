@@ -42,10 +42,11 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
         needs: Those of the recipe; None: any recipe. Then a missing split is only a warning, as
             nothing else is wrong with a corpus that is evaluated on.
     """
-    try:
-        tokenisation(corpus.language)
-    except InputError as error:
-        yield Fault(FaultKind.UNKNOWN_LANGUAGE, corpus.spec, str(error))
+    for language in corpus.languages:
+        try:
+            tokenisation(language)
+        except InputError as error:
+            yield Fault(FaultKind.UNKNOWN_LANGUAGE, corpus.spec, str(error))
     trained = [one for split in TRAINING_SPLITS for one in corpus.splits.get(split, ())]
     languages = Counter(sample.language for sample in trained).most_common()
     if needs is not None and len(languages) > 1:  # each text would start with the first one's code
@@ -87,7 +88,7 @@ def find_other_language(corpus: Corpus, needs: Needs) -> Iterator[Fault]:
         needs: Those of the recipe.
     """
     found = needs.start_token and language_of(needs.start_token)
-    if found and found != base_language(corpus.language):
+    if found and found not in map(base_language, corpus.languages):
         text = (
             f"tokenizer.start_token: found {needs.start_token!r}, but the texts are in"
             f" {corpus.language!r}: `train` will refuse this if the tokenizer has their code"

@@ -19,6 +19,7 @@ from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.names import Names
 from unglossed.media.video import VIDEO_SUFFIXES
 
 TABLE = "openasl-v1.0.tsv"
@@ -62,7 +63,7 @@ def read_openasl(reading: Reading) -> Corpus:
     release = own.parent if own.name == "data" else path.parent
     folders = _media_folders(reading, release, path.parent)
     listings = [list_files(folder, VIDEO_SUFFIXES, reading.broken_links) for folder in folders]
-    media = dict(ChainMap(*listings))
+    media = Names(ChainMap(*listings))
     boxes_path = path.with_name(BOXES)
     boxes = _read_boxes(boxes_path)
     columns = _find_columns(reading, path)
@@ -74,7 +75,7 @@ def read_openasl(reading: Reading) -> Corpus:
         fields = {name: row[column] for name, column in columns.items()}
         vid, yid, split = fields["vid"], fields["yid"], fields["split"].strip()
         where = f"{path}, line {number}"
-        clip, whole = _find_clip(media, vid), media.get(yid)
+        clip, whole = _find_clip(media, vid), media.find(yid)
         used.update(found.stem for found in (clip, whole) if found is not None)
         times = _read_times(reading, where, fields)
         if times is None:
@@ -157,9 +158,9 @@ def _media_folders(reading: Reading, *places: Path) -> list[Path]:
     ]
 
 
-def _find_clip(media: Mapping[str, Path], vid: str) -> Path | None:
+def _find_clip(media: Names[Path], vid: str) -> Path | None:
     for mark in _IN_PLACE_OF_COLON:
-        path = media.get(vid.replace(":", mark))
+        path = media.find(vid.replace(":", mark))
         if path is not None:
             return path
     return None

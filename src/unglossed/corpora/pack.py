@@ -60,16 +60,22 @@ class Packing:
         out: The packed corpus's folder.
         manifest: What it holds.
         num_new_clips: Clips that this call packed; 0 if an earlier one had ended.
+        verified: Whether the checksums of what was there were compared, and not its sizes alone.
     """
 
     out: Path
     manifest: Manifest
     num_new_clips: int
+    verified: bool = True
 
     def __str__(self) -> str:
         size = sum(shard.size for shard in self.manifest.shards) / 1e6
         facts = f"{self.manifest.num_clips} clips in {len(self.manifest.shards)} shards"
-        done = f"{self.num_new_clips} of them now" if self.num_new_clips else "packed before"
+        done = f"{self.num_new_clips} of them now"
+        if not self.num_new_clips:
+            done = "packed before"
+        if not self.verified:
+            done += " (sizes compared, contents not: `unglossed corpus check --deep` does that)"
         return f"{self.out}: {facts}, {size:.1f} MB, {done}"
 
 
@@ -130,7 +136,7 @@ def pack_corpus(
         refuse_foreign(out)
         with locked(out):
             if begin(plan, out, all_splits=not splits):
-                return Packing(out, read_manifest(out), 0)
+                return Packing(out, read_manifest(out), 0, verified=False)
             shards, num_new = _pack(chosen, out, plan, corpus.root, num_workers, progress)
             return Packing(out, _finish(plan, corpus, samples, shards, out), num_new)
     except OSError as error:

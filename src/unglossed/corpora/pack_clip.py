@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.clip import cut_box
+from unglossed.media.clip import frames_in_parts, kept_indices
 from unglossed.media.packed import PackedClip
-from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
 
 _LONGEST_KEY = 80  # with number and suffix it fits into the 100 bytes of a tar header
-_BYTES_AT_ONCE = 256_000_000  # of frames in memory at their full size
 
 
 def key_of(id: str) -> str:
@@ -35,11 +33,11 @@ def key_of(id: str) -> str:
     return key
 
 
-def row_of(sample: Sample) -> dict[str, str]:
+def row_of(sample: Sample) -> dict[str, str | list[str]]:
     """What a row says beside the media; what the corpus does not tell has no field."""
     row = {
         "id": sample.id,
-        "text": sample.text,
+        "text": [sample.text, *sample.references] if sample.references else sample.text,
         "split": sample.split,
         "language": sample.language,
         "signer": sample.signer,
@@ -57,15 +55,8 @@ def encode_clip(sample: Sample, short_side: int, quality: int) -> PackedClip:
     pictures: list[bytes] = []
     sizes = set()
     try:
-        indices = frame_indices_at(
-            sample.media, FRAME_RATE, sample.start_seconds, sample.end_seconds
-        )
-        num_at_once = 16  # until their size is known
-        while len(pictures) < len(indices):
-            some = indices[len(pictures) : len(pictures) + num_at_once]
-            frames = read_frames(sample.media, some)
-            num_at_once = max(16, _BYTES_AT_ONCE // frames[0].nbytes)
-            for frame in cut_box(frames, sample.box):
+        for frames in frames_in_parts(sample, kept_indices(sample, 1.0)):
+            for frame in frames:
                 picture = _reduce(frame, short_side)
                 sizes.add(picture.shape[:2])
                 pictures.append(_encode(picture, quality))

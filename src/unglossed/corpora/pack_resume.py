@@ -36,6 +36,11 @@ from unglossed.files import exclusive, write_text
 from unglossed.media.packed import ShardIndex, index_path, read_index, scan_shard
 
 _LOCK = ".lock"
+_NEWER = (
+    "frame_rate",
+    "references",
+    "deinterlace",
+)  # fields of rows that came after the first packed corpora
 
 
 @contextmanager
@@ -169,6 +174,7 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
     checksum = hashlib.sha256()
     for sample in samples:
         facts = {**asdict(sample), "media": os.path.relpath(sample.media, root)}
+        facts = {name: facts[name] for name in facts if facts[name] or name not in _NEWER}
         checksum.update(json.dumps(facts).encode())
     return checksum.hexdigest()
 

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unglossed.corpora.faults import Fault, FaultKind
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import add_table
 from unglossed.errors import InputError
@@ -97,7 +97,8 @@ def read_packed(reading: Reading) -> Corpus:
 
     Raises:
         InputError: Manifest, table or index are missing or malformed, or packing has not ended; a
-            shard is missing or of another size than the manifest says; rows and shards differ.
+            shard is missing or of another size than the manifest says; rows and shards differ, or
+            the rows are not as they were packed.
     """
     root = reading.media_root or reading.root
     manifest = read_manifest(reading.root)
@@ -117,7 +118,7 @@ def read_packed(reading: Reading) -> Corpus:
             used[shard].add(key)
         return paths[shard] / key
 
-    rows = Rows(reading, manifest.language)
+    rows = Rows(reading, manifest.language, many=True)
     add_table(rows, reading, path, find_media)
     if num_rows != manifest.num_clips:
         reading.report(
@@ -125,11 +126,16 @@ def read_packed(reading: Reading) -> Corpus:
             str(path),
             f"found {num_rows} rows, expected {manifest.num_clips} as {MANIFEST} says",
         )
+    if (checksum := sha256_of(path)) != manifest.rows_sha256:
+        text = _differs(checksum, manifest.rows_sha256)
+        reading.report(FaultKind.DAMAGED_MEDIA, str(path), text)
     for shard, keys in used.items():
         rows.leftover(paths[shard], clips[shard], keys)
     corpus = rows.corpus("packed", manifest.normalisation)
     corpus = replace(corpus, notes=manifest.notes + corpus.notes)
-    if reading.language in (None, manifest.language):
+    if len(corpus.languages) > 1:
+        return _choose_language(reading, corpus)
+    if reading.language in (None, ALL, manifest.language):
         return corpus
     return _in_language(corpus, reading.language)
 
@@ -182,7 +188,7 @@ def file_size(path: Path) -> int | None:
 
 
 def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
-    """Compare the checksums of all files with the manifest; every byte is read.
+    """Compare the checksums of all shards with the manifest; every byte is read.
 
     Args:
         root: Folder of the packed corpus.
@@ -196,21 +202,24 @@ def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
     """
     manifest = read_manifest(root)
     shards = shards or root / SHARDS
-    expected = {shards / shard.name: shard.sha256 for shard in manifest.shards}
     faults = []
-    for path, checksum in {root / ROWS: manifest.rows_sha256, **expected}.items():
+    for path, checksum in {shards / one.name: one.sha256 for one in manifest.shards}.items():
         try:
             found = sha256_of(path)
         except OSError as error:
             faults.append(Fault(FaultKind.UNREADABLE_MEDIA, str(path), f"{error.strerror}"))
             continue
         if found != checksum:
-            text = (
-                f"found SHA-256 {found[:16]}..., expected {checksum[:16]}... as {MANIFEST} says:"
-                " delete it and pack again, which makes it anew"
-            )
+            text = _differs(found, checksum)
             faults.append(Fault(FaultKind.DAMAGED_MEDIA, str(path), text))
     return tuple(faults)
+
+
+def _differs(found: str, expected: str) -> str:
+    return (
+        f"found SHA-256 {found[:16]}..., expected {expected[:16]}... as {MANIFEST} says: delete it"
+        " and pack again, which makes it anew"
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -226,6 +235,30 @@ def _in_language(corpus: Corpus, language: str) -> Corpus:
         for name, samples in corpus.splits.items()
     }
     return replace(corpus, language=language, splits=splits)
+
+
+def _choose_language(reading: Reading, corpus: Corpus) -> Corpus:
+    """The part of a corpus in several languages that was asked for."""
+    if reading.language == ALL:
+        return corpus
+    if reading.language in corpus.languages:
+        kept = {
+            name: tuple(row for row in rows if row.language == reading.language)
+            for name, rows in corpus.splits.items()
+        }
+        return replace(
+            corpus,
+            language=reading.language,
+            splits={name: rows for name, rows in kept.items() if rows},
+        )
+    found, chosen = ", ".join(corpus.languages), reading.language
+    choices = " or ".join(f"?language={code}" for code in corpus.languages)
+    text = (
+        f"found texts in {found}{f', not in {chosen}' if chosen else ''}, expected a choice:"
+        f" {choices} in the spec, or ?language=* for all"
+    )
+    reading.report(FaultKind.MIXED_LANGUAGES, str(reading.root / ROWS), text)
+    return corpus
 
 
 def _list_clips(reading: Reading, root: Path, manifest: Manifest) -> dict[str, Collection[str]]:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import cv2
 
 from unglossed.errors import InputError
+from unglossed.signals import STOPS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -117,7 +118,7 @@ def _start_workers(
 
 @contextmanager
 def _put_off_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C until the block ends; processes that are started in it never hear of it.
+    """Keep Ctrl-C and its like until the block ends; processes started in it never hear of them.
 
     Python prints a traceback if it is interrupted while it starts.
     """
@@ -126,21 +127,21 @@ def _put_off_interrupts() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # starting it lets signals through
-    came = False
-
-    def note(*_: object) -> None:
-        nonlocal came
-        came = True
-
-    handler = signal.signal(signal.SIGINT, note)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in STOPS
+        if callable(signal.getsignal(number))
+    }
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(handlers))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if came:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(came[0])
 
 
 @contextmanager
@@ -158,7 +159,8 @@ def _alive(process: BaseProcess) -> Iterator[None]:
 
 def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
     """Work on items until the parent ends this process, or ends itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is asked to stop is the parent
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)  # who is asked to stop is the parent
     cv2.setNumThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone

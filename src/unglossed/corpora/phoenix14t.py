@@ -16,6 +16,7 @@ from unglossed.corpora.listing import list_entries, list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.media.names import Names
 from unglossed.media.video import VIDEO_SUFFIXES
 
 INNER_FOLDER = "PHOENIX-2014-T"
@@ -74,7 +75,7 @@ def read_phoenix14t(reading: Reading) -> Corpus:
                 number,
                 id=row.name,
                 id_field="name",
-                media=media.get(row.name),
+                media=media.find(row.name),
                 expected=folder / row.name,
                 text=row.translation,
                 text_field="translation",
@@ -150,9 +151,7 @@ def _list_splits(base: Path, frames: Path) -> list[str]:
     return official + extra
 
 
-def _list_media(
-    reading: Reading, base: Path, frames: Path, split: str
-) -> tuple[Path, dict[str, Path]]:
+def _list_media(reading: Reading, base: Path, frames: Path, split: str) -> tuple[Path, Names[Path]]:
     """The split's folder and the media in it by clip name; one listing, no look at each clip."""
     videos, broken = base / VIDEOS / split, reading.broken_links
     if frames.is_dir():
@@ -160,4 +159,4 @@ def _list_media(
         return frames, folders or list_files(frames, VIDEO_SUFFIXES, broken)
     if videos.is_dir():
         return videos, list_files(videos, VIDEO_SUFFIXES, broken)
-    return frames, {}
+    return frames, Names()

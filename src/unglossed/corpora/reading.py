@@ -5,18 +5,20 @@ A reader says what each row holds; here it is checked, the same way for every co
 
 from __future__ import annotations
 
-import math
 import os
 import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
-from unglossed.corpora.listing import Links
+from unglossed.corpora.listing import Links, list_entries
+from unglossed.corpora.row_faults import are_times, find_row_fault, is_unicode
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
+from unglossed.media.names import composed
 
 _TO_BE_SAID = {
     FaultKind.NO_SPLIT,
@@ -24,7 +26,19 @@ _TO_BE_SAID = {
     FaultKind.MISALIGNED,
     FaultKind.NO_TRANSCRIPTS,
     FaultKind.PARTIAL_LIST,
+    FaultKind.USELESS_ROW,
+    FaultKind.UNREAD_CAPTIONS,
+    FaultKind.ODD_CAPTIONS,
     FaultKind.LEFT_OUT,
+}
+# Faults of single rows, which `?faulty=skip` leaves out.
+_OF_A_ROW = {
+    FaultKind.MALFORMED_ROW,
+    FaultKind.NOT_UTF8,
+    FaultKind.DUPLICATE_ID,
+    FaultKind.EMPTY_TEXT,
+    FaultKind.BAD_TIMES,
+    FaultKind.UNREADABLE_MEDIA,
 }
 
 
@@ -37,9 +51,15 @@ class Reading:
         root: File or folder behind the spec's colon; it exists.
         language: Language the user named with `?language=`, if any.
         media_root: Folder the user named with `?media=`, if any: where the clips lie.
+        split: Split of all rows of a table, from `?split=`, if the user gave it.
+        references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier the user named with `?tier=`, if any.
+        frame_rate: Pictures per second of frame folders, from `?frame_rate=`, if the user gave it.
+        deinterlace: `?deinterlace=yes`: interlaced frames of videos are made whole.
         only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
+        skip_faulty: `?faulty=skip`: so are rows that cannot be used for another reason.
+        needs_text: Rows without a text are left out; False: they are read, to be translated.
         faults: Where all faults go. None: the first error ends the reading.
         left_out: What was left out or noted on the way; it becomes the corpus's notes.
         broken_links: Links in the folders of the clips that lead nowhere.
@@ -49,9 +69,15 @@ class Reading:
     root: Path
     language: str | None = None
     media_root: Path | None = None
+    split: str | None = None
+    references_in_rows: bool = False
     tier: str | None = None
+    frame_rate: float | None = None
+    deinterlace: bool = False
     only: str | None = None
     skip_missing: bool = False
+    skip_faulty: bool = False
+    needs_text: bool = True
     faults: Faults | None = None
     left_out: Faults = field(default_factory=lambda: Faults(max_examples=1))
     broken_links: Links = field(default_factory=dict)
@@ -63,7 +89,8 @@ class Reading:
             InputError: It is an error, and nobody collects faults.
         """
         fault = Fault(kind, where, text)
-        if kind is FaultKind.MISSING_MEDIA and self.skip_missing:
+        missing = kind is FaultKind.MISSING_MEDIA and self.skip_missing
+        if missing or (kind in _OF_A_ROW and self.skip_faulty):
             fault = Fault(FaultKind.LEFT_OUT, where, text)
         if fault.kind in _TO_BE_SAID:
             self.left_out.add(fault)
@@ -72,6 +99,12 @@ class Reading:
         elif fault.kind.severity is Severity.ERROR:
             raise InputError(str(fault))
 
+
+LOST_CHARACTER = "\ufffd"
+"""What stands for a character that could not be read."""
+
+ALL = "*"
+"""What stands for all languages in `?language=`."""
 
 KNOWN_SPLITS = ("train", "dev", "test", "val", "valid", "validation")
 """Names that mean something to somebody; one of them in other letters is probably a slip."""
@@ -83,10 +116,19 @@ class Rows:
     Args:
         reading: What was asked for.
         language: Language of rows that do not say another.
+        forgiving: A row without a text or a length costs itself, as in data of one's own; in a
+            release it is an error, since its copy is damaged.
+        many: Rows may be in several languages, as with `?language=*`.
     """
 
-    def __init__(self, reading: Reading, language: str) -> None:
+    def __init__(
+        self, reading: Reading, language: str, *, forgiving: bool = False, many: bool = False
+    ) -> None:
         self.reading = reading
+        self.many = many or reading.language == ALL
+        self._forgiving = forgiving
+        self._num_without_text = 0
+        self._samples: dict[str, tuple[str, int]] = {}  # by id: split and place there
         self.language = language
         self._splits: dict[str, list[Sample]] = {}
         self._number_of: dict[str, int] = {}  # by id: how many rows came before
@@ -94,6 +136,7 @@ class Rows:
         self._file_of: dict[str, Path] = {}
         self._places = array("q")
         self._prefix = ""
+        self._entries: dict[Path, dict[str, str]] = {}  # of folders in which clips were missed
 
     def begin(self, path: Path, unit: str = "line", split: str | None = None) -> None:
         """Say which file the next rows come from, and how messages count its rows.
@@ -106,6 +149,7 @@ class Rows:
         self._files.append((len(self._places), str(path), unit))
         self._prefix = f"{path}, {unit} "
         if split is not None:
+            split = composed(split)
             self._splits.setdefault(split, [])
             self._file_of.setdefault(split, path)
 
@@ -121,6 +165,7 @@ class Rows:
         or_expected: str = "",
         id_field: str = "id",
         text_field: str = "text",
+        references: Iterable[str] = (),
         language: str | None = None,
         signer: str | None = None,
         gloss: str | None = None,
@@ -128,6 +173,7 @@ class Rows:
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         box: tuple[float, float, float, float] | None = None,
+        frame_rate: float | None = None,
     ) -> bool:
         """Check a row and keep it as a sample.
 
@@ -141,6 +187,7 @@ class Rows:
             or_expected: What would do as well, for the message.
             id_field: How the file calls the id.
             text_field: How the file calls the text.
+            references: Further translations of the clip; blank ones are left aside.
             language: Of this row's text.
             signer: Who signs; empty is None.
             gloss: Glosses separated by spaces; empty is None.
@@ -148,26 +195,43 @@ class Rows:
             start_seconds: Begin within the media.
             end_seconds: End within the media.
             box: Part of the picture to use: left, top, right, bottom in 0..1.
+            frame_rate: Pictures per second of a frame folder; None: what was asked for, or 25.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
         """
         fault: tuple[FaultKind, str] | None = None
+        split = composed(split)
+        if self.reading.references_in_rows and id in self._samples and text.strip():
+            clip = media, split, start_seconds, end_seconds, language or self.language
+            return self._add_reference(number, id, (text, *references), clip)
+        if self.reading.skip_faulty and LOST_CHARACTER in f"{id}{text}":
+            text = f"a character that is not UTF-8, or was lost before ({id_field} {id!r})"
+            self.reading.report(FaultKind.NOT_UTF8, f"{self._prefix}{number}", text)
+            return False
         if (
             media is None
             or id in self._number_of
             or not id.strip()
             or not is_unicode(id)
-            or not text.strip()
-            or not _are_times(start_seconds, end_seconds)
+            or (not text.strip() and self.reading.needs_text)
+            or not are_times(start_seconds, end_seconds)
         ):
-            fault = self._fault_of(id, id_field, text, text_field, start_seconds, end_seconds)
+            said = bool(text.strip()) or not self.reading.needs_text
+            seen = self._place_of(id) if id in self._number_of else None
+            fault = find_row_fault(
+                id, id_field, seen, None if said else text_field, start_seconds, end_seconds
+            )
             if fault is None:
                 fault = FaultKind.MISSING_MEDIA, self._missing(id, expected, or_expected)
         if fault is not None:
             kind = fault[0]
             if kind is FaultKind.MISSING_MEDIA and self.reading.only not in (None, split):
                 kind = FaultKind.LEFT_OUT
+            self._num_without_text += kind is FaultKind.EMPTY_TEXT
+            if kind in (FaultKind.EMPTY_TEXT, FaultKind.BAD_TIMES) and self._forgiving:
+                self._splits.setdefault(split, [])  # left without a row it is told
+                kind = FaultKind.USELESS_ROW
             self.reading.report(kind, f"{self._prefix}{number}", fault[1])
             return False
         assert media is not None
@@ -175,11 +239,14 @@ class Rows:
         self._places.append(number)
         if not text.isascii():
             text = unicodedata.normalize("NFC", text)
+        if self.reading.references_in_rows:
+            self._samples[id] = split, len(self._splits.get(split, ()))
         self._splits.setdefault(split, []).append(
             Sample(
                 id=id,
                 media=media,
                 text=text,
+                references=_composed(references) if references else (),
                 split=split,
                 language=language or self.language,
                 signer=signer or None,
@@ -188,6 +255,8 @@ class Rows:
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
                 box=box,
+                frame_rate=self.reading.frame_rate if frame_rate is None else frame_rate,
+                deinterlace=self.reading.deinterlace,
             )
         )
         return True
@@ -196,7 +265,8 @@ class Rows:
         """Report media of a folder that no row names."""
         if self.reading.faults is None:
             return
-        for name in sorted(set(names).difference(used)):
+        known = set(map(composed, used))
+        for name in sorted(name for name in set(names) if composed(name) not in known):
             self.reading.report(FaultKind.MEDIA_WITHOUT_ROW, str(folder / name), "no row names it")
 
     def corpus(self, name: str, normalisation: str = "nfc.v1") -> Corpus:
@@ -222,56 +292,54 @@ class Rows:
             if self.reading.skip_missing or self.reading.only not in (None, split):
                 kind = FaultKind.LEFT_OUT
                 names.remove(split)
-            text = f"found no row of the split {split!r} to use"
-            self.reading.report(kind, str(self._file_of[split]), text)
+            text = f"found no row of the split {split!r} to use{self._why()}"
+            self.reading.report(kind, str(self._file_of.get(split, self.reading.root)), text)
         if not names:
-            self.reading.report(
-                FaultKind.EMPTY_SPLIT, str(self.reading.root), "found no row, expected at least one"
-            )
+            text = f"found no row, expected at least one{self._why()}"
+            self.reading.report(FaultKind.EMPTY_SPLIT, str(self.reading.root), text)
+        language = self.language
+        if self.many:
+            counts = Counter(row.language for split in names for row in self._splits[split])
+            language = next((code for code, _ in counts.most_common(1)), language)
         return Corpus(
             spec=self.reading.spec,
             root=self.reading.root,
             name=name,
-            language=self.language,
+            language=language,
             splits={split: tuple(self._splits[split]) for split in names},
             normalisation=normalisation,
             notes=self.reading.left_out.notes(),
         )
 
-    def _fault_of(
-        self,
-        id: str,
-        id_field: str,
-        text: str,
-        text_field: str,
-        start: float | None,
-        end: float | None,
-    ) -> tuple[FaultKind, str] | None:
-        if not id.strip():
-            return FaultKind.MALFORMED_ROW, f"the field {id_field} is empty"
-        if not is_unicode(id):
-            text = f"{id_field} {id!r}: a name that is not UTF-8, expected one that is: rename it"
-            return FaultKind.MALFORMED_ROW, text
-        if id in self._number_of:
-            return (
-                FaultKind.DUPLICATE_ID,
-                f"{id_field} {id!r} was seen before ({self._place_of(id)}), expected each once",
+    def _why(self) -> str:
+        """What was left out, for messages that nothing is left; a list of faults has it already."""
+        notes = self.reading.left_out.notes() if self.reading.faults is None else ()
+        hint = ""
+        if notes and self._num_without_text and not any(self._splits.values()):
+            hint = "; rows without a text are for `unglossed translate` alone"
+        return "".join(f"; {note}" for note in notes) + hint
+
+    def count_without_text(self) -> None:
+        """Count a row that the reader left out since it has no text."""
+        self._num_without_text += 1
+
+    def _add_reference(
+        self, number: int, id: str, texts: Iterable[str], clip: tuple[object, ...]
+    ) -> bool:
+        """Make texts of a row of an id that was seen before further references of its clip."""
+        split, place = self._samples[id]
+        first = self._splits[split][place]
+        known = first.media, split, first.start_seconds, first.end_seconds, first.language
+        if clip != known:
+            text = (
+                f"id {id!r} was seen before ({self._place_of(id)}) with other media, times, split"
+                " or language, expected a further text of the same clip"
             )
-        if not text.strip():
-            return FaultKind.EMPTY_TEXT, f"the field {text_field} is empty ({id_field} {id!r})"
-        if not _are_times(start, None):
-            return (
-                FaultKind.BAD_TIMES,
-                f"start {start}, expected seconds from 0 ({id_field} {id!r})",
-            )
-        if end is not None and not math.isfinite(end):
-            return FaultKind.BAD_TIMES, f"end {end}, expected seconds ({id_field} {id!r})"
-        if not _are_times(start, end):
-            return (
-                FaultKind.BAD_TIMES,
-                f"end {end}, expected more than the start {start or 0.0} ({id_field} {id!r})",
-            )
-        return None
+            self.reading.report(FaultKind.DUPLICATE_ID, f"{self._prefix}{number}", text)
+            return False
+        references = (*first.references, *_composed(texts))
+        self._splits[split][place] = replace(first, references=references)
+        return True
 
     def _missing(self, id: str, expected: Path | str, or_expected: str) -> str:
         where = Path(expected)
@@ -280,8 +348,23 @@ class Rows:
         if os.path.lexists(where) and not os.path.exists(where):  # noqa: PTH110 - never raises
             link = where
         alternative = f", or {or_expected}" if or_expected else ""
-        found = f": {link} is a dangling link" if link else ""
+        near = None if link else self._near_miss(where)
+        found = f": found {near}, whose capitals differ" if near else ""
+        found = f": {link} is a dangling link" if link else found
         return f"no media for {id!r}{found}, expected {expected}{alternative}"
+
+    def _near_miss(self, where: Path) -> str | None:
+        if where.parent not in self._entries:
+            try:
+                entries = list(list_entries(where.parent))
+            except InputError:
+                entries = []
+            self._entries[where.parent] = {}
+            for name in entries:
+                for form in (name, Path(name).stem):
+                    self._entries[where.parent].setdefault(composed(form).casefold(), name)
+        entries_of = self._entries[where.parent]
+        return entries_of.get(composed(where.name).casefold())
 
     def _place_of(self, id: str) -> str:
         index = self._number_of[id]
@@ -294,11 +377,5 @@ class Rows:
         return f"{shown}, {unit} {self._places[index]}"
 
 
-def is_unicode(name: str) -> bool:
-    """Whether a name is text, and not a file's whose bytes are in another encoding than UTF-8."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _are_times(start: float | None, end: float | None) -> bool:
-    begin = 0.0 if start is None else start
-    return 0.0 <= begin < math.inf and (end is None or begin < end < math.inf)
+def _composed(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(unicodedata.normalize("NFC", text) for text in texts if text.strip())

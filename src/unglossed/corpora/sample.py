@@ -5,11 +5,13 @@ Paths and text only: no frame is opened here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from unglossed.errors import InputError
+from unglossed.media.names import composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ class Sample:
         end_seconds: End of the clip within `media`; None: where `media` ends.
         box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
         transcript: What is said, in the language of the speech, if the corpus has it.
+        references: Further translations of the clip beside `text`, if the corpus has several:
+            scores take each of them for right. Training reads `text` alone.
+        frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
+        deinterlace: Whether frames of a video that are marked as interlaced are made whole.
     """
 
     id: str
@@ -41,6 +47,9 @@ class Sample:
     end_seconds: float | None = None
     box: tuple[float, float, float, float] | None = None
     transcript: str | None = None
+    references: tuple[str, ...] = ()
+    frame_rate: float | None = None
+    deinterlace: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Corpus:
         spec: What the user wrote, such as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
         root: File or folder that the spec names.
         name: Kind of the corpus, such as "phoenix14t".
-        language: ISO 639 code of its texts.
+        language: ISO 639 code of its texts; of several languages that of most.
         splits: Samples of each split, in the corpus's own order.
         normalisation: Name of what scoring does to its texts, see `evaluation.normalisation`.
         notes: What the reader left out by rule, one line a kind with counts; to be shown.
@@ -65,12 +74,19 @@ class Corpus:
     normalisation: str = "nfc.v1"
     notes: tuple[str, ...] = ()
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of its texts, that of most first."""
+        counts = Counter(row.language for rows in self.splits.values() for row in rows)
+        return tuple(code for code, _ in counts.most_common()) or (self.language,)
+
     def split(self, name: str) -> tuple[Sample, ...]:
         """Get one split's samples.
 
         Raises:
             InputError: The corpus has no such split; the message lists those it has.
         """
+        name = composed(name)
         if name not in self.splits:
             raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
         return self.splits[name]

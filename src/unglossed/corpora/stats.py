@@ -29,6 +29,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.corpora.stats_table import format_table
 from unglossed.errors import InputError
 from unglossed.files import write_text
+from unglossed.media.probe import MediaFacts
 from unglossed.media.video import FRAME_RATE
 
 TOTAL = "total"
@@ -66,6 +67,7 @@ class SplitStats:
 
     Attributes:
         num_samples: Clips.
+        num_references: Further references of these, beside a text each; None: there are none.
         hours: Their length together.
         num_signers: Different signers; None: the corpus does not tell.
         num_running_words: Words, each time it occurs.
@@ -83,6 +85,7 @@ class SplitStats:
     """
 
     num_samples: int
+    num_references: int | None
     hours: float
     num_signers: int | None
     num_running_words: int
@@ -107,7 +110,7 @@ class Stats:
         spec: What the user wrote.
         name: Kind of the corpus.
         words: What counts as a word, in one line.
-        splits: Each split's numbers.
+        splits: Each split's numbers; in several languages those of each, as "train de".
         total: Those of all splits together.
         num_words: Words of each sentence, by split: (clips,).
         seconds: Length of each clip, by split: (clips,).
@@ -159,27 +162,38 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
             the words of its language are.
     """
     corpus = read_corpus(spec)
-    tokenizer, tokens = _TOKENIZERS[tokenisation(corpus.language)]
+    languages = corpus.languages
+    tokenizers = {code: _TOKENIZERS[tokenisation(code)] for code in languages}
     media = list(dict.fromkeys(row.media for rows in corpus.splits.values() for row in rows))
-    spans: dict[Path, tuple[float, float]] = {}
+    facts: dict[Path, MediaFacts] = {}
     has_pictures = False
     looks = look_at_media(media, num_workers=num_workers, progress=progress)
     for path, look in zip(media, looks, strict=True):
         if look.facts is None:
             raise InputError(f"{path}: {look.text}")
-        begin = look.facts.begin_seconds
-        spans[path] = begin, begin + look.facts.duration_seconds
+        facts[path] = look.facts
         has_pictures = has_pictures or look.facts.kind != "audio"
-    split_words = _splitter(tokenizer())
-    counts = {name: _Counts.of(rows, spans, split_words) for name, rows in corpus.splits.items()}
-    train = counts.get("train")
+    counts: dict[str, _Counts] = {}
+    trains: dict[str, _Counts | None] = {}  # by column: what it is compared with
+    for language in languages:
+        split_words = _splitter(tokenizers[language][0]())
+        suffix = f" {language}" if len(languages) > 1 else ""
+        for name, rows in corpus.splits.items():
+            own = [row for row in rows if row.language == language]
+            if own:
+                counts[name + suffix] = _Counts.of(own, facts, split_words)
+                trains[name + suffix] = counts.get("train" + suffix)
+    tokens = ", ".join(
+        tokens if len(languages) == 1 else f"{code}: {tokens}"
+        for code, (_, tokens) in tokenizers.items()
+    )
     return Stats(
         spec=spec,
         name=corpus.name,
         words=f"words: sacreBLEU's tokens ({tokens}) that hold a letter or a digit; upper and lower"
         " case differ",
         splits={
-            name: numbers.stats(train, has_pictures, is_train=name == "train")
+            name: numbers.stats(trains[name], has_pictures, is_train=numbers is trains[name])
             for name, numbers in counts.items()
         },
         total=_Counts.sum(list(counts.values())).stats(None, has_pictures, is_train=False),
@@ -236,11 +250,12 @@ class _Counts:
     sentences: frozenset[str]
     lengths: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    num_references: int
 
     @staticmethod
     def of(
         rows: Sequence[Sample],
-        spans: Mapping[Path, tuple[float, float]],
+        facts: Mapping[Path, MediaFacts],
         split_words: Callable[[str], list[str]],
     ) -> _Counts:
         words: Counter[str] = Counter()
@@ -252,7 +267,7 @@ class _Counts:
             words.update(found)
             lengths[index] = len(found)
             glosses.update((row.gloss or "").split())
-            begin, duration = spans[row.media]
+            begin, duration = facts[row.media].span(row.frame_rate)
             start = max(row.start_seconds or 0.0, begin)
             end = duration if row.end_seconds is None else min(row.end_seconds, duration)
             if end <= start:
@@ -268,6 +283,7 @@ class _Counts:
             frozenset(row.text for row in rows),
             lengths,
             seconds,
+            sum(len(row.references) for row in rows),
         )
 
     @staticmethod
@@ -286,6 +302,7 @@ class _Counts:
             frozenset().union(*(part.sentences for part in parts)),
             np.concatenate([part.lengths for part in parts]),
             np.concatenate([part.seconds for part in parts]),
+            sum(part.num_references for part in parts),
         )
 
     def stats(self, train: _Counts | None, has_pictures: bool, *, is_train: bool) -> SplitStats:
@@ -298,6 +315,7 @@ class _Counts:
         frames = np.maximum(np.round(self.seconds * FRAME_RATE), 1)
         return SplitStats(
             num_samples=len(self.lengths),
+            num_references=self.num_references or None,
             hours=float(self.seconds.sum()) / 3600,
             num_signers=len(self.signers) or None,
             num_running_words=num_running_words,

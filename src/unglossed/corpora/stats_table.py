@@ -7,6 +7,7 @@ from typing import Any
 
 _COUNTS = {
     "num_samples": "samples",
+    "num_references": "further references",
     "hours": "hours",
     "num_signers": "signers",
     "num_running_words": "running words",

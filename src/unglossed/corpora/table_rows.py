@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -21,7 +21,8 @@ from unglossed.corpora.reading import Reading
 from unglossed.errors import InputError
 
 REQUIRED = ("id", "media", "text", "split")
-OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript")
+OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript", "frame_rate")
+_NUMBERS = ("start", "end", "frame_rate")
 COLUMNS = REQUIRED + OPTIONAL
 
 # What people call the optional columns. Left aside they would do harm without a word: a segment
@@ -42,22 +43,43 @@ _MEANT = {
 }
 
 
+# Further texts of a row, each a right translation of the clip.
+_FURTHER = re.compile("text_([2-9]|[1-9][0-9]+)")
+_ALMOST_FURTHER = re.compile(r"text[\s_.-]*[0-9]+", re.IGNORECASE)
+_HINTS = {
+    "split": "?split=train says it for all rows, and table:FOLDER reads its train, dev and test",
+    "text": "`unglossed translate` alone takes a table without",
+}
+
+# Columns as these stand in many tables of videos, where they have no effect.
+_RATES = {"fps", "framerate", "framespersecond"}
+
 _HUGE = 1e300  # whole numbers beyond have no float
 
 Time = str | float
-TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str]
+TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str, Time]
 """A row's fields in the order of `COLUMNS`; what a table does not have is empty."""
 
-NumberedRows = Iterator[tuple[int, TableRow]]
+NumberedRows = Iterator[tuple[int, TableRow, tuple[str, ...]]]
+"""Number of a row, its fields, and its further texts."""
 
 
-def read_table_rows(reading: Reading, path: Path) -> NumberedRows:
+def read_table_rows(
+    reading: Reading, path: Path, required: Sequence[str] = REQUIRED
+) -> NumberedRows:
     """Read the rows of a table; its suffix tells the format.
 
-    A row that is malformed is reported and left out.
+    A row that is malformed is reported and left out. Further texts stand in columns text_2, text_3
+    and so on, or in JSONL and Parquet in a list of texts.
+
+    Args:
+        reading: What was asked for.
+        path: The table.
+        required: Columns that have to be there.
 
     Yields:
-        Number of the row's first line in the file, of Parquet that of the row, from 1; and the row.
+        Number of the row's first line in the file, of Parquet that of the row, from 1; the row; and
+        its further texts.
 
     Raises:
         InputError: The file cannot be read; it lacks a column, or has one that looks like a
@@ -66,7 +88,7 @@ def read_table_rows(reading: Reading, path: Path) -> NumberedRows:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: unknown kind of table, expected {', '.join(_READERS)}")
-    return reader(reading, path)
+    return reader(reading, path, required)
 
 
 def row_unit(path: Path) -> str:
@@ -74,17 +96,21 @@ def row_unit(path: Path) -> str:
     return "row" if path.suffix.lower() == ".parquet" else "line"
 
 
-def _read_separated(separator: str, reading: Reading, path: Path) -> NumberedRows:
+def _read_separated(
+    separator: str, reading: Reading, path: Path, required: Sequence[str]
+) -> NumberedRows:
     lines = map(itemgetter(1), read_lines(reading, path, keep_ends=True))
     table = csv.reader(lines, delimiter=separator, strict=True)
     try:
         header = next(table, [])
     except csv.Error as error:
         raise InputError(f"{path}, line 1: header with wrong quotes: {error}") from error
-    _check_columns(f"{path}, line 1", header, REQUIRED)
+    header = _rename(header)
+    _check_columns(f"{path}, line 1", header, required)
     # A column that is not there is taken from the empty field that each row gets at its end.
     places = [header.index(name) if name in header else -1 for name in COLUMNS]
     pick = itemgetter(*places)
+    further = [header.index(name) for name in _further_columns(header)]
     last = table.line_num
     while True:
         try:
@@ -92,7 +118,7 @@ def _read_separated(separator: str, reading: Reading, path: Path) -> NumberedRow
                 number, last = last + 1, table.line_num
                 if len(fields) == len(header):
                     fields.append("")
-                    yield number, pick(fields)
+                    yield number, pick(fields), tuple(fields[place] for place in further)
                 elif fields:  # an empty line has none
                     text = f"found {len(fields)} fields, expected {len(header)}"
                     reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {number}", text)
@@ -106,26 +132,27 @@ def _read_separated(separator: str, reading: Reading, path: Path) -> NumberedRow
             last = table.line_num
 
 
-def _read_jsonl(reading: Reading, path: Path) -> NumberedRows:
-    known: set[tuple[str, ...]] = set()
+def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:
+    known: dict[tuple[str, ...], list[str]] = {}  # further columns by all names
     for number, line in read_lines(reading, path):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             row = _parse_object(line)
+            row = dict(zip(_rename(list(row)), row.values(), strict=True))
             names = tuple(row)
             if names not in known:
                 _check_columns(where, names)
-                missing = [name for name in REQUIRED if name not in row]
+                missing = [name for name in required if name not in row]
                 if missing:
                     raise _RowError(f"no field {', '.join(missing)}, found {', '.join(names)}")
-                known.add(names)
-            fields = _as_row(map(row.get, COLUMNS))
+                known[names] = _further_columns(names)
+            fields, further = _as_row(row, known[names])
         except _RowError as error:
             reading.report(FaultKind.MALFORMED_ROW, where, str(error))
         else:
-            yield number, fields
+            yield number, fields, further
 
 
 def _parse_object(line: str) -> dict[str, object]:
@@ -142,7 +169,7 @@ def _parse_object(line: str) -> dict[str, object]:
     return row
 
 
-def _read_parquet(reading: Reading, path: Path) -> NumberedRows:
+def _read_parquet(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -152,32 +179,49 @@ def _read_parquet(reading: Reading, path: Path) -> NumberedRows:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _check_columns(str(path), names, REQUIRED)
-            found = [name for name in COLUMNS if name in names]
+            written = file.schema_arrow.names
+            names = _rename(written)
+            _check_columns(str(path), names, required)
+            more = _further_columns(names)
+            wanted = {*COLUMNS, *more}
+            found = [name for name, read in zip(written, names, strict=True) if read in wanted]
             for batch in file.iter_batches(batch_size=16384, columns=found):
-                columns = batch.to_pydict()
-                nothing = [None] * batch.num_rows
-                for values in zip(*(columns.get(name, nothing) for name in COLUMNS), strict=True):
+                columns = dict(zip(_rename(found), batch.to_pydict().values(), strict=True))
+                for values in zip(*columns.values(), strict=True):
                     number += 1
                     try:
-                        fields = _as_row(values)
+                        fields, further = _as_row(dict(zip(columns, values, strict=True)), more)
                     except _RowError as error:
                         where = f"{path}, row {number}"
                         reading.report(FaultKind.MALFORMED_ROW, where, str(error))
                     else:
-                        yield number, fields
+                        yield number, fields, further
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}, after row {number}: not readable as Parquet: {reason}") from None
 
 
-_READERS: dict[str, Callable[[Reading, Path], NumberedRows]] = {
+_READERS: dict[str, Callable[[Reading, Path, Sequence[str]], NumberedRows]] = {
     ".csv": partial(_read_separated, ","),
     ".tsv": partial(_read_separated, "\t"),
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
 }
+
+TABLE_SUFFIXES = tuple(_READERS)
+
+
+def _rename(names: list[str]) -> list[str]:
+    """The names of columns, that of a frame rate in the one form in which it is read."""
+    if "frame_rate" in names:
+        return names
+    alike = [name for name in names if re.sub("[^a-z]", "", name.lower()) in _RATES]
+    return ["frame_rate" if name in alike[:1] else name for name in names]
+
+
+def _further_columns(names: Iterable[str]) -> list[str]:
+    """The columns of further texts, in the order of their numbers."""
+    return sorted(filter(_FURTHER.fullmatch, names), key=lambda name: int(name.split("_")[1]))
 
 
 def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = ()) -> None:
@@ -186,13 +230,20 @@ def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = (
     if missing:
         other = next((mark for mark in ";\t|," if len(found) == 1 and mark in found[0]), None)
         hint = f"; the fields seem to be separated by {other!r}" if other else ""
+        if len(missing) == 1 and missing[0] in _HINTS:
+            hint += f"; {_HINTS[missing[0]]}"
         raise InputError(
             f"{where}: no column {', '.join(missing)}, found {shown[:500] or 'none'}{hint}"
         )
-    for name in COLUMNS:
+    for name in (*COLUMNS, *_further_columns(found)):
         if found.count(name) > 1:
             raise InputError(f"{where}: found the column {name!r} twice, expected it once")
     for name in found:
+        if _ALMOST_FURTHER.fullmatch(name) and not _FURTHER.fullmatch(name):
+            raise InputError(
+                f"{where}: found the column {name!r}, which is not read; expected 'text', and"
+                " 'text_2' and so on for further texts of a row: rename or remove it"
+            )
         key = re.sub("[^a-z]", "", name.lower())
         meant = _MEANT.get(key)
         if key == "duration" and "start" not in found:
@@ -208,22 +259,32 @@ class _RowError(Exception):
     """A row cannot be used; the message says why."""
 
 
-def _as_row(values: Iterable[object]) -> TableRow:
+def _as_row(row: Mapping[str, object], further: Iterable[str]) -> tuple[TableRow, tuple[str, ...]]:
+    """A row's fields, and its further texts, which stand in the columns named or in a list."""
+    more = [row[name] for name in further]
+    texts = row.get("text")
+    if type(texts) is list and all(type(text) is str for text in texts):
+        row = {**row, "text": texts[0] if texts else ""}
+        more = [*texts[1:], *more]
     # NaN is how some programs write that there is no value.
-    fields = ["" if value is None or value != value else value for value in values]
+    fields = ["" if value is None or value != value else value for value in map(row.get, COLUMNS)]
     for place, value in enumerate(fields):
         if type(value) is not str:
             fields[place] = _as_field(COLUMNS[place], value)
-    return cast(TableRow, tuple(fields))
+    texts = ["" if text is None or text != text else _as_field("text", text) for text in more]
+    return cast(TableRow, tuple(fields)), cast(tuple[str, ...], tuple(texts))
 
 
 def _as_field(name: str, value: object) -> Time:
+    if isinstance(value, str):
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if name in ("start", "end"):
+        if name in _NUMBERS:
             return float(value) if abs(value) < _HUGE else math.copysign(math.inf, value)
         # Where numbers are missing some programs make 7.0 of a 7.
         if isinstance(value, int) or value.is_integer():
             return str(int(value))
     found = str(value).lower() if isinstance(value, bool) else repr(value)[:60]
     expected = "a number, or HH:MM:SS.mmm" if name in ("start", "end") else "text"
+    expected = "a number" if name == "frame_rate" else expected
     raise _RowError(f"the field {name}: found {found}, expected {expected}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,16 @@ from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.evaluation.metrics import Scores, note_blank, score
+from unglossed.evaluation.look_alikes import note_look_alikes
+from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
-from unglossed.files import write_text
+from unglossed.files import as_path, write_text
+from unglossed.inference.counts import check_count
 from unglossed.inference.translate import SignTranslator
+
+UNREADABLE = "cannot be read"
+"""Begin of the note on a clip that could not be translated."""
+_FEWEST_UNREADABLE = 5
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,26 @@ class Prediction:
         reference: Sentence as the corpus has it.
         hypothesis: Sentence as the model wrote it.
         score: The model's own, see `Hypothesis`.
+        references: Further references of the clip, see `Sample`.
+        language: Of the references; None: that of all others.
+        notes: What there is to know of the clip, see `Translation`.
     """
 
     id: str
     reference: str
     hypothesis: str
-    score: float
+    score: float | None
+    references: tuple[str, ...] = ()
+    language: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of `predictions.jsonl`; what is empty or None beyond the score is left out."""
+        content = asdict(self)
+        for key in ("references", "language", "notes"):
+            if not content[key]:
+                del content[key]
+        return content
 
 
 def evaluate(
@@ -48,8 +69,11 @@ def evaluate(
 ) -> Scores:
     """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
 
-    Scoring normalises the texts as the corpus says; the written predictions are raw. What the
-    corpus's reader left out is noted on standard error.
+    Scoring normalises the texts as the corpus says; the written predictions are raw. Every clip is
+    translated, also one with nothing in it, so that scores stay comparable. What the corpus's
+    reader left out, and what there is to know of clips and texts, is noted on standard error.
+
+    Where the split has texts of several languages, each is scored by itself.
 
     Args:
         model: a run folder, a model folder or a name on the hub.
@@ -62,27 +86,38 @@ def evaluate(
         decoding: fields of `DecodingSettings` that shall differ from the model's own.
 
     Raises:
-        InputError: model, corpus or split are not there, a clip cannot be read, the model writes
+        InputError: model, corpus or split are not there, the model writes
             another language than the corpus has, scoring does not know it, or a setting is unknown
-            or out of range.
+            or out of range; for clips that cannot be read see `predict`.
     """
-    if Path(output).exists() and not Path(output).is_dir():
+    folder = as_path(output, "output")
+    check_count("batch_size", batch_size)
+    if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     read = read_corpus(corpus, only=split)
     samples = read.split(split)
-    tokenisation(read.language)  # refused now, not after an hour of translating
+    languages = Counter(sample.language for sample in samples)
+    for language in languages:
+        tokenisation(language)  # refused now, not after an hour of translating
     translator = SignTranslator.from_pretrained(model, precision=precision)
-    if translator.processor.language != read.language:
+    written = translator.processor.language
+    if written not in languages:
         raise InputError(
-            f"{corpus}: found texts in {read.language!r}, expected"
-            f" {translator.processor.language!r}, which the model {model} writes"
+            f"{corpus}: found texts in {', '.join(map(repr, languages))}, expected {written!r},"
+            f" which the model {model} writes"
         )
     for line in read.notes:
         note(line)
+    if len(languages) > 1:
+        told = ", ".join(f"{code}: {count}" for code, count in languages.items())
+        note(f"{split} has texts of several languages ({told}), each is scored by itself")
     predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
-    if blank := note_blank([prediction.hypothesis for prediction in predictions]):
-        note(blank)
-    return write_evaluation(Path(output), predictions, read.language, read.normalisation)
+    for told in _notes_on(predictions):
+        note(told)
+    scores = write_evaluation(folder, predictions, read.language, read.normalisation)
+    if signs := note_look_alikes(*_texts(predictions, read.language), scores):
+        note(signs)
+    return scores
 
 
 def predict(
@@ -95,16 +130,80 @@ def predict(
 ) -> list[Prediction]:
     """Translate samples, in their order; references stay as the corpus has them.
 
+    A clip that cannot be read has an empty hypothesis, which counts as nothing right, and a note
+    that says why: it is no less a sample of the split.
+
     Raises:
-        InputError: a clip cannot be read (the message names it), or see `evaluate`.
+        InputError: more than one in a hundred clips, and more than five, or all cannot be read (the
+            message names the last of them), or see `evaluate`.
     """
+    unreadable: dict[str, str] = {}
+    most = min(max(_FEWEST_UNREADABLE, len(samples) // 100), len(samples) - 1)
+
+    def note_down(name: str, error: InputError) -> None:
+        unreadable[name] = f"{UNREADABLE}: {error}"
+        if len(unreadable) > most:
+            raise InputError(
+                f"{error} (clip {name!r}): found {len(unreadable):,} of {len(samples):,} clips that"
+                f" cannot be read, expected at most {most:,}"
+            )
+
     translations = translator.translate(
-        samples, batch_size=batch_size, progress=progress, **decoding
+        samples,
+        on_error=note_down,
+        batch_size=batch_size,
+        progress=progress,
+        on_note=lambda name, text: None,  # there can be many: they are in the predictions
+        translate_empty=True,
+        **decoding,
     )
-    return [
-        Prediction(sample.id, sample.text, translation.text, translation.score)
-        for sample, translation in zip(samples, translations, strict=True)
-    ]
+    several = len({sample.language for sample in samples}) > 1
+    found = iter(translations)
+    predictions = []
+    for sample in samples:
+        translation = None if sample.id in unreadable else next(found)
+        predictions.append(
+            Prediction(
+                sample.id,
+                sample.text,
+                translation.text if translation else "",
+                translation.score if translation else None,
+                sample.references,
+                sample.language if several else None,
+                translation.notes if translation else (unreadable[sample.id],),
+            )
+        )
+    return predictions
+
+
+def _notes_on(predictions: Sequence[Prediction]) -> Iterator[str]:
+    """What there is to know of the clips and the texts that were written."""
+    noted = [prediction for prediction in predictions if prediction.notes]
+    unreadable = [one for one in noted if one.notes[0].startswith(UNREADABLE)]
+    if unreadable:
+        yield (
+            f"{len(unreadable)} of {len(predictions)} clips cannot be read and count as nothing"
+            f" right (first: {unreadable[0].id}: {unreadable[0].notes[0]})"
+        )
+    noted = [one for one in noted if one not in unreadable]
+    if noted:
+        yield (
+            f"{len(noted)} of {len(predictions)} clips are not as those of training, see `notes` in"
+            f" predictions.jsonl (first: {noted[0].id}: {noted[0].notes[0]})"
+        )
+    if blank := note_blank([prediction.hypothesis for prediction in predictions]):
+        yield blank
+
+
+def _texts(
+    predictions: Sequence[Prediction], language: str
+) -> tuple[list[str], list[tuple[str, ...]], list[str]]:
+    """Hypotheses, the references of each, and their languages."""
+    return (
+        [one.hypothesis for one in predictions],
+        [(one.reference, *one.references) for one in predictions],
+        [one.language or language for one in predictions],
+    )
 
 
 def write_evaluation(
@@ -115,16 +214,19 @@ def write_evaluation(
 ) -> Scores:
     """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
 
+    Args:
+        output: folder to write to.
+        predictions: of a split.
+        language: of those that do not tell their own.
+        normalisation: see `metrics.score`.
+
     Raises:
         InputError: no predictions, or an unknown language or normalisation.
     """
-    scores = score(
-        [prediction.hypothesis for prediction in predictions],
-        [prediction.reference for prediction in predictions],
-        language,
-        normalisation,
-    )
-    rows = [json.dumps(asdict(prediction), ensure_ascii=False) for prediction in predictions]
+    if not predictions:
+        raise InputError("predictions: found none, expected at least one")
+    scores = score_by_language(*_texts(predictions, language), normalisation)
+    rows = [json.dumps(prediction.to_dict(), ensure_ascii=False) for prediction in predictions]
     write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
     write_text(output / "metrics.json", json.dumps(scores.to_dict(), indent=2) + "\n")
     return scores

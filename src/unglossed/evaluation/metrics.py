@@ -4,8 +4,12 @@ What is done to the texts before is a normalisation, stated by name with every s
 nothing is added to or taken from hypothesis or reference.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -13,6 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.errors import InputError
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION, normalise
+from unglossed.evaluation.sentences import Reference, blank_lines, read_references, read_texts
 
 ROUGE_BETA = 1.2
 """Weight of recall against precision in the ROUGE-L of COCO captioning."""
@@ -22,29 +27,35 @@ ROUGE_BETA = 1.2
 class Scores:
     """The scores of one system on one split, all in 0..100, and how they were computed.
 
+    BLEU-n is None where it is not defined: no reference has n words, so that not even a perfect
+    text could score. JSON has null there, and tables `n/a`.
+
     Attributes:
         bleu1: Corpus BLEU of words, or of characters where words are not spaced.
         bleu2: The same with n-grams up to 2.
         bleu3: The same with n-grams up to 3.
         bleu4: The same with n-grams up to 4.
         chrf: Corpus chrF.
-        rouge_l: Mean of `rouge_l` over the samples.
-        num_samples: Pairs of hypothesis and reference.
+        rouge_l: Mean of `rouge_l` over the samples, each with its best reference.
+        num_samples: Hypotheses, each with its references.
         signature: sacreBLEU's for BLEU-4; BLEU-1..3 differ from it in the order alone.
         tokenizer: sacreBLEU's name of BLEU's tokenisation, such as "13a".
         normalisation: What was done to the texts before, see `evaluation.normalisation`.
+        languages: The scores of each language by its code, where there are several: then the scores
+            above are the means of these, and `signature` and `tokenizer` name each language's.
     """
 
-    bleu1: float
-    bleu2: float
-    bleu3: float
-    bleu4: float
+    bleu1: float | None
+    bleu2: float | None
+    bleu3: float | None
+    bleu4: float | None
     chrf: float
     rouge_l: float
     num_samples: int
     signature: str
     tokenizer: str
     normalisation: str
+    languages: Mapping[str, Scores] = field(default_factory=dict)
 
     @property
     def settings(self) -> str:
@@ -53,13 +64,21 @@ class Scores:
             f"tokenisation {self.tokenizer}, normalisation {self.normalisation}, {self.signature}"
         )
 
-    def to_dict(self) -> dict[str, float | int | str]:
-        """The content of `metrics.json`; values rounded to four places."""
-        return {
-            "bleu1": round(self.bleu1, 4),
-            "bleu2": round(self.bleu2, 4),
-            "bleu3": round(self.bleu3, 4),
-            "bleu4": round(self.bleu4, 4),
+    @property
+    def bleu(self) -> tuple[float | None, ...]:
+        """BLEU-1 to BLEU-4."""
+        return self.bleu1, self.bleu2, self.bleu3, self.bleu4
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `metrics.json`; values rounded to four places.
+
+        `languages` is there where there are several, with such a dict for each.
+        """
+        content: dict[str, Any] = {
+            f"bleu{order}": None if value is None else round(value, 4)
+            for order, value in enumerate(self.bleu, start=1)
+        }
+        content |= {
             "chrf": round(self.chrf, 4),
             "rouge_l": round(self.rouge_l, 4),
             "num_samples": self.num_samples,
@@ -67,38 +86,65 @@ class Scores:
             "tokenizer": self.tokenizer,
             "normalisation": self.normalisation,
         }
+        if self.languages:
+            content["languages"] = {code: own.to_dict() for code, own in self.languages.items()}
+        return content
 
     def __str__(self) -> str:
-        return (
-            f"BLEU-1..4 {self.bleu1:.2f} / {self.bleu2:.2f} / {self.bleu3:.2f} / {self.bleu4:.2f}"
-            f"  chrF {self.chrf:.2f}  ROUGE-L {self.rouge_l:.2f}"
-            f"  ({self.num_samples} samples, {self.settings})"
-        )
+        if self.languages:
+            rows = [f"{code}: {own}" for code, own in self.languages.items()]
+            return "\n".join([*rows, f"mean of {len(rows)} languages: {self._values()}"])
+        return f"{self._values()}  ({self.num_samples} samples, {self.settings})"
+
+    def _values(self) -> str:
+        values = f"BLEU-1..4 {' / '.join(map(format_score, self.bleu))}"
+        if undefined := note_undefined(self):
+            values += f" ({undefined})"
+        return f"{values}  chrF {self.chrf:.2f}  ROUGE-L {self.rouge_l:.2f}"
+
+
+def format_score(value: float | None, digits: int = 2) -> str:
+    """A score as tables show it: `n/a` where it is not defined."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def note_undefined(scores: Scores) -> str | None:
+    """Why some BLEU is not defined; None: all are."""
+    missing = [order for order, value in enumerate(scores.bleu, start=1) if value is None]
+    if not missing:
+        return None
+    unit = "words" if scores.tokenizer == "13a" else "words or characters"
+    return f"n/a: no reference has {missing[0]} {unit}"
 
 
 def score(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
+    hypotheses: Iterable[str],
+    references: Iterable[Reference],
     language: str,
     normalisation: str = DEFAULT_NORMALISATION,
 ) -> Scores:
-    """Score a system's output, one reference a sample, as the papers of the field do.
+    """Score a system's output as the papers of the field do, with one reference a sample or more.
 
     BLEU-n is sacreBLEU's corpus BLEU with n-grams up to n, chrF its default (character 6-grams,
-    beta 2), ROUGE-L the mean of `rouge_l`.
+    beta 2), ROUGE-L the mean of `rouge_l`. Of several references BLEU counts the n-grams of all,
+    chrF and ROUGE-L take the one that fits a hypothesis best. (COCO's ROUGE-L takes the best
+    precision and the best recall, which may come from two references.)
 
     Args:
         hypotheses: the system's sentences; an empty one counts as such.
-        references: the raw sentences of the corpus, in the same order; none is blank.
+        references: for each hypothesis, in the same order, the raw sentence of the corpus, or a
+            list of sentences each of which is right, and which may be longer for some than for
+            others; none is blank.
         language: of the text, a code such as `de`; it decides the tokenisation.
         normalisation: name of what is done to both before, see `evaluation.normalisation`.
 
     Raises:
-        InputError: no samples, differing lengths, a blank reference, or an unknown language or
-            normalisation.
+        InputError: no samples, differing lengths, a blank reference, something that is no text,
+            or an unknown language or normalisation.
     """
     tokenize = tokenisation(language)
-    found, wanted = normalise(hypotheses, normalisation), normalise(references, normalisation)
+    found = normalise(read_texts(hypotheses, "hypotheses"), normalisation)
+    wanted = [normalise(texts, normalisation) for texts in read_references(references)]
     if len(found) != len(wanted):
         raise InputError(
             f"hypotheses and references: found {len(found)} and {len(wanted)} sentences,"
@@ -106,23 +152,30 @@ def score(
         )
     if not found:
         raise InputError("hypotheses: found no sentence, expected at least one")
-    if blank := blank_lines(wanted):
+    if blank := [number for number, texts in enumerate(wanted, start=1) if blank_lines(texts)]:
         raise InputError(
             f"references: found no text in {len(blank)} of {len(wanted)} (first: sentence"
             f" {blank[0]}), expected a sentence in each"
         )
-    bleu: list[float] = []
+    streams = list(zip_longest(*wanted))  # sacreBLEU's form: None where a sample has fewer
+    bleu: list[float | None] = []
     for order in (1, 2, 3, 4):
         # Only the last order may warn about references that end in " .": once is enough.
         metric = BLEU(max_ngram_order=order, tokenize=tokenize, force=order < 4)
-        bleu.append(metric.corpus_score(found, [wanted]).score)
-    rouge = [rouge_l(one, other, language) for one, other in zip(found, wanted, strict=True)]
+        value = metric.corpus_score(found, streams).score
+        defined = _have_words(wanted, order, metric.tokenizer)
+        bleu.append(value if defined else None)
+    rouge = [
+        max(rouge_l(one, other, language) for other in others)
+        for one, others in zip(found, wanted, strict=True)
+    ]
+    bleu1, bleu2, bleu3, bleu4 = bleu
     return Scores(
-        bleu1=bleu[0],
-        bleu2=bleu[1],
-        bleu3=bleu[2],
-        bleu4=bleu[3],
-        chrf=CHRF().corpus_score(found, [wanted]).score,
+        bleu1=bleu1,
+        bleu2=bleu2,
+        bleu3=bleu3,
+        bleu4=bleu4,
+        chrf=CHRF().corpus_score(found, streams).score,
         rouge_l=sum(rouge) / len(rouge),
         num_samples=len(found),
         signature=str(metric.get_signature()),
@@ -131,9 +184,64 @@ def score(
     )
 
 
-def blank_lines(sentences: Sequence[str]) -> list[int]:
-    """Which sentences have no text, counted from 1."""
-    return [number for number, text in enumerate(sentences, start=1) if not text.strip()]
+def score_by_language(
+    hypotheses: Sequence[str],
+    references: Sequence[Reference],
+    languages: Sequence[str],
+    normalisation: str = DEFAULT_NORMALISATION,
+) -> Scores:
+    """Score texts of several languages: each by its own tokenisation, and the means of these.
+
+    Args:
+        hypotheses: see `score`.
+        references: see `score`.
+        languages: for each hypothesis the language of its references.
+        normalisation: see `score`.
+
+    Returns:
+        `score` of the texts where they are of one language.
+
+    Raises:
+        InputError: see `score`.
+    """
+    codes = list(dict.fromkeys(languages))
+    own: dict[str, Scores] = {}
+    for code in codes:
+        chosen = [index for index, found in enumerate(languages) if found == code]
+        own[code] = score(
+            [hypotheses[index] for index in chosen],
+            [references[index] for index in chosen],
+            code,
+            normalisation,
+        )
+    if len(codes) == 1:
+        return own[codes[0]]
+    return Scores(
+        bleu1=_mean([scores.bleu1 for scores in own.values()]),
+        bleu2=_mean([scores.bleu2 for scores in own.values()]),
+        bleu3=_mean([scores.bleu3 for scores in own.values()]),
+        bleu4=_mean([scores.bleu4 for scores in own.values()]),
+        chrf=sum(scores.chrf for scores in own.values()) / len(own),
+        rouge_l=sum(scores.rouge_l for scores in own.values()) / len(own),
+        num_samples=sum(scores.num_samples for scores in own.values()),
+        signature="; ".join(f"{code}: {scores.signature}" for code, scores in own.items()),
+        tokenizer="; ".join(f"{code}: {scores.tokenizer}" for code, scores in own.items()),
+        normalisation=normalisation,
+        languages=own,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None where one of the values is not defined."""
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if len(defined) == len(values) else None
+
+
+def _have_words(
+    references: Sequence[Sequence[str]], count: int, split: Callable[[str], str]
+) -> bool:
+    """Whether any reference has so many words."""
+    return any(len(split(text).split()) >= count for texts in references for text in texts)
 
 
 def note_blank(hypotheses: Sequence[str]) -> str | None:

@@ -29,8 +29,33 @@ def nfc_no_final_stop(text: str) -> str:
     return nfc(text).removesuffix(" .")
 
 
+def nfkc_plain_signs(text: str) -> str:
+    """Unicode NFKC, and one sign for each of those that are written in several ways.
+
+    NFKC makes full-width letters, digits and marks narrow, ligatures letters, and every kind of
+    space a plain one. Beyond it apostrophes and single quotes become ', double quotes ", hyphens
+    and dashes -, and signs that nobody sees (soft hyphen, zero-width space, byte order mark) go.
+    """
+    return unicodedata.normalize("NFKC", text.translate(_PLAIN))
+
+
+NFKC_PLAIN_SIGNS = "nfkc_plain_signs.v1"
+
+_PLAIN = {
+    **dict.fromkeys(
+        map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u02b9\u0060\u00b4\uff07\uff40"), "'"
+    ),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\u301d\u301e\u301f\uff02"), '"'),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff")),
+}
+
 NORMALISATIONS: Mapping[str, Callable[[str], str]] = MappingProxyType(
-    {"nfc.v1": nfc, "nfc_no_final_stop.v1": nfc_no_final_stop}
+    {
+        DEFAULT_NORMALISATION: nfc,
+        "nfc_no_final_stop.v1": nfc_no_final_stop,
+        NFKC_PLAIN_SIGNS: nfkc_plain_signs,
+    }
 )
 """Every normalisation by its name."""
 

@@ -24,7 +24,7 @@ from unglossed.evaluation.figures import (
     meter,
     thumbnails,
 )
-from unglossed.evaluation.metrics import Scores
+from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.files import write_text
 from unglossed.inference.words import WordAttention
 
@@ -61,7 +61,7 @@ class StageCurve:
         """Curves out of the rows of a stage's `metrics.jsonl`."""
 
         def points(key: str) -> Points:
-            return tuple((row["epoch"], row[key]) for row in rows if key in row)
+            return tuple((row["epoch"], row[key]) for row in rows if row.get(key) is not None)
 
         return cls(name, points("loss"), points("eval_loss"), points("eval_bleu4"))
 
@@ -161,7 +161,7 @@ def _scores(rows: Sequence[ScoreRow]) -> str:
     head = '<th>System</th><th class="name">Split</th>'
     head += "".join(f"<th>{name}</th>" for name in [*heads, *(["slot F1"] if with_slots else [])])
     head += '<th class="name">BLEU-4</th>'
-    best = max(max(row.scores.bleu4 for row in rows), 1e-9)
+    best = max([1e-9, *(row.scores.bleu4 or 0.0 for row in rows)])
     body = "".join(_score_row(row, with_slots, best) for row in rows)
     settings = sorted({row.scores.settings for row in rows})
     return (
@@ -177,12 +177,12 @@ def _scores(rows: Sequence[ScoreRow]) -> str:
 def _score_row(row: ScoreRow, with_slots: bool, best: float) -> str:
     scores = row.scores
     cells = [f"<td>{escape(row.system)}</td>", f'<td class="name">{escape(row.split)}</td>']
-    cells += [f"<td>{value:.2f}</td>" for value in (scores.bleu1, scores.bleu2, scores.bleu3)]
-    cells.append(f'<td class="main">{scores.bleu4:.2f}</td>')
+    cells += [f"<td>{format_score(value)}</td>" for value in scores.bleu[:3]]
+    cells.append(f'<td class="main">{format_score(scores.bleu4)}</td>')
     cells += [f"<td>{value:.2f}</td>" for value in (scores.chrf, scores.rouge_l)]
     if with_slots:
         cells.append(f"<td>{'–' if row.slot_f1 is None else f'{row.slot_f1:.3f}'}</td>")
-    cells.append(f'<td class="bar">{meter(scores.bleu4 / best)}</td>')
+    cells.append(f'<td class="bar">{meter((scores.bleu4 or 0.0) / best)}</td>')
     kind = ' class="yardstick"' if row.yardstick else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"
 

@@ -1,57 +1,143 @@
-"""Scores text files, one sentence a line: no model and no corpus is needed."""
+"""Scores files of sentences: text, one sentence a line, or the JSON lines that `evaluate` writes.
+
+No model and no corpus is needed.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from unglossed.errors import InputError, note
-from unglossed.evaluation.metrics import Scores, blank_lines, note_blank, score
+from unglossed.evaluation.look_alikes import note_look_alikes
+from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
 from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
+from unglossed.evaluation.sentences import blank_lines
+
+_HYPOTHESIS, _REFERENCE, _REFERENCES = "hypothesis", "reference", "references"
+_LANGUAGE = "language"
+_JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+# Ends of lines to some programs, to Python's splitlines among them, but to no text editor.
+_OTHER_ENDS = {
+    "\x0b": "vertical tabs",
+    "\x0c": "form feeds",
+    "\x85": "next line signs (U+0085)",
+    "\u2028": "line separators (U+2028)",
+    "\u2029": "paragraph separators (U+2029)",
+}
+_TIMES = re.compile(r"^[\d:.,]+ --> [\d:.,]+")
 
 
 def score_files(
     hypotheses: Path,
-    references: Path,
+    references: Path | Sequence[Path],
     language: str,
     normalisation: str = DEFAULT_NORMALISATION,
 ) -> Scores:
-    """Score the sentences of one file against those of another.
+    """Score the sentences of one file against those of another, or of several.
 
-    Blank hypotheses count as nothing right; how many there are is noted on standard error.
+    A file is text in UTF-8, one sentence a line, or JSON lines as in `predictions.jsonl`, of which
+    `hypothesis`, or `reference` and `references`, are read. Told on standard error: blank
+    hypotheses, which count as nothing right; look-alike signs that cost score.
 
     Args:
         hypotheses: A system's sentences.
-        references: What they should say, in the same order; no line is blank.
-        language: See `metrics.score`.
+        references: What they should say, in the same order; no line is blank. Of several files each
+            has a reference for every hypothesis. None: those of the JSON lines of `hypotheses`.
+        language: See `metrics.score`. Rows of JSON that name their own are scored by language.
         normalisation: See `metrics.score`.
 
     Raises:
-        InputError: A file is no text in UTF-8, the numbers of lines differ, a reference is blank,
-            or see `metrics.score`.
+        InputError: A file is neither, the numbers of sentences differ, a reference is blank, or see
+            `metrics.score`.
     """
-    found, wanted = read_sentences(hypotheses), read_sentences(references)
-    if len(found) != len(wanted):
+    files = [references] if isinstance(references, Path) else list(references)
+    found = read_hypotheses(hypotheses)
+    if not files and _json_rows(hypotheses, _read(hypotheses)) is None:
         raise InputError(
-            f"{hypotheses} and {references}: found {len(found)} and {len(wanted)} sentences,"
-            " expected as many in one as in the other"
+            f"{hypotheses}: found sentences alone, expected references too: give a file of them, or"
+            " the predictions.jsonl of evaluate, which has both"
         )
-    if blank := blank_lines(wanted):
-        raise InputError(
-            f"{references}, line {blank[0]}: found no text, expected a sentence"
-            f" ({len(blank)} of {len(wanted)} lines are blank)"
-        )
-    scores = score(found, wanted, language, normalisation)
+    wanted: list[list[str]] = [[] for _ in found]
+    for path in files or [hypotheses]:
+        rows = read_references_of(path)
+        if len(rows) != len(found):
+            raise InputError(
+                f"{hypotheses} and {path}: found {len(found)} and {len(rows)} sentences,"
+                " expected as many in one as in the other"
+            )
+        for own, row in zip(wanted, rows, strict=True):
+            own += row
+    languages = _languages(hypotheses, language) or [language] * len(found)
+    scores = score_by_language(found, wanted, languages, normalisation)
     if fault := note_blank(found):
         note(f"{hypotheses}: {fault}")
+    if signs := note_look_alikes(found, wanted, languages, scores):
+        note(signs)
     return scores
 
 
-def read_sentences(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8; empty ones count, and no other character ends a line.
+def read_hypotheses(path: Path) -> list[str]:
+    """The sentences of a system.
 
     Raises:
-        InputError: It is empty, or not UTF-8.
+        InputError: See `score_files`.
     """
+    text = _read(path)
+    rows = _json_rows(path, text)
+    if rows is None:
+        return _sentences(path, text)
+    return [_field(path, number, row, _HYPOTHESIS) for number, row in rows]
+
+
+def _languages(path: Path, language: str) -> list[str] | None:
+    """For each row of JSON lines the language that it names, else `language`; None: it is text."""
+    rows = _json_rows(path, _read(path))
+    if rows is None:
+        return None
+    return [
+        _field(path, number, row, _LANGUAGE) if _LANGUAGE in row else language
+        for number, row in rows
+    ]
+
+
+def read_references_of(path: Path) -> list[list[str]]:
+    """For each sample the references that a file has of it; none is blank.
+
+    Raises:
+        InputError: See `score_files`.
+    """
+    text = _read(path)
+    rows = _json_rows(path, text)
+    if rows is None:
+        sentences = _sentences(path, text)
+        if blank := blank_lines(sentences):
+            raise InputError(
+                f"{path}, line {blank[0]}: found no text, expected a sentence"
+                f" ({len(blank)} of {len(sentences)} lines are blank)"
+            )
+        return [[sentence] for sentence in sentences]
+    found = []
+    for number, row in rows:
+        texts = [_field(path, number, row, _REFERENCE)]
+        more = row.get(_REFERENCES, [])
+        if not isinstance(more, list) or not all(isinstance(one, str) for one in more):
+            raise InputError(
+                f"{path}, line {number}: {_REFERENCES!r} is {json.dumps(more)[:40]}, expected a"
+                " list of texts"
+            )
+        texts += more
+        if blank_lines(texts):
+            raise InputError(f"{path}, line {number}: found no text, expected a sentence")
+        found.append(texts)
+    return found
+
+
+def _read(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -60,4 +146,76 @@ def read_sentences(path: Path) -> list[str]:
         ) from None
     if not text:
         raise InputError(f"{path}: the file is empty, expected a sentence a line")
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    if (place := text.find("\0")) >= 0:
+        raise InputError(f"{path}: found a zero byte at {place}, expected text in UTF-8")
+    return text
+
+
+def _sentences(path: Path, text: str) -> list[str]:
+    """Lines end as in a text editor, at LF, CR LF or CR; empty ones count.
+
+    Raises:
+        InputError: The lines end otherwise, or are those of a table or of subtitles.
+    """
+    lines = _LINE_END.split(text)
+    if not lines[-1]:
+        del lines[-1]
+    others = [(text.count(sign), name) for sign, name in _OTHER_ENDS.items() if sign in text]
+    if others:
+        count, name = max(others)
+        told = f"{path}: {count} x {name} in {len(lines)} line{'s' * (len(lines) > 1)}"
+        if count >= len(lines):
+            raise InputError(f"{told}, expected lines that end in LF, CR LF or CR")
+        note(f"{told}: they end no line, a sentence has them within")
+    if all("\t" in line for line in lines):
+        raise InputError(
+            f"{path}: found a tab in every line, as in a table, expected a sentence a line and"
+            " nothing else"
+        )
+    for number, line in enumerate(lines, start=1):
+        if _TIMES.match(line):
+            raise InputError(f"{path}, line {number}: found subtitles, expected a sentence a line")
+    return lines
+
+
+def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]] | None:
+    """The rows of JSON lines with their line numbers; None: it is text.
+
+    Raises:
+        InputError: It begins as JSON, or is named so, and is not JSON lines throughout.
+    """
+    lines = [
+        (number, line) for number, line in enumerate(_LINE_END.split(text), start=1) if line.strip()
+    ]
+    named = path.suffix.lower() in _JSON_SUFFIXES
+    if not named and not (lines and _begins_as_json(lines[0][1])):
+        return None
+    rows = []
+    for number, line in lines:
+        row = _parsed(line)
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}, line {number}: found {line[:40]!r}, expected JSON lines with"
+                f" {_HYPOTHESIS!r} or {_REFERENCE!r} in each, as evaluate writes predictions.jsonl"
+            )
+        rows.append((number, row))
+    return rows
+
+
+def _begins_as_json(line: str) -> bool:
+    return line.strip() in ("[", "{", "[{") or isinstance(_parsed(line), (dict, list))
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _field(path: Path, number: int, row: dict[str, Any], name: str) -> str:
+    if not isinstance(row.get(name), str):
+        told = ", ".join(map(repr, row)) or "none"
+        kind = f"{name!r} is {json.dumps(row[name])[:40]}" if name in row else f"fields {told}"
+        raise InputError(f"{path}, line {number}: found {kind}, expected a text as {name!r}")
+    return str(row[name])

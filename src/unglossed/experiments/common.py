@@ -17,7 +17,7 @@ from rich.table import Table
 
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-from unglossed.evaluation.metrics import score
+from unglossed.evaluation.metrics import format_score, score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
 from unglossed.synthetic.corpus import read_meanings
@@ -115,9 +115,7 @@ def score_table(rows: list[ScoreRow]) -> Table:
         table.add_column(title, justify="left" if title in ("system", "split") else "right")
     for row in rows:
         values = (row.scores.bleu1, row.scores.bleu4, row.scores.chrf, row.scores.rouge_l)
-        table.add_row(
-            row.system, row.split, *(f"{value:.2f}" for value in values), f"{row.slot_f1:.3f}"
-        )
+        table.add_row(row.system, row.split, *map(format_score, values), f"{row.slot_f1:.3f}")
     return table
 
 

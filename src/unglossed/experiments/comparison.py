@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unglossed.evaluation.metrics import format_score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.experiments.figures import Point, StageNorms, draw_norms, draw_scores
 from unglossed.files import write_text
@@ -82,7 +83,7 @@ def write_results(
     ]
     results = {**facts, "rows": found, "norms": norms, "dev": dev}
     write_text(output / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    points = [Point(row["system"], row["split"], row["bleu4"]) for row in found]
+    points = [Point(row["system"], row["split"], row["bleu4"] or 0.0) for row in found]
     draw_scores(output / "scores.svg", points, "BLEU-4")
     systems: dict[str, list[list[StageNorms]]] = {}
     for run in runs:
@@ -122,10 +123,16 @@ def norms_summary(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return summary
 
 
-def mean_and_spread(values: Sequence[float], digits: int) -> str:
-    """Mean and sample standard deviation, as `38.2 ± 1.4`; a single value stands alone."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+def mean_and_spread(values: Sequence[float | None], digits: int) -> str:
+    """Mean and sample standard deviation, as `38.2 ± 1.4`; a single value stands alone.
+
+    Where a value is not defined (None), neither is the mean: `n/a`.
+    """
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values):
+        return format_score(None)
+    mean = f"{np.mean(defined):.{digits}f}"
+    return f"{mean} ± {np.std(defined, ddof=1):.{digits}f}" if len(defined) > 1 else mean
 
 
 def _scores_page(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -137,7 +144,7 @@ def _scores_page(rows: Sequence[Mapping[str, Any]]) -> str:
         lines = [f"| system | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for system in dict.fromkeys(row["system"] for row in chosen):
             own = [row for row in chosen if row["system"] == system]
-            cells = [" / ".join(f"{row['bleu4']:.1f}" for row in own)]
+            cells = [" / ".join(format_score(row["bleu4"], 1) for row in own)]
             for measure in MEASURES:
                 digits = 3 if measure == "slot_f1" else 1
                 cells.append(mean_and_spread([row[measure] for row in own], digits))
@@ -201,7 +208,7 @@ def _dev_curve(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """The measure that chose a stage's checkpoint: its name and its (epoch, value) on dev."""
     for measure in DEV_MEASURES:
         key = f"eval_{measure}"
-        curve = [(row["epoch"], round(row[key], 4)) for row in rows if key in row]
+        curve = [(row["epoch"], round(row[key], 4)) for row in rows if row.get(key) is not None]
         if curve:
             return {"measure": measure, "curve": curve}
     return {}

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from transformers.utils import cached_file
 
 from unglossed.config import Settings, check_settings, read_settings
+from unglossed.inference.counts import MOST
 
 DECODING_FILE = "decoding.yaml"
 """Beside a model: the settings of the recipe that it was trained with."""
@@ -20,9 +21,9 @@ DECODING_FILE = "decoding.yaml"
 class DecodingSettings(Settings):
     """How a text is searched for (FLa-LLM: 5 beams, 150 tokens; LST: 4 beams, 500 tokens)."""
 
-    beams: PositiveInt = 5
+    beams: Annotated[int, Field(ge=1, le=MOST["beams"][0])] = 5
     """Width of the beam search; 1 is greedy. Of no account when texts are drawn."""
-    max_new_tokens: PositiveInt = 150
+    max_new_tokens: Annotated[int, Field(ge=1, le=MOST["max_new_tokens"][0])] = 150
     """Longest text, in tokens."""
     length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. Of no

@@ -6,6 +6,7 @@ The trainer calls `translate_features` on cached features; everybody else `SignT
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,27 @@ from torch import Tensor
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, may_be_on_hub
+from unglossed.files import RUN_FILE, as_path, may_be_on_hub
+from unglossed.inference.batches import translate_batch
+from unglossed.inference.counts import check_count
 from unglossed.inference.decoding import DecodingSettings, load_decoding
-from unglossed.inference.output import Hypothesis, Translation
+from unglossed.inference.output import Translation
 from unglossed.inference.precision import (
     Precision,
     encodes_in_bfloat16,
     lower_precision,
     read_precision,
 )
-from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
-from unglossed.inference.words import merge_words
-from unglossed.media.clip import Clip, WholeFile, signal_of
-from unglossed.media.probe import sound_seconds
+from unglossed.inference.reading import Media, list_media, read_clip
+from unglossed.inference.search import signal_limit, text_limit
+from unglossed.media.clip import check_frame_rate
 from unglossed.models.gloss import GlossRecogniserConfig
-from unglossed.models.processing import TranslatorProcessor, pad_features
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 
-Media = Path | str | Sample
+
+def _print_note(name: str, text: str) -> None:
+    note(f"{name}: {text}")
 
 
 class SignTranslator:
@@ -104,19 +108,22 @@ class SignTranslator:
     @torch.inference_mode()
     def translate(
         self,
-        media: Media | Sequence[Media],
+        media: Media | Iterable[Media],
         *,
         n_best: int = 1,
         batch_size: int = 8,
         attention: bool = False,
         progress: bool = False,
         on_error: Callable[[str, InputError], None] | None = None,
+        on_note: Callable[[str, str], None] = _print_note,
+        translate_empty: bool = False,
+        frame_rate: float | None = None,
         **decoding: Any,
     ) -> list[Translation]:
         """Translate clips, each on its own whatever the batch.
 
         A video is brought to 25 frames a second and thinned as in FLa-LLM's evaluation. A sample's
-        begin and end are honoured, and sound is cut where training cut it, which is said.
+        begin and end are honoured, and sound is cut where training cut it.
 
         Args:
             media: videos, frame folders or samples of a corpus.
@@ -126,6 +133,12 @@ class SignTranslator:
             progress: show a progress bar on standard error.
             on_error: called for a clip that cannot be read, which is then left out of the result;
                 without it the first such clip ends the translation.
+            on_note: called with a clip's name and what is to be known of it: it is far longer than
+                training's, was cut, or has nothing in it; it is noted on standard error by default.
+            translate_empty: translate clips with nothing in them, too (see `media.contents`):
+                silence, black, blank or still pictures, one picture alone. Else they get an empty
+                text with the `reason`.
+            frame_rate: pictures per second of frame folders; None: 25, or what a sample says.
             decoding: fields of `DecodingSettings` that shall differ from the model's own:
                 `beams=1`, `max_new_tokens=60`, `language_contrast=0.3`, `sample=True, seed=1`, ...
 
@@ -133,64 +146,75 @@ class SignTranslator:
             A translation for each clip that could be read, in the order of `media`.
 
         Raises:
-            InputError: a clip cannot be read, a setting is unknown or out of range, or there are
-                fewer beams than `n_best`.
+            InputError: a clip cannot be read or is no clip, a setting is unknown or out of range,
+                or there are fewer beams than `n_best`.
         """
+        check_count("n_best", n_best)
+        check_count("batch_size", batch_size)
         settings = self.decoding.change(**decoding)
         _check_n_best(n_best, settings)
-        clips = [media] if isinstance(media, (str, Path, Sample)) else list(media)
-        names, features = [], []
-        for clip in _track(clips, "encoding", progress):
+        if frame_rate is not None:
+            check_frame_rate(frame_rate, "frame_rate")
+        rows: list[Translation] = []  # their texts come later, but for those that stay empty
+        features: list[Tensor] = []
+        for clip in _track(list_media(media), "encoding", progress):
             name = clip.id if isinstance(clip, Sample) else _readable(clip)
             try:
-                frames = self.read(clip)
+                read = read_clip(self.model, self.processor, clip, frame_rate)
             except InputError as error:
                 if on_error is None:
                     raise
                 on_error(name, error)
                 continue
-            names.append(name)
-            features.append(self.encode(frames))
-        return translate_features(
-            self.model,
-            self.processor,
-            features,
-            settings,
-            names=names,
-            n_best=n_best,
-            batch_size=batch_size,
-            attention=attention,
-            progress=progress,
+            reason = None if translate_empty else read.empty
+            rows.append(Translation.without_text(name, clip, reason, read.notes))
+            for text in read.notes:
+                on_note(name, text)
+            if reason is None:
+                features.append(self.encode(read.content))
+        texts = iter(
+            translate_features(
+                self.model,
+                self.processor,
+                features,
+                settings,
+                names=[row.media for row in rows if row.reason is None],
+                n_best=n_best,
+                batch_size=batch_size,
+                attention=attention,
+                progress=progress,
+            )
         )
+        return [
+            row
+            if row.reason is not None
+            else replace(
+                next(texts),
+                notes=row.notes,
+                start_seconds=row.start_seconds,
+                end_seconds=row.end_seconds,
+            )
+            for row in rows
+        ]
 
-    def read(self, clip: Media) -> NDArray[Any]:
+    def read(self, clip: Media, frame_rate: float | None = None) -> NDArray[Any]:
         """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
 
-        Raises:
-            InputError: the clip cannot be read, or is longer than the model can take in.
-        """
-        if clip == "":
-            raise InputError("found an empty name, expected a video, a folder of frames, or sound")
-        where = clip if isinstance(clip, Sample) else WholeFile(Path(clip))
-        try:
-            return self._read(where)
-        except OSError as error:
-            told = error.filename or where.media
-            raise InputError(f"{told}: cannot be read: {error.strerror}") from error
+        What there is to say of it, see `ClipContent`, is noted on standard error.
 
-    def _read(self, where: Clip) -> NDArray[Any]:
-        signal = signal_of(self.processor)
-        room = signal_limit(self.model, self.processor.max_tokens)
-        limit = self.model.encoder.input_limit(room)
-        if self.processor.max_seconds is None:
-            return signal.read(where, limit=limit)
-        most = round(self.processor.max_seconds * signal.units_per_second)
-        most = most if limit is None else min(most, limit)
-        read = signal.read(where, limit=most + 1, cut=True)  # one more tells whether there is more
-        if len(read) > most:
-            seconds, kept = sound_seconds(where), most / signal.units_per_second
-            note(f"{where.media}: {seconds:.1f} seconds, cut to {kept:.1f}")
-        return read[:most]
+        Args:
+            clip: a video, a frame folder, sound, or a sample of a corpus.
+            frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
+
+        Raises:
+            InputError: the clip cannot be read, or is longer than the model can take in; the rate
+                is out of range, or given for what is no frame folder.
+        """
+        (clip,) = list_media(clip)
+        read = read_clip(self.model, self.processor, clip, frame_rate)
+        for text in read.notes:
+            _print_note(clip.id if isinstance(clip, Sample) else _readable(clip), text)
+        return read.content
 
     def encode(self, frames: NDArray[Any]) -> Tensor:
         """The encoder's features of one clip as `read` gives it: (time, dim), on the processor."""
@@ -262,7 +286,7 @@ def translate_features(
     model.eval()
     try:
         for batch in _track(batches, "translating", progress):
-            rows = _translate_batch(
+            rows = translate_batch(
                 model,
                 processor,
                 [features[index] for index in batch],
@@ -277,65 +301,13 @@ def translate_features(
     return [done[index] for index in range(len(features))]
 
 
-# Not inference mode: a table that a model fills on first use must stay fit for later training.
-@torch.no_grad()
-def _translate_batch(
-    model: Translator,
-    processor: TranslatorProcessor,
-    rows: Sequence[Tensor],
-    decoding: DecodingSettings,
-    names: Sequence[str],
-    *,
-    n_best: int,
-    attention: bool,
-) -> list[Translation]:
-    features, mask = pad_features(rows)
-    features = features.to(model.device, next(model.adapter.parameters()).dtype)
-    mask = mask.to(model.device)
-    tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)
-    tokens = tokens.reshape(len(rows), n_best, -1)
-    scores = torch.stack(
-        [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
-    )
-    ranked = [
-        _rank(processor.decode(texts), values, drawn=decoding.sample)
-        for texts, values in zip(tokens, scores.tolist(), strict=True)
-    ]
-    best = torch.stack([texts[found[0][0]] for texts, found in zip(tokens, ranked, strict=True)])
-    weights = model.attend(features, mask, best).float().cpu() if attention else None
-    translations = []
-    for index, (row, found) in enumerate(zip(rows, ranked, strict=True)):
-        n_best_list = tuple(hypothesis for _, hypothesis in found)
-        words = None
-        if weights is not None:
-            words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
-        first = n_best_list[0]
-        translations.append(
-            Translation(names[index], first.text, first.score, n_best_list, words, len(row))
-        )
-    return translations
-
-
-def _rank(
-    texts: Sequence[str], scores: Sequence[float], *, drawn: bool
-) -> list[tuple[int, Hypothesis]]:
-    """Hypotheses of one clip with their places among its texts; see `Translation.n_best`."""
-    found = [(place, Hypothesis(*one)) for place, one in enumerate(zip(texts, scores, strict=True))]
-    if not drawn:
-        return found
-    once: dict[str, tuple[int, Hypothesis]] = {}
-    for one in sorted(found, key=lambda one: -one[1].score):
-        once.setdefault(one[1].text, one)
-    return list(once.values())
-
-
 def find_model(model: str | Path) -> str:
     """The folder or hub name from which a model is loaded, given a run or model folder or a name.
 
     Raises:
         InputError: a folder without a model, or neither a folder nor like a hub name.
     """
-    folder = Path(model)
+    folder = as_path(model, "model")
     for candidate in (folder / "model", folder):
         if (candidate / "config.json").is_file():
             return str(candidate)

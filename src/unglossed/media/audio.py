@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.channels import Balance, Channels, Sound, mix, read_channels
 from unglossed.media.containers import open_container, origin_seconds, reason
+from unglossed.media.streams import pick_sound
 
 AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
 """Endings of files that are taken for sound when a folder is listed, in lower case."""
@@ -21,14 +23,14 @@ AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif 
 # Sound decoded before the part wanted: codecs need some to be right, and resampling a little.
 _WARM_UP_SECONDS = 0.1
 _STEPS_BACK = (1.0, 10.0)
+# Program streams stamp one packet in many: after a seek FFmpeg guesses, and begins within a frame.
+_NOT_SEEKABLE = "mpeg"
 # Stamps are rounded, to milliseconds in Matroska; a hole is longer than that and filled with
 # silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
 _HOLE_SECONDS = (0.05, 60.0)
 _BLOCK = 1 << 20
 # Of a spectrogram: how many pieces of which size, and the range from loudest to black.
 _PICTURE_PIECES, _PICTURE_SIZE, _PICTURE_DECIBELS = 8, (60, 90), 60
-
-Sound = NDArray[np.float32]
 
 
 def read_audio(
@@ -37,7 +39,10 @@ def read_audio(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> Sound:
-    """Read sound, or a part of it, as one channel (the mean of them).
+    """Read sound, or a part of it, as one channel: the mean of them.
+
+    Of a cinema's channels the speakers' weights count (see `channels`), and where channels cancel
+    each other in what is read, those against the first are turned over.
 
     A part is what the same samples of the whole would be: it is cut on the grid of `rate` that
     begins with the file, exactly where the container counts samples (wav, flac, mp3, mp4), else to
@@ -94,6 +99,21 @@ def audio_seconds(path: Path) -> float:
     return place / source
 
 
+def examine_sound(path: Path) -> tuple[float, bool]:
+    """Decode a file's sound to the end: how long it is, and whether its channels cancel.
+
+    Raises:
+        InputError: As `read_audio`.
+    """
+    with _open_sound(path) as (_, stream):
+        source = int(stream.codec_context.sample_rate)
+    place, balance = 0, Balance()
+    for place, piece in _place_pieces(path, source, None):
+        balance.add(piece)
+        place += len(piece)
+    return place / source, balance.signs is not None
+
+
 def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
     """Draw a spectrogram, loud is light, and cut it into pieces of equal time.
 
@@ -119,22 +139,7 @@ def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
 @contextmanager
 def _open_sound(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     with open_container(path, "sound") as container:
-        yield container, first_sound(path, container)
-
-
-def first_sound(path: Path, container: av.container.InputContainer) -> av.AudioStream:
-    """The sound stream of a file that is open.
-
-    Raises:
-        InputError: There is none, or one without a sample rate.
-    """
-    if not container.streams.audio:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        raise InputError(f"{path}: no sound (found {kinds})")
-    stream = container.streams.audio[0]
-    if not stream.codec_context.sample_rate:
-        raise InputError(f"{path}: the sound is damaged: it has no sample rate")
-    return stream
+        yield container, pick_sound(path, container)
 
 
 def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
@@ -153,30 +158,35 @@ def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
 def _collect(
     path: Path, source: int, begin: int, end: int | None, seconds: float | None
 ) -> Sound | None:
-    """Gather samples after a seek to `seconds`; None if that led past the first one wanted."""
-    pieces: list[Sound] = []
+    """Gather samples after a seek to `seconds`; None if that did not lead where it should."""
+    pieces: list[Channels] = []
     expected = begin
-    for place, piece in _place_pieces(path, source, seconds):
-        if not pieces and place > begin and seconds is not None:
-            return None
-        if place > expected:
-            pieces.append(np.zeros(place - expected, np.float32))
-        piece = piece[max(expected - place, 0) :]
-        if len(piece):
-            pieces.append(piece)
-            expected = max(expected, place) + len(piece)
-        if end is not None and expected >= end:
-            break
+    try:
+        for place, piece in _place_pieces(path, source, seconds):
+            if not pieces and place > begin and seconds is not None:
+                return None
+            if place > expected:
+                pieces.append(piece.silence(place - expected))
+            piece = piece.cut(max(expected - place, 0))
+            if len(piece):
+                pieces.append(piece)
+                expected = max(expected, place) + len(piece)
+            if end is not None and expected >= end:
+                break
+    except InputError:
+        if seconds is None:
+            raise
+        return None  # what looks like damage may come from a seek into the middle of a frame
     if not pieces:
         return None
-    return np.concatenate(pieces)[: None if end is None else end - begin]
+    return mix(pieces)[: None if end is None else end - begin]
 
 
-def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tuple[int, Sound]]:
+def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tuple[int, Channels]]:
     """Decode from the file's begin, or from a seek on.
 
     Yields:
-        Place of the piece in source samples from the file's begin, and its samples, one channel.
+        Place of the piece in source samples from the file's begin, and its samples.
     """
     place: int | None = None
     with _open_sound(path) as (container, stream):
@@ -185,6 +195,8 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
         strict = container.format.name == "flac"
         origin = origin_seconds(container)
         try:
+            if container.format.name == _NOT_SEEKABLE:
+                seconds = None
             if seconds is not None:
                 container.seek(int((origin + seconds) / base), stream=stream)
             for frame in container.decode(stream):
@@ -203,8 +215,8 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
                         raise _damaged(path, place / source)
                     if _HOLE_SECONDS[0] < hole < _HOLE_SECONDS[1]:
                         place = told
-                piece = _mix(frame)
-                if not np.isfinite(piece).all():
+                piece = read_channels(frame)
+                if not piece.is_finite:
                     raise _damaged(path, place / source, "found samples that are no numbers")
                 yield place, piece
                 place += len(piece)
@@ -216,19 +228,6 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
                 f"{path}: the sound ends after {(place or 0) / source:.2f} seconds, "
                 f"expected {declared / source:.2f} as its header says: the file is cut"
             )
-
-
-def _mix(frame: av.AudioFrame) -> Sound:
-    """Mean of a frame's channels, in -1..1."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    mean: Sound = samples.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if samples.dtype.kind == "u":
-        mean = mean / np.float32(128) - np.float32(1)
-    elif samples.dtype.kind == "i":
-        mean = mean / -np.float32(np.iinfo(samples.dtype).min)
-    return mean
 
 
 def _resample(sound: Sound, source: int, rate: int) -> Sound:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from unglossed.media.video import FRAME_RATE, frame_indices_at, read_frames
 
 Box = tuple[float, float, float, float]
 _LEAST_SHARE = 1e-6
+_FRAME_RATES = (1.0, 1000.0)
+_FIRST_FRAMES = 16
+_BYTES_AT_ONCE = 256_000_000  # of frames in memory at their full size
 
 
 class Clip(Protocol):
@@ -40,6 +43,14 @@ class Clip(Protocol):
     def box(self) -> Box | None:
         """Part of the picture: left, top, right, bottom in 0..1; None: all of it."""
 
+    @property
+    def frame_rate(self) -> float | None:
+        """Pictures per second of a frame folder; None: 25. Other media tell their own."""
+
+    @property
+    def deinterlace(self) -> bool:
+        """Whether frames of a video that are marked as interlaced are made whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
@@ -49,6 +60,8 @@ class WholeFile:
     start_seconds: float | None = None
     end_seconds: float | None = None
     box: Box | None = None
+    frame_rate: float | None = None
+    deinterlace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,9 @@ class VideoSignal:
             if not cut:
                 raise _too_long(clip, len(kept), limit, self.units_per_second, "video")
             kept = kept[:limit]
-        return cut_box(read_frames(clip.media, kept, self._at_least(clip.box)), clip.box)
+        at_least = self._at_least(clip.box)
+        frames = read_frames(clip.media, kept, at_least, deinterlace=clip.deinterlace)
+        return cut_box(frames, clip.box)
 
     def _at_least(self, box: Box | None) -> Size | None:
         """Width and height of pictures of which the box is not smaller than `resize`."""
@@ -169,6 +184,42 @@ def signal_of(processor: Any) -> VideoSignal | AudioSignal:
     return VideoSignal(processor.sampling_rate, processor.resize)
 
 
+def check_frame_rate(value: object, where: str) -> float:
+    """Make a rate of pictures out of what a user gave: a number, or its digits.
+
+    Args:
+        value: What was given.
+        where: What names it in the message.
+
+    Raises:
+        InputError: It is no number from 1 to 1000.
+    """
+    least, most = _FRAME_RATES
+    try:
+        rate = math.nan if isinstance(value, bool) else float(cast(Any, value))
+    except (TypeError, ValueError, OverflowError):
+        rate = math.nan
+    if not least <= rate <= most:
+        raise InputError(
+            f"{where}: found {str(value)[:60]!r}, expected pictures per second, {least:g} to"
+            f" {most:g}"
+        )
+    return rate
+
+
+def at_frame_rate(clip: Clip, frame_rate: float) -> Clip:
+    """The same clip, its frame folder taken at another rate than 25 pictures a second.
+
+    Raises:
+        InputError: The rate is out of range, or the media has one of its own.
+    """
+    rate = check_frame_rate(frame_rate, "frame_rate")
+    if clip.media.exists() and not clip.media.is_dir():
+        raise InputError(f"{clip.media}: found a frame rate for it, expected it for frame folders")
+    changed: Clip = replace(cast(Any, clip), frame_rate=rate)
+    return changed
+
+
 def kept_indices(
     clip: Clip, sampling_rate: float, generator: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
@@ -182,8 +233,32 @@ def kept_indices(
     Returns:
         (kept,) indices into the media's frames.
     """
-    grid = frame_indices_at(clip.media, FRAME_RATE, clip.start_seconds, clip.end_seconds)
+    grid = frame_indices_at(
+        clip.media, FRAME_RATE, clip.start_seconds, clip.end_seconds, clip.frame_rate
+    )
     return grid[sample_indices(len(grid), sampling_rate, generator)]
+
+
+def frames_in_parts(clip: Clip, kept: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Read a clip's frames in parts that fit into memory, however long it is.
+
+    Args:
+        clip: Where it lies.
+        kept: Indices into the media's frames: (kept,).
+
+    Yields:
+        (n, height, width, 3) uint8 RGB, cut to the clip's box.
+
+    Raises:
+        InputError: As `read_frames`.
+    """
+    place, at_once = 0, _FIRST_FRAMES  # until their size is known
+    while place < len(kept):
+        some = kept[place : place + at_once]
+        frames = read_frames(clip.media, some, deinterlace=clip.deinterlace)
+        yield cut_box(frames, clip.box)
+        place += at_once
+        at_once = max(_FIRST_FRAMES, _BYTES_AT_ONCE // frames[0].nbytes)
 
 
 def cut_box(frames: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:

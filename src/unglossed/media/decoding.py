@@ -11,30 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.colours import to_rgb8, unknown_matrix
 from unglossed.media.containers import open_container, reason
+from unglossed.media.picture_size import MOST_PIXELS
+from unglossed.media.streams import pick_video
 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Open a video file: container and first video stream.
+    """Open a video file: container and the video stream that players show.
 
     Raises:
-        InputError: As `open_container`, or there is no video stream.
+        InputError: As `open_container` and `pick_video`, or its colours are coded in a way that is
+            not read.
     """
     with open_container(path, "video") as container:
-        yield container, first_video(path, container)
-
-
-def first_video(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The video stream of a file that is open.
-
-    Raises:
-        InputError: There is none.
-    """
-    if not container.streams.video:
-        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
-        raise InputError(f"{path}: no video stream (found {kinds})")
-    return container.streams.video[0]
+        stream = pick_video(path, container)
+        coding = unknown_matrix(stream.codec_context.colorspace)
+        if coding is not None:
+            raise InputError(
+                f"{path}: found colours coded as {coding}, which are not read, expected BT.601,"
+                " BT.709 or BT.2020: convert the video"
+            )
+        # Of pictures that turn out larger than the header says.
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        yield container, stream
 
 
 def decode_frames(path: Path) -> Iterator[av.VideoFrame]:
@@ -59,7 +60,7 @@ def decode_frames(path: Path) -> Iterator[av.VideoFrame]:
 
 def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Picture of a frame, turned as its mark says: (height, width, 3) uint8, RGB."""
-    picture = frame.to_ndarray(format="rgb24")
+    picture = to_rgb8(frame)
     across, down, sideways = _turn(frame)
     if sideways:
         picture = picture.transpose(1, 0, 2)

@@ -32,6 +32,7 @@ INDEX_VERSION = 1
 _REPAIR = "the same `unglossed corpus pack` again makes it anew"
 
 _BLOCK = tarfile.BLOCKSIZE  # of a member's header; its data is padded to a multiple of it
+_NAME = 100  # bytes of the header, its first, that hold the member's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +275,16 @@ def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
         facts = json.loads(path.read_bytes())
         version = facts["version"]
         if version == INDEX_VERSION:
-            rows = facts.get("rows", "")
-            return ShardIndex(facts["size"], facts["sha256"], facts["clips"], rows)
+            index = ShardIndex(
+                facts["size"], facts["sha256"], facts["clips"], facts.get("rows", "")
+            )
+            for begin, length, frames in index.clips.values():
+                if not (_BLOCK <= begin <= begin + length <= index.size and frames > 0):
+                    raise ValueError(f"a clip lies at {begin}, outside the shard")
+            return index
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"{path}: empty, cut short or not the index of a shard: {_REPAIR}"
         ) from None
@@ -303,13 +309,20 @@ def _open(shard: Path) -> FileIO:
 def _read_head(shard: FileIO, media: Path) -> _Head:
     begin, length, frames = _find(media)
     try:
-        facts: dict[str, Any] = json.loads(_read_at(shard, begin, length))
+        member = _read_at(shard, begin - _BLOCK, _BLOCK + length)
+        # An index of another shard, or another shard under this name, leads to another clip.
+        name = member[:_NAME].rstrip(b"\0").decode()
+        if name != f"{media.name}.json":
+            raise ValueError(f"found {name!r} there")
+        facts: dict[str, Any] = json.loads(member[_BLOCK:])
         sizes, checksums = facts["sizes"], facts["checksums"]
         steps = [_BLOCK + _padded(size) for size in sizes]
         first = begin + _padded(length) + _BLOCK
         begins = list(accumulate(steps[:-1], initial=first))
         if not len(sizes) == len(checksums) == frames:
             raise ValueError(f"found {len(sizes)} pictures, expected {frames}")
+        if min(sizes) < 0 or begins[-1] + sizes[-1] > read_index(media.parent).size:
+            raise ValueError("a picture lies outside the shard")
         return _Head(facts["width"], facts["height"], sizes, checksums, begins)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

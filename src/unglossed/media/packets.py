@@ -1,12 +1,66 @@
-"""How many frames a packet of a video stream shows, told without decoding it."""
+"""The packets of a video stream: how many frames one shows, and which of a file's it is.
+
+Both are told without decoding it.
+"""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 _ALWAYS_ONE = ("h264", "hevc", "av1", "libdav1d", "mjpeg")
 # A shorter packet of MPEG-4 may say no more than "nothing new", which shows nothing.
 _MPEG4_BYTES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRow:
+    """A file's packets as they lie, to be known again by what they hold.
+
+    Attributes:
+        checksums: CRC-32 of each: (packets,).
+        stamps: When each is shown, as found when reading from the file's begin: (packets,).
+    """
+
+    checksums: NDArray[np.uint32]
+    stamps: NDArray[np.int64]
+
+    def restamp(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """Give packets that were sought the stamps that they have from the file's begin on.
+
+        It begins with a keyframe that is unlike every other packet, and ends where one comes that
+        is not the next of the row.
+        """
+        place: int | None = None
+        for packet in packets:
+            if packet.size:
+                checksum = zlib.crc32(packet)
+                if place is None:
+                    matches = np.flatnonzero(self.checksums == checksum)
+                    if not packet.is_keyframe or len(matches) != 1:
+                        continue
+                    place = int(matches[0])
+                if place >= len(self.stamps) or self.checksums[place] != checksum:
+                    return
+                packet.pts = int(self.stamps[place])
+                place += 1
+            yield packet
+
+
+def list_packets(container: av.container.InputContainer, stream: av.VideoStream) -> PacketRow:
+    """Read all packets of a stream, from the begin of its file; those without a stamp have -1."""
+    rows = [
+        (zlib.crc32(packet), -1 if packet.pts is None else packet.pts)
+        for packet in container.demux(stream)
+        if packet.size
+    ]
+    checksums, stamps = zip(*rows, strict=True) if rows else ((), ())
+    return PacketRow(np.array(checksums, np.uint32), np.array(stamps, np.int64))
 
 
 def count_shown(packet: av.Packet, codec: str) -> int | None:

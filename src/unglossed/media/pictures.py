@@ -7,8 +7,6 @@ what a JPEG lacks that is damaged within: only `check_picture` finds that.
 from __future__ import annotations
 
 import os
-import re
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.picture_names import order_pictures
+from unglossed.media.picture_size import check_size, claimed_size, is_too_large, jpeg_size
 from unglossed.media.png import END, HEAD_BYTES, SIGNATURE, decode_png, plain_size
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
@@ -31,34 +31,27 @@ _REDUCTIONS = {
 
 Picture = NDArray[np.uint8]
 Size = tuple[int, int]
-_DIGITS_ALIKE = str.maketrans("123456789", "000000000")
 
 
 def list_pictures(folder: Path) -> list[str]:
     """Names of a folder's pictures, ordered by the numbers in them.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or they are no one row of frames, see `order_pictures`.
     """
     with os.scandir(folder) as entries:
         names = [
             entry.name
             for entry in entries
-            if entry.name.lower().endswith(PICTURE_SUFFIXES) and not entry.name.startswith(".")
+            if entry.name.lower().endswith(PICTURE_SUFFIXES)
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
         ]
     if not names:
         inner = next((path.name for path in sorted(folder.iterdir()) if path.is_dir()), None)
         hint = "" if inner is None else f"; each clip has to be named, as {folder / inner}"
         raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg){hint}")
-    # Names that differ in their digits alone, as they nearly always do, are in order as they are.
-    alike = len({name.translate(_DIGITS_ALIKE) for name in names}) == 1
-    return sorted(names) if alike else sorted(names, key=_natural_order)
-
-
-def _natural_order(name: str) -> tuple[list[str | int], str]:
-    # Text and numbers take turns, so that equal places always hold equal types.
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+    return order_pictures(folder, names)
 
 
 def read_picture(path: Path, reduction: int = 1) -> Picture:
@@ -71,7 +64,11 @@ def read_picture(path: Path, reduction: int = 1) -> Picture:
     Raises:
         InputError: It is no picture, damaged or truncated.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    check_size(path, claimed_size(data))
     if data.startswith(SIGNATURE):
         picture = decode_png(data)
         if picture is None:
@@ -92,19 +89,27 @@ def read_size(path: Path) -> Size:
     Raises:
         InputError: It is no picture or truncated; damage within it is not looked for.
     """
-    with path.open("rb", buffering=0) as file:
-        head = file.read(_JPEG_HEAD_BYTES)
-        file.seek(-min(len(END), len(head)), os.SEEK_END)
-        end = file.read()
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(_JPEG_HEAD_BYTES)
+            file.seek(-min(len(END), len(head)), os.SEEK_END)
+            end = file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     size = None
     if head.startswith(SIGNATURE) and end == END:
         size = plain_size(head[:HEAD_BYTES])
     elif end.endswith(b"\xff\xd9"):
-        size = _jpeg_size(head)
+        size = jpeg_size(head, may_be_turned=False)
+    check_size(path, size)
     if size is None:
         height, width = read_picture(path).shape[:2]
         size = width, height
     return size
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}")
 
 
 def check_picture(path: Path) -> Size:
@@ -125,23 +130,6 @@ def check_picture(path: Path) -> Size:
         except av.error.FFmpegError:
             pass  # a kind of JPEG that this decoder does not know
     return width, height
-
-
-def _jpeg_size(head: bytes) -> Size | None:
-    """Width and height as the first bytes of a JPEG say; None if they do not, or it may be turned.
-
-    ITU-T T.81, B.1.1 and B.2.2: segments with a mark and a length, one of them with the size.
-    """
-    place = 2
-    while head[:2] == b"\xff\xd8" and place + 9 <= len(head) and head[place] == 0xFF:
-        mark = head[place + 1]
-        if mark == 0xE1:  # Exif, which may say that the picture is turned
-            return None
-        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", head, place + 5)
-            return (width, height) if width and height else None
-        place += 2 + int.from_bytes(head[place + 2 : place + 4], "big")
-    return None
 
 
 def read_pictures(folder: Path, names: Sequence[str], at_least: Size | None = None) -> Picture:
@@ -189,12 +177,17 @@ def find_reduction(size: Size, at_least: Size | None) -> int:
 
 def decode_jpeg(data: bytes, reduction: int = 1) -> Picture | None:
     """Decode a JPEG file to one part in `reduction` of its size, rounded up; None if it is none."""
-    buffer = np.frombuffer(data, np.uint8)
-    if reduction == 1:
-        picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
-        return None if picture is None else np.asarray(picture, np.uint8)
-    picture = cv2.imdecode(buffer, _REDUCTIONS[reduction])
-    return None if picture is None else np.asarray(picture[..., ::-1], np.uint8)
+    size = claimed_size(data)
+    if size is not None and is_too_large(size):
+        return None
+    flags = cv2.IMREAD_COLOR_RGB if reduction == 1 else _REDUCTIONS[reduction]
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # a size that OpenCV refuses, in a kind of picture whose header it knows
+        return None
+    if picture is None:
+        return None
+    return np.asarray(picture if reduction == 1 else picture[..., ::-1], np.uint8)
 
 
 def stack_frames(media: Path, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.media.picture_size import is_too_large
+
 try:
     from isal import isal_zlib
 
@@ -50,7 +52,7 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | None:
         return None
     header = chunks[0][1]
     width, height, *kind = _HEADER.unpack(header)
-    if not width or not height:
+    if not width or not height or is_too_large((width, height)):
         return None
     size = height * (1 + 3 * width)
     if tuple(kind) == _PLAIN and size <= _MOST_BYTES:
@@ -60,7 +62,10 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | None:
         except _inflater.error:
             return None
         return _undo_filters(rows, header, width, height) if len(rows) == size else None
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        return None
     return None if picture is None else np.asarray(picture, np.uint8)
 
 

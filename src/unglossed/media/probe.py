@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
 import av
+from av.format import Flags
 
 from unglossed.media import packed
-from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, first_sound
+from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound
 from unglossed.media.clip import Clip
 from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
-from unglossed.media.decoding import damaged, first_video, turned_size
+from unglossed.media.decoding import damaged, turned_size
+from unglossed.media.picture_names import pictures_each
 from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
+from unglossed.media.streams import find_sound, find_video, pick_sound, pick_video
 from unglossed.media.timeline import Timeline, read_timeline
 from unglossed.media.video import FRAME_RATE
 from unglossed.media.videofile import check_video
 
 # A folder whose pictures bear the time of day would have millions of gaps.
 _MOST_MISSING = 1000
-# Rows of packets, whose length FFmpeg guesses from the first ones' size.
-_WITHOUT_LENGTH = ("mp3", "aac")
+# Rows of packets. FFmpeg guesses their length from the first ones' size or the last stamp that it
+# sees, or believes a header that nobody could go back to when the recording ended.
+_WITHOUT_LENGTH = ("mp3", "aac", "ac3", "eac3", "dts", "mpeg", "mpegts", "flv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,13 @@ class MediaFacts:
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         has_sound: Whether there is sound to read, in a video as well.
+        pictures_each: How many pictures of a folder seem to have one number, see `pictures_each`.
         begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
         sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
+        has_opposite_channels: Whether its channels were found to cancel each other, see `channels`;
+            decoding tells.
+        num_interlaced: Frames of a video marked as interlaced; 0 too where it was not decoded.
+        size_changes: Times of a video at which its pictures change their size, likewise.
     """
 
     kind: Literal["frames", "video", "audio"]
@@ -52,9 +61,24 @@ class MediaFacts:
     height: int | None = None
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
+    pictures_each: int = 1
     has_sound: bool = False
     begin_seconds: float = 0.0
     sound_seconds: float | None = None
+    num_interlaced: int = 0
+    size_changes: tuple[float, ...] = ()
+    has_opposite_channels: bool = False
+
+    def span(self, frame_rate: float | None = None) -> tuple[float, float]:
+        """When its pictures, or its sound, begin and end, in seconds.
+
+        Args:
+            frame_rate: Pictures per second, if a frame folder; None: 25.
+        """
+        seconds = self.duration_seconds
+        if self.kind == "frames" and frame_rate is not None and self.num_frames is not None:
+            seconds = self.num_frames / frame_rate
+        return self.begin_seconds, self.begin_seconds + seconds
 
 
 def probe(media: Path) -> MediaFacts:
@@ -74,23 +98,23 @@ def probe(media: Path) -> MediaFacts:
         return _probe_packed(media)
     with open_container(media, _likely_kind(media)) as container:
         if _is_sound(media, container):
-            seconds = _sound_seconds(container, first_sound(media, container))
-            length = audio_seconds(media) if seconds is None else seconds
-            return _sound_facts(length)
-        sound = container.streams.audio
-        sound_seconds = header_seconds(container, sound[0]) if sound else None
-        stream = first_video(media, container)
-        seconds = header_seconds(container, stream)
-        num_frames = stream.frames or None
-        rate = float(stream.average_rate or 0) or None
-        width, height = _first_size(media, container, stream)
-        first = float((stream.start_time or 0) * stream.time_base) - origin_seconds(container)
+            stream = pick_sound(media, container)
+            length = _seconds_of(media, container, stream)
+            return _sound_facts(audio_seconds(media) if length is None else length)
+        sound = find_sound(container)
+        picked = pick_video(media, container)
+        num_frames = None if _is_length_guessed(container, picked) else picked.frames or None
+        rate = float(picked.average_rate or 0) or None
+        seconds = _seconds_of(media, container, picked)
+        sound_seconds = sound and _seconds_of(media, container, sound)
+        width, height = _first_size(media, container, picked)
+        first = float((picked.start_time or 0) * picked.time_base) - origin_seconds(container)
     if seconds is None or rate is None:
         timeline = read_timeline(media)
         seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
     return MediaFacts(
         *("video", seconds, num_frames, width, height, rate),
-        has_sound=bool(sound),
+        has_sound=sound is not None,
         begin_seconds=max(first, 0.0),
         sound_seconds=sound_seconds,
     )
@@ -104,7 +128,7 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         sound: Of a video decode the sound as well.
 
     Raises:
-        InputError: It cannot be read, is damaged anywhere, or its pictures differ in size.
+        InputError: It cannot be read, is damaged anywhere, or a folder's pictures differ in size.
     """
     if media.is_dir():
         facts = _probe_folder(media)
@@ -116,15 +140,22 @@ def examine(media: Path, *, sound: bool = False) -> MediaFacts:
         return _probe_packed(media)
     with open_container(media, _likely_kind(media)) as container:
         is_sound = _is_sound(media, container)
-        has_sound = bool(container.streams.audio)
+        has_sound = find_sound(container) is not None
     if is_sound:
-        return _sound_facts(audio_seconds(media))
-    timeline, (width, height) = check_video(media)
+        seconds, opposite = examine_sound(media)
+        return replace(_sound_facts(seconds), has_opposite_channels=opposite)
+    content = check_video(media)
+    timeline = content.timeline
+    sound_seconds, opposite = examine_sound(media) if sound and has_sound else (None, False)
     return MediaFacts(
-        *("video", timeline.seconds, timeline.num_frames, width, height, _mean_rate(timeline)),
+        *("video", timeline.seconds, timeline.num_frames),
+        *(content.width, content.height, _mean_rate(timeline)),
         has_sound=has_sound,
         begin_seconds=timeline.begin_seconds,
-        sound_seconds=audio_seconds(media) if sound and has_sound else None,
+        sound_seconds=sound_seconds,
+        has_opposite_channels=opposite,
+        num_interlaced=content.num_interlaced,
+        size_changes=tuple(timeline.times[list(content.changes)].tolist()),
     )
 
 
@@ -143,13 +174,30 @@ def _sound_facts(seconds: float) -> MediaFacts:
     return MediaFacts("audio", seconds, has_sound=True, sound_seconds=seconds)
 
 
-def _sound_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    """Length of a sound file as its headers have it, or its packets; None if neither tells."""
-    if container.format.name not in _WITHOUT_LENGTH:
+def _seconds_of(
+    media: Path, container: av.container.InputContainer, stream: av.Stream
+) -> float | None:
+    """Length of a stream as the headers have it, or its packets; None if neither tells."""
+    if container.format.flags & Flags.no_timestamps.value:
+        return None
+    if not _is_length_guessed(container, stream):
         return header_seconds(container, stream)
-    ends = [packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts]
-    start = stream.start_time or 0
-    return float((max(ends) - start) * stream.time_base) if ends else None
+    with open_container(media, _likely_kind(media)) as again:
+        marks = [
+            (packet.pts, packet.duration or 0)
+            for packet in again.demux(again.streams[stream.index])
+            if packet.size and packet.pts is not None
+        ]
+    if not marks:
+        return None
+    end = max(stamp + length for stamp, length in marks)
+    return float((end - min(marks)[0]) * stream.time_base)
+
+
+def _is_length_guessed(container: av.container.InputContainer, stream: av.Stream) -> bool:
+    if container.format.name == "avi":  # its index has every packet, where it was written
+        return stream.type == "video" and len(stream.index_entries) != stream.duration
+    return container.format.name in _WITHOUT_LENGTH
 
 
 def _probe_folder(folder: Path) -> MediaFacts:
@@ -157,7 +205,8 @@ def _probe_folder(folder: Path) -> MediaFacts:
     width, height = read_size(folder / names[0])
     missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
     seconds = len(names) / FRAME_RATE
-    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing)
+    each = pictures_each(names)
+    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing, each)
 
 
 def _find_gaps(names: list[str]) -> Iterator[int]:
@@ -180,9 +229,9 @@ def _likely_kind(path: Path) -> Kind:
 
 def _is_sound(path: Path, container: av.container.InputContainer) -> bool:
     """Whether a file is read for its sound; a cover in a sound file is no video."""
-    if _likely_kind(path) == "sound":
-        return True
-    return bool(container.streams.audio) and not container.streams.video
+    if find_video(container) is None:
+        return find_sound(container) is not None or _likely_kind(path) == "sound"
+    return _likely_kind(path) == "sound" and find_sound(container) is not None
 
 
 def _first_size(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.media.containers import origin_seconds, reason
-from unglossed.media.decoding import decode_frames, open_video
-from unglossed.media.packets import count_shown
+from unglossed.media.decoding import decode_frames, open_video, turned_size
+from unglossed.media.packets import PacketRow, count_shown, list_packets
 
 _FALLBACK_RATE = 25.0
-# Where each packet carries the stamp of what it shows. Elsewhere only decoding tells.
+# Where each packet carries the stamp of what it shows. Elsewhere only decoding tells, and only from
+# the begin: after a seek FFmpeg guesses the stamps of packets that have none of their own.
 _STAMPED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv")
 
 
@@ -30,8 +32,10 @@ class Timeline:
         tick_seconds: Length of a tick.
         begin_seconds: When the first frame is shown, counted as players do, from where the file's
             first stream begins.
-        keyframes: Places of the frames from which decoding can begin, rising: (keyframes,).
+        keyframes: Places of the frames to which the container can seek, rising: (keyframes,).
         rate: Frames per second, for want of stamps.
+        size: Width and height that the headers tell, before any turn.
+        packets: By what to know packets again after a seek; None: by their stamps.
     """
 
     num_frames: int
@@ -39,7 +43,9 @@ class Timeline:
     tick_seconds: float
     keyframes: NDArray[np.int64]
     rate: float
+    size: tuple[int, int]
     begin_seconds: float = 0.0
+    packets: PacketRow | None = None
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -63,44 +69,77 @@ def read_timeline(path: Path) -> Timeline:
     Raises:
         InputError: As `read_video`.
     """
+    timeline: Timeline = _scan(path, *_state(path))
+    return timeline
+
+
+def first_size(path: Path) -> tuple[int, int]:
+    """Width and height of a video's first frame as it is read; kept like `read_timeline`'s.
+
+    Raises:
+        InputError: As `read_video`.
+    """
+    size: tuple[int, int] = _decode_first(path, *_state(path))
+    return size
+
+
+def _state(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
         raise InputError(
             f"{path}: not found, expected a video file or a folder of frames"
         ) from None
-    timeline: Timeline = _scan(path, status.st_mtime_ns, status.st_size)
-    return timeline
+    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=4096)
-def _scan(path: Path, modified: int, size: int) -> Timeline:
-    """Read the frames' stamps; time stamp and size are there to notice that a file was replaced."""
-    del modified, size
+def _decode_first(path: Path, modified: int, num_bytes: int) -> tuple[int, int]:
+    del modified, num_bytes
+    for frame in decode_frames(path):
+        return turned_size(frame)
+    raise InputError(f"{path}: the video stream has no frame")
+
+
+@lru_cache(maxsize=4096)
+def _scan(path: Path, modified: int, num_bytes: int) -> Timeline:
+    """Read the frames' stamps; time and length are there to notice that a file was replaced."""
+    del modified, num_bytes
     with open_video(path) as (container, stream):
+        size = stream.codec_context.width, stream.codec_context.height
         marks = None
-        if container.format.name in _STAMPED_FORMATS:
-            try:
+        is_stamped = container.format.name in _STAMPED_FORMATS
+        packets = None
+        try:
+            if is_stamped:
                 marks = _scan_packets(container, stream)
-            except av.error.FFmpegError as error:
-                raise InputError(f"{path}: the video is damaged: {reason(error)}") from error
+            else:
+                packets = list_packets(container, stream)
+        except av.error.FFmpegError as error:
+            raise InputError(f"{path}: the video is damaged: {reason(error)}") from error
         # AVI numbers its packets as they lie, which is another order where frames refer forward.
         ordered = container.format.name != "avi" or not stream.codec_context.has_b_frames
         tick_seconds = float(stream.time_base or 0)
         rate = float(stream.average_rate or _FALLBACK_RATE)
-        origin = origin_seconds(container)
+        # Without a start of its own the file begins with its first frame.
+        origin = None if container.start_time is None else origin_seconds(container)
     if marks is None:
         marks = [(frame.pts, frame.key_frame) for frame in decode_frames(path)]
+        told = [stamp for stamp, _ in marks if stamp is not None]
+        ordered = ordered and all(one < other for one, other in pairwise(told))
     if not marks:
         raise InputError(f"{path}: the video stream has no frame")
     stamps = [stamp for stamp, _ in marks if stamp is not None]
     if len(set(stamps)) < len(marks) or not ordered:
-        return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate)
+        return Timeline(len(marks), None, tick_seconds, np.zeros(0, np.int64), rate, size)
     ticks = np.sort(np.array(stamps, np.int64))
-    keys = np.array([stamp for stamp, is_key in marks if is_key], np.int64)
+    if packets is not None and not np.array_equal(np.sort(packets.stamps), ticks):
+        packets = None
+    can_seek = is_stamped or packets is not None
+    keys = np.array([stamp for stamp, is_key in marks if is_key and can_seek], np.int64)
     places = np.sort(np.searchsorted(ticks, keys))
-    begin = max(float(ticks[0]) * tick_seconds - origin, 0.0)
-    return Timeline(len(ticks), ticks, tick_seconds, places, rate, begin)
+    begin = 0.0 if origin is None else max(float(ticks[0]) * tick_seconds - origin, 0.0)
+    return Timeline(len(ticks), ticks, tick_seconds, places, rate, size, begin, packets)
 
 
 def _scan_packets(

@@ -19,7 +19,7 @@ from unglossed.media.timeline import read_timeline
 from unglossed.media.videofile import read_video
 
 FRAME_RATE = 25.0
-"""Frames per second that the models are trained at; a frame folder has this rate by convention."""
+"""Frames per second that the models are trained at; a frame folder has this rate unless told."""
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .webm .mkv .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv".split()
@@ -43,11 +43,12 @@ def num_frames(media: Path) -> int:
     return read_timeline(media).num_frames
 
 
-def frame_times(media: Path) -> NDArray[np.float64]:
+def frame_times(media: Path, folder_rate: float | None = None) -> NDArray[np.float64]:
     """Tell when each frame is shown.
 
     Args:
-        media: A frame folder (taken as 25 frames per second) or a video file.
+        media: A frame folder or a video file.
+        folder_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
 
     Returns:
         Seconds from the first frame, rising: (num_frames,).
@@ -55,8 +56,10 @@ def frame_times(media: Path) -> NDArray[np.float64]:
     Raises:
         InputError: See `read_frames`.
     """
-    if packed.is_packed(media) or media.is_dir():
+    if packed.is_packed(media):
         return np.arange(num_frames(media)) / FRAME_RATE
+    if media.is_dir():
+        return np.arange(num_frames(media)) / (folder_rate or FRAME_RATE)
     return read_timeline(media).times
 
 
@@ -72,6 +75,7 @@ def frame_indices_at(
     frame_rate: float = FRAME_RATE,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
+    folder_rate: float | None = None,
 ) -> NDArray[np.int64]:
     """Choose the frames nearest to an even time grid, so that every clip runs at one speed.
 
@@ -84,6 +88,7 @@ def frame_indices_at(
         start_seconds: Begin of the part wanted, counted as players do, see `Timeline`; None begins
             with the first frame.
         end_seconds: End of the part, may lie past the end of the clip; None ends with the clip.
+        folder_rate: As for `frame_times`.
 
     Returns:
         Indices for `read_frames`, never falling, at least one: (kept,).
@@ -91,8 +96,8 @@ def frame_indices_at(
     Raises:
         InputError: See `read_frames`; or the part holds no frame.
     """
-    times = frame_times(media) + begin_seconds(media)
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / frame_rate
+    times = frame_times(media, folder_rate) + begin_seconds(media)
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / (folder_rate or frame_rate)
     duration = float(times[-1]) + step
     start = max(start_seconds or 0.0, float(times[0]))
     end = duration if end_seconds is None else min(end_seconds, duration)
@@ -114,6 +119,8 @@ def read_frames(
     media: Path,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     at_least: Size | None = None,
+    *,
+    deinterlace: bool = False,
 ) -> NDArray[np.uint8]:
     """Read the frames of a clip, or only some of them.
 
@@ -121,20 +128,23 @@ def read_frames(
     matter, and a picture that is not asked for is not opened. A video is decoded from the keyframe
     before the first frame asked for to the last, and frames far apart are sought one by one; only
     where a file's time stamps cannot be relied on is it decoded from its beginning. Its rotation
-    mark, as phones write it, is honoured.
+    mark, as phones write it, is honoured; HDR and wide colours become those of BT.709; pictures
+    that change their size on the way are brought to that of the first.
 
     Args:
         media: A frame folder or a video file.
         indices: Frames wanted, counted from 0, in any order; None for all.
         at_least: Width and height that are needed: JPEG pictures of twice the size and more are
             decoded at a half, a quarter or an eighth of it, which is faster; None: their own size.
+        deinterlace: Make one whole picture of each frame of a video that is marked as interlaced.
 
     Returns:
         (n, height, width, 3) uint8, RGB, in the order of `indices`.
 
     Raises:
         InputError: Nothing is there, the folder has no picture, the file is empty, cut, damaged
-            where it is read, no video or without a video stream, or the pictures differ in size.
+            where it is read, no video or without a video stream, or a folder's pictures differ in
+            size.
     """
     if packed.is_packed(media):
         return packed.read_frames(media, indices, at_least)
@@ -143,4 +153,4 @@ def read_frames(
         names = list_pictures(media)
         chosen = names if wanted is None else [names[index] for index in wanted]
         return read_pictures(media, chosen, at_least)
-    return read_video(media, wanted)
+    return read_video(media, wanted, deinterlace=deinterlace)

@@ -7,18 +7,23 @@ to bear the stamps asked for, else the file is decoded in order from its beginni
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.media.decoding import damaged, decode_frames, open_video, to_rgb, turned_size
-from unglossed.media.pictures import check_sizes, stack_frames
-from unglossed.media.timeline import Timeline, read_timeline
+from unglossed.media.deinterlacing import deinterlace as deinterlace_frame
+from unglossed.media.timeline import Timeline, first_size, read_timeline
 
 Frame = NDArray[np.uint8]
+Kept = TypeVar("Kept")
 
 # Their unreferenced frames can be passed over. Not so HEVC's: a higher layer may refer to them.
 _SKIPPABLE_CODECS = ("h264", "mpeg4")
@@ -28,45 +33,105 @@ _THREAD_FRAMES = 100
 _KEYFRAMES_BACK = (0, 1, 4)
 
 
-def read_video(path: Path, wanted: Sequence[int] | None = None) -> Frame:
+@dataclass(frozen=True)
+class VideoContent:
+    """What decoding all of a video file tells.
+
+    Attributes:
+        timeline: When its frames are shown.
+        width: Of the first frame as it is read, to which all are brought.
+        height: Likewise.
+        changes: Places of the frames whose size differs from that of the one before.
+        num_interlaced: Frames that are marked as two fields of different times.
+    """
+
+    timeline: Timeline
+    width: int
+    height: int
+    changes: tuple[int, ...]
+    num_interlaced: int
+
+
+def read_video(
+    path: Path, wanted: Sequence[int] | None = None, *, deinterlace: bool = False
+) -> Frame:
     """Read the frames of a video file; its rotation mark is honoured.
+
+    Where pictures change their size, as those of a call over the net do, all are brought to the
+    size of the file's first.
 
     Args:
         path: The file.
         wanted: Places of frames, counted from 0, in any order; None for all.
+        deinterlace: Make one whole picture of each frame that is marked as interlaced.
 
     Returns:
         (n, height, width, 3) uint8, RGB, in the order of `wanted`.
 
     Raises:
-        InputError: No such file, or it is empty, cut, damaged where it is read, no video, or its
-            frames differ in size.
+        InputError: No such file, or it is empty, cut, damaged where it is read, or no video.
     """
     timeline = read_timeline(path)
     order = range(timeline.num_frames) if wanted is None else wanted
-    places = sorted(set(order))
-    frames = _read_by_stamp(path, timeline, places)
-    if frames is None:
-        frames = _read_in_order(path, timeline, places)
-    return stack_frames(path, [frames[place] for place in order])
+    develop = _deinterlace if deinterlace else _develop
+    frames = develop(path, timeline, sorted(set(order)))
+    if any(frame.shape[1::-1] != timeline.size for frame in frames.values()):
+        size = first_size(path)
+        frames = {place: _resize(frame, size) for place, frame in frames.items()}
+    return np.stack([frames[place] for place in order])
 
 
-def check_video(path: Path) -> tuple[Timeline, tuple[int, int]]:
+def check_video(path: Path) -> VideoContent:
     """Decode all of a video file.
-
-    Returns:
-        When its frames are shown, and their width and height.
 
     Raises:
         InputError: As `read_video`, for all of its frames.
     """
     timeline = read_timeline(path)
-    sizes = {turned_size(frame) for frame in _decode_as_told(path, timeline)}
-    check_sizes(path, sizes)
-    return timeline, sizes.pop()
+    sizes: list[tuple[int, int]] = []
+    num_interlaced = 0
+    for frame in _decode_as_told(path, timeline):
+        sizes.append(turned_size(frame))
+        num_interlaced += frame.interlaced_frame
+    changes = (place for place, (one, other) in enumerate(pairwise(sizes), 1) if one != other)
+    return VideoContent(timeline, *sizes[0], tuple(changes), num_interlaced)
 
 
-def _read_by_stamp(path: Path, timeline: Timeline, places: list[int]) -> dict[int, Frame] | None:
+def _resize(frame: Frame, size: tuple[int, int]) -> Frame:
+    if frame.shape[1::-1] == size:
+        return frame
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _develop(path: Path, timeline: Timeline, places: list[int]) -> dict[int, Frame]:
+    """Read frames as pictures."""
+    return _read(path, timeline, places, to_rgb)
+
+
+def _deinterlace(path: Path, timeline: Timeline, places: list[int]) -> dict[int, Frame]:
+    """Read frames as pictures, each made whole with the help of its neighbours."""
+    near = {place + step for place in places for step in (-1, 0, 1)}
+    kept = sorted(near.intersection(range(timeline.num_frames)))
+    frames = _read(path, timeline, kept, lambda frame: frame)
+    return {
+        place: to_rgb(
+            deinterlace_frame(frames.get(place - 1), frames[place], frames.get(place + 1))
+        )
+        for place in places
+    }
+
+
+def _read(
+    path: Path, timeline: Timeline, places: list[int], keep: Callable[[av.VideoFrame], Kept]
+) -> dict[int, Kept]:
+    """Read frames, each as `keep` makes it; an error if one does not come."""
+    frames = _read_by_stamp(path, timeline, places, keep)
+    return _read_in_order(path, timeline, places, keep) if frames is None else frames
+
+
+def _read_by_stamp(
+    path: Path, timeline: Timeline, places: list[int], keep: Callable[[av.VideoFrame], Kept]
+) -> dict[int, Kept] | None:
     """Seek to each run of frames wanted and read it; None if anything does not fit."""
     if timeline.ticks is None:
         return None
@@ -79,13 +144,13 @@ def _read_by_stamp(path: Path, timeline: Timeline, places: list[int]) -> dict[in
         index for index in range(1, len(places)) if begins[index] - places[index - 1] > _SEEK_FRAMES
     ]
     runs = [slice(*ends) for ends in zip(starts, [*starts[1:], len(places)], strict=True)]
-    frames: dict[int, Frame] = {}
+    frames: dict[int, Kept] = {}
     with open_video(path) as (container, stream):
         _set_threads(stream, sum(places[run][-1] - int(begins[run.start]) for run in runs))
         for run in runs:
             for back in _KEYFRAMES_BACK:
                 key = max(int(keys[run.start]) - back, 0)
-                found = _read_run(container, stream, timeline, places[run], key)
+                found = _read_run(container, stream, timeline, places[run], key, keep)
                 if found or not key:
                     break
             if not found:
@@ -100,7 +165,8 @@ def _read_run(
     timeline: Timeline,
     places: list[int],
     key: int,
-) -> dict[int, Frame] | None:
+    keep: Callable[[av.VideoFrame], Kept],
+) -> dict[int, Kept] | None:
     """Decode from a keyframe to the last of the places; None if one of them does not come."""
     assert timeline.ticks is not None
     context = stream.codec_context
@@ -108,10 +174,13 @@ def _read_run(
     needed = set(wanted)
     begin = int(timeline.ticks[timeline.keyframes[key]])
     skippable = context.name in _SKIPPABLE_CODECS
-    frames: dict[int, Frame] = {}
+    frames: dict[int, Kept] = {}
     try:
         container.seek(begin, stream=stream)
-        for packet in container.demux(stream):
+        packets: Iterable[av.Packet] = container.demux(stream)
+        if timeline.packets is not None:
+            packets = timeline.packets.restamp(packets)
+        for packet in packets:
             if skippable:
                 unwanted = packet.pts is not None and packet.pts not in needed
                 context.skip_frame = "NONREF" if unwanted else "DEFAULT"
@@ -125,7 +194,7 @@ def _read_run(
                 if frame.pts > tick:
                     return None
                 if frame.pts == tick:
-                    frames[places[len(frames)]] = to_rgb(frame)
+                    frames[places[len(frames)]] = keep(frame)
                     if len(frames) == len(places):
                         return frames
     except av.error.FFmpegError:
@@ -133,13 +202,15 @@ def _read_run(
     return None
 
 
-def _read_in_order(path: Path, timeline: Timeline, places: list[int]) -> dict[int, Frame]:
+def _read_in_order(
+    path: Path, timeline: Timeline, places: list[int], keep: Callable[[av.VideoFrame], Kept]
+) -> dict[int, Kept]:
     """Decode from the beginning and count; a frame that is lost or damaged is an error."""
     wanted = set(places)
-    frames: dict[int, Frame] = {}
+    frames: dict[int, Kept] = {}
     for index, frame in enumerate(_decode_as_told(path, timeline)):
         if index in wanted:
-            frames[index] = to_rgb(frame)
+            frames[index] = keep(frame)
             if len(frames) == len(wanted):
                 break
     return frames

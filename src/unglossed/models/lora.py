@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,11 +21,13 @@ def add_lora(model: nn.Module, settings: Mapping[str, Any]) -> None:
         settings: `r`, `alpha`, `dropout` and `targets` (`ALL_LINEAR`, or names of layers).
 
     Raises:
-        ValueError: no layer has one of the names.
+        ValueError: no layer has one of the names, or one that has shares its weight with another.
     """
     from peft import LoraConfig, inject_adapter_in_model  # slow to import, and seldom needed
 
     targets = settings["targets"]
+    if targets != ALL_LINEAR:
+        _refuse_tied(model, targets)
     config = LoraConfig(
         r=settings["r"],
         lora_alpha=settings["alpha"],
@@ -37,6 +39,26 @@ def add_lora(model: nn.Module, settings: Mapping[str, Any]) -> None:
         if is_lora(f"{name}.") and not any(weight.is_meta for weight in module.parameters()):
             # peft starts LoRA as nothing; transformers, told of no such thing, would draw it anew.
             module._is_hf_initialized = True
+
+
+def _refuse_tied(model: nn.Module, targets: Iterable[str]) -> None:
+    """Refuse layers whose weight is also another's: LoRA would part them, and no file holds that.
+
+    Raises:
+        ValueError: names the target and the layers that share the weight.
+    """
+    sharing: dict[int, list[str]] = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        sharing.setdefault(id(weight), []).append(name.rpartition(".")[0])
+    for names in sharing.values():
+        for target in targets:
+            found = [name for name in names if f".{name}".endswith(f".{target}")]
+            if len(names) > 1 and found:
+                others = ", ".join(name for name in names if name != found[0])
+                raise ValueError(
+                    f"lora.targets: found {target!r}, whose weight ({found[0]}) is also that of"
+                    f" {others}, expected layers with weights of their own, or {ALL_LINEAR}"
+                )
 
 
 def is_lora(name: str) -> bool:

@@ -33,6 +33,7 @@ class TranslatorProcessor(ProcessorMixin):
         new_tokens: those that the recipe added to the tokenizer.
         max_tokens: of the longest text of training, the end token among them. A language model that
             reads clip and text in one row is left room for as many behind a clip.
+        trained_seconds: lengths of the clips of training, see `TrainedLengths`; None: not known.
     """
 
     attributes = ["tokenizer"]
@@ -50,6 +51,7 @@ class TranslatorProcessor(ProcessorMixin):
         max_seconds: float | None = None,
         new_tokens: Sequence[str] = (),
         max_tokens: int = 1,
+        trained_seconds: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -61,6 +63,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.max_seconds = max_seconds
         self.new_tokens = list(new_tokens)
         self.max_tokens = max_tokens
+        self.trained_seconds = trained_seconds
         super().__init__(tokenizer, **kwargs)
 
     @classmethod

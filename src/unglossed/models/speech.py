@@ -16,6 +16,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from unglossed.models.normalisation import spare_single_values
 from unglossed.models.visual import one_at_a_time, real_positions
 
 SAMPLE_RATE = 16000
@@ -47,6 +48,7 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         settings = frontend_config_from(config["frontend"])
         self.frontend = build_frontend(settings)
+        spare_single_values(self.frontend)
         self.output_dim = int(settings.hidden_size)
         self.reads_mel = isinstance(self.frontend, WhisperFrontend)
         self.normalises: bool = config.get("normalise", not self.reads_mel)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
 
+from unglossed.models.normalisation import spare_single_values
 from unglossed.models.resnet import frugal_resnet, recompute, use_in_place_relu
 
 FRAME_WISE = "frame_wise"
@@ -57,7 +58,8 @@ class TemporalModule(nn.Module):
     """Conv1d, BatchNorm, ReLU over time, length preserved (FLa-LLM, section 3.1).
 
     Padding never enters: the convolution sees zeros beyond a clip's ends, padded or not, and the
-    normalisation's statistics are those of the real frames alone.
+    normalisation's statistics are those of the real frames alone. A single frame has none: see
+    `spare_single_values`.
     """
 
     def __init__(self, input_dim: int, output_dim: int, kernel_size: int) -> None:
@@ -122,6 +124,7 @@ class VisualEncoder(nn.Module):
                 frame_dim, config["temporal_dim"], config["temporal_kernel"]
             )
             self.output_dim = config["temporal_dim"]
+        spare_single_values(self)
         mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
         self.register_buffer("pixel_scale", 1 / (255 * std))
         self.register_buffer("pixel_shift", -mean / std)
@@ -207,9 +210,21 @@ def backbone_config_from(config: dict[str, Any]) -> PreTrainedConfig:
 
 
 def backbone_dim(config: PreTrainedConfig) -> int:
-    """Width of a backbone's pooled output: its last stage's, or its hidden size."""
+    """Width of a backbone's pooled output: its last stage's, or its hidden size.
+
+    Raises:
+        ValueError: the configuration tells neither.
+    """
     sizes = getattr(config, "hidden_sizes", None)
-    return int(sizes[-1]) if sizes else int(config.hidden_size)
+    if sizes:
+        return int(sizes[-1])
+    for name in ("hidden_size", "hidden_dim"):  # the second is EfficientNet's
+        if hasattr(config, name):
+            return int(getattr(config, name))
+    raise ValueError(
+        f"found a backbone of the type {config.model_type!r}, which tells no hidden_size, expected"
+        " one that does, such as resnet"
+    )
 
 
 def pool(output: Any, grid: int) -> Tensor:

@@ -11,7 +11,9 @@ from typing import Any
 from rich.progress import Progress, TaskID
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from unglossed.files import write_text
+from unglossed.errors import note
+from unglossed.files import naming, write_text
+from unglossed.training.checkpoint import find_weights_fault
 
 METRICS_FILE = "metrics.jsonl"
 DATA_WAIT = "data_wait"
@@ -56,21 +58,58 @@ class MetricsFile(TrainerCallback):
             return  # the trainer's closing summary knows only what happened since the last resume
         row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **logs}
         row.pop(DATA_WAIT, None)
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a `metrics.jsonl`; none where there is no file. A cut last line is left out."""
+    """Rows of a `metrics.jsonl`; none where there is no file.
+
+    Lines that are no rows are left out: the last one may be cut by a kill, others are damaged.
+    """
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
+
+
+class Resumption(TrainerCallback):
+    """Puts right what the trainer takes from a checkpoint as it was written.
+
+    That is where the best checkpoint lies, as a run may have been moved, and whether it is whole;
+    and the learning rates, which it plans anew where there are to be more epochs than before.
+    """
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        **_: Any,
+    ) -> None:
+        """Look for the best checkpoint; set the learning rates of the step that comes."""
+        if state.best_global_step:
+            best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
+            fault = find_weights_fault(best)
+            if fault is None:
+                state.best_model_checkpoint = str(best)
+            else:
+                note(f"{fault}: the best one is chosen among the epochs that follow, or the last")
+                state.best_model_checkpoint = state.best_global_step = state.best_metric = None
+        if state.global_step:
+            plan = getattr(lr_scheduler, "scheduler", lr_scheduler)
+            rates = zip(plan.base_lrs, plan.lr_lambdas, strict=True)
+            for group, (rate, factor) in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor(plan.last_epoch)
 
 
 class ProgressDisplay(TrainerCallback):
@@ -115,7 +154,7 @@ class ProgressDisplay(TrainerCallback):
             return
         assert self.task is not None
         for key, label in SHOWN.items():
-            if key in logs:
+            if logs.get(key) is not None:
                 self.values[label] = f"{label} {logs[key]:.2f}"
         described = ", ".join([f"epoch {state.epoch or 0:.0f}", *self.values.values()])
         self.progress.update(self.task, description=f"{self.name} ({described})")

@@ -17,15 +17,21 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from unglossed.corpora.sample import Sample
+from unglossed.errors import InputError
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
 from unglossed.media.seeding import generator_for
 from unglossed.models.gloss import as_letters, gloss_ids
 from unglossed.models.language_model import shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
+from unglossed.training.damaged import Unreadable
 from unglossed.training.stage_settings import MaskingSettings
 
 EpochIndex = tuple[int, int]
+Item = dict[str, Any] | Unreadable
+"""A clip as it is trained on, or what tells that it cannot be read."""
+UNREADABLE = "unreadable"
+"""Of a batch: its clips that cannot be read, which are in no other way in it."""
 Target = Callable[[Sample], list[int]]
 """Gives the labels of a clip."""
 
@@ -88,8 +94,10 @@ class EpochSampler(Sampler[EpochIndex]):
         return ((self.epoch, int(index)) for index in order)
 
 
-class ClipDataset(Dataset[dict[str, Any]]):
+class ClipDataset(Dataset[Item]):
     """Clips as pictures (thinned and augmented anew in each epoch) or as sound.
+
+    A clip that cannot be read is an `Unreadable`.
 
     Args:
         samples: the clips.
@@ -124,19 +132,26 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+    def __getitem__(self, item: EpochIndex) -> Item:
         epoch, index = item
         sample = self.samples[index]
         generator = generator_for(self.seed, epoch, sample.id) if self.training else None
+        try:
+            read = self.signal.read(sample, generator, limit=self.limit, cut=True)
+        except InputError as error:
+            return Unreadable(sample.id, sample.split, str(error))
+        except OSError as error:
+            reason = f"{error.filename or sample.media}: cannot be read: {error.strerror}"
+            return Unreadable(sample.id, sample.split, reason)
         views = self.processor(
-            [self.signal.read(sample, generator, limit=self.limit, cut=True)],
+            [read],
             augmentation=self.augmentation if self.training else None,
             generators=[generator] if generator is not None else None,
         )
         return {**views, "labels": self.target(sample)}
 
 
-class FeatureDataset(Dataset[dict[str, Any]]):
+class FeatureDataset(Dataset[Item]):
     """Clips as stored features of a frozen encoder; epoch e reads view e modulo their number.
 
     Args:
@@ -146,7 +161,10 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, views: Sequence[Sequence[Tensor]], samples: Sequence[Sample], target: Target
+        self,
+        views: Sequence[Sequence[Tensor | Unreadable]],
+        samples: Sequence[Sample],
+        target: Target,
     ) -> None:
         self.views = views
         self.labels = [target(sample) for sample in samples]
@@ -154,10 +172,12 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+    def __getitem__(self, item: EpochIndex) -> Item:
         epoch, index = item
-        view = self.views[epoch % len(self.views)]
-        return {"features": view[index], "labels": self.labels[index]}
+        features = self.views[epoch % len(self.views)][index]
+        if isinstance(features, Unreadable):
+            return features
+        return {"features": features, "labels": self.labels[index]}
 
 
 class TextDataset(Dataset[dict[str, Any]]):
@@ -178,7 +198,7 @@ class TextDataset(Dataset[dict[str, Any]]):
         return {"labels": self.labels[item[1]]}
 
 
-class MaskingDataset(Dataset[dict[str, Any]]):
+class MaskingDataset(Dataset[Item]):
     """Adds to each item its text with spans hidden behind a mask token, to be restored.
 
     The masking is mBART's (arXiv 2001.08210, section 2.2), drawn anew in each epoch.
@@ -191,7 +211,7 @@ class MaskingDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, items: Dataset[dict[str, Any]], masking: MaskingSettings, mask_id: int, *, seed: int
+        self, items: Dataset[Any], masking: MaskingSettings, mask_id: int, *, seed: int
     ) -> None:
         self.items: Any = items
         self.masking = masking
@@ -201,9 +221,11 @@ class MaskingDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+    def __getitem__(self, item: EpochIndex) -> Item:
         epoch, index = item
         row = self.items[item]
+        if isinstance(row, Unreadable):
+            return row
         generator = generator_for(self.seed, epoch, f"text {index}")
         return {
             **row,
@@ -244,6 +266,8 @@ def _hidden(
 class Collator:
     """Stacks items into a batch: frames packed, features and token ids padded on the right.
 
+    Clips that cannot be read stand apart, under `UNREADABLE`; there may be nothing else.
+
     Args:
         processor: knows the padding and the start token.
     """
@@ -252,8 +276,14 @@ class Collator:
         self.pad_id = processor.tokenizer.pad_token_id
         self.start_id = processor.start_token_id
 
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Stack items; what they hold decides what the batch holds."""
+        unreadable = [item for item in items if isinstance(item, Unreadable)]
+        rows = [item for item in items if not isinstance(item, Unreadable)]
+        batch: dict[str, Any] = self._stack(rows) if rows else {}
+        return {**batch, UNREADABLE: unreadable} if unreadable else batch
+
+    def _stack(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         batch = {"labels": pad_labels([item["labels"] for item in items])}
         if "frames" in items[0]:
             batch["frames"] = torch.cat([item["frames"] for item in items])

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from unglossed.files import whole_file, write_text
+from unglossed.errors import note
+from unglossed.files import naming, whole_file, write_text
 from unglossed.models.language_model import LanguageModel
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
@@ -74,15 +76,25 @@ class NormsFile(TrainerCallback):
             for part, layer in self.layers.items()
             for name, weight in layer.items()
         }
+        start = self.folder / START_FILE
         if state.global_step == 0:
-            with whole_file(self.folder / START_FILE) as partial:
-                save_file({name: w.detach().contiguous() for name, w in weights.items()}, partial)
-        self.start = load_file(self.folder / START_FILE)
+            self._keep(weights)
+        try:
+            self.start = load_file(start)
+        except (OSError, SafetensorError):
+            note(f"{start}: is missing or damaged; changes are measured from here on")
+            self.start = self._keep(weights)
         for name, weight in weights.items():
             self.start[name] = self.start[name].to(weight.device)
             # Only here is a gradient seen unclipped; of accumulated batches the last call has all.
             watch: Any = weight.register_post_accumulate_grad_hook  # torch gives it no types
             watch(self._note(name))
+
+    def _keep(self, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+        start = {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
+        with whole_file(self.folder / START_FILE) as partial:
+            save_file(start, partial)
+        return start
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -105,7 +117,8 @@ class NormsFile(TrainerCallback):
         if not self.row:
             return
         row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **self.row}
-        with (self.folder / NORMS_FILE).open("a", encoding="utf-8") as file:
+        path = self.folder / NORMS_FILE
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in self.row.items():
             self.writer.add_scalar(f"norms/{name}", value, state.global_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, Mistakes
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import build_face
 from unglossed.models.processing import TranslatorProcessor
@@ -32,23 +33,32 @@ def check_builds(stages: Sequence[StageSettings], processor: TranslatorProcessor
     """
     named = {stage.name: stage for stage in stages}
     encoders: dict[str, nn.Module] = {}
+    mistakes = Mistakes()
     for stage in stages:
         where, built = f"stages.{stage.name}", nn.Module()
         if stage.language_model is not None:
-            field = f"{where}.language_model"
-            config = planned_config(stage.language_model, named, processor, field).to_dict()
-            face = partial(build_face, config, lora=_lora_of(stage, named))
-            built.language_model = _build(face, field)
-        encoder = _encoder_of(stage, encoders)
-        if encoder is not None:
-            encoders[stage.name] = built.encoder = encoder
+            with mistakes.collected():
+                field = f"{where}.language_model"
+                config = planned_config(stage.language_model, named, processor, field).to_dict()
+                face = partial(build_face, config, lora=_lora_of(stage, named))
+                built.language_model = _build(face, field)
+        with mistakes.collected():
+            encoder = _encoder_of(stage, encoders)
+            if encoder is not None:
+                encoders[stage.name] = built.encoder = encoder
         for name in stage.frozen:
             if not hasattr(built, name.partition(".")[0]):
                 continue  # an inherited part: known when the stage begins
-            try:
-                built.get_submodule(name)
-            except AttributeError as error:
-                raise InputError(f"{where}.frozen: found {name!r}: {error}") from None
+            with mistakes.collected():
+                _check_frozen(built, name, where)
+    mistakes.tell()
+
+
+def _check_frozen(built: nn.Module, name: str, where: str) -> None:
+    try:
+        built.get_submodule(name)
+    except AttributeError as error:
+        raise InputError(f"{where}.frozen: found {name!r}: {error}") from None
 
 
 def _lora_of(stage: StageSettings, named: Mapping[str, StageSettings]) -> dict[str, Any] | None:
@@ -76,7 +86,23 @@ def _encoder_of(stage: StageSettings, earlier: Mapping[str, nn.Module]) -> nn.Mo
 def _build(build: Callable[[], nn.Module], where: str) -> nn.Module:
     try:
         with torch.device("meta"):
-            return build()
-    except (*WRONG_CONFIGURATION, RuntimeError, ZeroDivisionError) as error:
-        reason = textwrap.shorten(str(error), 300, placeholder=" ...")
+            built = build()
+    except (*WRONG_CONFIGURATION, RuntimeError, ZeroDivisionError, MemoryError) as error:
+        reason = textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
         raise InputError(f"{where}: cannot be built: {reason}") from None
+    num_weights = sum(weight.numel() for weight in built.parameters())
+    room = _memory()
+    if room is not None and 4 * num_weights > room:
+        raise InputError(
+            f"{where}: found a model of {num_weights:,} weights, {4 * num_weights / 1e9:,.0f} GB in"
+            f" float32, expected at most the {room / 1e9:,.0f} GB of this machine's memory"
+        )
+    return built
+
+
+def _memory() -> int | None:
+    """Bytes of memory of this machine; None: it does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -37,7 +37,7 @@ ENCODER_DEFAULTS: dict[str, Any] = {
     "image_mean": [0.485, 0.456, 0.406],
     "image_std": [0.229, 0.224, 0.225],
 }
-MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "mobilenet_v2", "regnet", "resnet")
+MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "regnet", "resnet")
 """Backbones whose last hidden state is a map (frames, dim, height, width)."""
 
 Weights = dict[str, Mapping[str, Tensor]]

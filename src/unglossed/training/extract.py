@@ -29,6 +29,7 @@ def extract_features(
     trained: Path | None = None,
     overrides: Sequence[str] = (),
     check_media: bool = True,
+    max_damaged: int | None = None,
 ) -> Path:
     """Store features of train and dev for each stage that trains from them.
 
@@ -42,6 +43,7 @@ def extract_features(
         trained: folder of a run, whose stages give the encoders that the recipe's stages inherit.
         overrides: `key=value` changes of the recipe.
         check_media: look at every clip first.
+        max_damaged: see `train_recipe`.
 
     Returns:
         The folder.
@@ -60,9 +62,9 @@ def extract_features(
     encoders = [_known_encoder(stage, settings, earlier) for stage in stages]
     rows = read_corpus(corpus)
     with tempfile.TemporaryDirectory() as scratch:
-        run = Run(settings, rows, Path(scratch), output)
+        run = Run(settings, rows, Path(scratch), output, max_damaged=max_damaged)
     if check_media:
-        check_clips_of(rows, settings)
+        check_clips_of(rows, settings, run.left_out)
     with show_progress() as progress:
         for stage, (encoder, config) in zip(stages, encoders, strict=True):
             for samples, training in ((run.train_samples, True), (run.dev_samples, False)):

@@ -19,6 +19,7 @@ from torch import nn
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.media.packed import is_packed, read_index
+from unglossed.media.revisions import revisions_of
 from unglossed.training.data import ClipDataset
 
 VERSION = 1
@@ -79,12 +80,17 @@ def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     return [
         (
             digest(sample.id),
-            digest(
-                [stamp(sample.media), sample.start_seconds, sample.end_seconds, sample.box],
-            ),
+            digest([stamp(sample.media), *_part(sample)]),
         )
         for sample in samples
     ]
+
+
+def _part(sample: Sample) -> list[Any]:
+    """What is read of the media; what is not asked for leaves the key as it always was."""
+    rate = [] if sample.frame_rate is None else [sample.frame_rate]
+    whole = ["deinterlace"] if sample.deinterlace else []
+    return [sample.start_seconds, sample.end_seconds, sample.box, *rate, *whole]
 
 
 def digest(value: Any) -> str:
@@ -110,7 +116,7 @@ def _media_stamp(media: Path) -> list[Any]:
         if media.is_dir():
             with os.scandir(media) as entries:
                 return sorted(_file_stamp(entry.name, entry.stat()) for entry in entries)
-        return [_file_stamp("", media.stat())]
+        return [_file_stamp("", media.stat()), *revisions_of(media)]
     except OSError as error:
         raise InputError(f"{media}: cannot be read: {error.strerror}") from None
 

@@ -3,13 +3,15 @@
 DIR/<settings>/settings.json             what the features depend on, see `feature_keys.py`
 DIR/<settings>/<n>-<crc32>.safetensors   shards, each with features of some clips and views
 
-A shard appears whole, and its name holds the checksum of its content. Stages and runs that share a
-folder share what is in it; of those that write at the same time one waits for the other.
+A shard appears whole, its name holds the checksum of its content, and in it stands which settings
+it is of. Other files are somebody else's: they are neither read nor deleted. Stages and runs that
+share a folder share what is in it; of those that write at the same time one waits for the other.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 import zlib
 from collections import deque
@@ -19,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from safetensors import safe_open
@@ -27,40 +29,56 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unglossed.errors import note
+from unglossed.errors import InputError, note
 from unglossed.files import exclusive, whole_file, write_text
-from unglossed.training.data import ClipDataset, EpochIndex
+from unglossed.training.damaged import Unreadable, refuse
+from unglossed.training.data import ClipDataset, EpochIndex, Item
 from unglossed.training.feature_keys import clip_keys, digest, feature_settings, varies
 
+Result = TypeVar("Result")
 SETTINGS = "settings.json"
 _BLOCK = 2**20
+_SHARD = re.compile(r"\d{5,}-[0-9a-f]{8}\.safetensors")
+_OF = "settings"  # in a shard's metadata: the name of its folder
 _READ_AT_A_TIME = 8
 """Clips that a process which reads hands over together."""
 
 
-class StoredFeatures(Sequence[Tensor]):
+class StoredFeatures(Sequence[Tensor | Unreadable]):
     """Features (time, dim) of clips, float32; each is read from its file when it is asked for.
 
     Args:
-        rows: for each clip an open shard and the name of its features in there.
+        rows: for each clip an open shard and the name of its features in there, or what tells that
+            the clip cannot be read.
     """
 
-    def __init__(self, rows: Sequence[tuple[Any, str]]) -> None:
+    def __init__(self, rows: Sequence[tuple[Any, str] | Unreadable]) -> None:
         self.rows = rows
+
+    def readable(self) -> list[int]:
+        """Which clips have features."""
+        return [n for n, row in enumerate(self.rows) if not isinstance(row, Unreadable)]
+
+    def choose(self, numbers: Iterable[int]) -> StoredFeatures:
+        """Those of some clips."""
+        return StoredFeatures([self.rows[number] for number in numbers])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @overload
-    def __getitem__(self, index: int) -> Tensor: ...
+    def __getitem__(self, index: int) -> Tensor | Unreadable: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: slice) -> list[Tensor | Unreadable]: ...
 
-    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+    def __getitem__(self, index: int | slice) -> Tensor | Unreadable | list[Tensor | Unreadable]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        shard, name = self.rows[index]
+        row = self.rows[index]
+        if isinstance(row, Unreadable):
+            return row
+        shard, name = row
         features: Tensor = shard.get_tensor(name)  # a view of the file, mapped into memory
         return features.float()
 
@@ -89,6 +107,7 @@ class FeatureCache:
         bfloat16: bool,
         num_workers: int = 0,
         advance: Callable[[int], None] | None = None,
+        leave_out: Callable[[Unreadable], None] = refuse,
     ) -> list[StoredFeatures]:
         """For each view the features of every clip; what is not stored is encoded and stored.
 
@@ -100,9 +119,10 @@ class FeatureCache:
             bfloat16: compute in bfloat16.
             num_workers: processes that read clips while others are encoded.
             advance: told how many features are there, one view of one clip each.
+            leave_out: told of a clip that cannot be read, which then has no features.
 
         Raises:
-            InputError: a clip cannot be read.
+            InputError: a clip cannot be read, and may not be left out.
         """
         settings = feature_settings(encoder, config, clips, bfloat16=bfloat16)
         keys = clip_keys(clips.samples)
@@ -116,6 +136,7 @@ class FeatureCache:
         shards = _Shards(self.folder / digest(settings), frozenset(names.values()))
         shards.look()
         tell = advance or (lambda _: None)
+        unreadable: dict[str, Unreadable] = {}
         if not shards.holds(names.values()):
             with _writing(shards.folder):
                 shards.look()  # what another process wrote while this one waited
@@ -127,23 +148,37 @@ class FeatureCache:
                 rows = encode_clips(
                     encoder, clips, list(missing), bfloat16=bfloat16, num_workers=num_workers
                 )
-                self._write(shards, zip(missing.values(), rows, strict=True), tell)
+                found = zip(missing.values(), rows, strict=True)
+                unreadable = self._write(shards, found, tell, leave_out)
         else:
             tell(len(names))
         return [
-            StoredFeatures([shards.find(names[view, index]) for index in range(len(keys))])
+            StoredFeatures(
+                [
+                    unreadable.get(names[view, index]) or shards.find(names[view, index])
+                    for index in range(len(keys))
+                ]
+            )
             for view in views
         ]
 
     def _write(
         self,
         shards: _Shards,
-        rows: Iterable[tuple[str, Tensor]],
+        rows: Iterable[tuple[str, Tensor | Unreadable]],
         tell: Callable[[int], None],
-    ) -> None:
+        leave_out: Callable[[Unreadable], None],
+    ) -> dict[str, Unreadable]:
+        """Write features by name; gives those that there are none of."""
         shard: dict[str, Tensor] = {}
+        unreadable: dict[str, Unreadable] = {}
         size, begin = 0, time.monotonic()
         for name, row in rows:
+            if isinstance(row, Unreadable):
+                leave_out(row)
+                unreadable[name] = row
+                tell(1)
+                continue
             shard[name] = row
             size += row.nbytes
             if size >= self.shard_bytes or time.monotonic() - begin >= self.shard_seconds:
@@ -152,6 +187,7 @@ class FeatureCache:
             tell(1)
         if shard:
             shards.write(shard)
+        return unreadable
 
     def _tell_why(
         self, shards: _Shards, settings: dict[str, Any], missing: dict[EpochIndex, str]
@@ -181,8 +217,10 @@ def encode_clips(
     *,
     bfloat16: bool,
     num_workers: int = 0,
-) -> Iterator[Tensor]:
+) -> Iterator[Tensor | Unreadable]:
     """Encode (view, index) pairs of a dataset; yields (time, dim) on the processor.
+
+    A clip that cannot be read stays what it is.
 
     Clip by clip: the order of a convolution's sums depends on the batch's shape, and so would the
     last bits of a clip's features on those beside it. It bounds memory, too.
@@ -198,7 +236,9 @@ def encode_clips(
     encoder.eval()
     device = next(encoder.parameters()).device
 
-    def encode(clip: dict[str, Any]) -> Tensor:
+    def encode(clip: Item) -> Tensor | Unreadable:
+        if isinstance(clip, Unreadable):
+            return clip
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
         return features[0, mask[0]].cpu()
@@ -208,8 +248,8 @@ def encode_clips(
 
 
 def _side_by_side(
-    work: Callable[[Any], Tensor], items: Iterable[Any], num_threads: int
-) -> Iterator[Tensor]:
+    work: Callable[[Any], Result], items: Iterable[Any], num_threads: int
+) -> Iterator[Result]:
     """Work on items in threads of which each has a core; yields results in the items' order.
 
     Many a clip is too small to be shared among cores. Few results are made before they are asked
@@ -218,7 +258,7 @@ def _side_by_side(
     if num_threads == 1:
         yield from map(work, items)
         return
-    waiting: deque[Future[Tensor]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
         with ThreadPoolExecutor(
             num_threads, initializer=torch.set_num_threads, initargs=(1,)
@@ -252,20 +292,32 @@ class _Shards:
         self._where: dict[str, Any] = {}
 
     def look(self) -> None:
-        """Open what was not there before; what is damaged is deleted and said."""
-        for path in sorted(set(self.folder.glob("*.safetensors")) - self._seen):
-            if path.stem.endswith(f"-{_checksum(path):08x}"):
-                self._open(path)
-            else:
-                path.unlink(missing_ok=True)
-                note(f"{path}: is damaged; its features are computed anew")
+        """Open what was not there before; what is damaged or of other settings is deleted and said.
 
-    def _open(self, path: Path) -> None:
+        Raises:
+            InputError: a shard cannot be read.
+        """
+        found = {path for path in self.folder.glob("*.safetensors") if _SHARD.fullmatch(path.name)}
+        for path in sorted(path for path in found - self._seen if path.is_file()):
+            fault = None
+            if not path.stem.endswith(f"-{_checksum(path):08x}"):
+                fault = "is damaged"
+            elif not self._open(path):
+                fault = "is of other settings, moved here"
+            if fault:
+                path.unlink(missing_ok=True)
+                note(f"{path}: {fault}; its features are computed anew")
+
+    def _open(self, path: Path) -> bool:
+        """Open a shard, unless it says that it is of other settings; older ones say nothing."""
         shard: Any = safe_open(path, framework="pt")
+        if (shard.metadata() or {}).get(_OF, self.folder.name) != self.folder.name:
+            return False
         names = set(shard.keys())
         self.names |= names
         self._seen.add(path)
         self._where.update(dict.fromkeys(names & self.wanted, shard))
+        return True
 
     def holds(self, names: Iterable[str]) -> bool:
         """Whether all of these are there."""
@@ -277,7 +329,7 @@ class _Shards:
 
     def write(self, features: dict[str, Tensor]) -> None:
         """Write a further shard, whole or not at all."""
-        data = save(features)
+        data = save(features, metadata={_OF: self.folder.name})
         path = self.folder / f"{len(self._seen):05}-{zlib.crc32(data):08x}.safetensors"
         with whole_file(path) as partial:
             partial.write_bytes(data)
@@ -297,15 +349,18 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _checksum(path: Path) -> int:
     value = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            value = zlib.crc32(block, value)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                value = zlib.crc32(block, value)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     return value
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return settings
+    return settings if isinstance(settings, dict) else {}

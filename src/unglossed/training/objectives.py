@@ -34,6 +34,7 @@ class Objective:
         sums: Whether the loss is a sum over the rows of a batch, so that these can be parted.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
+        then: Loss on dev that decides where that score ties or is not defined; the lowest is best.
         signals: Kinds of clips that it is for.
         loss: Gives the loss of a batch from what the model says of it, the batch, the stage's
             settings and the count to divide by.
@@ -47,6 +48,7 @@ class Objective:
     sums: bool = True
     best: str | None = None
     lowest: bool = False
+    then: str = "loss"
     signals: tuple[str, ...] = ("video", "audio")
 
 
@@ -145,5 +147,6 @@ OBJECTIVES: Mapping[str, Objective] = {
         sums=False,
         best="loss",
         lowest=True,
+        then="restoration_loss",
     ),
 }

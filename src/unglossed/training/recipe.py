@@ -6,12 +6,13 @@ describe, `train.py` runs it. `docs/recipe-keys.md` lists them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from unglossed.config import Settings, check_settings, override
+from unglossed.config import AS_LIST, WHOLE, Settings, check_settings, override
 from unglossed.corpora.needs import Needs
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
@@ -23,17 +24,25 @@ from unglossed.training.recipe_files import (
     read_recipe_file,
     refuse_skipped_sources,
 )
-from unglossed.training.stage_settings import NEW_TOKENS, PARTS, PartSettings, Share, StageSettings
+from unglossed.training.stage_settings import (
+    NEW_TOKENS,
+    PARTS,
+    Count,
+    PartSettings,
+    Share,
+    StageSettings,
+)
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31), WHOLE]
+Pixels = Annotated[int, Field(gt=0, le=4096), WHOLE]
 
 
 class GeneratedText(Settings):
     """Sentences of the generator that no clip of the corpus says, in the corpus's language."""
 
-    num_sentences: PositiveInt
+    num_sentences: Annotated[int, Field(gt=0, le=10**8), WHOLE]
     """How many."""
-    level: Annotated[int, Field(ge=1, le=3)]
+    level: Annotated[int, Field(ge=1, le=3), WHOLE]
     """Of the grammar: 1 is the simplest."""
     seed: Seed = 0
     """Of the draws."""
@@ -47,9 +56,9 @@ class TokenizerSettings(Settings):
 
     pretrained: str | None = None
     """Folder or hub name; null: it is trained."""
-    vocab_size: PositiveInt = 2000
+    vocab_size: Annotated[int, Field(gt=0, le=10_000_000), WHOLE] = 2000
     """Of a trained one; fewer where the text does not give so many."""
-    new_tokens: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
+    new_tokens: Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], AS_LIST] = ()
     """Tokens to add, such as those that mark a signal's begin and end in the prompt."""
     start_token: str | None = None
     """Token with which the decoder starts (mBART: `de_DE`); the language's own when trained."""
@@ -58,11 +67,11 @@ class TokenizerSettings(Settings):
 class Augmentation(Settings):
     """Variation of a clip in training; one draw for the whole clip (values of GFSLT-VLP's code)."""
 
-    rotation_degrees: Annotated[float, Field(ge=0)] = 30.0
+    rotation_degrees: Annotated[float, Field(ge=0, le=360)] = 30.0
     """Largest turn either way, in degrees."""
     resize_fraction: Share = 0.2
     """Largest change of size: 0.2 draws a factor from 0.8 to 1.2."""
-    shift_pixels: Annotated[float, Field(ge=0)] = 10.0
+    shift_pixels: Annotated[float, Field(ge=0, le=256)] = 10.0
     """Largest shift along each axis, in pixels of a picture 256 wide."""
     probability: Share = 0.5
     """Chance of each of the three above, for each clip."""
@@ -76,12 +85,12 @@ class VideoSettings(Settings):
 
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the frames, at 25 a second, that is kept."""
-    resize: PositiveInt = 256
+    resize: Pixels = 256
     """Side to which a picture is resized, in pixels."""
-    crop: PositiveInt = 224
+    crop: Pixels = 224
     """Side of the square that is cut out of it and read by the encoder, in pixels."""
     augmentation: Augmentation | None = Augmentation()
-    max_frames: PositiveInt = 300
+    max_frames: Count = 300
     """Longest clip, in kept frames; a longer one is cut at its end in training."""
 
     @model_validator(mode="after")
@@ -94,9 +103,9 @@ class VideoSettings(Settings):
 class AudioSettings(Settings):
     """How much of a clip's sound is read (LST: 16 kHz, segments up to 30 s)."""
 
-    sample_rate: PositiveInt = 16000
+    sample_rate: Annotated[int, Field(gt=0, le=768_000), WHOLE] = 16000
     """To which sound is resampled, in Hz; the one that the frontend was trained with."""
-    max_seconds: PositiveFloat = 30.0
+    max_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """A longer clip is cut at its end, in training and when it is translated."""
 
 
@@ -112,11 +121,11 @@ class Recipe(Settings):
     video: VideoSettings = VideoSettings()
     audio: AudioSettings | None = None
     """Set for speech: the clips' sound is read, and `video` counts for nothing."""
-    stages: Annotated[tuple[StageSettings, ...], Field(min_length=1)]
+    stages: Annotated[tuple[StageSettings, ...], Field(min_length=1), AS_LIST]
     decoding: DecodingSettings = DecodingSettings()
     """How texts are searched for: by the scores on dev (but for `dev_beams`), and by whoever uses
     the model, beside which these settings lie."""
-    num_workers: Annotated[int, Field(ge=0)] | None = None
+    num_workers: Annotated[int, Field(ge=0, le=512), WHOLE] | None = None
     """Processes that read frames beside the training; left to the machine when not given."""
 
     @property
@@ -195,7 +204,7 @@ class Recipe(Settings):
             )
 
 
-def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from its file or shipped name, with `key=value` overrides.
 
     A recipe may start from another and leave out stages, see `recipe_files.py`; the result does
@@ -204,6 +213,8 @@ def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
     Raises:
         InputError: names the file, or else the command line, and the field that is wrong.
     """
+    if isinstance(overrides, str) or not all(isinstance(one, str) for one in overrides):
+        raise InputError(f"overrides: found {overrides!r}, expected a list of key=value texts")
     path = find_recipe(name)
     data, skipped = read_recipe_file(path)
     override(data, overrides)
@@ -212,7 +223,7 @@ def load_recipe(name: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
         refuse_skipped_sources(data, skipped, path)
         return check_settings(Recipe, data, path)
     except InputError as error:
-        if not overrides or _fault_of(path) == str(error):
+        if not overrides or _fault_of(path) is not None:
             raise
         fault = str(error).removeprefix(f"{path}: ")
         raise InputError(f"key=value on the command line: {fault}") from None

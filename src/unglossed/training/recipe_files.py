@@ -13,6 +13,7 @@ from typing import Any
 
 from unglossed.config import merge, read_yaml
 from unglossed.errors import InputError
+from unglossed.files import as_path
 
 RECIPES_FOLDER = "recipes"
 
@@ -23,7 +24,7 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         InputError: neither is there; the shipped names are listed.
     """
-    path = Path(name)
+    path = as_path(name, "recipe")
     if path.is_file():
         return path
     folder = Path(__file__).parent.parent / RECIPES_FOLDER

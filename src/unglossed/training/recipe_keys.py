@@ -132,7 +132,7 @@ def _value(schema: dict[str, Any]) -> str:
         "maximum": "to",
         "exclusiveMaximum": "below",
     }
-    said = [f"{word} {schema[limit]:g}" for limit, word in limits.items() if limit in schema]
+    said = [f"{word} {schema[limit]:,.12g}" for limit, word in limits.items() if limit in schema]
     return " ".join([words.get(kind, "text" if kind == "string" else str(kind)), *said])
 
 

@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Sequence
 
 from unglossed.corpora.sample import Sample
-from unglossed.errors import note
 from unglossed.evaluation.metrics import score
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 
@@ -21,8 +20,8 @@ def tell_changed_texts(
     train: Sequence[Sample],
     dev: Sequence[Sample],
     normalisation: str,
-) -> None:
-    """Say how many texts the tokenizer does not give back as they were, and what that costs.
+) -> str | None:
+    """Tell how many texts the tokenizer does not give back as they were, and what that costs.
 
     Space at either end does not count.
 
@@ -31,6 +30,9 @@ def tell_changed_texts(
         train: whose texts are labels.
         dev: whose texts are compared with what a model writes.
         normalisation: with which the corpus is scored.
+
+    Returns:
+        In words; None: all come back.
     """
     seen = [*train[:: 1 + len(train) // _MOST_TEXTS], *dev]
     decoded = _through_tokenizer(processor, [sample.text for sample in seen])
@@ -40,7 +42,7 @@ def tell_changed_texts(
         if unicodedata.normalize("NFC", sample.text).strip() != text
     ]
     if not changed:
-        return
+        return None
     first, text = changed[0]
     share = 1 - len(changed) / len(seen)
     told = (
@@ -48,13 +50,14 @@ def tell_changed_texts(
         f" tokenizer; that of clip {first.id!r}, {first.text[:60]!r}, as {text[:60]!r}"
     )
     if dev:
-        found, wanted = decoded[-len(dev) :], [sample.text for sample in dev]
+        texts, found = [sample.text for sample in dev], decoded[-len(dev) :]
+        wanted = [(sample.text, *sample.references) for sample in dev]
         language = processor.language
-        whole = score(wanted, wanted, language, normalisation).bleu4
+        whole = score(texts, wanted, language, normalisation).bleu4
         if whole and whole > 0:  # not so where no text has four words
             most = score(found, wanted, language, normalisation).bleu4
             told += f"; a model that wrote every text of dev would score {most:.2f} BLEU-4"
-    note(told)
+    return told
 
 
 def _through_tokenizer(processor: TranslatorProcessor, texts: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 from rich.progress import Progress
 from torch import nn
 
+from unglossed.checksums import verify_checksums, write_checksums
 from unglossed.corpora.needs import find_unfit
 from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, InputErrors, Mistakes, note
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
@@ -20,6 +22,7 @@ from unglossed.models.plain_text import encode_texts
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
+from unglossed.training.damaged import LeftOut
 from unglossed.training.data import ClipDataset, Target
 from unglossed.training.dry_build import check_builds
 from unglossed.training.features import FeatureCache, StoredFeatures
@@ -27,9 +30,11 @@ from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe
 from unglossed.training.round_trip import tell_changed_texts
+from unglossed.training.selection import tell_short_texts
 from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer, check_own_tokenizers, check_texts
+from unglossed.training.unused import find_unused
 from unglossed.training.workers import choose_workers
 
 
@@ -41,16 +46,28 @@ class Run:
         corpus: its rows.
         output: the run's folder.
         features: where features of frozen encoders are stored; in the run's folder if not given.
+        max_damaged: most clips that may be left out, see `LeftOut`.
+        listed: where they are listed.
+
+    Attributes:
+        notes: what there is to know before the first stage, to be shown if the run begins.
 
     Raises:
         InputError: a stage cannot be built, or the corpus lacks what it is trained on.
     """
 
     def __init__(
-        self, recipe: Recipe, corpus: Corpus, output: Path, features: Path | None = None
+        self,
+        recipe: Recipe,
+        corpus: Corpus,
+        output: Path,
+        features: Path | None = None,
+        *,
+        max_damaged: int | None = None,
+        listed: Path | None = None,
     ) -> None:
-        for fault in find_unfit(corpus, recipe.needs):
-            raise InputError(str(fault))
+        if unfit := [str(fault) for fault in find_unfit(corpus, recipe.needs)]:
+            raise InputErrors(unfit)
         self.recipe = recipe
         self.train_samples = corpus.split("train")
         self.dev_samples = corpus.split("dev")
@@ -58,19 +75,40 @@ class Run:
         self.texts = [sample.text for sample in self.train_samples]
         self.texts += _generated_texts(recipe, corpus)
         self.processor = self._processor(corpus.language, output / "processor")
+        num_clips = len(self.train_samples) + len(self.dev_samples)
+        self.left_out = LeftOut(num_clips, max_damaged, listed)
         self.cache = FeatureCache(features or output / "features")
+        mistakes = Mistakes()
+        if features is not None:
+            with mistakes.collected():
+                check_store(features, recipe)
         for stage in recipe.stages:
-            check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
-        check_widths(recipe.stages, self.processor)
-        check_builds(recipe.stages, self.processor)
-        check_own_tokenizers(recipe, self.processor)
-        check_texts(self.processor.tokenizer, self.train_samples)
+            with mistakes.collected():
+                check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
+        mistakes.tell()  # what follows builds on it
         clips = [*self.train_samples, *self.dev_samples]
-        check_text_lengths(recipe.stages, clips, self.texts, self.processor)
-        if any(stage.language_model for stage in recipe.stages):
-            tell_changed_texts(
+        checks: tuple[Callable[[], None], ...] = (
+            lambda: check_widths(recipe.stages, self.processor),
+            lambda: check_builds(recipe.stages, self.processor),
+            lambda: check_own_tokenizers(recipe, self.processor),
+            lambda: check_texts(self.processor.tokenizer, self.train_samples),
+            lambda: check_text_lengths(recipe.stages, clips, self.texts, self.processor),
+        )
+        for check in checks:
+            with mistakes.collected():
+                check()
+        mistakes.tell()
+        self.notes = list(find_unused(recipe, corpus.language))
+        if any(stage.objective == "translation" for stage in recipe.stages) and (
+            told := tell_short_texts(self.dev_samples, corpus.language)
+        ):
+            self.notes.append(told)
+        if any(stage.language_model for stage in recipe.stages) and (
+            told := tell_changed_texts(
                 self.processor, self.train_samples, self.dev_samples, corpus.normalisation
             )
+        ):
+            self.notes.append(told)
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
         """Every symbol of train, such as its glosses, in alphabetical order.
@@ -99,6 +137,8 @@ class Run:
                     sample_rate=audio.sample_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)
+                write_checksums(partial)
+        verify_checksums(folder)  # stages that are trained know the tokens by their numbers
         return TranslatorProcessor.from_pretrained(folder)
 
     def clips(
@@ -145,11 +185,41 @@ class Run:
             bfloat16=use_bfloat16(stage.precision),
             num_workers=choose_workers(self.recipe.num_workers, len(clips)),
             advance=lambda count: progress.advance(task, count),
+            leave_out=self.left_out.add,
         )
         progress.update(task, completed=total)
         if not progress.console.is_terminal:
             print_line(progress, f"{stage.name}: features of {len(clips):,} clips", started)
         return views
+
+
+def check_store(folder: Path, recipe: Recipe) -> None:
+    """Find out before the first stage whether a folder can have stored features; none is made.
+
+    A folder that cannot be written to is only noted where it has something in it: perhaps all.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not any(stage.feature_views for stage in recipe.stages):
+        note(f"--features {folder}: has no effect: no stage has feature_views")
+        return
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    try:
+        with os.scandir(there) as entries:
+            is_empty = next(entries, None) is None
+    except OSError as error:
+        raise InputError(
+            f"{there}: expected a folder for stored features (--features {folder}):"
+            f" {error.strerror}"
+        ) from None
+    if not os.access(there, os.W_OK | os.X_OK):
+        told = f"{there}: cannot be written to (--features {folder})"
+        if is_empty or there != folder.absolute():
+            raise InputError(f"{told}, expected a folder where features can be stored")
+        note(f"{told}: the features of all clips have to be there")
 
 
 def _generated_texts(recipe: Recipe, corpus: Corpus) -> list[str]:

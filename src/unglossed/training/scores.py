@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from unglossed.corpora.sample import Sample
+from unglossed.errors import InputError
 from unglossed.evaluation.metrics import score
 from unglossed.evaluation.word_errors import word_error_rate
 from unglossed.inference.decoding import DecodingSettings
@@ -17,9 +20,10 @@ from unglossed.models.parts import PartModel
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.translator import Translator
 from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.damaged import Unreadable, refuse
 from unglossed.training.data import ClipDataset, mask_spans
-from unglossed.training.features import encode_clips
-from unglossed.training.objectives import alignment_loss, text_loss
+from unglossed.training.features import StoredFeatures, encode_clips
+from unglossed.training.objectives import alignment_loss, gloss_loss, text_loss
 from unglossed.training.stage_settings import MaskingSettings
 
 BATCH_SIZE = 32
@@ -32,24 +36,64 @@ class DevScores:
         clips: the dev split.
         bfloat16: encode in bfloat16.
         features: in the place of the clips, where the encoder is frozen.
+        leave_out: told of a clip that cannot be read, which is then not scored.
     """
 
     def __init__(
-        self, clips: ClipDataset, *, bfloat16: bool, features: Sequence[Tensor] | None = None
+        self,
+        clips: ClipDataset,
+        *,
+        bfloat16: bool,
+        features: Sequence[Tensor] | StoredFeatures | None = None,
+        leave_out: Callable[[Unreadable], None] = refuse,
     ) -> None:
         self.clips = clips
         self.bfloat16 = bfloat16
         self.features = features
-        self.texts = [sample.text for sample in clips.samples]
+        self.leave_out = leave_out
+        self.samples: Sequence[Sample] = clips.samples
+        """Those that are scored."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the samples that are scored."""
+        return [sample.text for sample in self.samples]
+
+    def __call__(self) -> dict[str, float | None]:
+        """Score dev, and count the clips of it that could not be read, if there are any.
+
+        Raises:
+            InputError: no clip can be read, or one may not be left out.
+        """
+        scores = self.score()
+        left_out = len(self.clips) - len(self.samples)
+        return {**scores, "left_out": left_out} if left_out else scores
+
+    def score(self) -> dict[str, float | None]:
+        """Score the clips of dev that can be read."""
+        raise NotImplementedError
 
     def encoded(self, model: PartModel) -> Sequence[Tensor]:
-        """Features (time, dim) of every clip; the model is in eval mode from here on."""
+        """Features (time, dim) of each of `samples`; the model is in eval mode from here on."""
         model.eval()
-        if self.features is not None:
+        if self.features is not None and not isinstance(self.features, StoredFeatures):
             return self.features
-        items = [(0, index) for index in range(len(self.clips))]
-        rows = encode_clips(model.encoder, self.clips, items, bfloat16=self.bfloat16)
-        return [row.float() for row in rows]
+        rows: Sequence[Tensor | Unreadable]
+        if self.features is None:
+            items = [(0, index) for index in range(len(self.clips))]
+            rows = list(encode_clips(model.encoder, self.clips, items, bfloat16=self.bfloat16))
+            readable = [n for n, row in enumerate(rows) if not isinstance(row, Unreadable)]
+            for row in rows:
+                if isinstance(row, Unreadable):
+                    self.leave_out(row)
+        else:
+            rows, readable = self.features, self.features.readable()
+        if not readable:
+            raise InputError(f"dev: found no clip that can be read of {len(self.clips):,}")
+        self.samples = [self.clips.samples[number] for number in readable]
+        if isinstance(rows, StoredFeatures):
+            return cast(Sequence[Tensor], rows.choose(readable))
+        return [row.float() for row in rows if not isinstance(row, Unreadable)]
 
     def batches(
         self, features: Sequence[Tensor], device: torch.device
@@ -75,7 +119,7 @@ class TranslationScores(DevScores):
         decoding: how texts are searched for.
         normalisation: name of what scoring does to the texts.
         bfloat16: see `DevScores`.
-        features: see `DevScores`.
+        rest: see `DevScores`.
     """
 
     def __init__(
@@ -86,14 +130,14 @@ class TranslationScores(DevScores):
         normalisation: str,
         *,
         bfloat16: bool,
-        features: Sequence[Tensor] | None = None,
+        **rest: Any,
     ) -> None:
-        super().__init__(clips, bfloat16=bfloat16, features=features)
+        super().__init__(clips, bfloat16=bfloat16, **rest)
         self.model = model
         self.decoding = decoding
         self.normalisation = normalisation
 
-    def __call__(self) -> dict[str, float]:
+    def score(self) -> dict[str, float | None]:
         """Translate and score the whole dev split."""
         features = self.encoded(self.model)
         loss = self._loss(features)
@@ -103,7 +147,7 @@ class TranslationScores(DevScores):
         )
         scores = score(
             [translation.text for translation in translations],
-            self.texts,
+            [(sample.text, *sample.references) for sample in self.samples],
             processor.language,
             self.normalisation,
         )
@@ -127,15 +171,15 @@ class TranslationScores(DevScores):
 
 
 class GlossScores(DevScores):
-    """Word error rate of what a recogniser reads off greedily: glosses, or words.
+    """Word error rate of what a recogniser reads off greedily: glosses, or words; and its loss.
 
     Args:
         model: the recogniser.
         clips: the dev split.
-        references: its glosses or words, separated by spaces.
+        references: gives a clip's glosses or words, separated by spaces.
         words: makes such of the recogniser's symbols.
         bfloat16: see `DevScores`.
-        features: see `DevScores`.
+        rest: see `DevScores`.
     """
 
     def __init__(
@@ -143,25 +187,35 @@ class GlossScores(DevScores):
         model: GlossRecogniser,
         clips: ClipDataset,
         *,
-        references: Sequence[str],
+        references: Callable[[Sample], str],
         words: Callable[[str], str] = str,
         bfloat16: bool,
-        features: Sequence[Tensor] | None = None,
+        **rest: Any,
     ) -> None:
-        super().__init__(clips, bfloat16=bfloat16, features=features)
+        super().__init__(clips, bfloat16=bfloat16, **rest)
         self.model = model
         self.references = references
         self.words = words
 
     @torch.no_grad()
-    def __call__(self) -> dict[str, float]:
+    def score(self) -> dict[str, float | None]:
         """Recognise and score the whole dev split; glosses that train has not count as errors."""
         found: list[str] = []
-        for _, batch, mask in self.batches(self.encoded(self.model), self.model.device):
+        total, num_symbols = 0.0, 0
+        device = self.model.device
+        for chosen, batch, mask in self.batches(self.encoded(self.model), device):
             logits = self.model(features=batch, mask=mask).logits
             found += decode_greedily(logits, mask, self.model.config.glosses)
+            rows = [self.clips.target(sample) for sample in self.samples[chosen]]
+            if any(rows):
+                labels = pad_labels(rows).to(device)
+                total += float(gloss_loss(logits, mask, labels, num_glosses=1))
+                num_symbols += sum(map(len, rows))
         words = [self.words(symbols) for symbols in found]
-        return {"word_error_rate": word_error_rate(words, self.references)}
+        return {
+            "word_error_rate": word_error_rate(words, list(map(self.references, self.samples))),
+            "loss": total / max(num_symbols, 1),
+        }
 
 
 class AlignmentScores(DevScores):
@@ -173,7 +227,7 @@ class AlignmentScores(DevScores):
         masking: of the sentences; the same ones are hidden every time.
         mask_id: the mask token.
         bfloat16: see `DevScores`.
-        features: see `DevScores`.
+        rest: see `DevScores`.
     """
 
     def __init__(
@@ -184,15 +238,15 @@ class AlignmentScores(DevScores):
         mask_id: int,
         *,
         bfloat16: bool,
-        features: Sequence[Tensor] | None = None,
+        **rest: Any,
     ) -> None:
-        super().__init__(clips, bfloat16=bfloat16, features=features)
+        super().__init__(clips, bfloat16=bfloat16, **rest)
         self.model = model
         self.masking = masking
         self.mask_id = mask_id
 
     @torch.no_grad()
-    def __call__(self) -> dict[str, float]:
+    def score(self) -> dict[str, float | None]:
         """Compare every clip of dev with every sentence of it.
 
         Returns:

@@ -38,6 +38,7 @@ from unglossed.models.tying import UNTIED, untie, untied_in
 GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
 """What transformers raises where a configuration's values are wrong."""
+_LARGEST_SIZE = 1_000_000
 _UNREADABLE = (
     *WRONG_CONFIGURATION,
     OSError,
@@ -230,8 +231,12 @@ def refuse_no_sizes(config: Mapping[str, Any], defaults: Mapping[str, Any], wher
         InputError: names the first key, what was found and expected.
     """
     for key, value in config.items():
-        if isinstance(defaults.get(key), int) and not (isinstance(value, int) and value > 0):
-            raise InputError(f"{where}.{key}: found {value!r}, expected a whole number above 0")
+        is_size = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if isinstance(defaults.get(key), int) and not (is_size and value <= _LARGEST_SIZE):
+            raise InputError(
+                f"{where}.{key}: found {value!r}, expected a whole number above 0"
+                + (f" and at most {_LARGEST_SIZE:,}" if is_size else "")
+            )
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from torch import nn
 from transformers import PreTrainedModel
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import adapter_kind
 from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.language_model import build_face, language_model_config
@@ -71,24 +71,33 @@ def check_new_parts(
             f"stages.{stage.name}: the objective {stage.objective} needs a tokenizer with a mask"
             " token"
         )
+    mistakes = Mistakes()
     for name in OBJECTIVES[stage.objective].parts:
-        part: PartSettings = getattr(stage, name)
-        where = f"stages.{stage.name}.{name}"
-        reads_text = name in ("language_model", "text_encoder")
-        if isinstance(part, LanguageModelSettings):
-            check_quantization(part, where)
-        if part.source in stage_names:
-            continue
-        if part.source != "build" and reads_text:
-            check_source(part.source, processor, f"{where}.source")
-        elif name == "encoder":
-            check_encoder(part, processor, where)
-        elif part.source != "build":
-            source_model(name, part.source, {}, where)
-        elif reads_text:
-            new_language_model_config(part.config, processor, where)
-        else:
-            _new_adapter(part, where)
+        with mistakes.collected():
+            _check_new_part(name, stage, stage_names, processor)
+    mistakes.tell()
+
+
+def _check_new_part(
+    name: str, stage: StageSettings, stage_names: Sequence[str], processor: TranslatorProcessor
+) -> None:
+    part: PartSettings = getattr(stage, name)
+    where = f"stages.{stage.name}.{name}"
+    reads_text = name in ("language_model", "text_encoder")
+    if isinstance(part, LanguageModelSettings):
+        check_quantization(part, where)
+    if part.source in stage_names:
+        return
+    if part.source != "build" and reads_text:
+        check_source(part.source, processor, f"{where}.source")
+    elif name == "encoder":
+        check_encoder(part, processor, where)
+    elif part.source != "build":
+        source_model(name, part.source, {}, where)
+    elif reads_text:
+        new_language_model_config(part.config, processor, where)
+    else:
+        _new_adapter(part, where)
 
 
 def check_widths(stages: Sequence[StageSettings], processor: TranslatorProcessor) -> None:

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from unglossed.config import Settings
+from unglossed.config import AS_LIST, WHOLE, Settings
 from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.part_config import find_unsound
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# The bounds below are far beyond what anybody needs: what exceeds them would end in want of memory,
+# hours later or with the whole process.
+Count = Annotated[int, Field(gt=0, le=1_000_000), WHOLE]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class PartSettings(Settings):
@@ -29,6 +35,13 @@ class PartSettings(Settings):
     config: dict[str, Any] = {}
     """Read by the part's class."""
 
+    @field_validator("config")
+    @classmethod
+    def _config_is_sound(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if unsound := "; ".join(find_unsound(config)):
+            raise ValueError(unsound)
+        return config
+
 
 class PromptSettings(Settings):
     """Text around the features that a language model reads; may name special tokens."""
@@ -42,13 +55,13 @@ class PromptSettings(Settings):
 class LoraSettings(Settings):
     """LoRA beside the language model's frozen weights (LST's variant: r 16, alpha 32, 0.05)."""
 
-    r: PositiveInt = 16
+    r: Annotated[int, Field(gt=0, le=65_536), WHOLE] = 16
     """Rank of the matrices."""
-    alpha: PositiveFloat = 32.0
+    alpha: Factor = 32.0
     """Their product counts alpha / r times."""
     dropout: Share = 0.05
     """Of what they read."""
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], AS_LIST] = "all-linear"
     """Layers by name; `all-linear` finds those of the architecture, but for the output head."""
 
 
@@ -84,11 +97,11 @@ class OptimizerSettings(Settings):
     """Of SGD."""
     nesterov: bool = True
     """Of SGD."""
-    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    betas: Annotated[tuple[BelowOne, BelowOne], AS_LIST] = (0.9, 0.999)
     """Of Adam and AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     """Added to the gradient by SGD and Adam, decoupled in AdamW; not of biases and norms."""
-    max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Weight = 0.0
     """Gradients are scaled down to this norm; 0 leaves them."""
 
     @model_validator(mode="after")
@@ -120,7 +133,7 @@ class MaskingSettings(Settings):
 
     share: Annotated[float, Field(ge=0, lt=1)] = 0.35
     """Of the tokens, hidden."""
-    mean_span: Annotated[float, Field(ge=0)] = 3.5
+    mean_span: Weight = 3.5
     """Mean length of a hidden span; each leaves one mask token, and hides at least one token."""
 
 
@@ -169,35 +182,35 @@ class StageSettings(Settings):
     after it, or the states of the text encoder of the stage that it comes from. None: as there."""
     masking: MaskingSettings | None = None
     """None: mBART's, where sentences are masked."""
-    restoration_weight: Annotated[float, Field(ge=0)] = 1.0
+    restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
-    frozen: tuple[FrozenPart, ...] = ()
+    frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
     """Parts, or modules in them, such as `encoder.backbone` (FLa-LLM, Table 9). Not for denoising,
     whose one part is trained."""
-    learning_rates: dict[TrainedPart, PositiveFloat]
+    learning_rates: dict[TrainedPart, Factor]
     """Of each part that is trained, and of no other."""
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    epochs: PositiveInt
+    epochs: Count
     """Passes over the training split."""
-    batch_size: PositiveInt
+    batch_size: Count
     """Clips of a step."""
-    frame_budget: PositiveInt | None = None
+    frame_budget: Annotated[int, Field(gt=0, le=10**9), WHOLE] | None = None
     """Most frames of a step that are held in memory at once: pictures in a trained encoder (see
     `VisualEncoder`); on top of a frozen one, positions that a language model reads and writes of a
     part of the batch (see `cut_batch`). None leaves it to machine and size of the pictures."""
     label_smoothing: Share = 0.0
     """Share of the target that is spread over all tokens."""
-    feature_views: Annotated[int, Field(ge=0)] = 0
+    feature_views: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = 0
     """With a frozen encoder: how many augmented views of each clip are encoded, once, and trained
     from in turn; 0 encodes each clip anew in every epoch."""
-    evaluate_every: PositiveInt = 1
+    evaluate_every: Count = 1
     """Epochs between two scores on the dev split."""
-    dev_beams: PositiveInt = 1
+    dev_beams: Annotated[int, Field(gt=0, le=1000), WHOLE] = 1
     """Beam width of the scores on dev that choose the best checkpoint."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor has it."""
-    norms_every: Annotated[int, Field(ge=0)] = 0
+    norms_every: Annotated[int, Field(ge=0, le=10**9), WHOLE] = 0
     """Steps between two rows of `norms.jsonl`, see `diagnostics.py`; 0 writes none."""
 
     @model_validator(mode="after")

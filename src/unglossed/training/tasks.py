@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch import Tensor
 
 from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults
@@ -57,7 +56,7 @@ class Task:
 
     model: Any
     dataset: Any
-    scores: Callable[[], dict[str, float]] | None = None
+    scores: Callable[[], Mapping[str, float | None]] | None = None
     num_workers: int = 0
 
 
@@ -127,13 +126,14 @@ class Job:
     def dev(self, model: PartModel, target: Target | None = None) -> dict[str, Any]:
         """What scores are made of: dev clips, their stored features if any, the precision."""
         clips = self.clips(model, self.run.dev_samples, training=False, target=target)
-        features: Sequence[Tensor] | None = None
+        stored: StoredFeatures | None = None
         if self.stage.feature_views:
-            (features,) = self._stored(model, clips)
+            (stored,) = self._stored(model, clips)
         return {
             "clips": clips,
             "bfloat16": use_bfloat16(self.stage.precision),
-            "features": features,
+            "features": stored,
+            "leave_out": self.run.left_out.add,
         }
 
     def _stored(self, model: PartModel, clips: ClipDataset) -> list[StoredFeatures]:
@@ -200,11 +200,13 @@ def _recognition(
 ) -> Task:
     model = build_recogniser(job.stage, job.earlier, target.glosses)
     dataset, num_workers = job.items(model, clips)
-    references = [words(target.symbols(sample)) for sample in job.run.dev_samples]
-    dev = job.dev(model, target)
-    return Task(
-        model, dataset, GlossScores(model, references=references, words=words, **dev), num_workers
+    scores = GlossScores(
+        model,
+        references=lambda sample: words(target.symbols(sample)),
+        words=words,
+        **job.dev(model, target),
     )
+    return Task(model, dataset, scores, num_workers)
 
 
 def _recognised(job: Job, symbols: Callable[[Sample], str]) -> tuple[GlossTarget, ClipDataset]:
@@ -242,11 +244,14 @@ def _tell_too_short(
         positions: of a clip; None: not known without opening it.
         what: they have fewer of.
     """
-    short = [
-        sample.id
-        for sample in clips.samples
-        if (count := positions(sample)) is not None and count < frames_needed(clips.target(sample))
-    ]
+    short = []
+    for sample in clips.samples:
+        try:
+            count = positions(sample)
+        except InputError:  # it cannot be read, and is told of when it is
+            continue
+        if count is not None and count < frames_needed(clips.target(sample)):
+            short.append(sample.id)
     if short:
         note(
             f"{len(short)} of {len(clips)} train clips have fewer {what} (first: {short[0]});"

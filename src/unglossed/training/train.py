@@ -1,8 +1,9 @@
 """Runs a recipe on a corpus: tokenizer, then stage after stage, each resumable.
 
-DIR/recipe.yaml       the resolved recipe; DIR/run.json: corpus, versions
+DIR/recipe.yaml       and what else a run was begun with, see `run_folder.py`
 DIR/processor/        tokenizer and picture settings
-DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/
+DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/, see `checkpoint.py`
+DIR/skipped.jsonl     clips that could not be read, if any, see `damaged.py`
 DIR/features/         what frozen encoders gave, see `features.py`
 DIR/model/            the last stage's model, what `translate` and `evaluate` read
 """
@@ -10,57 +11,74 @@ DIR/model/            the last stage's model, what `translate` and `evaluate` re
 from __future__ import annotations
 
 import json
-import os
-import platform
+import math
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
-import torch
-import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 from transformers import set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-import unglossed
-from unglossed.config import read_settings, write_settings
+from unglossed.checksums import write_checksums
+from unglossed.config import write_settings
+from unglossed.corpora.check import check_texts
 from unglossed.corpora.check_clips import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
-from unglossed.corpora.needs import TRAINING_SPLITS
+from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
-from unglossed.corpora.sample import Corpus
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, whole_folder, write_text
+from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
+from unglossed.models.trained_lengths import TrainedLengths
+from unglossed.training.board import tensorboard
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
-from unglossed.training.checkpoint import latest_checkpoint
+from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
+from unglossed.training.damaged import SKIPPED_FILE, LeftOut, Unreadable
 from unglossed.training.data import Collator
 from unglossed.training.diagnostics import norms_callbacks
+from unglossed.training.fingerprint import FILE, take_fingerprint
+from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
+from unglossed.training.run_folder import (
+    Before,
+    alone,
+    begin,
+    check_folder,
+    check_trained,
+    is_trained,
+    stage_folder,
+)
+from unglossed.training.selection import tell_choice
 from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
+
+_MOST_KNOWN = 100
+"""Faults of a kind whose words are kept."""
 
 
 def train_recipe(
     recipe: str | Path,
     corpus: str,
-    output: Path,
+    output: str | Path,
     *,
     resume: bool = False,
     overrides: Sequence[str] = (),
     check_media: bool = True,
-    features: Path | None = None,
+    features: str | Path | None = None,
+    max_damaged: int | None = None,
+    accept_changes: bool = False,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -68,46 +86,94 @@ def train_recipe(
         recipe: file, or name of a shipped recipe.
         corpus: spec, as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
         output: the run's folder; new or empty unless `resume`.
-        resume: go on where an interrupted run of the same recipe and corpus stopped.
+        resume: go on where an interrupted run of the same recipe and corpus stopped. The recipe
+            may differ in stages that have not begun, and in more epochs of the last one that has.
         overrides: `key=value` changes of the recipe.
         check_media: look at every clip of train and dev first, see `check_clips_of`.
         features: folder of stored features, which runs can share; `output/features` by default, or
             where a run that is resumed has them.
+        max_damaged: most clips that are left out because they cannot be read; one in a hundred, and
+            five at least, when not given.
+        accept_changes: go on with a corpus that changed since the run was begun. What is trained
+            stays; the stage that was interrupted goes on with the next epoch, or begins anew where
+            its epochs had another number of steps or its labels another vocabulary.
 
     Returns:
         The folder of the final model, `output/model`.
 
     Raises:
-        InputError: the recipe, the corpus or the output folder is not as it must be.
+        InputError: the recipe, the corpus or the output folder is not as it must be, or another
+            process trains there.
+        OSError: the disk is full; names the file.
     """
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
-    settings = load_recipe(recipe, list(overrides))
+    output = as_path(output, "output")
+    features = None if features is None else as_path(features, "features")
+    settings = load_recipe(recipe, overrides)
     rows = read_corpus(corpus)
-    is_new = _prepare_folder(output, settings, rows, features, resume=resume)
-    if resume and is_new:
-        note(f"{output}: no run to resume, a new one begins")
-    elif (output / "model").is_dir():
+    check_folder(output, resume=resume)
+    with alone(output):
+        is_new = check_folder(output, resume=resume)  # another process may have begun one
+        now = take_fingerprint(rows, media=check_media)
+        before = None
+        if is_new:
+            begin(output, settings, rows, features)
+        else:
+            before = Before.read(output, accept=accept_changes)
+            before.check_recipe(settings)
+            before.check_rows(rows, now)
+        if resume and is_new:
+            note(f"{output}: no run to resume, a new one begins")
+        for line in rows.notes:
+            note(line)
+        try:
+            run = Run(
+                settings,
+                rows,
+                output,
+                features or _features_of(before),
+                max_damaged=max_damaged,
+                listed=output / SKIPPED_FILE,
+            )
+            if check_media:
+                run.processor.trained_seconds = check_clips_of(rows, settings, run.left_out)
+        except InputError:
+            if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way
+                shutil.rmtree(output)
+            raise
+        for line in run.notes:
+            note(line)
+        if before is None:
+            now.write(output / FILE)
+        else:
+            before.check_media(now)
+            before.write(settings, rows, now)
+        return _train_stages(run, output, accept_changes)
+
+
+def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
+    """Train what is left to train of a run, and give it its model."""
+    stages = {
+        stage.name: stage_folder(output, number, stage)
+        for number, stage in enumerate(run.recipe.stages, start=1)
+    }
+    if all(map(is_trained, stages.values())):
         note(f"{output}: the run is finished, nothing is left to train")
-    for line in rows.notes:
-        note(line)
-    try:
-        run = Run(settings, rows, output, features or _features_of(output))
-        if check_media:
-            check_clips_of(rows, settings)
-    except InputError:
-        if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way later
-            shutil.rmtree(output)
-        raise
     earlier: dict[str, Path] = {}
     with show_progress() as progress:
-        for number, stage in enumerate(settings.stages, start=1):
-            folder = output / f"{number}-{stage.name}"
-            if not (folder / "model").is_dir():
-                train_stage(run, stage, number, folder, earlier, progress)
+        for number, stage in enumerate(run.recipe.stages, start=1):
+            folder = stages[stage.name]
+            if is_trained(folder):
+                check_trained(folder)
+            else:
+                for trained in earlier.values():
+                    forget(trained.parent)
+                train_stage(run, stage, number, folder, earlier, progress, accept_changes)
+            put_away(folder)  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
     with whole_folder(output / "model") as partial:
-        shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=_link)
+        shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=link)
     return output / "model"
 
 
@@ -118,6 +184,7 @@ def train_stage(
     folder: Path,
     earlier: dict[str, Path],
     progress: Progress,
+    accept_changes: bool = False,
 ) -> None:
     """Train one stage and leave its best model in `folder/model`.
 
@@ -128,58 +195,83 @@ def train_stage(
         folder: where it keeps what it writes.
         earlier: model folders of the stages before, by name.
         progress: the run's display.
+        accept_changes: begin anew where the checkpoint does not fit the corpus any more.
 
     Raises:
-        InputError: a part's source is neither a stage nor a loadable model, or does not fit.
+        InputError: a part's source is neither a stage nor a loadable model, or does not fit; the
+            checkpoint does not fit the corpus.
     """
     folder.mkdir(exist_ok=True)
     started = time.monotonic()
     seed = run.recipe.seed + number
     set_seed(seed)
     task = build_task(Job(run, stage, seed, earlier, progress))
-    writer = SummaryWriter(str(folder / "tensorboard"))
-    trainer = StageTrainer(
-        stage,
-        task.model,
-        task.dataset,
-        Collator(run.processor),
-        stage_arguments(
-            stage,
-            folder,
-            steps_per_epoch=-(-len(task.dataset) // stage.batch_size),
-            seed=seed,
-            num_workers=task.num_workers,
-        ),
-        task.scores,
-        [
-            MetricsFile(folder),
-            ProgressDisplay(progress, stage.name),
-            TensorBoardCallback(writer),
-            *norms_callbacks(stage, folder, writer),
-        ],
-    )
-    trainer.remove_callback(PrinterCallback)
+    steps_per_epoch = -(-len(task.dataset) // stage.batch_size)
     checkpoint = latest_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint and (reason := misfit(checkpoint, steps_per_epoch, task.model.config)):
+        if not accept_changes:
+            raise InputError(f"{checkpoint}: {reason}: --accept-changes begins the stage anew")
+        note(f"{checkpoint}: {reason}: the stage begins anew")
+        forget(folder)
+        checkpoint = None
+    with tensorboard(folder / "tensorboard") as writer:
+        trainer = StageTrainer(
+            stage,
+            task.model,
+            task.dataset,
+            Collator(run.processor),
+            stage_arguments(
+                stage,
+                folder,
+                steps_per_epoch=steps_per_epoch,
+                seed=seed,
+                num_workers=task.num_workers,
+            ),
+            task.scores,
+            [
+                MetricsFile(folder),
+                ProgressDisplay(progress, stage.name),
+                TensorBoardCallback(writer),
+                *norms_callbacks(stage, folder, writer),
+            ],
+            run.left_out.add,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state, objective = trainer.state, OBJECTIVES[stage.objective]
+    if told := tell_choice(state.log_history, state.best_global_step, objective):
+        note(f"stages.{stage.name}: {told}")
+    if left_out := str(run.left_out):
+        note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     with whole_folder(folder / "model") as partial:
         task.model.save_pretrained(partial)
         run.processor.save_pretrained(partial)
         write_settings(run.recipe.decoding, partial / DECODING_FILE)
         seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
         (partial / "stage.json").write_text(json.dumps(seconds), encoding="utf-8")
-    for leftover in folder.glob("checkpoint-*"):
-        shutil.rmtree(leftover)
+        write_checksums(partial)
 
 
-def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
+def check_clips_of(corpus: Corpus, recipe: Recipe, left_out: LeftOut) -> dict[str, Any] | None:
     """Look at the headers of all clips that are trained on, before hours go into the first of them.
 
+    What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
+
+    Args:
+        corpus: the corpus.
+        recipe: what reads it.
+        left_out: told of clips that cannot be read.
+
+    Returns:
+        How long the clips of train are, see `TrainedLengths`; None: not known.
+
     Raises:
-        InputError: A medium cannot be read or is not what the recipe reads, or a clip lies past its
-            end.
+        InputError: More media cannot be read than may be left out, one is not what the recipe
+            reads, or a clip lies past its end.
     """
-    faults = Faults(max_examples=1)
+    faults = Faults(max_examples=_MOST_KNOWN)
     samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
+    lengths: list[float] = []
     check_clips(
         corpus.spec,
         samples,
@@ -187,80 +279,59 @@ def check_clips_of(corpus: Corpus, recipe: Recipe) -> None:
         limits=Limits(max_seconds=recipe.max_seconds),
         needs=recipe.needs,
         progress=sys.stderr.isatty(),
+        on_lengths=lengths.extend,
     )
+    unreadable = [
+        sample for sample, seconds in zip(samples, lengths, strict=True) if math.isnan(seconds)
+    ]
+    damaged = {str(sample.media) for sample in unreadable}
     for kind in faults:
-        (first,) = faults.examples(kind)
-        more = faults.total(Severity.ERROR) - 1
+        first = faults.examples(kind)[0]
+        if kind is FaultKind.UNREADABLE_MEDIA:
+            others = [one for one in faults.examples(kind) if one.where not in damaged]
+            if not others and _may_be_left_out(corpus, unreadable, left_out.limit):
+                continue
+            first = others[0] if others else first
         if kind.severity is Severity.ERROR:
+            more = faults.total(Severity.ERROR) - 1
             rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
-            raise InputError(f"{first}{rest}")
-        if kind is FaultKind.PAST_END:
-            note(f"{kind.title}: {faults.count(kind):,} ({first})")
-        if kind is FaultKind.TOO_LONG:
-            note(f"{kind.title}, cut there: {faults.count(kind):,} ({first})")
+            hint = ""
+            if first.where in damaged:
+                hint = (
+                    f": found {len(unreadable):,} of {len(samples):,} clips that cannot be read,"
+                    f" expected at most {left_out.limit:,} (--max-damaged) and some in each split"
+                )
+            raise InputError(f"{first}{rest}{hint}")
+        what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
+        note(f"{what}: {faults.count(kind):,} ({first})")
+    reasons = {one.where: str(one) for one in faults.examples(FaultKind.UNREADABLE_MEDIA)}
+    for sample in unreadable:
+        reason = reasons.get(str(sample.media), f"{sample.media}: cannot be read")
+        left_out.add(Unreadable(sample.id, sample.split, reason))
+    of_rows = Faults(max_examples=1)
+    check_texts(samples, of_rows)
+    for fault in find_other_language(corpus, recipe.needs):
+        of_rows.add(fault)
+    for kind in of_rows:
+        note(f"{kind.title}: {of_rows.count(kind):,} ({of_rows.examples(kind)[0]})")
+    of_train = [
+        seconds for sample, seconds in zip(samples, lengths, strict=True) if sample.split == "train"
+    ]
+    trained = TrainedLengths.of(of_train, recipe.max_seconds)
+    return None if trained is None else trained.to_dict()
 
 
-def _features_of(output: Path) -> Path | None:
+def _may_be_left_out(corpus: Corpus, unreadable: Sequence[Sample], limit: int) -> bool:
+    """Whether so few clips cannot be read that training goes on without them."""
+    missing = Counter(sample.split for sample in unreadable)
+    left = all(len(corpus.split(split)) > missing[split] for split in TRAINING_SPLITS)
+    return left and len(unreadable) <= limit
+
+
+def _features_of(before: Before | None) -> Path | None:
     """Where a run was told to have its features, if it was."""
-    folder = json.loads((output / RUN_FILE).read_text(encoding="utf-8")).get("features")
+    folder = before.facts.get("features") if before else None
     return Path(folder) if folder else None
-
-
-def _difference(one: Any, other: Any, place: str = "") -> str:
-    """Says where two recipes differ first, and in what."""
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        names = [item["name"] if isinstance(item, dict) else str(i) for i, item in enumerate(one)]
-        one, other = dict(zip(names, one, strict=True)), dict(zip(names, other, strict=True))
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        key = next(key for key in one if one[key] != other[key])
-        return _difference(one[key], other[key], f"{place}.{key}" if place else key)
-    return f"{place} was {one}, is {other}"
-
-
-def _prepare_folder(
-    output: Path, recipe: Recipe, corpus: Corpus, features: Path | None, *, resume: bool
-) -> bool:
-    """Make the run's folder, or check that it holds a run of the same recipe and corpus.
-
-    Returns:
-        Whether the run is new.
-    """
-    path = output / "recipe.yaml"
-    facts_path = output / RUN_FILE
-    if resume and facts_path.is_file():
-        spec = json.loads(facts_path.read_text(encoding="utf-8"))["corpus"]
-        if spec != corpus.spec:
-            raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
-    if resume and path.is_file():
-        before = read_settings(Recipe, path)
-        if before != recipe:
-            change = _difference(before.model_dump(mode="json"), recipe.model_dump(mode="json"))
-            raise InputError(
-                f"{path}: differs from the recipe given, {change}; resume with the same recipe and"
-                " the same key=value changes"
-            )
-        return False
-    # A run that was killed before it wrote its recipe has trained nothing: it begins anew.
-    begun = {RUN_FILE, f".{RUN_FILE}.partial", ".recipe.yaml.partial"} if resume else set()
-    if output.exists() and (
-        not output.is_dir() or any(file.name not in begun for file in output.iterdir())
-    ):
-        hint = "no recipe.yaml in it to resume" if resume else "add --resume to go on with it"
-        raise InputError(f"{output}: is not an empty folder ({hint})")
-    output.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "corpus": corpus.spec,
-        "notes": list(corpus.notes),
-        "features": str(features.absolute()) if features else None,
-        "unglossed": unglossed.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-    }
-    write_text(facts_path, json.dumps(facts, indent=2) + "\n")
-    write_settings(recipe, path)
-    return True
 
 
 def show_progress() -> Progress:
@@ -272,10 +343,3 @@ def show_progress() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-
-
-def _link(source: str, target: str) -> None:
-    with suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copy2(source, target)

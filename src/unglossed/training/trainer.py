@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,23 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
-from transformers.trainer_utils import rotate_checkpoints
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
+from unglossed.files import naming
 from unglossed.models.parts import PartModel
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.batches import cut_batch
-from unglossed.training.callbacks import DATA_WAIT
-from unglossed.training.checkpoint import mark_complete
-from unglossed.training.data import Collator, EpochSampler
+from unglossed.training.callbacks import DATA_WAIT, Resumption
+from unglossed.training.checkpoint import find_weights_fault, rotate, seal
+from unglossed.training.damaged import Unreadable, refuse
+from unglossed.training.data import UNREADABLE, Collator, EpochSampler
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.precision import use_bfloat16
+from unglossed.training.selection import PREFIX, rank, scored
 from unglossed.training.stage_settings import NEW_TOKENS, OptimizerSettings, StageSettings
 
-DevScores = Callable[[], dict[str, float]]
+DevScores = Callable[[], Mapping[str, float | None]]
 POSITIONS = (1024, 16384)
 """Of a part of a batch where the recipe says nothing, on a processor and on a GPU: enough that
 matrix products are at their quickest."""
@@ -94,6 +97,7 @@ class StageTrainer(Seq2SeqTrainer):
         arguments: see `stage_arguments`.
         dev_scores: scores of the model on the dev split, or None where the stage has none.
         callbacks: of transformers' kind.
+        leave_out: told of a clip that cannot be read; the rest of its batch is trained on.
     """
 
     control: TrainerControl
@@ -108,9 +112,11 @@ class StageTrainer(Seq2SeqTrainer):
         arguments: Seq2SeqTrainingArguments,
         dev_scores: DevScores | None,
         callbacks: list[Any],
+        leave_out: Callable[[Unreadable], None] = refuse,
     ) -> None:
         self.stage = stage
         self.dev_scores = dev_scores
+        self.leave_out = leave_out
         self._logged_at: float | None = None
         self._seconds_waited = 0.0
         super().__init__(
@@ -120,7 +126,7 @@ class StageTrainer(Seq2SeqTrainer):
             # The trainer asks for one where it evaluates; `evaluate` reads dev itself.
             eval_dataset=dataset if dev_scores else None,
             data_collator=collator,
-            callbacks=callbacks,
+            callbacks=[Resumption(), *callbacks],
         )
         for module in model.modules():
             if isinstance(module, VisualEncoder):
@@ -148,12 +154,18 @@ class StageTrainer(Seq2SeqTrainer):
         return self.optimizer
 
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """The batches of the next step; how long they were waited for is noted."""
+        """The batches of the next step; how long they were waited for is noted.
+
+        Clips that cannot be read are told of, and leave their batch.
+        """
         began = time.perf_counter()
         if self._logged_at is None:
             self._logged_at = began
         batches = super().get_batch_samples(*arguments)
         self._seconds_waited += time.perf_counter() - began
+        for batch in batches[0]:
+            for clip in batch.pop(UNREADABLE, ()):
+                self.leave_out(clip)
         return batches
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
@@ -185,6 +197,8 @@ class StageTrainer(Seq2SeqTrainer):
         That is where no batch normalisation is trained and the loss is a sum over rows. Processes
         side by side have to take as many parts each, so that with several there is one.
         """
+        if not inputs:  # no clip of the batch can be read: a step that changes nothing
+            return torch.zeros((), device=self.args.device)
         inputs = self._prepare_inputs(inputs)
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
         sums = OBJECTIVES[self.stage.objective].sums
@@ -228,27 +242,48 @@ class StageTrainer(Seq2SeqTrainer):
         loss = OBJECTIVES[self.stage.objective].loss(outputs, inputs, self.stage, count)
         return (loss, outputs) if return_outputs else loss
 
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the dev split."""
         assert self.dev_scores is not None
         with torch.random.fork_rng():  # scoring on or off, training sees the same chance
             scores = self.dev_scores()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        # A score that is not defined, as BLEU-4 of short texts, has no row.
+        metrics = {f"{PREFIX}{name}": value for name, value in scores.items() if value is not None}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether these are the best scores so far; see `selection.py`."""
+        objective = OBJECTIVES[self.stage.objective]
+        step = self.state.best_global_step
+        before = [row for row in scored(self.state.log_history) if row["step"] == step]
+        is_best = not before or rank(metrics, objective) > rank(before[-1], objective)
+        if is_best:
+            self.state.best_metric = metrics.get(f"{PREFIX}{objective.best}")
+            self.state.best_global_step = self.state.global_step
+        return is_best
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir)
-        mark_complete(folder / f"checkpoint-{self.state.global_step}")
-        rotate_checkpoints(
-            output_dir=str(folder),
-            save_total_limit=2,
-            best_model_checkpoint=self.state.best_model_checkpoint,
-        )
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        checkpoint = folder / f"checkpoint-{step}"
+        shutil.rmtree(checkpoint, ignore_errors=True)  # passed over when the run was resumed
+        try:
+            with naming(checkpoint):
+                super()._save_checkpoint(model, trial)
+                seal(checkpoint)
+        except OSError:
+            shutil.rmtree(checkpoint, ignore_errors=True)  # on a full disk every byte counts
+            raise
+        rotate(folder, step, self.state.best_global_step)
+
+    def _load_best_model(self) -> None:
+        if fault := find_weights_fault(Path(self.state.best_model_checkpoint)):
+            note(f"{fault}: the best checkpoint is lost, the model is that of the last epoch")
+            return
+        super()._load_best_model()
 
 
 def attention_for(
