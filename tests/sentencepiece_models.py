@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
+import torch
 from transformers import (
     AutoTokenizer,
     M2M100Config,
@@ -118,8 +119,10 @@ def write_t5(folder: Path, *, multilingual: bool = False) -> None:
     kind(vocab_size=1).save_pretrained(folder)
     num_rows = len(AutoTokenizer.from_pretrained(folder)) + 12
     config = kind(vocab_size=num_rows, decoder_start_token_id=0, **T5_SHAPE)
-    network: Any = MT5ForConditionalGeneration if multilingual else T5ForConditionalGeneration
-    network(config).save_pretrained(folder)
+    network = (MT5ForConditionalGeneration if multilingual else T5ForConditionalGeneration)(config)
+    if multilingual:
+        network.lm_head.weight = torch.nn.Parameter(torch.randn_like(network.lm_head.weight))
+    network.save_pretrained(folder)
 
 
 def write_mt5(folder: Path) -> None:

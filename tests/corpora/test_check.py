@@ -255,6 +255,15 @@ PLANTED = {
     "byte_order_mark": Planted(
         FaultKind.ODD_TEXT, "clip", r"byte order mark U\+FEFF", {"text": "\ufeffAnfang"}
     ),
+    "control_token": Planted(
+        FaultKind.ODD_TEXT,
+        "clip",
+        "control token '</s>', which training takes for plain letters",
+        {"text": "Ende </s> hier"},
+    ),
+    "chat_token": Planted(
+        FaultKind.ODD_TEXT, "clip", r"control token '<\|im_end\|>'", {"text": "Ende <|im_end|>"}
+    ),
     "entity": Planted(
         FaultKind.ODD_TEXT, "clip", "HTML entity '&amp;' for '&'", {"text": "Licht &amp; Schatten"}
     ),
@@ -396,7 +405,7 @@ def test_report_as_values(damaged):
     report, places = damaged
     values = json.loads(json.dumps(report.to_dict()))
     assert values["errors"] + values["warnings"] + values["notes"] == len(PLANTED)
-    assert values["samples"] == {"train": 34, "dev": 2, "test": 3}
+    assert values["samples"] == {"train": 36, "dev": 2, "test": 3}
     assert (values["media"], values["deep"]) == (13, True)
     gap = next(fault for fault in values["faults"] if fault["kind"] == "frame_gap")
     assert gap == {

@@ -11,7 +11,8 @@ import pytest
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.check_report import Report
 from unglossed.corpora.faults import FaultKind, Severity
-from unglossed.corpora.needs import Needs
+from unglossed.corpora.needs import Needs, find_unfit
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.training.recipe import load_recipe
 
 HEADER = "id,media,text,split,language,gloss"
@@ -203,3 +204,18 @@ def test_a_start_token_of_another_language_is_a_warning(write) -> None:
     assert not report.has_errors
     assert load_recipe("fla_llm_how2sign").needs.start_token == "en_XX"
     assert load_recipe("demo").needs.start_token is None
+
+
+def test_one_model_is_trained_for_one_language(tmp_path: Path) -> None:
+    def corpus(*languages: str) -> Corpus:
+        train = [Sample(f"a{i}", tmp_path, "x", "train", code) for i, code in enumerate(languages)]
+        splits = {"train": tuple(train), "dev": (Sample("b", tmp_path, "x", "dev", "de"),)}
+        return Corpus("table:x.csv", tmp_path, "table", "de", splits)
+
+    (fault,) = find_unfit(corpus("de", "en", "de"), Needs())
+    assert str(fault) == (
+        "table:x.csv: found texts of train and dev in several languages: de (3), en (1), expected"
+        " one: choose it with ?language=de in the spec"
+    )
+    assert not list(find_unfit(corpus("de", "de"), Needs()))
+    assert not list(find_unfit(corpus("de", "en")))  # it may be evaluated on

@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, PreTrainedModel
 
 import tiny
 from unglossed.models.language_model import IGNORED, EncoderDecoder, LanguageModel, build_face
 from unglossed.models.light_t import LightTConfig
+from unglossed.models.lora import load_base_weights
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.training.language_models import LanguageModelPart, language_model_part
 from unglossed.training.objectives import text_loss
+from unglossed.training.stage_settings import LanguageModelSettings
 
 START, END, WIDTH = 5, 2, 32
 TOKENS = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": END}
@@ -51,10 +55,15 @@ GEMMA = LLAMA | {"sliding_window": 4}  # shorter than the clips
 FAMILIES: dict[str, dict[str, Any]] = {
     "light_t": BART,
     "mbart": BART,
+    "bart": BART,
     "m2m_100": BART,  # NLLB
     "t5": T5,
+    "t5-v1.1": T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},  # Flan-T5
     "mt5": T5,
+    "umt5": T5,
+    "longt5": T5,
     "llama": LLAMA,
+    "mistral": LLAMA,
     "qwen2": LLAMA,
     "qwen3": LLAMA,
     "gemma": LLAMA,
@@ -85,12 +94,14 @@ def face(request: pytest.FixtureRequest) -> LanguageModel:
     family, space, prompt = request.param.partition(" ")
     torch.manual_seed(0)
     face = build_face(config_of(family), PROMPTS[space + prompt]).eval()
-    assert isinstance(face, EncoderDecoder) is (FAMILIES[family] in (BART, T5))
+    assert isinstance(face, EncoderDecoder) is (
+        "hidden_size" not in FAMILIES[family] and family != "gpt2"
+    )
     return face
 
 
 def config_of(family: str) -> dict[str, Any]:
-    kind = LightTConfig if family == "light_t" else CONFIG_MAPPING[family]
+    kind = LightTConfig if family == "light_t" else CONFIG_MAPPING[family.partition("-")[0]]
     config: dict[str, Any] = kind(**TOKENS, **FAMILIES[family]).to_dict()
     return config
 
@@ -268,3 +279,102 @@ def test_a_model_whose_cache_is_of_another_kind_searches_with_beams() -> None:
     embeds, mask = alone(0)
     apart = face.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
     assert torch.equal(face.generate(embeds, mask, **settings), apart)
+
+
+TIES = {
+    "": (),
+    "a head of its own": ("lm_head.weight",),
+    "a decoder of its own": ("decoder.embed_tokens.weight",),
+    "all of their own": (
+        "lm_head.weight",
+        "decoder.embed_tokens.weight",
+        "encoder.embed_tokens.weight",
+    ),
+}
+"""Ends of the names of matrices which a file holds beside the word embedding, by what it has."""
+
+
+def write_published(family: str, own: tuple[str, ...], folder: Path) -> dict[str, Tensor] | None:
+    """Write a model as it is published: a file of random weights, some of them tied in its class.
+
+    Returns:
+        What the file holds; None where the family has no matrix of one of these names.
+    """
+    config = config_of(family)
+    model = build_face(config).model
+    shared = {id(weight): name for name, weight in model.named_parameters()}
+    own_names = [
+        name
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if shared[id(weight)] != name and name.endswith(own)
+    ]
+    if own and not all(any(name.endswith(end) for name in own_names) for end in own):
+        return None
+    held = {name: torch.randn_like(weight) for name, weight in model.named_parameters()}
+    held |= {name: torch.randn_like(model.get_parameter(name)) for name in own_names}
+    held |= dict(model.named_buffers())
+    buffers = {name for name in held if name not in model.state_dict()}
+    held = {name: weight.contiguous() for name, weight in held.items() if name not in buffers}
+    model.config.save_pretrained(folder)
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    return held
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("own", TIES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_matrix_is_the_published_one_also_saved_resized_and_with_lora(
+    family: str, own: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    held = write_published(family, TIES[own], tmp_path)
+    if held is None:
+        pytest.skip(f"{family} has no such matrices")
+    face = load_face(tmp_path)
+    theirs: PreTrainedModel = face.auto_class.from_pretrained(tmp_path)
+    vocabulary = {name for name, one in theirs.state_dict().items() if 50 in one.shape}
+
+    def check(model: PreTrainedModel) -> None:
+        mine = {name.replace(".base_layer", ""): one for name, one in model.state_dict().items()}
+        for name, weight in [*theirs.state_dict().items(), *held.items()]:
+            found = mine[name]
+            if name in vocabulary:
+                found = found[..., :50] if found.shape[0] == 1 else found[:50]
+            assert torch.equal(found, weight), name
+
+    check(face.model)
+    check(load_face(tmp_path, {"r": 2, "alpha": 2, "dropout": 0.0, "targets": "all-linear"}).model)
+    config = TranslatorConfig(
+        encoder=tiny.ENCODER,
+        adapter={"hidden_dim": 8, "dropout": 0.0},
+        language_model=face.model.config.to_dict(),
+    )
+    translator = Translator(config)
+    load_base_weights(translator.language_model.model, face.model.state_dict())
+    translator.save_pretrained(tmp_path / "translator")
+    check(Translator.from_pretrained(tmp_path / "translator").language_model.model)
+    if own not in ("", "a head of its own") or family == "light_t":
+        return  # transformers cannot lengthen these
+    face.model.resize_token_embeddings(60, mean_resizing=False)
+    check(face.model)
+    face.model.save_pretrained(tmp_path / "longer")
+    check(load_face(tmp_path / "longer").model)
+
+
+def load_face(folder: Path, lora: dict[str, Any] | None = None) -> LanguageModel:
+    """A language model as a stage of a recipe loads it."""
+    settings = LanguageModelSettings(source=str(folder), lora=lora)
+    part = language_model_part(settings, {}, tiny.tiny_processor(), "here")
+    assert isinstance(part, LanguageModelPart)
+    face = build_face(part.config, part.prompt, part.lora)
+    part.load_into(face.model)
+    return face
+
+
+def test_matrices_that_differ_are_not_made_one_by_a_recipe(tmp_path: Path) -> None:
+    build_face(config_of("llama") | {"tie_word_embeddings": False}).model.save_pretrained(tmp_path)
+    settings = LanguageModelSettings(source=str(tmp_path), config={"tie_word_embeddings": True})
+    part = language_model_part(settings, {}, tiny.tiny_processor(), "here")
+
+    with pytest.raises(RuntimeError, match=r"lm_head\.weight and .*embed_tokens\.weight differ"):
+        part.load_into(build_face(part.config).model)

@@ -256,6 +256,22 @@ def test_a_tokenizer_that_does_not_know_the_script(
     assert "tokens to be <unk> (train clip 'a0': 'regen 0')" in message
 
 
+def test_texts_that_a_tokenizer_changes_are_told_with_what_that_costs(
+    write: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write()
+    table = tmp_path / "own.csv"
+    text = table.read_text(encoding="utf-8").replace(
+        "schnee,dev", "schnee im norden und nebel!,dev"
+    )
+    table.write_text(text, encoding="utf-8")
+    train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE)
+    noted = capsys.readouterr().err
+    assert "80.0% of 5 texts of train and dev come back unchanged from the tokenizer;" in noted
+    assert "that of clip 'b', 'schnee im norden und nebel!', as " in noted
+    assert " BLEU-4\n" in noted
+
+
 def test_a_language_model_with_another_tokenizer(write: Callable[..., str], tmp_path: Path) -> None:
     folder = stand_in("mbart", tmp_path)
     source = f"stages.0.language_model={{source: {folder}}}"

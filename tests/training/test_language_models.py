@@ -11,6 +11,8 @@ from torch import nn
 from transformers import (
     MBartConfig,
     MBartForConditionalGeneration,
+    MT5Config,
+    MT5ForConditionalGeneration,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -32,7 +34,7 @@ from unglossed.training.language_models import (
 )
 from unglossed.training.objectives import text_loss
 from unglossed.training.recipe import Recipe, TokenizerSettings
-from unglossed.training.stage import build_translator, check_new_parts
+from unglossed.training.stage import build_language_model, build_translator, check_new_parts
 from unglossed.training.stage_settings import LanguageModelSettings, PromptSettings, StageSettings
 from unglossed.training.tokenizer import (
     build_tokenizer,
@@ -583,3 +585,75 @@ def test_a_wrong_configuration_is_one_line(shape: dict[str, Any], told: str, ggu
     assert message.startswith(f"{WHERE}.config")
     assert told in message
     assert "\n" not in message
+
+
+@pytest.fixture(scope="module")
+def own_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An mT5 whose output head is not its word embedding, as all published ones."""
+    folder = tmp_path_factory.mktemp("mt5")
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 2}
+    network = MT5ForConditionalGeneration(MT5Config(vocab_size=150, pad_token_id=1, **sizes))
+    network.lm_head.weight = nn.Parameter(torch.randn_like(network.lm_head.weight))
+    network.save_pretrained(folder)
+    return folder
+
+
+def tables(model: PreTrainedModel) -> list[torch.Tensor]:
+    """Word embedding and output head."""
+    return [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+
+
+def test_a_head_of_its_own_stays_one_through_the_stages_of_a_run(
+    own_head: Path, tmp_path: Path
+) -> None:
+    processor = tiny.tiny_processor()
+    part = {"source": str(own_head)}
+    first = stage(own_head, "first", language_model=part)
+    published = tables(MT5ForConditionalGeneration.from_pretrained(own_head))
+    model = build_translator(first, {}, processor)
+    found = tables(model.language_model.model)
+    assert all(torch.equal(one, other) for one, other in zip(found, published, strict=True))
+
+    train_two_steps(model, first, batch(processor))
+    model.save_pretrained(tmp_path / "first")
+    for lora in (None, LORA):
+        later = stage(own_head, language_model={"source": "first", "lora": lora})
+        again = build_translator(later, {"first": tmp_path / "first"}, processor)
+        trained = zip(tables(again.language_model.model), found, published, strict=True)
+        for mine, theirs, before in trained:
+            assert torch.equal(mine, theirs)
+            assert not torch.equal(mine, before)
+
+
+def test_a_head_of_its_own_stays_one_where_text_alone_is_trained(
+    own_head: Path, tmp_path: Path
+) -> None:
+    processor = tiny.tiny_processor()
+    published = tables(MT5ForConditionalGeneration.from_pretrained(own_head))
+    for number, lora in enumerate((None, LORA)):
+        part = {"source": str(own_head), "lora": lora}
+        alone = {"objective": "denoising", "encoder": None, "adapter": None, "frozen": []}
+        rates = {"language_model": 0.01}
+        first = stage(own_head, "first", **alone, language_model=part, learning_rates=rates)
+        build_language_model(first, {}, processor).save_pretrained(tmp_path / str(number))
+        earlier = {"first": tmp_path / str(number)}
+        later = build_translator(
+            stage(own_head, language_model={"source": "first"}), earlier, processor
+        )
+        found = tables(later.language_model.model)
+        assert all(torch.equal(one, other) for one, other in zip(found, published, strict=True))
+
+
+def test_new_tokens_leave_a_head_of_its_own_as_it_was(own_head: Path) -> None:
+    published = tables(MT5ForConditionalGeneration.from_pretrained(own_head))
+    tokenizer = tiny.tiny_processor().tokenizer
+    new = [f"<n{i}>" for i in range(80)]
+    tokenizer.add_tokens(new, special_tokens=True)
+    processor = TranslatorProcessor(tokenizer, "de", "<de>", new_tokens=new)
+    part = {"source": str(own_head)}
+    model = build_translator(stage(own_head, language_model=part), {}, processor)
+    first = min(tokenizer.convert_tokens_to_ids(new))
+    for mine, theirs in zip(tables(model.language_model.model), published, strict=True):
+        assert len(mine) == len(tokenizer) > len(theirs)
+        assert torch.equal(mine[:first], theirs[:first])
+        torch.testing.assert_close(mine[-1], theirs[:first].mean(0))

@@ -39,6 +39,9 @@ _HAS_PAIR = re.compile(f"[{_RARE}]|[{_SUSPECT}][{_SUSPECT}{_PLAIN}]|[{_PLAIN}][{
 _QUOTES = str.maketrans(dict.fromkeys("»«›‹„“”‚‘’", '"'))
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_CONTROL_TOKEN = re.compile(
+    r"</?s>|<(?:pad|unk|mask|bos|eos|extra_id_\d+)>|<\|[^<>|]+\|>|\[(?:CLS|SEP|PAD|UNK|MASK|/?INST)\]"
+)
 # What programs write where there is no value, or none that they could compute.
 _NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "#name?", "#ref!", "#value!", "#div/0!"}
 # Between letters: 'quoted' words and feet (5') are no apostrophes.
@@ -99,8 +102,8 @@ def find_mojibake(text: str) -> tuple[str, bool] | None:
 def find_odd_text(text: str) -> str | None:
     """Tell which characters of a sentence nobody meant to write.
 
-    Those are control and zero-width characters, soft hyphens, HTML entities, several spaces in a
-    row, and white space at either end.
+    Those are control and zero-width characters, soft hyphens, HTML entities, names of control
+    tokens, several spaces in a row, and white space at either end.
 
     Args:
         text: A sentence.
@@ -112,6 +115,8 @@ def find_odd_text(text: str) -> str | None:
         text.isprintable()
         and "  " not in text
         and "&" not in text
+        and "<" not in text
+        and "[" not in text
         and text[:1] != " "
         and text[-1:] != " "
     ):
@@ -170,6 +175,8 @@ def _oddities(text: str) -> Iterator[str]:
     if named:
         entity = named[0][0]
         yield f"HTML entity {entity!r} for {html.unescape(entity)!r}"
+    if match := _CONTROL_TOKEN.search(text):
+        yield f"control token {match[0]!r}, which training takes for plain letters"
     for mark in dict.fromkeys(_CONTROLS.findall(text.strip())):
         place = text.index(mark)
         name = _UNSEEN.get(mark, "control character")

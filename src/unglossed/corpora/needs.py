@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -46,6 +47,15 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
             tokenisation(language)
         except InputError as error:
             yield Fault(FaultKind.UNKNOWN_LANGUAGE, corpus.spec, str(error))
+    trained = [one for split in TRAINING_SPLITS for one in corpus.splits.get(split, ())]
+    languages = Counter(sample.language for sample in trained).most_common()
+    if needs is not None and len(languages) > 1:  # each text would start with the first one's code
+        found = ", ".join(f"{code} ({count:,})" for code, count in languages)
+        text = (
+            f"found texts of train and dev in several languages: {found}, expected one: choose it"
+            f" with ?language={languages[0][0]} in the spec"
+        )
+        yield Fault(FaultKind.UNFIT, corpus.spec, text)
     for split, purpose in TRAINING_SPLITS.items():
         if split not in corpus.splits:
             found = ", ".join(corpus.splits) or "none"

@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import unglossed.models.light_t  # noqa: F401 (makes it known to transformers)
 from unglossed.models.lora import add_lora
+from unglossed.models.tying import UNTIED, untie
 
 IGNORED = -100
 """Label of a position that no loss counts: padding."""
@@ -50,6 +51,7 @@ class LanguageModel(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.model: PreTrainedModel = self.auto_class.from_config(language_model_config(config))
+        untie(self.model, config.get(UNTIED, ()))
         if lora is not None:
             add_lora(self.model, lora)
         sides = prompt or {}

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from unglossed.models.tying import check_tied
+
 ALL_LINEAR = "all-linear"
 """Targets: every linear layer of the architecture but the output head."""
 
@@ -78,7 +80,7 @@ def load_base_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         weights: of a model with LoRA or without, by name.
 
     Raises:
-        RuntimeError: a name or a shape does not fit.
+        RuntimeError: a name or a shape does not fit; or two that differ are one in the model.
     """
     own = model.state_dict()
     renamed = {}
@@ -87,4 +89,5 @@ def load_base_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         wrapped = f"{stem}.base_layer.{last}"
         renamed[wrapped if wrapped in own else name] = value
     kept = {name: value for name, value in own.items() if is_lora(name) and name not in renamed}
+    check_tied(model, renamed)
     model.load_state_dict({**kept, **renamed})

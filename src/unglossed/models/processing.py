@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
+from unglossed.models.plain_text import encode_texts
+from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.visual import real_positions
 
 
@@ -64,6 +66,19 @@ class TranslatorProcessor(ProcessorMixin):
         self.trained_seconds = trained_seconds
         super().__init__(tokenizer, **kwargs)
 
+    @classmethod
+    def from_pretrained(cls, source: Any, *args: Any, **settings: Any) -> Self:
+        """Load from a folder or the hub, the tokenizer with the rules of its files.
+
+        Args:
+            source: a folder or hub name.
+            args: see transformers.
+            settings: likewise.
+        """
+        processor: Self = super().from_pretrained(source, *args, **settings)
+        restore_rules(processor.tokenizer, source)
+        return processor
+
     def __call__(
         self,
         frames: Sequence[NDArray[Any]],
@@ -114,9 +129,12 @@ class TranslatorProcessor(ProcessorMixin):
         return int(self.tokenizer.convert_tokens_to_ids(self.start_token))
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a text, closed by the end token."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.eos_token_id]
+        """Token ids of a text, closed by the end token, which no part of the text stands for."""
+        return self.encode_texts([text])[0]
+
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, see `encode_text`."""
+        return [[*ids, self.tokenizer.eos_token_id] for ids in encode_texts(self.tokenizer, texts)]
 
     def decode(self, token_ids: Tensor) -> list[str]:
         """Texts of generated token ids (batch, tokens), special tokens left out."""

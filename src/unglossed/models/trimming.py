@@ -23,6 +23,8 @@ from transformers import (
 
 from unglossed.errors import InputError
 from unglossed.files import check_new_folder, may_be_on_hub, whole_folder, write_text
+from unglossed.models.plain_text import encode_texts
+from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.trimming_proof import (
     check_logits,
     check_texts,
@@ -31,6 +33,7 @@ from unglossed.models.trimming_proof import (
     logits_of,
 )
 from unglossed.models.trimming_weights import config_ids_of, cut_weights, num_rows_of, size_of
+from unglossed.models.unknown import tell_unknown
 from unglossed.models.vocabulary import (
     MOST_UNKNOWN,
     check_supported,
@@ -128,7 +131,7 @@ def trim_model(
 
     Raises:
         InputError: there are no texts, `output` is in use, the model cannot be loaded, its
-            tokenizer is not SentencePiece's or cannot write the texts' script, or a comparison
+            tokenizer is not SentencePiece's or does not know the texts' characters, or a comparison
             fails, which names the text.
     """
     if not any(text.strip() for text in texts):
@@ -149,8 +152,8 @@ def trim_model(
     config_ids = config_ids_of(language_model)
     _check_rows(state, config_ids, num_rows, model)
 
-    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    _check_script(texts, encoded, tokenizer.unk_token_id, model)
+    encoded = encode_texts(tokenizer, texts)
+    _check_known(texts, encoded, tokenizer, model)
     used = {token for ids in encoded for token in ids}
     selection = select_tokens(state, used, config_ids, [*texts, *safety_texts])
     probes = [ids[:_PROBE_TOKENS] for ids in encoded if ids][:_NUM_PROBES]
@@ -166,7 +169,7 @@ def trim_model(
         cut = Tokenizer.from_str(json.dumps(cut_state(state, selection)))
         cut.save(str(folder / "tokenizer.json"))
         try:
-            trimmed = AutoTokenizer.from_pretrained(folder)
+            trimmed = _load(AutoTokenizer, folder, "a tokenizer")
             check_tokens(state, trimmed, selection)
             round_trips = check_texts(tokenizer, trimmed, texts, selection)
             num_words = check_words(state, tokenizer, trimmed, selection)
@@ -197,7 +200,10 @@ def trim_model(
 
 def _load(kind: Any, model: str | Path, what: str, **settings: Any) -> Any:
     try:
-        return kind.from_pretrained(model, **settings)
+        loaded = kind.from_pretrained(model, **settings)
+        if kind is AutoTokenizer:
+            restore_rules(loaded, model)
+        return loaded
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{model}: cannot be loaded as {what}: {reason}") from None
@@ -215,20 +221,20 @@ def _state_of(tokenizer: PreTrainedTokenizerBase, model: str | Path) -> dict[str
     return state
 
 
-def _check_script(
+def _check_known(
     texts: Sequence[str],
     encoded: Sequence[Sequence[int]],
-    unknown_id: int | None,
+    tokenizer: PreTrainedTokenizerBase,
     model: str | Path,
 ) -> None:
-    counts = [ids.count(unknown_id) for ids in encoded]
+    counts = [list(ids).count(tokenizer.unk_token_id) for ids in encoded]
     share = sum(counts) / max(1, sum(map(len, encoded)))
     if share > MOST_UNKNOWN:
         number = next(i for i, count in enumerate(counts) if count)
         raise InputError(
             f"{model}: found {share:.1%} of the texts' tokens to be <unk>, as in text {number + 1}:"
-            f" {texts[number][:60]!r}, expected {MOST_UNKNOWN:.0%} at most: the model does not know"
-            " their script"
+            f" {texts[number][:60]!r}, expected {MOST_UNKNOWN:.0%} at most: the model lacks"
+            f" {tell_unknown(tokenizer, texts)}"
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unglossed.errors import InputError
+from unglossed.models.plain_text import encode_texts
 from unglossed.models.vocabulary import MARK, Selection, is_written_in, pieces_of
 
 
@@ -51,7 +52,7 @@ def check_texts(
         the trimmed one. Space at either end does not count.
     """
     new_ids = selection.new_ids
-    before, after = _encode(whole, texts), _encode(trimmed, texts)
+    before, after = encode_texts(whole, texts), encode_texts(trimmed, texts)
     decoded = whole.batch_decode(before, skip_special_tokens=True)
     decoded_after = trimmed.batch_decode(after, skip_special_tokens=True)
     for i, text in enumerate(texts):
@@ -82,7 +83,7 @@ def check_words(
         for piece, i in pieces_of(state).items()
         if i not in new_ids and is_written_in(piece, selection.scripts)
     ]
-    rows = zip(words, _encode(whole, words), _encode(trimmed, words), strict=True)
+    rows = zip(words, encode_texts(whole, words), encode_texts(trimmed, words), strict=True)
     for word, before, after in rows:
         if trimmed.unk_token_id in after and whole.unk_token_id not in before:
             raise InputError(f"the word {word!r} would become {trimmed.unk_token}")
@@ -121,13 +122,6 @@ def check_logits(
                 f"{type(trimmed).__name__} cannot be trimmed: the logits of kept tokens change by"
                 f" {difference:.2g}"
             )
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return ids
 
 
 def _share_unchanged(texts: Sequence[str], decoded: Sequence[str]) -> float:

@@ -20,7 +20,7 @@ MARK = "\u2581"
 """SentencePiece's word boundary, which stands where a space stood."""
 
 MOST_UNKNOWN = 0.1
-"""Share of `<unk>` among a text's tokens from which on it is of a script that a tokenizer lacks."""
+"""Share of `<unk>` among the tokens of texts from which on a tokenizer is of no use for them."""
 
 _RESERVED = re.compile(rf"{MARK}?<(?:0x[0-9A-F]{{2}}|extra_id_\d+)>")
 """Pieces that stand for a byte, and T5's sentinels where they are ordinary pieces (mT5)."""

@@ -189,7 +189,7 @@ class TextDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, texts: Sequence[str], processor: TranslatorProcessor) -> None:
-        self.labels = [processor.encode_text(text) for text in texts]
+        self.labels = processor.encode_texts(texts)
 
     def __len__(self) -> int:
         return len(self.labels)

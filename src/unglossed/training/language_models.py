@@ -29,6 +29,7 @@ from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
 from unglossed.models.lora import is_lora, load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.tying import UNTIED
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     find_folder,
@@ -310,12 +311,22 @@ def default_prompt(
 
 
 def fit_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor) -> None:
-    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST)."""
+    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST).
+
+    Raises:
+        InputError: the model has several word embeddings.
+    """
     tokenizer = processor.tokenizer
     new = tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
     if not new:
         return
     if len(tokenizer) > model.config.get_text_config().vocab_size:
+        own = [name for name in getattr(model.config, UNTIED, ()) if "embed_tokens" in name]
+        if own:  # transformers would put the lengthened one in their place
+            raise InputError(
+                f"tokenizer.new_tokens: found a language model with several word embeddings"
+                f" ({', '.join(own)}), expected one, to which tokens can be added"
+            )
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     tables = {
         id(table.weight): table.weight

@@ -18,6 +18,7 @@ from unglossed.errors import InputError, InputErrors, Mistakes, note
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
+from unglossed.models.plain_text import encode_texts
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
@@ -28,6 +29,7 @@ from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
 from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe
+from unglossed.training.round_trip import tell_changed_texts
 from unglossed.training.selection import tell_short_texts
 from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.stage_settings import StageSettings
@@ -101,6 +103,12 @@ class Run:
             told := tell_short_texts(self.dev_samples, corpus.language)
         ):
             self.notes.append(told)
+        if any(stage.language_model for stage in recipe.stages) and (
+            told := tell_changed_texts(
+                self.processor, self.train_samples, self.dev_samples, corpus.normalisation
+            )
+        ):
+            self.notes.append(told)
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
         """Every symbol of train, such as its glosses, in alphabetical order.
@@ -115,7 +123,7 @@ class Run:
             video, audio = self.recipe.video, self.recipe.audio
             tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
             texts = [sample.text for sample in (*self.train_samples, *self.dev_samples)]
-            rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+            rows = encode_texts(tokenizer, texts)
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
                     tokenizer=tokenizer,

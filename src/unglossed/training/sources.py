@@ -31,7 +31,9 @@ from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
 from unglossed.inference.translate import find_model
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.parts import PartModel
+from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.translator import TranslatorConfig
+from unglossed.models.tying import UNTIED, untie, untied_in
 
 GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
@@ -75,7 +77,10 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         folder = find_folder(source, where)
     try:
         with shown:
-            return kind.from_pretrained(folder, **settings)
+            loaded = kind.from_pretrained(folder, **settings)
+            if kind is AutoTokenizer and "gguf_file" not in settings:
+                restore_rules(loaded, folder)
+            return loaded
     except _UNREADABLE as error:
         lines = (str(error).strip() or type(error).__name__).splitlines()
         reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
@@ -131,11 +136,13 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # With its configuration at hand, a GGUF file is read once less: seconds.
     model, _ = load_complete(kind, source, where, config=config)
+    untie(model, untied_in(model))
     if source.endswith(GGUF):
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
         fields = model.config.to_dict()
         fields.pop("quantization_config", None)
         plain: PreTrainedModel = kind.from_config(type(model.config)(**fields))
+        untie(plain, fields.get(UNTIED, ()))
         plain.load_state_dict(model.state_dict())
         return plain
     return model

@@ -14,7 +14,9 @@ from transformers.utils import cached_file
 from unglossed.corpora.language_codes import base_language, language_of
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
+from unglossed.models.plain_text import CONTROL, encode_texts
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.unknown import tell_unknown
 from unglossed.models.vocabulary import MOST_UNKNOWN
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.sources import GGUF, load
@@ -84,7 +86,7 @@ def _check_start(
 
 
 def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
-    """Refuse a tokenizer that does not know the script of the train texts; note single `<unk>`.
+    """Refuse a tokenizer that knows too little of the train texts; note single `<unk>`.
 
     Raises:
         InputError: more than a tenth of the texts' tokens are `<unk>`.
@@ -92,24 +94,25 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -
     if tokenizer.unk_token_id is None or not samples:
         return
     texts = [sample.text for sample in samples]
-    rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    counts = [list(row).count(tokenizer.unk_token_id) for row in rows]
+    rows = encode_texts(tokenizer, texts)
+    counts = [row.count(tokenizer.unk_token_id) for row in rows]
     num_unknown, num_tokens = sum(counts), sum(map(len, rows))
     if not num_unknown:
         return
     first = next(sample for sample, count in zip(samples, counts, strict=True) if count)
     example = f"train clip {first.id!r}: {first.text[:60]!r}"
+    told = tell_unknown(tokenizer, texts)
     share = num_unknown / num_tokens
     if share > MOST_UNKNOWN:
         raise InputError(
             f"tokenizer.pretrained: found {share:.1%} of the train texts' tokens to be"
-            f" {tokenizer.unk_token} ({example}), expected {MOST_UNKNOWN:.0%} at most: it does not"
-            " know their script"
+            f" {tokenizer.unk_token} ({example}), expected {MOST_UNKNOWN:.0%} at most: it lacks"
+            f" {told}"
         )
     note(
         f"the tokenizer does not know everything in {sum(map(bool, counts)):,} of"
         f" {len(texts):,} train texts: {num_unknown:,} of {num_tokens:,} tokens are"
-        f" {tokenizer.unk_token} ({example})"
+        f" {tokenizer.unk_token} ({example}); it lacks {told}"
     )
 
 
@@ -167,7 +170,8 @@ def train_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Train byte-pair encoding whose decoding gives every text of `texts` back, NFC-normalised.
 
-    Spaces are kept as part of the tokens, repeated ones included, so that nothing is lost.
+    Spaces are kept as part of the tokens, repeated ones included, so that nothing is lost. What
+    looks like a control token is learned letter by letter, so that none is ever made of a text.
     """
     language_token = f"<{language}>"
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
@@ -184,7 +188,9 @@ def train_tokenizer(
         special_tokens=[*SPECIAL_TOKENS, language_token],
         show_progress=False,
     )
-    tokenizer.train_from_iterator((unicodedata.normalize("NFC", text) for text in texts), trainer)
+    plain = (unicodedata.normalize("NFC", text) for text in texts)
+    spelt = (CONTROL.sub(lambda found: " ".join(found[0]), text) for text in plain)
+    tokenizer.train_from_iterator(spelt, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
