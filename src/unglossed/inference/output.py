@@ -70,4 +70,4 @@ def format_text(translations: Sequence[Translation], named: bool) -> str:
 def format_json(translations: Sequence[Translation]) -> str:
     """A JSON list with `media`, `text`, `score` and `n_best` of each translation."""
     rows = [translation.to_dict() for translation in translations]
-    return json.dumps(rows, ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n"

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
 from unglossed.corpora.sample import Sample
@@ -30,9 +29,9 @@ from unglossed.inference.search import signal_limit, text_limit, text_scores, wr
 from unglossed.inference.words import merge_words
 from unglossed.media.clip import Clip, WholeFile, signal_of
 from unglossed.media.probe import sound_seconds
-from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.processing import TranslatorProcessor, pad_features
-from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.saved import load_translator
+from unglossed.models.translator import Translator
 
 Media = Path | str | Sample
 
@@ -73,30 +72,7 @@ class SignTranslator:
         """
         chosen = read_precision(precision)
         source = find_model(model)
-        try:
-            config, _ = TranslatorConfig.get_config_dict(source)
-            if (found := config.get("model_type")) != TranslatorConfig.model_type:
-                what = f"a model of the type {found!r}"
-                if found == GlossRecogniserConfig.model_type:
-                    what = "the recogniser of a CTC stage, which writes no sentences"
-                raise InputError(f"{model}: found {what}, expected {TranslatorConfig.model_type!r}")
-            translator, loaded = Translator.from_pretrained(
-                source, output_loading_info=True, ignore_mismatched_sizes=True
-            )
-            processor = TranslatorProcessor.from_pretrained(source)
-        except InputError:
-            raise
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{model}: cannot be loaded as a model: {reason}") from error
-        # A weight that does not come from the file is a random one: nonsense without a sign of it.
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if loaded[kind]:
-                first = sorted(str(key) for key in loaded[kind])[0]
-                raise InputError(
-                    f"{model}: found {len(loaded[kind])} {kind.replace('_keys', '')} weights"
-                    f" ({first}, ...), expected exactly those that its config.json asks for"
-                )
+        translator, processor = load_translator(source)
         on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
         translator.to("cuda" if on_gpu else "cpu")
         return cls(translator, processor, load_decoding(source), chosen)
@@ -297,6 +273,12 @@ def _translate_batch(
     scores = torch.stack(
         [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
     )
+    for name, values in zip(names, scores, strict=True):
+        if not values.isfinite().all():
+            raise InputError(
+                f"{name}: found a score that is NaN or infinite, expected a number: the model's"
+                " weights are too large for its computations, or are no numbers"
+            )
     ranked = [
         _rank(processor.decode(texts), values, drawn=decoding.sample)
         for texts, values in zip(tokens, scores.tolist(), strict=True)

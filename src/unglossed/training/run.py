@@ -16,7 +16,9 @@ from unglossed.errors import InputError
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
+from unglossed.model_folders import bind_folder
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.saved import load_processor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
 from unglossed.training.data import ClipDataset, Target
@@ -93,7 +95,8 @@ class Run:
                     sample_rate=audio.sample_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)
-        return TranslatorProcessor.from_pretrained(folder)
+                bind_folder(partial)
+        return load_processor(folder)
 
     def clips(
         self, samples: Sequence[Sample], *, training: bool, target: Target | None = None

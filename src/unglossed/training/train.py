@@ -41,6 +41,7 @@ from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, whole_folder, write_text
 from unglossed.inference.decoding import DECODING_FILE
+from unglossed.model_folders import bind_folder, verify_folder
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator
@@ -106,6 +107,7 @@ def train_recipe(
             if not (folder / "model").is_dir():
                 train_stage(run, stage, number, folder, earlier, progress)
             earlier[stage.name] = folder / "model"
+    verify_folder(folder / "model")
     with whole_folder(output / "model") as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=_link)
     return output / "model"
@@ -167,6 +169,7 @@ def train_stage(
         write_settings(run.recipe.decoding, partial / DECODING_FILE)
         seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
         (partial / "stage.json").write_text(json.dumps(seconds), encoding="utf-8")
+        bind_folder(partial)
     for leftover in folder.glob("checkpoint-*"):
         shutil.rmtree(leftover)
 
