@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import constants, get_session, is_offline_mode
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, PreTrainedConfig
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
@@ -90,6 +91,7 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
 
 def build(kind: Any, config: PreTrainedConfig) -> Any:
     """A model with random weights, of the Auto class that knows the configuration."""
+    vars(config).pop(_CODE, None)  # what came from a model with code of its own says so still
     return kind.from_config(config, trust_remote_code=False)
 
 
@@ -160,10 +162,10 @@ def _hub_answers(minute: int) -> bool:
     if is_offline_mode():
         return False
     try:
-        get_session().head(constants.ENDPOINT, timeout=OFFLINE_SECONDS)
+        answer = get_session().head(constants.ENDPOINT, timeout=OFFLINE_SECONDS)
     except Exception:  # of whatever network library the hub's client uses
         return False
-    return True
+    return answer.status_code < 500
 
 
 def _refuse_tokenizer_of_its_own(source: str, fault: str) -> None:
@@ -176,30 +178,48 @@ def _refuse_tokenizer_of_its_own(source: str, fault: str) -> None:
 
 
 def _explain(error: Exception, source: str, *, offline: bool) -> str:
-    """Why something cannot be loaded, in one line."""
-    lines = (str(error).strip() or type(error).__name__).splitlines()
-    reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    """Why something cannot be loaded, in one line that names the file if one is known."""
     if offline and isinstance(error, OSError):
         return (
             f"{constants.ENDPOINT} cannot be reached and the files are not all in this machine's"
             f" cache ({constants.HF_HUB_CACHE}): expected a connection, or a folder"
         )
-    if "custom code" in str(error) or "does not recognize" in str(error) or "model_type" in reason:
-        for name in _MAY_NAME_CODE:
-            fields = read_fields(source, name) or {}
+    contents = {}
+    for name in (*_MAY_NAME_CODE, "tokenizer.json"):
+        try:
+            contents[name] = read_fields(source, name) or {}
+        except InputError as unreadable:
+            return str(unreadable)
+    reason = _first_line(error)
+    if any(words in reason for words in ("custom code", "does not recognize", "model_type")):
+        for name, fields in contents.items():
             if fields.get(_CODE):
                 return _own_code(f"{source}/{name}", fields, "model_type")
-        if told := (read_fields(source, CONFIG) or {}).get("model_type"):
+        if told := contents[CONFIG].get("model_type"):
             return (
                 f"{source}/{CONFIG}: model_type: found {told!r}, expected a type that transformers"
                 f" {transformers.__version__} knows"
             )
-    if "weights_only" in str(error).lower() or "pickle" in str(error).lower():
-        return (
-            "its pickled weights hold more than numbers, or are damaged: pickled code never runs;"
-            " expected weights as model.safetensors"
-        )
-    return reason[:400]
+    if "backend tokenizer" in reason and not contents["tokenizer.json"]:
+        return f"{source}/tokenizer.json: missing"
+    return _fault_of_weights(Path(source)) or reason
+
+
+def _fault_of_weights(folder: Path) -> str | None:
+    """What is wrong with a file of weights: it is cut, or pickled and holds more than numbers."""
+    for path in sorted(_weight_files(folder)):
+        try:
+            if path.suffix == ".bin":
+                torch.load(path, map_location="meta", weights_only=True)
+            else:
+                with safe_open(path, "pt"):
+                    pass
+        except Exception as error:  # of bytes that can be anything
+            told = _first_line(error)[:100]
+            if path.suffix == ".bin":
+                told = "its pickle is damaged or holds more than numbers, and such code never runs"
+            return f"{path}: cannot be read: {told}; expected weights, best as model.safetensors"
+    return None
 
 
 def _own_code(path: str, fields: Mapping[str, Any], key: str) -> str:
@@ -291,4 +311,5 @@ def _refuse_no_numbers(model: nn.Module, others: Container[str], fault: str) -> 
 
 
 def _first_line(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:300]
+    told = " ".join((str(error) or type(error).__name__).split())
+    return told.partition(" Should contain one of ")[0][:300]

@@ -20,7 +20,7 @@ from unglossed.model_folders import CONFIG
 from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.translator import PARTS, Translator, TranslatorConfig
 
 PROCESSOR_CONFIG = "processor_config.json"
 
@@ -110,6 +110,9 @@ def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
         if config.model_type == GlossRecogniserConfig.model_type:
             what = "the recogniser of a CTC stage, which writes no sentences"
         raise InputError(f"{source}: found {what}, expected {TranslatorConfig.model_type!r}")
+    for part in PARTS:
+        if not isinstance(getattr(config, part), dict):
+            raise InputError(f"{source}/{CONFIG}: {part}: is missing, expected its settings")
     processor = load_processor(source)
     _check_vocabulary(config, processor, source)
     translator, loaded = hub.load(
@@ -139,6 +142,8 @@ def _check_fields(fields: Mapping[str, Any], path: str) -> None:
         if key not in fields:
             raise InputError(f"{path}: {key}: is missing, expected {_VALUES[key][1]}")
     for key, value in fields.items():
+        if key == "auto_map":
+            raise InputError(f"{path}: {key}: names code of the model's own, which never runs here")
         if key not in known:
             raise InputError(f"{path}: {key}: no such key{suggest(key, known)}")
         fits, expected = _VALUES.get(key, (None, ""))
