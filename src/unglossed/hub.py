@@ -19,7 +19,13 @@ import transformers
 from huggingface_hub import constants, get_session, is_offline_mode
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoTokenizer,
+    PreTrainedConfig,
+    ProcessorMixin,
+)
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import cached_file
 
@@ -66,10 +72,11 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
     """
     source = str(source)
     verify(source)
-    if kind is AutoTokenizer:
+    if kind is AutoTokenizer or issubclass(kind, ProcessorMixin):
         _refuse_tokenizer_of_its_own(source, fault)
-    is_model = kind not in _WITHOUT_WEIGHTS and hasattr(kind, "from_config")
-    is_model = is_model or (isinstance(kind, type) and issubclass(kind, nn.Module))
+    is_model = issubclass(kind, nn.Module) or (
+        hasattr(kind, "from_config") and kind not in _WITHOUT_WEIGHTS
+    )
     if is_model and "gguf_file" not in settings and Path(source).is_dir():
         _check_sizes(kind, Path(source), fault, settings.get("config"))
     here = _only_here(source)
