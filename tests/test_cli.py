@@ -359,7 +359,7 @@ def test_a_damaged_model_is_one_line(tmp_path: Path, name: str) -> None:
     folder = tiny_translator(tmp_path / "model")
     (folder / name).write_bytes((folder / name).read_bytes()[:100])
     result = run("translate", folder, write_frames(tmp_path / "clip", 4))
-    assert_refused(result, str(folder), "cannot be loaded as a model")
+    assert_refused(result, str(folder / name), "cannot be loaded as a ")
 
 
 def test_evaluate_refuses_a_file_as_its_output_folder(model: Path, tmp_path: Path) -> None:

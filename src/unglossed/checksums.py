@@ -97,6 +97,7 @@ def verify_checksums(folder: Path, names: Iterable[str] | None = None) -> bool:
         if found != expected:
             raise InputError(
                 f"{path}: differs from what was saved (its checksum does): it is damaged or comes"
-                f" from elsewhere; if you changed it on purpose, delete its line from {CHECKSUMS}"
+                f" from elsewhere; if you changed it on purpose, write {found} for it in"
+                f" {CHECKSUMS}"
             )
     return True

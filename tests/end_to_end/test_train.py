@@ -20,6 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import tiny
+from unglossed.checksums import verify_checksums
 from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
@@ -404,6 +405,29 @@ def test_resuming_on_another_corpus_is_refused(run: Path, tmp_path: Path) -> Non
 
     with pytest.raises(InputError, match="was trained on"):
         train_recipe(RECIPE, other, run, resume=True)
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "processor"])
+def test_a_damaged_model_of_a_stage_is_named_and_not_trained_on(
+    stage: str, run: Path, corpus: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    last = copy / STAGES[-1] / "model"
+    assert verify_checksums(copy / "processor")
+    for folder in (copy / "model", *(copy / name / "model" for name in STAGES)):
+        assert verify_checksums(folder)
+        assert str(run) not in (folder / "config.json").read_text(encoding="utf-8")
+    if stage != STAGES[-1]:
+        shutil.rmtree(last)
+    path = copy / stage / ("tokenizer.json" if stage == "processor" else "model/model.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 2
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match=f"{path}: differs from what was saved"):
+        train_recipe(RECIPE, corpus, copy, resume=True)
+    assert last.is_dir() is (stage == STAGES[-1])
 
 
 def test_a_folder_with_something_in_it_is_not_trained_into(

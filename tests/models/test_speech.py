@@ -173,7 +173,9 @@ def test_the_spectrogram_is_whispers_own(num_bins: int, num_samples: int) -> Non
     extractor = WhisperFeatureExtractor(feature_size=num_bins)
     wave = sound(num_samples)
     expected = extractor(wave, sampling_rate=16000, padding="do_not_pad")["input_features"][0]
-    assert np.array_equal(log_mel(torch.from_numpy(wave), num_bins).T.numpy(), expected)
+    found = log_mel(torch.from_numpy(wave), num_bins).T.numpy()
+    # The same sums, in another order on some processors: worst seen 0.
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
 
 
 def test_a_clip_as_long_as_whisper_reads_gives_what_transformers_gives() -> None:
@@ -190,7 +192,9 @@ def test_a_clip_as_long_as_whisper_reads_gives_what_transformers_gives() -> None
     )
     with torch.no_grad():
         features, _ = encoder(*pack(wave))
-        assert torch.equal(features, whole.encoder(mel).last_hidden_state)
+        expected = whole.encoder(mel).last_hidden_state
+    # Of spectrograms whose last bits may differ, see above: worst seen 0.
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_bfloat16_leaves_the_spectrogram_its_digits() -> None:

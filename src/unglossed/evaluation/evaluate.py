@@ -226,7 +226,12 @@ def write_evaluation(
     if not predictions:
         raise InputError("predictions: found none, expected at least one")
     scores = score_by_language(*_texts(predictions, language), normalisation)
-    rows = [json.dumps(prediction.to_dict(), ensure_ascii=False) for prediction in predictions]
+    rows = [
+        json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
+        for prediction in predictions
+    ]
     write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
-    write_text(output / "metrics.json", json.dumps(scores.to_dict(), indent=2) + "\n")
+    write_text(
+        output / "metrics.json", json.dumps(scores.to_dict(), indent=2, allow_nan=False) + "\n"
+    )
     return scores

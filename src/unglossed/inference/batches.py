@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.output import Hypothesis, Translation
 from unglossed.inference.search import text_scores, write_texts
@@ -49,6 +50,12 @@ def translate_batch(
     scores = torch.stack(
         [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
     )
+    for name, values in zip(names, scores, strict=True):
+        if not values.isfinite().all():
+            raise InputError(
+                f"{name}: found a score that is NaN or infinite, expected a number: the model's"
+                " weights are too large for its computations, or are no numbers"
+            )
     ranked = [
         _rank(processor.decode(texts), values, drawn=decoding.sample)
         for texts, values in zip(tokens, scores.tolist(), strict=True)

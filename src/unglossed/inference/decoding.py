@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
-from transformers.utils import cached_file
 
+from unglossed import hub
 from unglossed.config import Settings, check_settings, read_settings
 from unglossed.inference.counts import MOST
 
@@ -64,8 +64,5 @@ def load_decoding(source: str) -> DecodingSettings:
     Raises:
         InputError: the file holds something else.
     """
-    try:
-        path = cached_file(source, DECODING_FILE)
-    except OSError:  # not part of the model
-        return DecodingSettings()
-    return read_settings(DecodingSettings, Path(str(path)))
+    path = hub.find_file(source, DECODING_FILE)
+    return DecodingSettings() if path is None else read_settings(DecodingSettings, path)

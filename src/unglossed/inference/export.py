@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unglossed.errors import InputError
 from unglossed.files import check_new_folder, whole_folder
 from unglossed.inference.translate import SignTranslator
+from unglossed.model_folders import bind_folder
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder, pool, real_positions
 
@@ -100,6 +101,7 @@ def export_encoder(model: str | Path, output: Path) -> float:
                 f"{path.name}: found results that differ from the model's by {difference:.1e},"
                 f" expected at most {TOLERANCE:.0e}"
             )
+        bind_folder(folder)
     return difference
 
 
@@ -140,6 +142,12 @@ def _difference(model: Translator, side: int, path: Path) -> float:
         (found,) = session.run(["embeds"], {"frames": frames.numpy(), "mask": mask.numpy()})
         expected, real = model.adapter(*model.encode(frames, torch.tensor(lengths)))
         expected = expected * real[..., None]
+        if not expected.isfinite().all():
+            raise InputError(
+                "the model computes NaN or infinite numbers from random pictures: its weights are"
+                " too large, or are no numbers"
+            )
         difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()
-        worst = max(worst, float(difference))
+        if not difference <= worst:  # also where it is NaN
+            worst = float(difference)
     return worst

@@ -71,17 +71,20 @@ class Int8Linear(nn.Module):
     """A linear layer whose weight is held in 8 bits, and whose inputs are rounded to 8 bits.
 
     Each row of the weight and each row of the inputs has a scale of its own, its largest number.
-    The products are summed exactly, so that a row's result follows from the row alone, whatever
-    else is in the batch.
+    A row's result follows from the row alone to the last bit, whatever else is in the batch, on any
+    processor: oneDNN, whose kernels change with the number of rows, is left nothing but the sums of
+    whole numbers. Those are exact, and are rounded once, to float32. Scales, zero point and bias
+    are applied by operations on single numbers, none of which can be joined with another.
 
     Args:
         linear: the layer whose place it takes.
     """
 
     weight: Tensor
-    scale: Tensor
+    ones: Tensor
     zeros: Tensor
-    middle: Tensor
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -92,11 +95,14 @@ class Int8Linear(nn.Module):
         weight = linear.weight.detach().float()
         scale = weight.abs().amax(1).clamp_(min=SMALLEST) / 127
         rounded = (weight / scale[:, None]).round_().to(torch.int8)
-        packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-        zeros = torch.zeros(self.out_features, dtype=torch.int32)
-        # Half a step more: the conversion to whole numbers cuts off.
-        middle = torch.tensor(self.steps + 1.5)
-        buffers = {"weight": packed, "scale": scale, "zeros": zeros, "middle": middle}
+        buffers = {
+            "weight": torch.ops.onednn.qlinear_prepack(rounded, None),
+            "ones": torch.ones(self.out_features),
+            "zeros": torch.zeros(self.out_features, dtype=torch.int32),
+            # What the inputs' zero point, steps + 1, adds to every sum.
+            "shift": (rounded.sum(1, dtype=torch.int64) * (self.steps + 1)).float(),
+            "scale": scale / self.steps,
+        }
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
@@ -104,12 +110,15 @@ class Int8Linear(nn.Module):
         """Map (..., in_features) to (..., out_features), float32."""
         rows = inputs.reshape(-1, self.in_features).float()
         largest = torch.linalg.vector_norm(rows, torch.inf, -1, keepdim=True).clamp_(min=SMALLEST)
-        whole = torch.addcdiv(self.middle, rows, largest, value=self.steps).to(torch.uint8)
-        outputs = torch.ops.onednn.qlinear_pointwise(
-            *(whole, 1 / self.steps, self.steps + 1, self.weight, self.scale, self.zeros, None),
+        # Half a step more: the conversion to whole numbers cuts off.
+        whole = rows.div(largest).mul_(self.steps).add_(self.steps + 1.5).to(torch.uint8)
+        sums = torch.ops.onednn.qlinear_pointwise(
+            *(whole, 1.0, 0, self.weight, self.ones, self.zeros, None),
             *(1.0, 0, torch.float32, "none", [], "none"),
         )
-        outputs = outputs.mul_(largest) if self.bias is None else outputs * largest + self.bias
+        outputs = sums.sub_(self.shift).mul_(self.scale).mul_(largest)
+        if self.bias is not None:
+            outputs = outputs.add_(self.bias)
         return outputs.reshape(*inputs.shape[:-1], self.out_features)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
 from unglossed.corpora.sample import Sample
@@ -32,9 +31,9 @@ from unglossed.inference.precision import (
 from unglossed.inference.reading import Media, list_media, read_clip
 from unglossed.inference.search import signal_limit, text_limit
 from unglossed.media.clip import check_frame_rate
-from unglossed.models.gloss import GlossRecogniserConfig
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.saved import load_translator
+from unglossed.models.translator import Translator
 
 
 def _print_note(name: str, text: str) -> None:
@@ -77,30 +76,7 @@ class SignTranslator:
         """
         chosen = read_precision(precision)
         source = find_model(model)
-        try:
-            config, _ = TranslatorConfig.get_config_dict(source)
-            if (found := config.get("model_type")) != TranslatorConfig.model_type:
-                what = f"a model of the type {found!r}"
-                if found == GlossRecogniserConfig.model_type:
-                    what = "the recogniser of a CTC stage, which writes no sentences"
-                raise InputError(f"{model}: found {what}, expected {TranslatorConfig.model_type!r}")
-            translator, loaded = Translator.from_pretrained(
-                source, output_loading_info=True, ignore_mismatched_sizes=True
-            )
-            processor = TranslatorProcessor.from_pretrained(source)
-        except InputError:
-            raise
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{model}: cannot be loaded as a model: {reason}") from error
-        # A weight that does not come from the file is a random one: nonsense without a sign of it.
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if loaded[kind]:
-                first = sorted(str(key) for key in loaded[kind])[0]
-                raise InputError(
-                    f"{model}: found {len(loaded[kind])} {kind.replace('_keys', '')} weights"
-                    f" ({first}, ...), expected exactly those that its config.json asks for"
-                )
+        translator, processor = load_translator(source)
         on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
         translator.to("cuda" if on_gpu else "cpu")
         return cls(translator, processor, load_decoding(source), chosen)

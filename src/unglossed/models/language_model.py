@@ -22,6 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 import unglossed.models.light_t  # noqa: F401 (makes it known to transformers)
+from unglossed import hub
 from unglossed.models.lora import add_lora
 from unglossed.models.tying import UNTIED, untie
 
@@ -50,7 +51,7 @@ class LanguageModel(nn.Module, ABC):
         lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.model: PreTrainedModel = self.auto_class.from_config(language_model_config(config))
+        self.model: PreTrainedModel = hub.build(self.auto_class, language_model_config(config))
         untie(self.model, config.get(UNTIED, ()))
         if lora is not None:
             add_lora(self.model, lora)

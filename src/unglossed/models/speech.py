@@ -16,6 +16,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from unglossed import hub
 from unglossed.models.normalisation import spare_single_values
 from unglossed.models.visual import one_at_a_time, real_positions
 
@@ -201,7 +202,8 @@ def build_frontend(config: PreTrainedConfig) -> PreTrainedModel:
     """A frontend with random weights."""
     if config.model_type == "whisper":
         return WhisperFrontend(config)
-    return AutoModel.from_config(config)
+    model: PreTrainedModel = hub.build(AutoModel, config)
+    return model
 
 
 def frontend_config_from(config: dict[str, Any]) -> PreTrainedConfig:

@@ -21,8 +21,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from unglossed import hub
 from unglossed.errors import InputError
 from unglossed.files import check_new_folder, may_be_on_hub, whole_folder, write_text
+from unglossed.model_folders import bind_folder
 from unglossed.models.plain_text import encode_texts
 from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.trimming_proof import (
@@ -173,8 +175,10 @@ def trim_model(
             check_tokens(state, trimmed, selection)
             round_trips = check_texts(tokenizer, trimmed, texts, selection)
             num_words = check_words(state, tokenizer, trimmed, selection)
-            reloaded = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype="auto").eval()
-            check_logits(reloaded, probes, logits, selection)
+            reloaded = hub.load(
+                AutoModelForSeq2SeqLM, folder, "the trimmed model cannot be loaded", dtype="auto"
+            )
+            check_logits(reloaded.eval(), probes, logits, selection)
         except InputError as error:
             raise InputError(f"{model}: {error}") from None
         report = TrimReport(
@@ -195,18 +199,15 @@ def trim_model(
         )
         content = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
         write_text(folder / REPORT_FILE, content + "\n")
+        bind_folder(folder)
     return report
 
 
 def _load(kind: Any, model: str | Path, what: str, **settings: Any) -> Any:
-    try:
-        loaded = kind.from_pretrained(model, **settings)
-        if kind is AutoTokenizer:
-            restore_rules(loaded, model)
-        return loaded
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{model}: cannot be loaded as {what}: {reason}") from None
+    loaded = hub.load(kind, model, f"{model}: cannot be loaded as {what}", **settings)
+    if kind is AutoTokenizer:
+        restore_rules(loaded, model)
+    return loaded
 
 
 def _state_of(tokenizer: PreTrainedTokenizerBase, model: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
 
+from unglossed import hub
 from unglossed.models.normalisation import spare_single_values
 from unglossed.models.resnet import frugal_resnet, recompute, use_in_place_relu
 
@@ -111,7 +112,8 @@ class VisualEncoder(nn.Module):
         super().__init__()
         backbone_config = backbone_config_from(config["backbone"])
         # Convolutions are quick with channels last; what they put out then has them last, too.
-        self.backbone = AutoModel.from_config(backbone_config).to(memory_format=torch.channels_last)
+        backbone = hub.build(AutoModel, backbone_config)
+        self.backbone = backbone.to(memory_format=torch.channels_last)
         if isinstance(self.backbone, ResNetModel):
             use_in_place_relu(self.backbone)
         self.grid: int = config["grid"]

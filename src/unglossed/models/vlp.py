@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 from transformers.utils import ModelOutput
 
+from unglossed import hub
 from unglossed.models.language_model import IGNORED, EncoderDecoder, language_model_config
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
 
@@ -96,7 +97,7 @@ class VisualLanguageModel(Translator):
                 f"text_encoder: found width {reader.hidden_size}, expected the language model's"
                 f" {width}"
             )
-        self.text_encoder = AutoModelForSeq2SeqLM.from_config(reader).get_encoder()
+        self.text_encoder = hub.build(AutoModelForSeq2SeqLM, reader).get_encoder()
         self.alignment = Alignment(width, width)
 
     def forward(

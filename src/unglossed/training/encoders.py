@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
+from unglossed.model_folders import without_origin
 from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator
@@ -24,6 +25,7 @@ from unglossed.training.frontends import (
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     load,
+    load_complete,
     load_trained,
     refuse_no_sizes,
     refuse_unknown,
@@ -90,7 +92,7 @@ def source_model(name: str, source: str, earlier: Mapping[str, Path], where: str
         InputError: it is not there, or has no such part.
     """
     if source in earlier:
-        model: nn.Module = AutoModel.from_pretrained(earlier[source])
+        model: nn.Module = load_complete(AutoModel, str(earlier[source]), f"{where}.source")[0]
     elif "/" in source:
         otherwise = ", or a speech model" if name == "encoder" else ""
         model = load_trained(source, f"{where}.source", otherwise)
@@ -126,7 +128,7 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
     if isinstance(backbone, str):
         _check_image_model(load(AutoConfig, backbone, f"{where}.config.backbone"), where, backbone)
         model = load(AutoModel, backbone, f"{where}.config.backbone")
-        config["backbone"] = model.config.to_dict()
+        config["backbone"] = without_origin(model.config.to_dict())
         return config, {"encoder.backbone": model.state_dict()}
     try:
         config["backbone"] = backbone_config_from(backbone).to_dict()

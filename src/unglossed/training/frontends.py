@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoModel
 
 from unglossed.errors import InputError
+from unglossed.model_folders import without_origin
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.speech import (
     FRONTENDS,
@@ -89,17 +90,16 @@ def pretrained_frontend(part: PartSettings, where: str) -> dict[str, Any]:
     refuse_unknown(part.config, {"normalise": None}, f"{where}.config")
     source, field = part.source, f"{where}.source"
     try:
-        told = source_config(source, field).to_dict() | _WITHOUT_SPEC_AUGMENT
-        told.pop("_name_or_path", None)  # a place on this machine
+        told = without_origin(source_config(source, field).to_dict()) | _WITHOUT_SPEC_AUGMENT
         frontend = frontend_config_from(told)
     except WRONG_CONFIGURATION as error:
         raise InputError(f"{field}: {source}: {' '.join(str(error).split())[:300]}") from None
     try:
         extractor = load(AutoFeatureExtractor, source, field)
-    except InputError:
+    except InputError as error:
         raise InputError(
             f"{field}: {source}: found no preprocessor_config.json that can be read, expected one:"
-            " it says at what rate and scale the model reads sound"
+            f" it says at what rate and scale the model reads sound ({error})"
         ) from None
     return {
         "normalise": bool(getattr(extractor, "do_normalize", False)),

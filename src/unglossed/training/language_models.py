@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from unglossed.errors import InputError
+from unglossed.model_folders import without_origin
 from unglossed.models import quantization
 from unglossed.models.language_model import build_face, language_model_config
 from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
@@ -34,6 +35,7 @@ from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     find_folder,
     load,
+    load_complete,
     load_language_model,
     refuse_unknown,
 )
@@ -117,7 +119,7 @@ def language_model_part(
     prompt = prompt_ids(part.prompt, processor) if part.prompt else None
     lora = part.lora.model_dump() if part.lora else None
     if part.source in earlier:
-        inherited = _inherited(earlier[part.source])
+        inherited = _inherited(earlier[part.source], f"{where}.source")
         return LanguageModelPart(
             _changed_config(inherited.config, part.config, where),
             inherited.prompt if prompt is None else prompt,
@@ -131,7 +133,8 @@ def language_model_part(
         return LanguageModelPart(config, prompt or start, lora, None, quantized)
     model = load_language_model(part.source, f"{where}.source")
     fit_vocabulary(model, processor)
-    config = _changed_config(model.config.to_dict(), part.config, where)
+    told = without_origin(model.config.to_dict())
+    config = _changed_config(told, part.config, where)
     config.pop(KEPT, None)
     config["pad_token_id"] = processor.tokenizer.pad_token_id
     config["eos_token_id"] = processor.tokenizer.eos_token_id
@@ -360,11 +363,12 @@ def _wrong_config(where: str, error: Exception) -> InputError:
     return InputError(f"{where}.config: not a language model: {reason}")
 
 
-def _inherited(folder: Path) -> LanguageModelPart:
+def _inherited(folder: Path, where: str) -> LanguageModelPart:
     """Language model of an earlier stage, out of its model folder."""
-    config = AutoConfig.from_pretrained(folder)
+    source = str(folder)
+    config = load(AutoConfig, source, where)
     if isinstance(config, TranslatorConfig):
-        translator: Translator = AutoModel.from_pretrained(folder)
+        translator: Translator = load_complete(AutoModel, source, where, config=config)[0]
         assert config.language_model is not None
         weights = translator.language_model.model.state_dict()
         return LanguageModelPart(config.language_model, config.prompt, config.lora, weights)
@@ -374,5 +378,5 @@ def _inherited(folder: Path) -> LanguageModelPart:
         model = build_face(fields, lora=lora).model
         load_model(model, folder / "model.safetensors")
     else:
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+        model, _ = load_complete(AutoModelForSeq2SeqLM, source, where, config=config)
     return LanguageModelPart(fields, kept.get("prompt"), lora, model.state_dict())

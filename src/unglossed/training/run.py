@@ -11,15 +11,16 @@ from typing import Any
 from rich.progress import Progress
 from torch import nn
 
-from unglossed.checksums import verify_checksums, write_checksums
 from unglossed.corpora.needs import find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.clip import signal_of
+from unglossed.model_folders import bind_folder
 from unglossed.models.plain_text import encode_texts
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.saved import load_processor
 from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
 from unglossed.training.damaged import LeftOut
@@ -137,9 +138,8 @@ class Run:
                     sample_rate=audio.sample_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)
-                write_checksums(partial)
-        verify_checksums(folder)  # stages that are trained know the tokens by their numbers
-        return TranslatorProcessor.from_pretrained(folder)
+                bind_folder(partial)
+        return load_processor(folder)  # compared: trained stages know the tokens by their numbers
 
     def clips(
         self, samples: Sequence[Sample], *, training: bool, target: Target | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -25,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from unglossed import hub
 from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
@@ -39,15 +38,6 @@ GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
 """What transformers raises where a configuration's values are wrong."""
 _LARGEST_SIZE = 1_000_000
-_UNREADABLE = (
-    *WRONG_CONFIGURATION,
-    OSError,
-    IndexError,
-    RuntimeError,
-    SafetensorError,
-    struct.error,
-)
-"""What transformers, safetensors and gguf raise where a file is wrong, cut or of another model."""
 
 
 def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
@@ -75,16 +65,11 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
         )
     else:
         folder = find_folder(source, where)
-    try:
-        with shown:
-            loaded = kind.from_pretrained(folder, **settings)
-            if kind is AutoTokenizer and "gguf_file" not in settings:
-                restore_rules(loaded, folder)
-            return loaded
-    except _UNREADABLE as error:
-        lines = (str(error).strip() or type(error).__name__).splitlines()
-        reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-        raise InputError(f"{where}: {source} cannot be loaded: {reason}") from None
+    with shown:
+        loaded = hub.load(kind, folder, f"{where}: {source} cannot be loaded", **settings)
+    if kind is AutoTokenizer and "gguf_file" not in settings:
+        restore_rules(loaded, folder)
+    return loaded
 
 
 def find_folder(source: str, where: str) -> str:
@@ -141,7 +126,7 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
         fields = model.config.to_dict()
         fields.pop("quantization_config", None)
-        plain: PreTrainedModel = kind.from_config(type(model.config)(**fields))
+        plain: PreTrainedModel = hub.build(kind, type(model.config)(**fields))
         untie(plain, fields.get(UNTIED, ()))
         plain.load_state_dict(model.state_dict())
         return plain

@@ -9,8 +9,8 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import cached_file
 
+from unglossed import hub
 from unglossed.corpora.language_codes import base_language, language_of
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
@@ -150,16 +150,7 @@ def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None
 def _own_vocabulary(source: str, where: str) -> dict[int, str]:
     """Tokens of a model's own tokenizer by id; none if it comes without."""
     # Without these files, transformers makes up a tokenizer of special tokens alone.
-    if not source.endswith(GGUF) and not any(
-        cached_file(
-            source,
-            name,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        for name in _VOCABULARY_FILES
-    ):
+    if not source.endswith(GGUF) and not any(hub.find_file(source, n) for n in _VOCABULARY_FILES):
         return {}
     vocabulary = load(AutoTokenizer, source, where).get_vocab()
     return {number: token for token, number in vocabulary.items()}

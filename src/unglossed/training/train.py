@@ -28,7 +28,6 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from unglossed.checksums import write_checksums
 from unglossed.config import write_settings
 from unglossed.corpora.check import check_texts
 from unglossed.corpora.check_clips import Limits, check_clips
@@ -39,6 +38,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
+from unglossed.model_folders import bind_folder, verify_folder
 from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.board import tensorboard
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
@@ -172,6 +172,7 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
                 train_stage(run, stage, number, folder, earlier, progress, accept_changes)
             put_away(folder)  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
+    verify_folder(folder / "model")
     with whole_folder(output / "model") as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=link)
     return output / "model"
@@ -249,7 +250,7 @@ def train_stage(
         write_settings(run.recipe.decoding, partial / DECODING_FILE)
         seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
         (partial / "stage.json").write_text(json.dumps(seconds), encoding="utf-8")
-        write_checksums(partial)
+        bind_folder(partial)
 
 
 def check_clips_of(corpus: Corpus, recipe: Recipe, left_out: LeftOut) -> dict[str, Any] | None:

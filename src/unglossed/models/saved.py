@@ -1,0 +1,169 @@
+"""Loads a saved translator and the processor beside it, and finds that they belong together.
+
+What the two need of each other is in `processor_config.json` and the tokenizer's files. Without
+them defaults would give other texts in silence, so that each has to be there and to fit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from unglossed import hub
+from unglossed.config import suggest
+from unglossed.errors import InputError
+from unglossed.model_folders import CONFIG
+from unglossed.models.gloss import GlossRecogniserConfig
+from unglossed.models.language_model import language_model_config
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.translator import PARTS, Translator, TranslatorConfig
+
+PROCESSOR_CONFIG = "processor_config.json"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _between(least: float, most: float, *, whole: bool) -> Callable[[Any], bool]:
+    kinds = int if whole else (int, float)
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most
+
+    return fits
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_SIDE = _between(1, 10_000, whole=True)
+_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "language": (_is_text, "a language's code"),
+    "start_token": (_is_text, "a token"),
+    "sampling_rate": (_between(1e-6, 1, whole=False), "a share above 0 and at most 1"),
+    "resize": (_SIDE, "pixels from 1 to 10,000"),
+    "crop": (_SIDE, "pixels from 1 to 10,000"),
+    "sample_rate": (_or_none(_between(1, 1_000_000, whole=True)), "samples a second, or null"),
+    "max_seconds": (_or_none(_between(1e-6, 1e6, whole=False)), "seconds above 0, or null"),
+    "max_tokens": (_between(1, 10_000_000, whole=True), "a whole number above 0"),
+    "new_tokens": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "tokens"),
+}
+"""Settings of a processor: what fits, and what to say was expected."""
+_ALWAYS = ("language", "start_token", "sampling_rate", "resize", "crop")
+"""Settings that no version left out."""
+_OTHERS = ("processor_class", "chat_template", "audio_tokenizer")
+
+
+def load_processor(source: str | Path) -> TranslatorProcessor:
+    """Load the processor that was saved beside a model, or of a run.
+
+    Args:
+        source: its folder, or a model's name on the hub.
+
+    Raises:
+        InputError: it has no `processor_config.json`, or one with a wrong key or value; or its
+            tokenizer cannot be loaded, or lacks the start token.
+    """
+    hub.verify(source)
+    path = f"{source}/{PROCESSOR_CONFIG}"
+    fields = hub.read_fields(source, PROCESSOR_CONFIG)
+    if fields is None:
+        raise InputError(
+            f"{path}: missing: it says how the model reads clips and text, and belongs to it"
+        )
+    _check_fields(fields, path)
+    processor: TranslatorProcessor = hub.load(
+        TranslatorProcessor, source, f"{source}: cannot be loaded as a processor"
+    )
+    tokenizer, start = processor.tokenizer, processor.start_token
+    number = tokenizer.convert_tokens_to_ids(start)
+    if number is None or (number == tokenizer.unk_token_id and start != tokenizer.unk_token):
+        raise InputError(
+            f"{path}: start_token: found {start!r}, which the tokenizer beside it does not have:"
+            " one of the two is another model's"
+        )
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{source}/tokenizer_config.json: eos_token: is missing")
+    return processor
+
+
+def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
+    """Load a trained translator and its processor.
+
+    Args:
+        source: model folder, or name on the hub.
+
+    Raises:
+        InputError: it is no translator, has not exactly the weights that its configuration asks
+            for, has values that are NaN or infinite, or a processor that does not fit.
+    """
+    fault = f"{source}: cannot be loaded as a model"
+    config = hub.load(AutoConfig, source, fault)
+    if config.model_type != TranslatorConfig.model_type:
+        what = f"a model of the type {config.model_type!r}"
+        if config.model_type == GlossRecogniserConfig.model_type:
+            what = "the recogniser of a CTC stage, which writes no sentences"
+        raise InputError(f"{source}: found {what}, expected {TranslatorConfig.model_type!r}")
+    for part in PARTS:
+        if not isinstance(getattr(config, part), dict):
+            raise InputError(f"{source}/{CONFIG}: {part}: is missing, expected its settings")
+    processor = load_processor(source)
+    _check_vocabulary(config, processor, source)
+    translator, loaded = hub.load(
+        Translator,
+        source,
+        fault,
+        config=config,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    # A weight that does not come from the file is a random one: nonsense without a sign of it.
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loaded[kind]:
+            first = sorted(str(key) for key in loaded[kind])[0]
+            raise InputError(
+                f"{source}: found {len(loaded[kind])} {kind.replace('_keys', '')} weights"
+                f" ({first}, ...), expected exactly those that its {CONFIG} asks for"
+            )
+    return translator, processor
+
+
+def _check_fields(fields: Mapping[str, Any], path: str) -> None:
+    """Refuse a processor's settings with a key that is missing or unknown, or a wrong value."""
+    known = {*inspect.signature(TranslatorProcessor.__init__).parameters, *_OTHERS}
+    known -= {"self", "kwargs", "tokenizer"}
+    for key in _ALWAYS:
+        if key not in fields:
+            raise InputError(f"{path}: {key}: is missing, expected {_VALUES[key][1]}")
+    for key, value in fields.items():
+        if key == "auto_map":
+            raise InputError(f"{path}: {key}: names code of the model's own, which never runs here")
+        if key not in known:
+            raise InputError(f"{path}: {key}: no such key{suggest(key, known)}")
+        fits, expected = _VALUES.get(key, (None, ""))
+        if fits is not None and not fits(value):
+            raise InputError(f"{path}: {key}: found {value!r}, expected {expected}")
+    kind = fields.get("processor_class", TranslatorProcessor.__name__)
+    if kind != TranslatorProcessor.__name__:
+        raise InputError(
+            f"{path}: processor_class: found {kind!r}, expected {TranslatorProcessor.__name__!r}"
+        )
+
+
+def _check_vocabulary(config: Any, processor: TranslatorProcessor, source: str) -> None:
+    """Refuse a tokenizer with more tokens than the model has."""
+    try:
+        rows = int(language_model_config(config.language_model).get_text_config().vocab_size)
+    except Exception:  # a configuration that is wrong: building the model says in what
+        return
+    if len(processor.tokenizer) > rows:
+        raise InputError(
+            f"{source}/tokenizer.json: found {len(processor.tokenizer)} tokens, expected at most"
+            f" {rows}, which the model has: it is another model's"
+        )
