@@ -99,3 +99,18 @@ def test_constraints_pin_every_direct_dependency() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     pinned = {pin.partition("==")[0].lower().replace("_", "-") for pin in pins}
     assert {re.split(r"[><=]", name)[0].lower() for name in wanted} <= pinned
+
+
+def test_every_row_of_the_reliability_page_names_a_test_that_exists() -> None:
+    rows = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in rows if row.startswith("| ") and not row.startswith("| kind |")]
+    named = [re.findall(r"`(tests/\S+\.py)::(\w+)`", row) for row in rows]
+    missing = [
+        f"{path}::{name}"
+        for path, name in sum(named, [])
+        if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ]
+
+    assert len(rows) >= 60
+    assert all(named)
+    assert not missing
