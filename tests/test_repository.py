@@ -107,7 +107,8 @@ def test_every_row_of_the_reliability_page_names_a_test_that_exists() -> None:
     named = [re.findall(r"`(tests/\S+\.py)::(\w+)`", row) for row in rows]
     missing = [
         f"{path}::{name}"
-        for path, name in sum(named, [])
+        for row in named
+        for path, name in row
         if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
     ]
 
