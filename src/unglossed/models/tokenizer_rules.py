@@ -15,7 +15,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import cached_file
+
+from unglossed import hub
 
 _STATE_FILE = "tokenizer.json"
 _PIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "sentencepiece.model")
@@ -34,10 +35,10 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
     if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
         return
     rules = b""
-    if path := _find(source, _STATE_FILE):
+    if path := hub.find_file(source, _STATE_FILE):
         _take_over(backend, Tokenizer.from_file(str(path)))
     if path is None or _lacks_rules(tokenizer):
-        for path in filter(None, (_find(source, name) for name in _PIECE_FILES)):
+        for path in filter(None, (hub.find_file(source, name) for name in _PIECE_FILES)):
             proto = _read_pieces(path.read_bytes())
             rules = proto.normalizer_spec.precompiled_charsmap
             if proto.trainer_spec.byte_fallback:
@@ -81,17 +82,6 @@ def _read_pieces(model: bytes) -> Any:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto  # seldom needed
 
     return ModelProto.FromString(model)
-
-
-def _find(source: str | Path, name: str) -> Path | None:
-    path = cached_file(
-        str(source),
-        name,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if path is None else Path(path)
 
 
 def _charsmaps(step: dict[str, Any] | None) -> Iterator[str]:
