@@ -561,7 +561,8 @@ def whole_runs(
 
 def seen(stage: Path) -> dict[str, bytes]:
     """What training leaves that somebody uses or reads later: weights, scores, norms."""
-    paths = [path for name in SEEN for path in stage.rglob(name)]
+    paths = [path for name in SEEN for path in (stage / name, stage / "model" / name)]
+    paths = [path for path in paths if path.is_file()]
     return {str(path.relative_to(stage)): path.read_bytes() for path in paths}
 
 
