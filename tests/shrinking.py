@@ -61,9 +61,10 @@ def shrink(recipe: str, folder: Path, changes: Sequence[str] = ()) -> list[str]:
         "num_workers": 0,
         "video.resize": 36,
         "video.crop": 32,
-        "tokenizer.vocab_size": 120,
     }
-    if settings["tokenizer"]["pretrained"]:
+    if not settings["tokenizer"]["pretrained"]:
+        small["tokenizer.vocab_size"] = 120
+    else:
         small["tokenizer.pretrained"] = stand_in(settings["tokenizer"]["pretrained"], folder)
     if settings["tokenizer"]["start_token"]:
         small["tokenizer.start_token"] = "de_DE"
