@@ -157,6 +157,7 @@ def test_without_checksums_the_processor_has_to_be_there_all_the_same(model: Pat
     [
         ("crop", 10**8, "found 100000000, expected pixels"),
         ("crop", True, "found True"),
+        ("crop", 37, "found 37, expected at most 36"),
         ("sampling_rate", 0, "found 0, expected a share"),
         ("sampling_rate", float("nan"), "found nan"),
         ("language", None, "found None"),
