@@ -125,6 +125,12 @@ def test_other_files_may_lie_beside(file: str, model: Path) -> None:
     unglossed.load(model)
 
 
+def test_checksums_nested_without_end_are_damaged(model: Path) -> None:
+    (model / CHECKSUMS).write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(InputError, match=f"{model / CHECKSUMS}: cannot be read"):
+        unglossed.load(model)
+
+
 def test_a_file_that_was_changed_on_purpose_can_be_listed_anew(model: Path) -> None:
     path = model / "decoding.yaml"
     tiny.edit(path, "beams: 2", "beams: 3")
