@@ -45,6 +45,12 @@ def test_media_that_are_no_paths_are_named(translator, media, told: str) -> None
         translator.translate(media)
 
 
+@pytest.mark.parametrize("name", ["a\0b.mp4", "\ud800.mp4"])
+def test_names_that_no_file_can_have_are_not_found(translator, name: str) -> None:
+    with pytest.raises(InputError, match="not found, expected a video file"):
+        translator.translate(name)
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -80,6 +86,11 @@ def test_any_row_of_paths_is_taken(translator, clip: Path) -> None:
         (lambda: unglossed.load(None), "model: found NoneType, expected a path"),
         (lambda: unglossed.load(b"run"), "model: found bytes"),
         (lambda: unglossed.load(""), "model: found an empty text"),
+        (lambda: unglossed.load("a\0b"), r"model: found 'a\\x00b', expected a path"),
+        (lambda: unglossed.train("demo", "table:x", "\ud800"), r"output: found '\\ud800'"),
+        (lambda: unglossed.score(["a"], ["a"], None), "language: found None, expected a code"),
+        (lambda: unglossed.score({"a": "b"}, ["a"], "de"), "hypotheses: found dict, expected"),
+        (lambda: unglossed.score(["a", "b"], {"a", "b"}, "de"), "references: found set, expected"),
         (lambda: read_corpus(None), "corpus: found NoneType, expected a text kind:path"),
         (lambda: read_corpus(Path("data")), "corpus: found .*Path"),
         (lambda: unglossed.load_recipe(None), "recipe: found NoneType"),

@@ -254,6 +254,8 @@ def test_an_absurd_size_is_refused_before_anything_is_built(
         ("encoder", {}),
         ("adapter", None),
         ("language_model__dropout", "much"),
+        ("language_model__dropout", float("nan")),
+        ("adapter__dropout", -0.5),
         ("language_model__encoder_attention_heads", 0),
         ("language_model__d_model", -3),
         ("encoder__image_mean", "grey"),

@@ -125,6 +125,12 @@ def test_other_files_may_lie_beside(file: str, model: Path) -> None:
     unglossed.load(model)
 
 
+def test_checksums_nested_without_end_are_damaged(model: Path) -> None:
+    (model / CHECKSUMS).write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(InputError, match=f"{model / CHECKSUMS}: cannot be read"):
+        unglossed.load(model)
+
+
 def test_a_file_that_was_changed_on_purpose_can_be_listed_anew(model: Path) -> None:
     path = model / "decoding.yaml"
     tiny.edit(path, "beams: 2", "beams: 3")
@@ -157,6 +163,7 @@ def test_without_checksums_the_processor_has_to_be_there_all_the_same(model: Pat
     [
         ("crop", 10**8, "found 100000000, expected pixels"),
         ("crop", True, "found True"),
+        ("crop", 37, "found 37, expected at most 36"),
         ("sampling_rate", 0, "found 0, expected a share"),
         ("sampling_rate", float("nan"), "found nan"),
         ("language", None, "found None"),

@@ -59,7 +59,7 @@ def read_checksums(folder: Path) -> dict[str, str] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     sums = found.get("sha256") if isinstance(found, dict) else None
     if not isinstance(sums, dict) or found.get("version") != _VERSION:

@@ -46,12 +46,17 @@ def as_path(value: object, name: str) -> Path:
         name: of the argument, for the message.
 
     Raises:
-        InputError: it is neither, or empty.
+        InputError: it is neither, or empty, or no name that a file can have.
     """
     if not isinstance(value, (str, Path)):
         raise InputError(f"{name}: found {type(value).__name__}, expected a path")
     if not str(value).strip():
         raise InputError(f"{name}: found an empty text, expected a path")
+    try:
+        with suppress(OSError):  # there may be none yet
+            Path(value).stat()
+    except ValueError as error:
+        raise InputError(f"{name}: found {value!r}, expected a path: {error}") from None
     return Path(value)
 
 

@@ -256,6 +256,9 @@ def _check_sizes(
         most = _MOST_MODULES if is_count else _LARGEST
         if abs(value) > most and not last.endswith(("_length", "theta")):
             raise InputError(f"{path}: {place}: found {value}, expected at most {most}")
+    for place, value in _values(fields):
+        if isinstance(value, float) and "dropout" in place and not 0 <= value <= 1:
+            raise InputError(f"{path}: {place}: found {value}, expected a number from 0 to 1")
     held = sum(file.stat().st_size for file in _weight_files(folder))
     if not held:
         return
@@ -282,16 +285,22 @@ def _weight_files(folder: Path) -> Iterator[Path]:
         yield from folder.glob(pattern)
 
 
-def _numbers(fields: Any, place: str = "") -> Iterator[tuple[str, int]]:
-    """Whole numbers in a configuration, with the place of each: `language_model.d_model`."""
-    if isinstance(fields, bool):
-        return
-    if isinstance(fields, int):
-        yield place, fields
+def _numbers(fields: Any) -> Iterator[tuple[str, int]]:
+    """Whole numbers in a configuration, with their places."""
+    for place, value in _values(fields):
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield place, value
+
+
+def _values(fields: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Single values in a configuration, with the place of each: `language_model.d_model`."""
     if isinstance(fields, list):
         fields = dict(enumerate(fields))
-    for key, value in fields.items() if isinstance(fields, dict) else ():
-        yield from _numbers(value, f"{place}.{key}" if place else str(key))
+    if not isinstance(fields, dict):
+        yield place, fields
+        return
+    for key, value in fields.items():
+        yield from _values(value, f"{place}.{key}" if place else str(key))
 
 
 def _largest(fields: Any) -> str:

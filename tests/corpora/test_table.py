@@ -392,6 +392,7 @@ JSON_LINES = {
     '{"id": "x", "media": "c.wav", "text": "a", "split": "test", "start": true}': "true, expec"
     "ted a number",
     '{"id": "x", "media": "c.wav", "text": "\\ud83d", "split": "test"}': "half of a surrogate pair",
+    '{"id": "x", "media": "c.wav", "text": "a", "text": "b", "split": "test"}': "'text' twice",
     '{"id": "x", "media": "c\\u0000", "text": "a", "split": "test"}': "no media for 'x'",
     '{"id": "x", "media": "c\\u0000/x", "text": "a", "split": "test"}': "no media for 'x'",
 }

@@ -160,3 +160,19 @@ def test_signs_that_cost_nothing_are_not_told(tmp_path: Path, capsys) -> None:
     found = write(tmp_path / "h.txt", "she can’t see the dog")
     score_files(found, write(tmp_path / "r.txt", "a cat sits on the roof – alone"), "en")
     assert capsys.readouterr().err == ""
+
+
+def test_predictions_of_two_systems_in_another_order_are_refused(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": id, "reference": text, "hypothesis": text}
+        for id, text in (("a", "der wind weht stark"), ("b", "es bleibt am abend kühl"))
+    ]
+    first = predictions(tmp_path / "first.jsonl", *rows)
+    turned = predictions(tmp_path / "turned.jsonl", *rows[::-1])
+    with pytest.raises(InputError) as caught:
+        score_files(first, turned, "de")
+    assert str(caught.value) == (
+        f"{first}, line 1, and {turned}, line 1: found the ids 'a' and 'b', expected the same"
+        " samples in the same order: sort both by id"
+    )
+    assert score_files(first, first, "de").bleu4 == pytest.approx(100)

@@ -356,6 +356,10 @@ def test_a_text_that_is_longer_than_the_language_model(
             r"temporal_dim: found 100000000, expected a whole number above 0 and at most 1,000,000",
         ),
         (
+            "stages.visual_initialing.encoder.config.backbone.depths=[1]",
+            r"found depths of 1 stages and hidden_sizes of 2",
+        ),
+        (
             "stages.visual_initialing.adapter.config.hidden_dim=yes",
             r"adapter\.config\.hidden_dim: found True, expected a whole number above 0",
         ),

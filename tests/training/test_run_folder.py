@@ -226,7 +226,7 @@ def test_without_a_fingerprint_epochs_of_another_length_are_found(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b'{"corpus": 3}', b"[1]", b'{"corpus": "ta', b"\xff", None]
+    "damage", [b"", b'{"corpus": 3}', b"[1]", b'{"corpus": "ta', b"\xff", b"[" * 100_000, None]
 )
 @pytest.mark.parametrize("name", ["run.json", "corpus.json", "recipe.yaml"])
 def test_a_damaged_file_of_a_run_is_named(

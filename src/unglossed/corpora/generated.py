@@ -23,7 +23,7 @@ def generated_language(base: Path) -> str | None:
             continue
         try:
             language = json.loads(path.read_text(encoding="utf-8")).get("language")
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: not the JSON object of a generated corpus: {error}"
             ) from error

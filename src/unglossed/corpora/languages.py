@@ -39,6 +39,8 @@ def tokenisation(language: str) -> str:
         InputError: The code is unknown. A guess would be wrong without a sign of it: Chinese
             scored by words gives a few points where characters give twenty.
     """
+    if not isinstance(language, str):
+        raise InputError(f"language: found {language!r}, expected a code such as de")
     code = language.lower().replace("_", "-").split("-")[0]
     if code in CHINESE:
         return "zh"

@@ -157,7 +157,7 @@ def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> Number
 
 def _parse_object(line: str) -> dict[str, object]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_fields_once)
         if "\\u" in line:  # JSON can write half a character, which no file can hold
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -167,6 +167,16 @@ def _parse_object(line: str) -> dict[str, object]:
     if not isinstance(row, dict):
         raise _RowError(f"found {line[:60]!r}, expected a JSON object")
     return row
+
+
+def _fields_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, which by itself would keep the last of two values of a name."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RowError(f"found the field {twice!r} twice, expected it once")
+    return fields
 
 
 def _read_parquet(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from unglossed.errors import InputError
@@ -21,7 +21,7 @@ def read_texts(texts: Iterable[Any], name: str) -> list[str]:
     Raises:
         InputError: a single text, whose characters are no sentences, or something else.
     """
-    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+    if _is_no_row(texts):
         raise InputError(f"{name}: found {_kind(texts)}, expected a list of texts")
     found = list(texts)
     for number, text in enumerate(found, start=1):
@@ -30,13 +30,18 @@ def read_texts(texts: Iterable[Any], name: str) -> list[str]:
     return found
 
 
+def _is_no_row(texts: Any) -> bool:
+    """Whether something has no texts, or none in an order that says what belongs together."""
+    return isinstance(texts, (str, bytes, Mapping, Set)) or not isinstance(texts, Iterable)
+
+
 def read_references(references: Iterable[Any]) -> list[list[str]]:
     """For each sample its references, of which there may be one.
 
     Raises:
         InputError: there is none for a sample, or something is no text.
     """
-    if isinstance(references, (str, bytes)) or not isinstance(references, Iterable):
+    if _is_no_row(references):
         raise InputError(
             f"references: found {_kind(references)}, expected a list with a text, or a list of"
             " texts, for each hypothesis"

@@ -19,6 +19,7 @@ from unglossed.evaluation.sentences import blank_lines
 
 _HYPOTHESIS, _REFERENCE, _REFERENCES = "hypothesis", "reference", "references"
 _LANGUAGE = "language"
+_ID = "id"
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Ends of lines to some programs, to Python's splitlines among them, but to no text editor.
@@ -64,6 +65,7 @@ def score_files(
         )
     wanted: list[list[str]] = [[] for _ in found]
     for path in files or [hypotheses]:
+        _check_order(hypotheses, path)
         rows = read_references_of(path)
         if len(rows) != len(found):
             raise InputError(
@@ -92,6 +94,18 @@ def read_hypotheses(path: Path) -> list[str]:
     if rows is None:
         return _sentences(path, text)
     return [_field(path, number, row, _HYPOTHESIS) for number, row in rows]
+
+
+def _check_order(hypotheses: Path, references: Path) -> None:
+    """Refuse two files of JSON lines of which a row has the ids of two samples."""
+    rows, others = (_json_rows(path, _read(path)) or () for path in (hypotheses, references))
+    for (number, row), (other_number, other) in zip(rows, others, strict=False):
+        if _ID in row and _ID in other and row[_ID] != other[_ID]:
+            raise InputError(
+                f"{hypotheses}, line {number}, and {references}, line {other_number}: found the ids"
+                f" {str(row[_ID])[:40]!r} and {str(other[_ID])[:40]!r}, expected the same samples"
+                " in the same order: sort both by id"
+            )
 
 
 def _languages(path: Path, language: str) -> list[str] | None:

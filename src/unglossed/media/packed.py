@@ -284,7 +284,7 @@ def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
             return index
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{path}: empty, cut short or not the index of a shard: {_REPAIR}"
         ) from None
@@ -324,7 +324,7 @@ def _read_head(shard: FileIO, media: Path) -> _Head:
         if min(sizes) < 0 or begins[-1] + sizes[-1] > read_index(media.parent).size:
             raise ValueError("a picture lies outside the shard")
         return _Head(facts["width"], facts["height"], sizes, checksums, begins)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{media}: the row of the clip is damaged, or the index is of another shard ({error!r})"
         ) from None

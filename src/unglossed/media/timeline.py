@@ -86,7 +86,7 @@ def first_size(path: Path) -> tuple[int, int]:
 def _state(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # no name of a file: a zero byte, half of a surrogate pair
         raise InputError(
             f"{path}: not found, expected a video file or a folder of frames"
         ) from None

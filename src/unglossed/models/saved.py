@@ -149,6 +149,11 @@ def _check_fields(fields: Mapping[str, Any], path: str) -> None:
         fits, expected = _VALUES.get(key, (None, ""))
         if fits is not None and not fits(value):
             raise InputError(f"{path}: {key}: found {value!r}, expected {expected}")
+    if fields["crop"] > fields["resize"]:
+        raise InputError(
+            f"{path}: crop: found {fields['crop']}, expected at most {fields['resize']}, to which"
+            " resize brings the frames"
+        )
     kind = fields.get("processor_class", TranslatorProcessor.__name__)
     if kind != TranslatorProcessor.__name__:
         raise InputError(

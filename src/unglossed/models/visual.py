@@ -205,10 +205,19 @@ def backbone_config_from(config: dict[str, Any]) -> PreTrainedConfig:
     """Build the transformers configuration of an image backbone from its dict.
 
     Raises:
-        ValueError: `model_type` names no model that transformers knows.
+        ValueError: `model_type` names no model that transformers knows, or stages are counted in
+            two ways.
     """
     settings = dict(config)
-    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    built = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    depths, sizes = (getattr(built, name, None) for name in ("depths", "hidden_sizes"))
+    # Built all the same, it would have fewer stages than its last width says.
+    if isinstance(depths, list) and isinstance(sizes, list) and len(depths) != len(sizes):
+        raise ValueError(
+            f"backbone: found depths of {len(depths)} stages and hidden_sizes of {len(sizes)},"
+            " expected as many of one as of the other"
+        )
+    return built
 
 
 def backbone_dim(config: PreTrainedConfig) -> int:

@@ -183,7 +183,7 @@ def read_meanings(out: Path) -> dict[str, Meaning]:
         try:
             row = json.loads(line)
             meanings[str(row["id"])] = Meaning.from_dict(row["meaning"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path}, line {number}: not a row of a generated corpus: {error}"
             ) from error

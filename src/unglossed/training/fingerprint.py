@@ -141,7 +141,7 @@ def read_fingerprint(path: Path) -> Fingerprint | None:
         return None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{path}: is damaged, expected what the run's corpus was: --accept-changes goes on with"
             " the corpus as it is"

@@ -84,7 +84,7 @@ def begin(output: Path, recipe: Recipe, corpus: Corpus, features: Path | None) -
         InputError: one that was killed at once was to be trained on another corpus.
     """
     spec = corpus.spec
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         spec = json.loads((output / RUN_FILE).read_text(encoding="utf-8"))["corpus"]
     if spec != corpus.spec:
         raise InputError(f"{output}: was trained on {spec}, not on {corpus.spec}")
@@ -300,7 +300,7 @@ def read_facts(output: Path) -> dict[str, Any]:
         reason = "is missing"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         reason = "is damaged"
     raise InputError(
         f"{path}: {reason}, expected what the run was begun with: --accept-changes goes on with the"
