@@ -20,11 +20,11 @@ import torch
 import transformers
 
 import unglossed
-from unglossed.checksums import verify_checksums
 from unglossed.config import read_settings, write_settings
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, exclusive, write_text
+from unglossed.model_folders import verify_folder
 from unglossed.training.checkpoint import LAST, checkpoints_of, reopen
 from unglossed.training.fingerprint import FILE, Fingerprint, read_fingerprint
 from unglossed.training.recipe import Recipe
@@ -275,10 +275,10 @@ def check_trained(folder: Path) -> None:
     """Check that the model of a stage is as it was written, before later stages build on it.
 
     Raises:
-        InputError: a file of it is damaged or missing.
+        InputError: see `verify_folder`.
     """
     try:
-        verify_checksums(folder / "model")
+        verify_folder(folder / "model")
     except InputError as error:
         again = f"to train the stage again, delete {folder} and the folders of the stages after it"
         raise InputError(f"{error}; {again}") from None

@@ -38,7 +38,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
-from unglossed.model_folders import bind_folder, verify_folder
+from unglossed.model_folders import bind_folder
 from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.board import tensorboard
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
@@ -172,7 +172,6 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
                 train_stage(run, stage, number, folder, earlier, progress, accept_changes)
             put_away(folder)  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
-    verify_folder(folder / "model")
     with whole_folder(output / "model") as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=link)
     return output / "model"
