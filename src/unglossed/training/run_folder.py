@@ -1,7 +1,7 @@
 """A run's folder: who may write into it, what it was begun with, and what a resume may change.
 
 DIR/recipe.yaml   the resolved recipe, of which `begun` stages are fixed
-DIR/run.json      corpus, versions, and changes of the corpus that were accepted
+DIR/run.json      corpus, lengths of its clips, versions, changes of the corpus that were accepted
 DIR/corpus.json   by what the corpus is known again, see `fingerprint.py`
 DIR/lock          held by the process that trains
 """
@@ -32,6 +32,7 @@ from unglossed.training.stage_settings import StageSettings
 
 RECIPE_FILE = "recipe.yaml"
 LOCK = "lock"
+_LENGTHS = "trained_seconds"
 
 
 def check_folder(output: Path, *, resume: bool) -> bool:
@@ -139,6 +140,12 @@ class Before:
                 raise
             note(f"{error}; it is written anew")
         return cls(output, recipe, facts, fingerprint, accept, [])
+
+    @property
+    def trained_seconds(self) -> dict[str, Any] | None:
+        """Lengths of the clips of train, see `keep_lengths`; None: not known."""
+        found = self.facts.get(_LENGTHS)
+        return found if isinstance(found, dict) else None
 
     @property
     def num_begun(self) -> int:
@@ -254,6 +261,18 @@ class Before:
             if is_trained(folder):
                 reopen(folder)
         write_settings(recipe, self.output / RECIPE_FILE)
+
+
+def keep_lengths(output: Path, lengths: dict[str, Any] | None) -> None:
+    """Note how long the clips of train are, for a resume that does not look at them.
+
+    Args:
+        output: the run's folder.
+        lengths: see `TrainedLengths`; None: not known.
+    """
+    facts = read_facts(output)
+    if facts.get(_LENGTHS) != lengths:
+        _write_facts(output, {**facts, _LENGTHS: lengths})
 
 
 def stage_folder(output: Path, number: int, stage: StageSettings) -> Path:

@@ -57,6 +57,7 @@ from unglossed.training.run_folder import (
     check_folder,
     check_trained,
     is_trained,
+    keep_lengths,
     stage_folder,
 )
 from unglossed.training.selection import tell_choice
@@ -138,17 +139,21 @@ def train_recipe(
             )
             if check_media:
                 run.processor.trained_seconds = check_clips_of(rows, settings, run.left_out)
+            elif before is not None:
+                run.processor.trained_seconds = before.trained_seconds
         except InputError:
             if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way
                 shutil.rmtree(output)
             raise
+        if before is not None:
+            before.check_media(now)
         for line in run.notes:
             note(line)
         if before is None:
             now.write(output / FILE)
         else:
-            before.check_media(now)
             before.write(settings, rows, now)
+        keep_lengths(output, run.processor.trained_seconds)
         return _train_stages(run, output, accept_changes)
 
 
