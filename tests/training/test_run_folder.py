@@ -21,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import tiny
 from unglossed.errors import InputError
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.train import train_recipe
 
@@ -94,7 +95,15 @@ def assert_same_weights(one: Path, other: Path) -> None:
         ("added", "train: 2 clips added (first: 'new0')"),
         ("removed", "train: 1 clip removed (first: 'c7')"),
         ("relabelled", "train: 1 clip with other labels (first: 'c3')"),
-        ("times", "train: 1 clip with other times or boxes (first: 'c3')"),
+        (
+            "times",
+            "train: 1 clip with other times, boxes, frame rates or deinterlacing (first: 'c3')",
+        ),
+        (
+            "rate",
+            "train: 1 clip with other times, boxes, frame rates or deinterlacing (first: 'c3')",
+        ),
+        ("references", "dev: 1 clip with other labels (first: 'c0')"),
         ("order", "train: the clips are in another order"),
         ("dev", "dev: 1 clip with other labels (first: 'c0')"),
         ("split", "train: 1 clip removed (first: 'c3'); dev: 1 clip added (first: 'c3')"),
@@ -107,9 +116,11 @@ def test_a_corpus_that_changed_is_refused_with_what_changed(
 ) -> None:
     rows = ["new0,c1,wind,train,de", "new1,c2,schnee,train,de"] if change == "added" else []
     spec, output = write_table(tmp_path), tmp_path / "run"
-    if change == "times":
+    columns = {"times": ["start", "end"], "rate": ["frame_rate"], "references": ["text_2"]}
+    if change in columns:
+        added, empty = ("".join(f",{x}" for x in columns[change]), "," * len(columns[change]))
         lines = (tmp_path / "own.csv").read_text(encoding="utf-8").splitlines()
-        lines = [lines[0] + ",start,end", *(f"{line},," for line in lines[1:])]
+        lines = [lines[0] + added, *(line + empty for line in lines[1:])]
         (tmp_path / "own.csv").write_text("\n".join(lines), encoding="utf-8")
     begin(spec, output)
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
@@ -122,6 +133,10 @@ def test_a_corpus_that_changed_is_refused_with_what_changed(
         tiny.edit(table, "regen im norden 0", "schnee im norden 0")
     elif change == "times":
         tiny.edit(table, "norden 3,train,de,,", "norden 3,train,de,0,0.12")
+    elif change == "rate":
+        tiny.edit(table, "norden 3,train,de,", "norden 3,train,de,50")
+    elif change == "references":
+        tiny.edit(table, "norden 0,dev,de,", "norden 0,dev,de,es regnet")
     elif change == "split":
         tiny.edit(table, "norden 3,train", "norden 3,dev")
     elif change == "order":
@@ -157,6 +172,24 @@ def test_a_corpus_may_move_to_another_disk(
     assert f"its corpus was {spec}, is {moved}, with the same rows" in capsys.readouterr().err
     facts = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert facts["corpus"] == moved
+
+
+def test_lengths_of_clips_outlast_a_resume_that_does_not_look_at_them(tmp_path: Path) -> None:
+    spec, output = write_table(tmp_path), tmp_path / "run"
+    begin(spec, output)
+    model = resume(spec, output, check_media=False)
+    lengths = TranslatorProcessor.from_pretrained(model).trained_seconds
+    assert lengths is not None
+    assert lengths["clips"] == 7
+
+
+def test_a_model_writes_the_language_of_train_where_test_has_more_of_another(
+    tmp_path: Path,
+) -> None:
+    rows = [f"t{index},c1,rain {index},test,en" for index in range(20)]
+    spec = write_table(tmp_path, rows) + "?language=*"
+    model = train_recipe(RECIPE, spec, tmp_path / "run", overrides=TEXT_ALONE)
+    assert TranslatorProcessor.from_pretrained(model).language == "de"
 
 
 def test_another_corpus_is_none_that_moved(tmp_path: Path) -> None:

@@ -134,3 +134,8 @@ class Faults:
             + (", ...)" if self._counts[kind] > 1 else ")")
             for kind in self
         )
+
+
+def most_unreadable(num_clips: int) -> int:
+    """How many clips may be unreadable where the work goes on: one in a hundred, five at least."""
+    return max(5, num_clips // 100)

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from unglossed.checksums import file_checksum
 from unglossed.corpora.pack_clip import encode_clip, key_of, row_of
 from unglossed.corpora.pack_resume import (
     begin,
@@ -37,7 +38,6 @@ from unglossed.corpora.packed import (
     Plan,
     Shard,
     read_manifest,
-    sha256_of,
     write_document,
 )
 from unglossed.corpora.parallel import map_in_order, num_cores
@@ -252,7 +252,7 @@ def _finish(
         frame_rate=FRAME_RATE,
         num_clips=len(samples),
         num_frames=sum(shard.num_frames for shard in shards),
-        rows_sha256=sha256_of(out / ROWS),
+        rows_sha256=file_checksum(out / ROWS),
         shards=tuple(shards),
     )
     write_document(manifest, out / MANIFEST)

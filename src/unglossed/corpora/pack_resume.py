@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode
 
+from unglossed.checksums import file_checksum
 from unglossed.corpora.pack_clip import key_of
 from unglossed.corpora.packed import (
     MANIFEST,
@@ -27,7 +28,6 @@ from unglossed.corpora.packed import (
     Shard,
     file_size,
     read_document,
-    sha256_of,
     write_document,
 )
 from unglossed.corpora.sample import Sample
@@ -36,11 +36,8 @@ from unglossed.files import exclusive, write_text
 from unglossed.media.packed import ShardIndex, index_path, read_index, scan_shard
 
 _LOCK = ".lock"
-_NEWER = (
-    "frame_rate",
-    "references",
-    "deinterlace",
-)  # fields of rows that came after the first packed corpora
+# Fields of rows that came after the first packed corpora.
+_NEWER = ("frame_rate", "references", "deinterlace")
 
 
 @contextmanager
@@ -220,7 +217,7 @@ def _sound_index(path: Path, packed: Shard | None) -> ShardIndex | None:
     """
     size, index = file_size(path), _index_of(path)
     expected = packed or index
-    if expected is None or size != expected.size or sha256_of(path) != expected.sha256:
+    if expected is None or size != expected.size or file_checksum(path) != expected.sha256:
         return None
     if index is None or (index.size, index.sha256) != (expected.size, expected.sha256):
         return scan_shard(path)

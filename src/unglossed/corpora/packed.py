@@ -5,7 +5,6 @@ Reads the manifest, the rows and the shards' indexes; a shard itself is opened b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from unglossed.checksums import file_checksum
 from unglossed.corpora.faults import Fault, FaultKind
 from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
@@ -126,7 +126,7 @@ def read_packed(reading: Reading) -> Corpus:
             str(path),
             f"found {num_rows} rows, expected {manifest.num_clips} as {MANIFEST} says",
         )
-    if (checksum := sha256_of(path)) != manifest.rows_sha256:
+    if (checksum := file_checksum(path)) != manifest.rows_sha256:
         text = _differs(checksum, manifest.rows_sha256)
         reading.report(FaultKind.DAMAGED_MEDIA, str(path), text)
     for shard, keys in used.items():
@@ -205,7 +205,7 @@ def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
     faults = []
     for path, checksum in {shards / one.name: one.sha256 for one in manifest.shards}.items():
         try:
-            found = sha256_of(path)
+            found = file_checksum(path)
         except OSError as error:
             faults.append(Fault(FaultKind.UNREADABLE_MEDIA, str(path), f"{error.strerror}"))
             continue
@@ -220,12 +220,6 @@ def _differs(found: str, expected: str) -> str:
         f"found SHA-256 {found[:16]}..., expected {expected[:16]}... as {MANIFEST} says: delete it"
         " and pack again, which makes it anew"
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_language(corpus: Corpus, language: str) -> Corpus:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
@@ -22,7 +23,6 @@ from unglossed.inference.translate import SignTranslator
 
 UNREADABLE = "cannot be read"
 """Begin of the note on a clip that could not be translated."""
-_FEWEST_UNREADABLE = 5
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def predict(
             message names the last of them), or see `evaluate`.
     """
     unreadable: dict[str, str] = {}
-    most = min(max(_FEWEST_UNREADABLE, len(samples) // 100), len(samples) - 1)
+    most = min(most_unreadable(len(samples)), len(samples) - 1)
 
     def note_down(name: str, error: InputError) -> None:
         unreadable[name] = f"{UNREADABLE}: {error}"

@@ -192,9 +192,8 @@ def reopen(folder: Path) -> None:
                 link(str(file), str(partial / file.name))
             (partial / MARK).touch()
     last.rename(folder / f"checkpoint-{step}")
-    gone = (
-        folder / ".model.partial"
-    )  # what a writer that is killed leaves, and the next one deletes
+    # Under the name of what a writer that is killed leaves, which the next one deletes.
+    gone = folder / ".model.partial"
     shutil.rmtree(gone, ignore_errors=True)
     (folder / "model").rename(gone)
     shutil.rmtree(gone)

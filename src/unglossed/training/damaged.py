@@ -10,10 +10,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from unglossed.corpora.faults import most_unreadable
 from unglossed.errors import InputError, note
 
 SKIPPED_FILE = "skipped.jsonl"
-_FEWEST, _SHARE = 5, 0.01
 _MOST_NAMED = 5
 
 
@@ -42,13 +42,13 @@ class LeftOut:
 
     Args:
         num_clips: of train and dev.
-        limit: most clips that may be left out; None: one in a hundred, and five at least.
+        limit: most clips that may be left out; None: see `most_unreadable`.
         path: where they are listed, a line each; None: nowhere.
     """
 
     def __init__(self, num_clips: int, limit: int | None = None, path: Path | None = None) -> None:
         self.num_clips = num_clips
-        self.limit = max(_FEWEST, int(_SHARE * num_clips)) if limit is None else limit
+        self.limit = most_unreadable(num_clips) if limit is None else limit
         self.path = path
         self._ids: set[str] = set()
 

@@ -80,14 +80,14 @@ def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     return [
         (
             digest(sample.id),
-            digest([stamp(sample.media), *_part(sample)]),
+            digest([stamp(sample.media), *part_of(sample)]),
         )
         for sample in samples
     ]
 
 
-def _part(sample: Sample) -> list[Any]:
-    """What is read of the media; what is not asked for leaves the key as it always was."""
+def part_of(sample: Sample) -> list[Any]:
+    """What is read of the media, and how; what is not asked for leaves a key as it always was."""
     rate = [] if sample.frame_rate is None else [sample.frame_rate]
     whole = ["deinterlace"] if sample.deinterlace else []
     return [sample.start_seconds, sample.end_seconds, sample.box, *rate, *whole]
@@ -116,9 +116,17 @@ def _media_stamp(media: Path) -> list[Any]:
         if media.is_dir():
             with os.scandir(media) as entries:
                 return sorted(_file_stamp(entry.name, entry.stat()) for entry in entries)
-        return [_file_stamp("", media.stat()), *revisions_of(media)]
+        status = media.stat()
+        return [_file_stamp("", status), *_revisions(media, status.st_size, status.st_mtime_ns)]
     except OSError as error:
         raise InputError(f"{media}: cannot be read: {error.strerror}") from None
+
+
+@cache
+def _revisions(media: Path, size: int, modified: int) -> list[str]:
+    """What is read otherwise of a file, which is opened once: each stage and split asks again."""
+    del size, modified
+    return revisions_of(media)
 
 
 def _file_stamp(name: str, status: os.stat_result) -> list[Any]:

@@ -1,8 +1,9 @@
 """By what a run knows its corpus again: rows and media of train and dev, in `corpus.json`.
 
-A row is known by its id, its labels (text, glosses, transcript, language) and its part of the
-medium (times, box); a medium by its size and the bytes at its begin and end, so that a copy on
-another disk is the same one. Bytes that change in the middle of a file are not noticed.
+A row is known by its id, its labels (text, references, glosses, transcript, language) and by what
+is read of its medium (times, box, frame rate, deinterlacing); a medium by its size and the bytes at
+its begin and end, so that a copy on another disk is the same one. Bytes that change in the middle
+of a file are not noticed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import write_text
 from unglossed.media.packed import is_packed, read_index
+from unglossed.training.feature_keys import digest, part_of
 
 FILE = "corpus.json"
 _VERSION = 1
@@ -62,7 +63,9 @@ class Fingerprint:
                 "added": [name for name in after if name not in before],
                 "removed": [name for name in before if name not in after],
                 "with other labels": [n for n in kept if before[n][1] != after[n][1]],
-                "with other times or boxes": [n for n in kept if before[n][2] != after[n][2]],
+                "with other times, boxes, frame rates or deinterlacing": [
+                    n for n in kept if before[n][2] != after[n][2]
+                ],
             }
             told += [_tell(split, kind, names) for kind, names in kinds.items() if names]
             if kept != [name for name in before if name in after]:
@@ -115,7 +118,7 @@ def take_fingerprint(corpus: Corpus, *, media: bool) -> Fingerprint:
             split: tuple(seen.get(sample.media) for sample in samples)
             for split, samples in splits.items()
         },
-        others=_digest(others),
+        others=digest(others),
     )
 
 
@@ -161,12 +164,8 @@ def _tell(split: str, kind: str, names: list[str]) -> str:
 
 def _row(sample: Sample) -> Row:
     labels = [sample.text, sample.gloss, sample.transcript, sample.language]
-    part = [sample.start_seconds, sample.end_seconds, sample.box]
-    return sample.id, _digest(labels), _digest(part)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
+    references = [sample.references] if sample.references else []
+    return sample.id, digest([*labels, *references]), digest(part_of(sample))
 
 
 def _look_at(media: Path) -> str | None:
@@ -174,7 +173,7 @@ def _look_at(media: Path) -> str | None:
     try:
         if is_packed(media):
             index = read_index(media.parent)
-            return _digest([index.sha256, index.clips.get(media.name)])
+            return digest([index.sha256, index.clips.get(media.name)])
         checksum = hashlib.blake2b(digest_size=8)
         for part in _parts(media):
             checksum.update(part)

@@ -74,8 +74,9 @@ class Run:
         self.dev_samples = corpus.split("dev")
         self.normalisation = corpus.normalisation
         self.texts = [sample.text for sample in self.train_samples]
-        self.texts += _generated_texts(recipe, corpus)
-        self.processor = self._processor(corpus.language, output / "processor")
+        language = self.train_samples[0].language  # the only one of train; test may have others
+        self.texts += _generated_texts(recipe, corpus, language)
+        self.processor = self._processor(language, output / "processor")
         num_clips = len(self.train_samples) + len(self.dev_samples)
         self.left_out = LeftOut(num_clips, max_damaged, listed)
         self.cache = FeatureCache(features or output / "features")
@@ -99,9 +100,9 @@ class Run:
             with mistakes.collected():
                 check()
         mistakes.tell()
-        self.notes = list(find_unused(recipe, corpus.language))
+        self.notes = list(find_unused(recipe, language))
         if any(stage.objective == "translation" for stage in recipe.stages) and (
-            told := tell_short_texts(self.dev_samples, corpus.language)
+            told := tell_short_texts(self.dev_samples, language)
         ):
             self.notes.append(told)
         if any(stage.language_model for stage in recipe.stages) and (
@@ -222,12 +223,10 @@ def check_store(folder: Path, recipe: Recipe) -> None:
         note(f"{told}: the features of all clips have to be there")
 
 
-def _generated_texts(recipe: Recipe, corpus: Corpus) -> list[str]:
-    """Sentences of the generator in the corpus's language that no clip of any split says."""
+def _generated_texts(recipe: Recipe, corpus: Corpus, language: str) -> list[str]:
+    """Sentences of the generator in a language that no clip of any split says."""
     wanted = recipe.generated_text
-    if wanted is None or corpus.language not in LANGUAGES:
+    if wanted is None or language not in LANGUAGES:
         return []
     said = {sample.text for samples in corpus.splits.values() for sample in samples}
-    return draw_texts(
-        corpus.language, wanted.level, wanted.num_sentences, wanted.seed, exclude=said
-    )
+    return draw_texts(language, wanted.level, wanted.num_sentences, wanted.seed, exclude=said)

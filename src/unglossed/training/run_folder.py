@@ -1,7 +1,7 @@
 """A run's folder: who may write into it, what it was begun with, and what a resume may change.
 
 DIR/recipe.yaml   the resolved recipe, of which `begun` stages are fixed
-DIR/run.json      corpus, versions, and changes of the corpus that were accepted
+DIR/run.json      corpus, lengths of its clips, versions, changes of the corpus that were accepted
 DIR/corpus.json   by what the corpus is known again, see `fingerprint.py`
 DIR/lock          held by the process that trains
 """
@@ -20,11 +20,11 @@ import torch
 import transformers
 
 import unglossed
-from unglossed.checksums import verify_checksums
 from unglossed.config import read_settings, write_settings
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, exclusive, write_text
+from unglossed.model_folders import verify_folder
 from unglossed.training.checkpoint import LAST, checkpoints_of, reopen
 from unglossed.training.fingerprint import FILE, Fingerprint, read_fingerprint
 from unglossed.training.recipe import Recipe
@@ -32,6 +32,7 @@ from unglossed.training.stage_settings import StageSettings
 
 RECIPE_FILE = "recipe.yaml"
 LOCK = "lock"
+_LENGTHS = "trained_seconds"
 
 
 def check_folder(output: Path, *, resume: bool) -> bool:
@@ -139,6 +140,12 @@ class Before:
                 raise
             note(f"{error}; it is written anew")
         return cls(output, recipe, facts, fingerprint, accept, [])
+
+    @property
+    def trained_seconds(self) -> dict[str, Any] | None:
+        """Lengths of the clips of train, see `keep_lengths`; None: not known."""
+        found = self.facts.get(_LENGTHS)
+        return found if isinstance(found, dict) else None
 
     @property
     def num_begun(self) -> int:
@@ -256,6 +263,18 @@ class Before:
         write_settings(recipe, self.output / RECIPE_FILE)
 
 
+def keep_lengths(output: Path, lengths: dict[str, Any] | None) -> None:
+    """Note how long the clips of train are, for a resume that does not look at them.
+
+    Args:
+        output: the run's folder.
+        lengths: see `TrainedLengths`; None: not known.
+    """
+    facts = read_facts(output)
+    if facts.get(_LENGTHS) != lengths:
+        _write_facts(output, {**facts, _LENGTHS: lengths})
+
+
 def stage_folder(output: Path, number: int, stage: StageSettings) -> Path:
     """Where a stage keeps what it writes; stages are numbered from 1."""
     return output / f"{number}-{stage.name}"
@@ -275,10 +294,10 @@ def check_trained(folder: Path) -> None:
     """Check that the model of a stage is as it was written, before later stages build on it.
 
     Raises:
-        InputError: a file of it is damaged or missing.
+        InputError: see `verify_folder`.
     """
     try:
-        verify_checksums(folder / "model")
+        verify_folder(folder / "model")
     except InputError as error:
         again = f"to train the stage again, delete {folder} and the folders of the stages after it"
         raise InputError(f"{error}; {again}") from None

@@ -38,7 +38,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
-from unglossed.model_folders import bind_folder, verify_folder
+from unglossed.model_folders import bind_folder
 from unglossed.models.trained_lengths import TrainedLengths
 from unglossed.training.board import tensorboard
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay
@@ -57,6 +57,7 @@ from unglossed.training.run_folder import (
     check_folder,
     check_trained,
     is_trained,
+    keep_lengths,
     stage_folder,
 )
 from unglossed.training.selection import tell_choice
@@ -138,17 +139,21 @@ def train_recipe(
             )
             if check_media:
                 run.processor.trained_seconds = check_clips_of(rows, settings, run.left_out)
+            elif before is not None:
+                run.processor.trained_seconds = before.trained_seconds
         except InputError:
             if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way
                 shutil.rmtree(output)
             raise
+        if before is not None:
+            before.check_media(now)
         for line in run.notes:
             note(line)
         if before is None:
             now.write(output / FILE)
         else:
-            before.check_media(now)
             before.write(settings, rows, now)
+        keep_lengths(output, run.processor.trained_seconds)
         return _train_stages(run, output, accept_changes)
 
 
@@ -172,7 +177,6 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
                 train_stage(run, stage, number, folder, earlier, progress, accept_changes)
             put_away(folder)  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
-    verify_folder(folder / "model")
     with whole_folder(output / "model") as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=link)
     return output / "model"
