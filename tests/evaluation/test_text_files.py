@@ -160,3 +160,10 @@ def test_signs_that_cost_nothing_are_not_told(tmp_path: Path, capsys) -> None:
     found = write(tmp_path / "h.txt", "she can’t see the dog")
     score_files(found, write(tmp_path / "r.txt", "a cat sits on the roof – alone"), "en")
     assert capsys.readouterr().err == ""
+
+
+def test_a_table_of_commas_is_known_by_its_ending(tmp_path: Path) -> None:
+    table = write(tmp_path / "texts.csv", "id,text", 'a,"der wind, er weht"')
+    with pytest.raises(InputError, match=r"texts\.csv: has the ending of a table") as caught:
+        score_files(table, write(tmp_path / "ref.txt", "eins", "zwei"), "de")
+    assert "in a .txt file" in str(caught.value)
