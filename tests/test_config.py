@@ -124,6 +124,7 @@ def test_an_override_that_fits_nowhere_is_named(
     ("override", "pieces"),
     [
         ("titel=x", ["titel", "no such key, did you mean title?"]),
+        ("size=1", ["size", "no such key, did you mean inner.size?"]),
         ("inner={size: 1}", ["inner.name", "missing"]),
         ("inner={name: n, sise: 1}", ["inner.sise", "no such key"]),
         ("parts.1.sise=1", ["parts.second.sise", "no such key, did you mean size?"]),

@@ -35,7 +35,7 @@ def check(
         typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Decode every file as well, from begin to end.")
+        bool, typer.Option("--deep", help="Decode every file as well, from beginning to end.")
     ] = False,
     recipe: Annotated[
         str | None,

@@ -35,7 +35,7 @@ LanguageContrast = Annotated[
     typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
 ]
 PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (processor).")
+    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (on the CPU).")
 ]
 
 
@@ -129,7 +129,9 @@ def translate(
         float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
-    frame_rate: Annotated[float | None, typer.Option(help="Of folders; 25 by default.")] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Pictures a second of folders of frames; 25 by default.")
+    ] = None,
     translate_empty: Annotated[
         bool,
         typer.Option(
@@ -143,8 +145,8 @@ def translate(
 
     A clip that cannot be read costs one line on standard error and the exit code 2; the others are
     still translated. A clip with nothing in it gets an empty text, a note on standard error and,
-    in JSON, a reason; the exit code stays 0. So it does where a clip is far longer than those of
-    training, which is noted.
+    in JSON, a reason. A clip far longer than those of training is translated, with a note. After
+    notes alone the exit code is 0.
     """
     from unglossed.files import check_writable, write_text
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -223,7 +224,10 @@ def _explain_one(fault: Any, data: dict[str, Any], kind: type[BaseModel]) -> str
     if is_key and fault["type"] == "literal_error":
         return f"{where}: no such key, expected {fault['ctx']['expected']}"
     if fault["type"] == "extra_forbidden":
-        return f"{where}: no such key{suggest(str(fault['loc'][-1]), _keys_of(kind))}"
+        name, known = str(location[-1]), _keys_of(kind)
+        if name in known:
+            return f"{where}: no such key, did you mean {known[name]}?"
+        return f"{where}: no such key{suggest(name, known)}"
     if fault["type"] == "missing":
         return f"{where}: is missing"
     if fault["type"] == "value_error":  # of a validator: it says itself what it found
@@ -245,11 +249,34 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f", did you mean {' or '.join(near)}?" if near else ""
 
 
-def _keys_of(kind: type[BaseModel]) -> set[str]:
-    """Keys of settings and of all settings within them."""
-    defined = kind.model_json_schema()
-    parts = [defined, *defined.get("$defs", {}).values()]
-    return {key for part in parts for key in part.get("properties", {})}
+def _keys_of(kind: type[BaseModel]) -> dict[str, str]:
+    """Keys of settings and of all settings within them, each with where it stands at first."""
+    schema = kind.model_json_schema()
+    defined = schema.get("$defs", {})
+    found: dict[str, str] = {}
+    parts, seen = deque([("", schema)]), set()
+    while parts:
+        where, part = parts.popleft()
+        for key, field in part.get("properties", {}).items():
+            found.setdefault(key, where + key)
+            for name, of_list in _parts_of(field):
+                if name not in seen:
+                    seen.add(name)
+                    parts.append((f"{where}{key}.{'NAME.' if of_list else ''}", defined[name]))
+    return found
+
+
+def _parts_of(field: Any, of_list: bool = False) -> Iterator[tuple[str, bool]]:
+    """The settings that a field of a JSON schema refers to, and whether they stand in a list."""
+    if isinstance(field, list):
+        for one in field:
+            yield from _parts_of(one, of_list)
+    elif isinstance(field, dict):
+        for key, value in field.items():
+            if key == "$ref":
+                yield value.rpartition("/")[2], of_list
+            elif key in ("anyOf", "oneOf", "allOf", "items", "prefixItems"):
+                yield from _parts_of(value, of_list or key.lower().endswith("items"))
 
 
 def _readable(location: tuple[int | str, ...], data: Any) -> list[str]:

@@ -75,10 +75,10 @@ def _torch() -> list[Finding]:
         import torch
     except ImportError as error:
         return [Finding("torch", False, f"cannot be imported ({error}): pip install torch")]
-    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    threads = f"threads: {torch.get_num_threads()}, cores: {os.cpu_count()}"
     findings = [
         Finding("torch", True, str(torch.__version__)),
-        Finding("processor", True, f"{torch.backends.cpu.get_cpu_capability()}, {threads}"),
+        Finding("cpu", True, f"{torch.backends.cpu.get_cpu_capability()}, {threads}"),
         Finding("bfloat16", True, _bfloat16(torch.cpu)),
     ]
     if torch.cuda.is_available():
@@ -87,7 +87,7 @@ def _torch() -> list[Finding]:
     elif torch.backends.mps.is_available():
         findings.append(Finding("gpu", True, "Apple MPS"))
     else:
-        findings.append(Finding("gpu", True, "none: everything runs on the processor"))
+        findings.append(Finding("gpu", True, "none: everything runs on the CPU"))
     return findings
 
 

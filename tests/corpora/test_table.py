@@ -589,5 +589,5 @@ def test_a_split_in_other_letters_is_told(tmp_path):
 def test_the_wrong_separator_is_told(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("id;media;text;split\n1;a.mp4;Nebel;train\n", encoding="utf-8")
-    with pytest.raises(InputError, match="the fields seem to be separated by ';'"):
+    with pytest.raises(InputError, match="separated by ';': save the table with commas"):
         read_corpus(f"table:{path}?language=de")

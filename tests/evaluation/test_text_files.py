@@ -176,3 +176,10 @@ def test_predictions_of_two_systems_in_another_order_are_refused(tmp_path: Path)
         " samples in the same order: sort both by id"
     )
     assert score_files(first, first, "de").bleu4 == pytest.approx(100)
+
+
+def test_a_table_of_commas_is_known_by_its_ending(tmp_path: Path) -> None:
+    table = write(tmp_path / "texts.csv", "id,text", 'a,"der wind, er weht"')
+    with pytest.raises(InputError, match=r"texts\.csv: has the ending of a table") as caught:
+        score_files(table, write(tmp_path / "ref.txt", "eins", "zwei"), "de")
+    assert "in a .txt file" in str(caught.value)

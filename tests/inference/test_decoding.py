@@ -155,3 +155,15 @@ def test_a_folder_of_clips_is_hinted_at(model: Path, tmp_path: Path) -> None:
     result = run("translate", model, tmp_path / "clips")
     assert result.exit_code == 2
     assert f"each clip has to be named, as {tmp_path / 'clips' / 'a'}" in result.stderr
+
+
+def test_a_folder_of_videos_and_a_table_are_hinted_at(model: Path, tmp_path: Path) -> None:
+    folder, table = tmp_path / "talks", tmp_path / "clips.csv"
+    folder.mkdir()
+    (folder / "one.mp4").touch()
+    table.write_text("id,media,text,split\n", encoding="utf-8")
+    result = run("translate", model, folder, table)
+    assert result.exit_code == 2
+    assert f"each clip has to be named, as {folder / 'one.mp4'}" in result.stderr
+    assert f"{table}: is a table, expected a video" in result.stderr
+    assert f"reads the clips that it lists as table:{table}" in result.stderr

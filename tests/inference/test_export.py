@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,13 @@ def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already, expected a new or an empty folder"):
         export_encoder(tmp_path / "model", tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.slow
+def test_what_packages_log_of_their_own_affairs_is_not_told(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    tiny_translator(tmp_path / "model")
+    words = ("export", tmp_path / "model", "--output", tmp_path / "onnx")
+    command = [sys.executable, "-m", "unglossed", *map(str, words)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stderr == ""

@@ -44,7 +44,7 @@ def check_corpus(
 
     Args:
         spec: As in `read_corpus`.
-        deep: Decode every file as well, from begin to end.
+        deep: Decode every file as well, from beginning to end.
         limits: Lengths that clips should have; None: any.
         needs: What the recipe needs that the corpus is meant for; None: no particular one.
         num_workers: Processes that look at media; None for one per core.

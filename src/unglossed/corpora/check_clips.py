@@ -61,7 +61,7 @@ def check_clips(
         spec: The corpus, for messages.
         samples: The clips.
         faults: Where faults go.
-        deep: Decode every file as well, from begin to end.
+        deep: Decode every file as well, from beginning to end.
         limits: Lengths that clips should have; None: any.
         needs: What a recipe needs; None: clips are video if any of them is.
         num_workers: Processes that look at media; None for one per core.

@@ -59,7 +59,7 @@ def look_at_media(
     Args:
         media: Frame folders, video or sound files, or clips in shards; each once.
         clips: If `deep`, those in each of the media, which are read as training reads them.
-        deep: Decode every file from begin to end.
+        deep: Decode every file from beginning to end.
         sound: Whether the sound of videos is what is read.
         num_workers: Processes; None for one per core. Few files are looked at in this process.
         progress: Show a bar on standard error.

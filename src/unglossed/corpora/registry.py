@@ -135,7 +135,7 @@ def find_reader(
         root.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise InputError(
-            f"{root}: no such file or folder, expected a corpus of the kind {kind} ({kinds})"
+            f"{root}: no such file or folder, expected a corpus of the kind {kind}"
         ) from None
     except OSError as error:
         raise InputError(f"{root}: cannot be opened: {error.strerror}") from error

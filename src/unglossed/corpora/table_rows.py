@@ -239,7 +239,12 @@ def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = (
     missing = [name for name in required if name not in found]
     if missing:
         other = next((mark for mark in ";\t|," if len(found) == 1 and mark in found[0]), None)
-        hint = f"; the fields seem to be separated by {other!r}" if other else ""
+        hint = ""
+        if other:
+            hint = (
+                f"; the fields seem to be separated by {other!r}: save the table with commas as"
+                " .csv, or with tabs as .tsv"
+            )
         if len(missing) == 1 and missing[0] in _HINTS:
             hint += f"; {_HINTS[missing[0]]}"
         raise InputError(

@@ -188,8 +188,9 @@ def _notes_on(predictions: Sequence[Prediction]) -> Iterator[str]:
     noted = [one for one in noted if one not in unreadable]
     if noted:
         yield (
-            f"{len(noted)} of {len(predictions)} clips are not as those of training, see `notes` in"
-            f" predictions.jsonl (first: {noted[0].id}: {noted[0].notes[0]})"
+            f"{len(noted)} of {len(predictions)} clips are empty or longer than those of"
+            " training, see `notes` in predictions.jsonl (first:"
+            f" {noted[0].id}: {noted[0].notes[0]})"
         )
     if blank := note_blank([prediction.hypothesis for prediction in predictions]):
         yield blank

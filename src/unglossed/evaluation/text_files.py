@@ -21,6 +21,7 @@ _HYPOTHESIS, _REFERENCE, _REFERENCES = "hypothesis", "reference", "references"
 _LANGUAGE = "language"
 _ID = "id"
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+_TABLE_SUFFIXES = (".csv", ".tsv")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Ends of lines to some programs, to Python's splitlines among them, but to no text editor.
 _OTHER_ENDS = {
@@ -181,6 +182,11 @@ def _sentences(path: Path, text: str) -> list[str]:
         if count >= len(lines):
             raise InputError(f"{told}, expected lines that end in LF, CR LF or CR")
         note(f"{told}: they end no line, a sentence has them within")
+    if path.suffix.lower() in _TABLE_SUFFIXES:
+        raise InputError(
+            f"{path}: has the ending of a table, expected a sentence a line and nothing else, as"
+            " in a .txt file"
+        )
     if all("\t" in line for line in lines):
         raise InputError(
             f"{path}: found a tab in every line, as in a table, expected a sentence a line and"

@@ -5,7 +5,10 @@ The language model is not exported; other runtimes have their own ways of genera
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -115,7 +118,7 @@ def _inputs(lengths: tuple[int, ...], side: int) -> tuple[Tensor, Tensor]:
 
 def _write(reader: SignalReader, side: int, path: Path) -> None:
     frames, clips, time = (torch.export.Dim(name) for name in ("frames", "clips", "time"))
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), _without_warnings_of_torch(), torch.no_grad():
         warnings.simplefilter("ignore")  # of packages' own affairs
         torch.onnx.export(
             reader,
@@ -128,6 +131,18 @@ def _write(reader: SignalReader, side: int, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+
+
+@contextmanager
+def _without_warnings_of_torch() -> Iterator[None]:
+    """Its exporter logs that torchvision is missing, which nothing here needs."""
+    logger = logging.getLogger("torch.onnx")
+    found = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(found)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from unglossed.corpora.sample import Sample
+from unglossed.corpora.table_rows import TABLE_SUFFIXES
 from unglossed.errors import InputError
 from unglossed.inference.search import signal_limit
 from unglossed.media.clip import Clip, WholeFile, at_frame_rate, signal_of
@@ -79,6 +80,11 @@ def read_clip(
     if clip == "":
         raise InputError("found an empty name, expected a video, a folder of frames, or sound")
     where: Clip = clip if isinstance(clip, Sample) else WholeFile(find_path(Path(clip)))
+    if where.media.suffix.lower() in TABLE_SUFFIXES and where.media.is_file():
+        raise InputError(
+            f"{where.media}: is a table, expected a video, a folder of frames, or sound;"
+            f" `unglossed translate` reads the clips that it lists as table:{where.media}"
+        )
     if frame_rate is not None:
         where = at_frame_rate(where, frame_rate)
     try:

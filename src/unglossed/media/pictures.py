@@ -6,6 +6,7 @@ what a JPEG lacks that is damaged within: only `check_picture` finds that.
 
 from __future__ import annotations
 
+import mimetypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +49,16 @@ def list_pictures(folder: Path) -> list[str]:
             and not entry.is_dir()
         ]
     if not names:
-        inner = next((path.name for path in sorted(folder.iterdir()) if path.is_dir()), None)
-        hint = "" if inner is None else f"; each clip has to be named, as {folder / inner}"
+        inner = next((path for path in sorted(folder.iterdir()) if _may_be_clip(path)), None)
+        hint = "" if inner is None else f"; each clip has to be named, as {inner}"
         raise InputError(f"{folder}: found no frame, expected pictures (*.png, *.jpg){hint}")
     return order_pictures(folder, names)
+
+
+def _may_be_clip(path: Path) -> bool:
+    # Asked of the name, since `video` imports this module; hidden files are nobody's clips.
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return not path.name.startswith(".") and (path.is_dir() or kind.startswith("video/"))
 
 
 def read_picture(path: Path, reduction: int = 1) -> Picture:
