@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unglossed.media.audio import examine_sound, read_audio
-from unglossed.media.channels import Channels, mix
+from unglossed.media.channels import Channels, mix, read_channels
 
 RATE = 16000
 
@@ -106,21 +106,15 @@ def test_the_centre_is_heard_above_the_bass(speech: np.ndarray) -> None:
     assert np.corrcoef(mix([Channels(rows, names("5.1"))]), speech)[0, 1] > 0.999
 
 
-def test_eight_channels_in_planes_of_their_own_are_read(tmp_path: Path) -> None:
-    path, times = tmp_path / "a.m4a", np.arange(1024) / 48000
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=48000, layout="7.1")
-        for number in range(48):
-            frame = av.AudioFrame("fltp", "7.1", 1024)
-            for place in range(8):
-                tone = 0.2 * np.sin(2 * np.pi * 440 * (times + number * 1024 / 48000))
-                frame.planes[place].update((tone * (place == 2)).astype(np.float32).tobytes())
-            frame.sample_rate, frame.pts = 48000, 1024 * number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    sound = read_audio(path)[1000:15000]
-    expected = np.sin(2 * np.pi * 440 * np.arange(1000, 15000) / RATE)
-    assert np.corrcoef(sound, expected)[0, 1] > 0.999
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
+def test_channels_in_planes_of_their_own_are_read_by_the_layout(layout: str) -> None:
+    frame = av.AudioFrame("fltp", layout, 64)
+    rows = np.random.default_rng(0).standard_normal((len(names(layout)), 64)).astype(np.float32)
+    for plane, row in zip(frame.planes, rows, strict=True):
+        plane.update(row.tobytes())
+    read = read_channels(frame)
+    assert read.names == names(layout)
+    assert read.samples.tobytes() == rows.tobytes()
 
 
 def test_sound_whose_channels_change_is_mixed_by_parts() -> None:

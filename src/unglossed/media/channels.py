@@ -70,7 +70,7 @@ def read_channels(frame: av.AudioFrame) -> Channels:
     if not frame.format.is_planar:
         samples = np.frombuffer(planes[0], dtype, frame.samples * len(names))
         return Channels(samples.reshape(-1, len(names)).T.copy(), names)
-    # Not `to_ndarray`: of eight channels PyAV counts nine planes and reads what is not there.
+    # One by one, as many as the layout says: PyAV 18.1's `to_ndarray` has ended the process.
     rows = [np.frombuffer(planes[place], dtype, frame.samples) for place in range(len(names))]
     return Channels(np.stack(rows), names)
 
