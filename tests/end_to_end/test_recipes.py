@@ -561,8 +561,7 @@ def whole_runs(
 
 def seen(stage: Path) -> dict[str, bytes]:
     """What training leaves that somebody uses or reads later: weights, scores, norms."""
-    paths = [path for name in SEEN for path in (stage / name, stage / "model" / name)]
-    paths = [path for path in paths if path.is_file()]
+    paths = [path for name in SEEN for path in stage.rglob(name) if "last" not in path.parts]
     return {str(path.relative_to(stage)): path.read_bytes() for path in paths}
 
 
