@@ -84,7 +84,7 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.backbone.model_type": [f"encoder.config.backbone={REGNET}"],
     "encoder.config.backbone.layer_type": "bottleneck",
     "encoder.config.backbone.embedding_size": 4,
-    "encoder.config.backbone.hidden_sizes": [4, 8],
+    "encoder.config.backbone.hidden_sizes": [8, 8],
     "encoder.config.backbone.depths": [1, 2],
     "encoder.config.grid": 1,
     "encoder.config.temporal_dim": 16,
