@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MBartConfig
 
 import tiny
@@ -121,8 +122,10 @@ def test_a_file_put_beside_that_loaders_would_read_is_named(file: str, model: Pa
     "file", ["README.md", "metrics.json", "predictions.jsonl", ".gitattributes"]
 )
 def test_other_files_may_lie_beside(file: str, model: Path) -> None:
+    before = unglossed.load(model).model.state_dict()
     (model / file).write_text("{}", encoding="utf-8")
-    unglossed.load(model)
+    after = unglossed.load(model).model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_checksums_nested_without_end_are_damaged(model: Path) -> None:

@@ -197,16 +197,6 @@ def decode_jpeg(data: bytes, reduction: int = 1) -> Picture | None:
     return np.asarray(picture if reduction == 1 else picture[..., ::-1], np.uint8)
 
 
-def stack_frames(media: Path, frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Put frames (height, width, 3) into one array (n, height, width, 3).
-
-    Raises:
-        InputError: They differ in size.
-    """
-    check_sizes(media, {(frame.shape[1], frame.shape[0]) for frame in frames})
-    return np.stack(frames)
-
-
 def check_sizes(media: Path, sizes: set[tuple[int, int]]) -> None:
     """Refuse a clip whose pictures have more than one (width, height)."""
     if len(sizes) > 1:
