@@ -43,20 +43,20 @@ setup: $(READY) ## Make the environment (the other targets do this by themselves
 	@:
 
 demo: $(READY) ## Generate a corpus, train two stages, score, report, translate a video
-	@$(BIN)/python -m unglossed.experiments.demo --output '$(OUT)' --seed '$(SEED)'
+	@$(BIN)/python -m experiments.demo --output '$(OUT)' --seed '$(SEED)'
 
 demo-llm: $(READY) ## Go on from the demo with a real language model, SmolLM2-135M, in English
 	@$(NEEDS_SMOLLM2)
-	@$(BIN)/python -m unglossed.experiments.demo_llm --demo '$(OUT)' --output '$(OUT)-llm' \
+	@$(BIN)/python -m experiments.demo_llm --demo '$(OUT)' --output '$(OUT)-llm' \
 		--seed '$(SEED)'
 
 demo-speech: $(READY) ## German speech to English text: FRONTEND=DIR, or one from the hub
 	@$(NEEDS_SMOLLM2)
-	@$(BIN)/python -m unglossed.experiments.demo_speech --output '$(OUT)-speech' \
+	@$(BIN)/python -m experiments.demo_speech --output '$(OUT)-speech' \
 		--seed '$(SEED)' --frontend '$(FRONTEND)'
 
 results-generated: $(READY) ## Compare factorized, joint and gloss-based training, three seeds
-	@$(BIN)/python -m unglossed.experiments.compare --output 'runs/compare-$(CONDITION)' \
+	@$(BIN)/python -m experiments.compare --output 'runs/compare-$(CONDITION)' \
 		--condition '$(CONDITION)' $(COMPARE_OPTIONS)
 
 bench: $(READY) ## Time training, reading and translating against plainly written baselines

@@ -29,10 +29,10 @@ from unglossed.corpora.sample import Sample
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.visual import VisualEncoder, real_positions
-from unglossed.synthetic.corpus import write_corpus
 from unglossed.training.data import ClipDataset, FeatureDataset
 from unglossed.training.features import FeatureCache
 from unglossed.training.tokenizer import train_tokenizer
+from unglossed_synth.corpus import write_corpus
 
 BATCH_SIZE = 16
 RESNET_18: dict[str, Any] = {

@@ -30,9 +30,9 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.synthetic.corpus import write_corpus
 from unglossed.training.data import ClipDataset, Collator
 from unglossed.training.tokenizer import train_tokenizer
+from unglossed_synth.corpus import write_corpus
 
 KEPT = 4  # one frame of so many
 RESIZE, CROP = 256, 224

@@ -22,9 +22,9 @@ import numpy as np
 from unglossed.corpora.pack import pack_corpus
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
-from unglossed.media.clip import kept_indices
-from unglossed.media.video import read_frames
-from unglossed.synthetic.corpus import write_corpus
+from unglossed.media.frames import read_frames
+from unglossed.media.signal import kept_indices
+from unglossed_synth.corpus import write_corpus
 
 SAMPLING_RATE = 0.25
 NOISE = 2.0  # standard deviation of a pixel's value

@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import MBartConfig, ResNetConfig
 
 from unglossed.inference.precision import Precision
-from unglossed.inference.translate import SignTranslator, translate_features
+from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.visual import pool

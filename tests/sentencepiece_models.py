@@ -21,7 +21,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from unglossed.synthetic.planning import plan_clips
+from unglossed_synth.planning import plan_clips
 
 PLANNED = [clip.text for clip in plan_clips(500, seed=0, level=3)]
 RUSSIAN = ["завтра на севере дождь , вечером снег", "ветер с запада и туман у моря"] * 20

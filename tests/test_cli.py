@@ -16,7 +16,7 @@ import unglossed
 from sentencepiece_models import write_mbart
 from tiny import FRONTEND, tiny_translator, write_corpus, write_frames
 from unglossed.cli import app
-from unglossed.cli_common import uncollected
+from unglossed.cli.common import uncollected
 from unglossed.training.recipe import find_recipe
 
 

@@ -12,7 +12,7 @@ from pympi import Elan
 
 from unglossed.cli import app
 from unglossed.corpora.registry import _READERS, read_corpus
-from unglossed.evaluation.normalisation import NFKC_PLAIN_SIGNS, NORMALISATIONS
+from unglossed.evaluation.metrics import NFKC_PLAIN_SIGNS, NORMALISATIONS
 from unglossed.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ import unglossed
 from unglossed import hub
 from unglossed.errors import InputError
 from unglossed.models.light_t import light_t_config
-from unglossed.models.trimming import trim_model
 from unglossed.training.sources import load_language_model, load_trained
+from unglossed.trimming.trim import trim_model
 
 SOURCES = Path(unglossed.__file__).parent
 RAN = "code-of-the-model-ran"

@@ -15,15 +15,21 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MBartConfig
 import tiny
 import unglossed
 from unglossed import hub
-from unglossed.checksums import CHECKSUMS, file_checksum, read_checksums
 from unglossed.config import write_settings
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
-from unglossed.model_folders import bind_folder, verify_folder, without_origin
+from unglossed.model_folders import (
+    CHECKSUMS,
+    bind_folder,
+    file_checksum,
+    read_checksums,
+    verify_folder,
+    without_origin,
+)
 from unglossed.models.saved import load_processor
 from unglossed.training.language_models import language_model_part
+from unglossed.training.settings import LanguageModelSettings
 from unglossed.training.sources import load_trained
-from unglossed.training.stage_settings import LanguageModelSettings
 
 FILES = (
     "config.json",

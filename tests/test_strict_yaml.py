@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unglossed.strict_yaml import MOST_LEVELS, YamlError, parse_yaml
+from unglossed.config import MOST_LEVELS, YamlError, parse_yaml
 
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"{name}: &{name} [{', '.join(8 * [f'*{before}'])}]\n"

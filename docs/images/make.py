@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.media.seeding import generator_for
-from unglossed.synthetic.drawing import draw_frames
-from unglossed.synthetic.meaning import Meaning
+from unglossed_synth.drawing import draw_frames
+from unglossed_synth.meaning import Meaning
 
 # Only these pictures write glosses under frames, so `animate` does not tell where the strokes lie.
-from unglossed.synthetic.motion import _plan_hands, animate
-from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
-from unglossed.synthetic.recording import draw_corpus_signer
-from unglossed.synthetic.saying import LANGUAGES, say
-from unglossed.synthetic.signer import Signer
-from unglossed.synthetic.signing import SignToken, glosses, sign_sentence
+from unglossed_synth.motion import _plan_hands, animate
+from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
+from unglossed_synth.recording import draw_corpus_signer
+from unglossed_synth.saying import LANGUAGES, say
+from unglossed_synth.signer import Signer
+from unglossed_synth.signing import SignToken, glosses, sign_sentence
 
 Image = NDArray[np.uint8]
 Span = tuple[int, int]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unglossed.evaluation.evaluate import evaluate
     from unglossed.evaluation.metrics import score
     from unglossed.inference.output import Translation
-    from unglossed.inference.translate import SignTranslator, load, translate
+    from unglossed.inference.translator import SignTranslator, load, translate
     from unglossed.models.processing import TranslatorProcessor
     from unglossed.models.translator import Translator
     from unglossed.training.recipe import load_recipe
@@ -40,16 +40,16 @@ __all__ = [
 
 _HOMES = {
     "InputError": ("unglossed.errors", "InputError"),
-    "SignTranslator": ("unglossed.inference.translate", "SignTranslator"),
+    "SignTranslator": ("unglossed.inference.translator", "SignTranslator"),
     "Translation": ("unglossed.inference.output", "Translation"),
     "Translator": ("unglossed.models.translator", "Translator"),
     "TranslatorProcessor": ("unglossed.models.processing", "TranslatorProcessor"),
     "evaluate": ("unglossed.evaluation.evaluate", "evaluate"),
-    "load": ("unglossed.inference.translate", "load"),
+    "load": ("unglossed.inference.translator", "load"),
     "load_recipe": ("unglossed.training.recipe", "load_recipe"),
     "score": ("unglossed.evaluation.metrics", "score"),
     "train": ("unglossed.training.train", "train_recipe"),
-    "translate": ("unglossed.inference.translate", "translate"),
+    "translate": ("unglossed.inference.translator", "translate"),
 }
 
 

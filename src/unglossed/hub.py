@@ -29,9 +29,8 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import cached_file
 
-from unglossed.checksums import CHECKSUMS, read_checksums
 from unglossed.errors import InputError
-from unglossed.model_folders import CONFIG, verify_folder
+from unglossed.model_folders import CHECKSUMS, CONFIG, read_checksums, verify_folder
 
 OFFLINE_SECONDS = 2.0
 """How long the hub is waited for before a name is looked up in this machine's cache alone."""

@@ -18,9 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from unglossed.corpora.check import check_corpus
-from unglossed.corpora.check_clips import Limits, check_clips
-from unglossed.corpora.check_text import find_mojibake, find_odd_text, may_be_damaged
+from unglossed.corpora.check import check_corpus, find_mojibake, find_odd_text, may_be_damaged
+from unglossed.corpora.check_media import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.needs import Needs
 from unglossed.corpora.sample import Sample

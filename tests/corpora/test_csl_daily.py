@@ -12,7 +12,7 @@ from tiny import edit
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.video import read_frames
+from unglossed.media.frames import read_frames
 
 RAIN = "S000000_P0000_T00", "今天 下午 小雨 带 伞", "今 天 下 午 有 小 雨 ， 出 门 带 伞 。"
 RAIN_AGAIN = "S000000_P0004_T00", RAIN[1], RAIN[2]

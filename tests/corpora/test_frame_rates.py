@@ -14,13 +14,12 @@ from pyarrow import parquet
 
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.pack import pack_corpus
-from unglossed.corpora.pack_resume import fingerprint
+from unglossed.corpora.pack import fingerprint, pack_corpus
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.stats import corpus_stats
 from unglossed.errors import InputError
-from unglossed.media.video import num_frames
-from unglossed.training.feature_keys import clip_keys
+from unglossed.media.frames import num_frames
+from unglossed.training.features import clip_keys
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.how2sign import label_path, video_folder
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.video import frame_indices_at
+from unglossed.media.frames import frame_indices_at
 
 HEADER = (
     "VIDEO_ID\tVIDEO_NAME\tSENTENCE_ID\tSENTENCE_NAME\tSTART_REALIGNED\tEND_REALIGNED\tSENTENCE"

@@ -13,7 +13,7 @@ from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.labels import NORMALISATION
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.evaluation.normalisation import normalise
+from unglossed.evaluation.metrics import normalise
 
 FOG = "train/01May_2010-1", "MORGEN NEBEL", "morgen früh nebel in den tälern ."
 SUN = "train/02May_2010-1", "SONNE", "am nachmittag überall sonne"

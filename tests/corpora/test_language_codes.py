@@ -4,7 +4,7 @@ import pytest
 from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES as MBART
 from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES as NLLB
 
-from unglossed.corpora.language_codes import base_language, language_of
+from unglossed.corpora.languages import base_language, language_of
 
 
 @pytest.mark.parametrize(

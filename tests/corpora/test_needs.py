@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unglossed.corpora.check import check_corpus
-from unglossed.corpora.check_report import Report
+from unglossed.corpora.check import Report, check_corpus
 from unglossed.corpora.faults import FaultKind, Severity
 from unglossed.corpora.needs import Needs, find_unfit
 from unglossed.corpora.sample import Corpus, Sample

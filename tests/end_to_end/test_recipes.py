@@ -25,15 +25,15 @@ from shrinking import BACKBONE, shrink, stand_in
 from unglossed.cli import app
 from unglossed.config import Settings, merge, read_yaml, write_settings
 from unglossed.corpora.registry import read_corpus
-from unglossed.inference.translate import SignTranslator
+from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
-from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe, find_recipe, load_recipe
 from unglossed.training.scores import AlignmentScores, GlossScores
-from unglossed.training.stage_settings import MaskingSettings
+from unglossed.training.settings import MaskingSettings
 from unglossed.training.train import train_recipe
+from unglossed.training.trainer import use_bfloat16
 
 pytestmark = pytest.mark.slow
 

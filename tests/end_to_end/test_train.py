@@ -20,11 +20,11 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import tiny
-from unglossed.checksums import verify_checksums
 from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.inference.translate import SignTranslator
+from unglossed.inference.translator import SignTranslator
+from unglossed.model_folders import verify_checksums
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics

@@ -18,7 +18,7 @@ from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, evaluate, predict, write_evaluation
 from unglossed.evaluation.metrics import score
 from unglossed.evaluation.text_files import score_files
-from unglossed.inference.translate import SignTranslator
+from unglossed.inference.translator import SignTranslator
 
 KEYS = [
     *("bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l", "num_samples", "signature"),

@@ -12,8 +12,13 @@ from typer.testing import CliRunner, Result
 from unglossed.cli import app
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.evaluation.metrics import Scores, score
-from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION, NORMALISATIONS, normalise
+from unglossed.evaluation.metrics import (
+    DEFAULT_NORMALISATION,
+    NORMALISATIONS,
+    Scores,
+    normalise,
+    score,
+)
 
 NFC, NO_STOP = "nfc.v1", "nfc_no_final_stop.v1"
 HYPOTHESIS = "morgen fällt im süden regen"

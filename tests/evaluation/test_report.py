@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unglossed.evaluation.figures import Line, axis_ticks, heat_map, line_chart, marked, thumbnails
 from unglossed.evaluation.metrics import Scores
+from unglossed.evaluation.plots import Line, axis_ticks, heat_map, line_chart, marked, thumbnails
 from unglossed.evaluation.report import (
     ClipCard,
     ReportData,
@@ -21,7 +21,7 @@ from unglossed.evaluation.report import (
     render_report,
     write_report,
 )
-from unglossed.inference.words import WordAttention
+from unglossed.inference.output import WordAttention
 
 NASTY = "<script>alert(\"x\")</script> & 'quoted'"
 SCORES = Scores(40.0, 30.0, 25.0, 21.5, 45.0, 42.0, 10, "nrefs:1|tok:13a", "13a", "nfc.v1")

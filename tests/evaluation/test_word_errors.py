@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unglossed.evaluation.word_errors import word_error_rate
+from unglossed.evaluation.metrics import word_error_rate
 
 TEXTS = st.lists(st.sampled_from("ABC"), min_size=1, max_size=6).map(" ".join)
 

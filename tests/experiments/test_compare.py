@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import typer
 
+from experiments.compare import Comparison, Condition, main, run_comparison
+from experiments.processes import Processes
+from experiments.systems import FACTORIZED, GLOSS_BASED, JOINT
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.experiments.compare import Comparison, Condition, main, run_comparison
-from unglossed.experiments.processes import Processes
-from unglossed.experiments.systems import FACTORIZED, GLOSS_BASED, JOINT
 from unglossed.files import exclusive
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.recipe import load_recipe
@@ -34,7 +34,7 @@ NUM_SENTENCES = 12
 def command(output: Path, *options: str) -> list[str]:
     arguments = ["--output", str(output), "--recipe", str(RECIPE), "--seeds", "3"]
     arguments += ["--sentences", str(NUM_SENTENCES), *options]
-    return [sys.executable, "-m", "unglossed.experiments.compare", *arguments]
+    return [sys.executable, "-m", "experiments.compare", *arguments]
 
 
 def environment() -> dict[str, str]:

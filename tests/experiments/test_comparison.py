@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.comparison import Run, mean_and_spread, norms_summary, write_results
 from unglossed.evaluation.metrics import score
 from unglossed.evaluation.report import ScoreRow
-from unglossed.experiments.comparison import Run, mean_and_spread, norms_summary, write_results
 from unglossed.training.callbacks import METRICS_FILE
 from unglossed.training.diagnostics import NORMS_FILE
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.processes import Processes
 from unglossed.errors import InputError
-from unglossed.experiments.processes import Processes
 
 
 @pytest.fixture

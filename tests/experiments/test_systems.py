@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from unglossed.errors import InputError
-from unglossed.experiments.compare import CONDITIONS, Condition
-from unglossed.experiments.systems import (
+from experiments.compare import CONDITIONS, Condition
+from experiments.systems import (
     FACTORIZED,
     GLOSS_BASED,
     JOINT,
@@ -16,6 +15,7 @@ from unglossed.experiments.systems import (
     language_model_recipe,
     system_recipe,
 )
+from unglossed.errors import InputError
 from unglossed.training.recipe import Recipe, load_recipe
 
 LANGUAGE_MODEL = Path("seed-0/language_model")

@@ -347,7 +347,7 @@ def load_libraries() -> None:
 
     import unglossed.cli
     import unglossed.evaluation.evaluate
-    import unglossed.inference.translate
+    import unglossed.inference.translator
     import unglossed.training.train  # noqa: F401
 
     torch.set_num_threads(1)

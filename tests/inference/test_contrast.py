@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LogitsProcessorList, MBartConfig, MT5Confi
 from tiny import tiny_decoder_only, tiny_model, tiny_processor
 from unglossed.inference.contrast import IMPLAUSIBLE, LanguageContrast, WithoutSignal, contrast
 from unglossed.inference.decoding import DecodingSettings
-from unglossed.inference.translate import translate_features
+from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import EncoderDecoder, LanguageModel, build_face
 
 STRENGTH = 0.3

@@ -16,7 +16,7 @@ from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.precision import Int8Linear, Precision, lower_precision
 from unglossed.inference.search import text_scores, write_texts
-from unglossed.inference.translate import SignTranslator, translate_features
+from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig

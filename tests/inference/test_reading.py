@@ -12,8 +12,8 @@ import tiny
 from unglossed.cli import app
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.evaluate import evaluate
-from unglossed.inference.translate import SignTranslator
-from unglossed.models.trained_lengths import TrainedLengths
+from unglossed.inference.translator import SignTranslator
+from unglossed.models.saved import TrainedLengths
 
 FAST = {"beams": 1, "max_new_tokens": 3}
 FAST_OPTIONS = ("--beams", "1", "--max-new-tokens", "3")

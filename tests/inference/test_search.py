@@ -16,7 +16,7 @@ from unglossed.errors import InputError
 from unglossed.inference import search
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.search import Drawing, text_limit, text_scores, write_texts, written
-from unglossed.inference.translate import SignTranslator, translate_features
+from unglossed.inference.translator import SignTranslator, translate_features
 
 SCORE_TOLERANCE = 1e-5
 """Measured worst case 1e-6: a padded batch adds the same numbers in another order."""

@@ -16,8 +16,8 @@ from tiny import tiny_model, tiny_processor, tiny_translator, write_frames
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
-from unglossed.inference.translate import SignTranslator, translate_features
-from unglossed.models.gloss import GlossRecogniserConfig
+from unglossed.inference.translator import SignTranslator, translate_features
+from unglossed.models.recogniser import GlossRecogniserConfig
 from unglossed.models.translator import Translator, TranslatorConfig
 
 MAX_NEW_TOKENS = 12

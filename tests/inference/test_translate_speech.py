@@ -16,7 +16,7 @@ import tiny
 from unglossed.cli import app
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.inference.translate import SignTranslator
+from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unglossed.synthetic.encoding import to_video_frame
+from unglossed_synth.encoding import to_video_frame
 
 
 class Pipe:

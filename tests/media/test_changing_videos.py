@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from unglossed.corpora.check_clips import check_clips
+from unglossed.corpora.check_media import check_clips
 from unglossed.corpora.faults import FaultKind, Faults
-from unglossed.corpora.pack_clip import encode_clip
+from unglossed.corpora.pack import encode_clip
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.clip import VideoSignal, WholeFile
+from unglossed.media.frames import num_frames, read_frames
 from unglossed.media.pictures import read_picture
 from unglossed.media.probe import examine, probe
-from unglossed.media.video import num_frames, read_frames
+from unglossed.media.signal import VideoSignal, WholeFile
 
 
 def write_interlaced(path, rotation=0, **options):

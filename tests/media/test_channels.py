@@ -9,8 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from unglossed.media.audio import examine_sound, read_audio
-from unglossed.media.channels import Channels, mix, read_channels
+from unglossed.media.audio import Channels, examine_sound, mix, read_audio, read_channels
 
 RATE = 16000
 

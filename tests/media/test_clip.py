@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unglossed.errors import InputError
-from unglossed.media.clip import (
+from unglossed.media.packed import PackedClip, ShardWriter, index_path
+from unglossed.media.signal import (
     AudioSignal,
     VideoSignal,
     WholeFile,
@@ -22,7 +23,6 @@ from unglossed.media.clip import (
     cut_box,
     signal_of,
 )
-from unglossed.media.packed import PackedClip, ShardWriter, index_path
 
 Writer = Callable[..., Path]
 

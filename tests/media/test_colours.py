@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.media.video import read_frames
+from unglossed.media.frames import read_frames
 
 COLOURS = [(224, 172, 140), (120, 80, 60), (255, 255, 255), (200, 40, 40), (12, 12, 12)]
 # What colours come to after eight bits and half the columns and rows of colour.

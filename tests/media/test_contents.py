@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from unglossed.media.clip import VideoSignal, WholeFile
 from unglossed.media.contents import Emptiness, emptiness_of
-from unglossed.synthetic.corpus import write_corpus
+from unglossed.media.signal import VideoSignal, WholeFile
+from unglossed_synth.corpus import write_corpus
 
 SIZE = (96, 80)
 

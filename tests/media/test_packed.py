@@ -9,7 +9,8 @@ import pytest
 
 from unglossed.errors import InputError
 from unglossed.files import write_text
-from unglossed.media.clip import WholeFile, kept_indices
+from unglossed.media.frames import frame_indices_at, frame_times, read_frames
+from unglossed.media.frames import num_frames as num_frames_of
 from unglossed.media.packed import (
     PackedClip,
     ShardWriter,
@@ -21,8 +22,7 @@ from unglossed.media.packed import (
     scan_shard,
 )
 from unglossed.media.probe import MediaFacts, examine, probe
-from unglossed.media.video import frame_indices_at, frame_times, read_frames
-from unglossed.media.video import num_frames as num_frames_of
+from unglossed.media.signal import WholeFile, kept_indices
 
 
 def as_jpeg(frame):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unglossed.media.packets import count_shown
-from unglossed.media.video import frame_times, num_frames, read_frames
+from unglossed.media.frames import frame_times, num_frames, read_frames
+from unglossed.media.timeline import count_shown
 
 SHADES = np.arange(30) * 8
 PICTURES = np.broadcast_to(SHADES[:, None, None, None], (30, 64, 64, 3)).astype(np.uint8)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.media.picture_names import order_pictures, pictures_each
-from unglossed.media.video import num_frames, read_frames
+from unglossed.media.frames import num_frames, read_frames
+from unglossed.media.pictures import order_pictures, pictures_each
 
 FOLDER = Path("clip")
 

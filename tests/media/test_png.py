@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unglossed.media import png
-from unglossed.media.png import SIGNATURE, decode_png
+from unglossed.media import pictures as png
+from unglossed.media.pictures import SIGNATURE, decode_png
 
 
 @pytest.fixture(params=["isal", "zlib"], autouse=True)

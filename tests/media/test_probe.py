@@ -5,9 +5,9 @@ import pytest
 
 import tiny
 from unglossed.errors import InputError
-from unglossed.media.clip import WholeFile
+from unglossed.media.frames import frame_indices_at
 from unglossed.media.probe import MediaFacts, examine, probe, sound_seconds
-from unglossed.media.video import frame_indices_at
+from unglossed.media.signal import WholeFile
 
 BOTH = pytest.mark.parametrize("look", [probe, examine])
 

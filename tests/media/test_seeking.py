@@ -6,12 +6,12 @@ import av
 import numpy as np
 import pytest
 
-from unglossed.corpora.check_clips import check_clips
+from unglossed.corpora.check_media import check_clips
 from unglossed.corpora.faults import Faults, Severity
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
+from unglossed.media.frames import frame_indices_at, frame_times, num_frames, read_frames
 from unglossed.media.probe import examine, probe
-from unglossed.media.video import frame_indices_at, frame_times, num_frames, read_frames
 
 BLOCK = 16
 COLUMNS, ROWS = 4, 3

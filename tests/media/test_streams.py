@@ -9,9 +9,8 @@ import pytest
 
 from unglossed.errors import InputError
 from unglossed.media.audio import read_audio
-from unglossed.media.probe import examine, probe
-from unglossed.media.revisions import revisions_of
-from unglossed.media.video import frame_times, num_frames, read_frames
+from unglossed.media.frames import frame_times, num_frames, read_frames
+from unglossed.media.probe import examine, probe, revisions_of
 
 RATE = 16000
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.media.video import frame_indices_at, frame_times, num_frames, read_frames
+from unglossed.media.frames import frame_indices_at, frame_times, num_frames, read_frames
 
 
 @pytest.fixture

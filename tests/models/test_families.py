@@ -18,7 +18,7 @@ from unglossed.models.lora import load_base_weights
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.language_models import LanguageModelPart, language_model_part
 from unglossed.training.objectives import text_loss
-from unglossed.training.stage_settings import LanguageModelSettings
+from unglossed.training.settings import LanguageModelSettings
 
 START, END, WIDTH = 5, 2, 32
 TOKENS = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": END}

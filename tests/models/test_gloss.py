@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModel
 
 import tiny
-from unglossed.models.gloss import (
+from unglossed.models.recogniser import (
     GlossRecogniser,
     GlossRecogniserConfig,
     as_letters,

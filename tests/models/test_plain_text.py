@@ -20,9 +20,7 @@ from transformers import (
 import llama_gguf
 import sentencepiece_models
 import tiny
-from unglossed.models.plain_text import encode_texts
-from unglossed.models.processing import TranslatorProcessor, pad_labels
-from unglossed.models.tokenizer_rules import restore_rules
+from unglossed.models.processing import TranslatorProcessor, encode_texts, pad_labels, restore_rules
 from unglossed.training.tokenizer import train_tokenizer
 
 SPELT = "< / > | _ e x t r a i d 0 1 2 m k p s u n b o M A S K [ ] q D E L t"

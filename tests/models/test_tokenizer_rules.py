@@ -13,10 +13,9 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sentencepiece_models import FAMILIES, train_sentencepiece, write_mbart, write_mt5
-from unglossed.models.plain_text import encode_texts
-from unglossed.models.processing import TranslatorProcessor, pad_labels
-from unglossed.models.trimming import trim_model
+from unglossed.models.processing import TranslatorProcessor, encode_texts, pad_labels
 from unglossed.training.sources import load
+from unglossed.trimming.trim import trim_model
 
 WIDE = "Regen！ １２ Ｇｒａｄ，ﬁn"
 FOLDED = "Regen! 12 Grad,fin"

@@ -9,7 +9,7 @@ import pytest
 from tiny import tiny_processor
 from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.trained_lengths import TrainedLengths
+from unglossed.models.saved import TrainedLengths
 
 SECONDS = np.array([2.0, 4.0, 6.0, 9.0, math.nan])
 

@@ -41,21 +41,21 @@ from sentencepiece_models import (
     write_mbart,
 )
 from unglossed.errors import InputError
-from unglossed.models.processing import TranslatorProcessor, pad_labels
-from unglossed.models.tokenizer_rules import restore_rules
-from unglossed.models.trimming import TrimReport, trim_model
-from unglossed.models.trimming_proof import (
+from unglossed.models.processing import TranslatorProcessor, pad_labels, restore_rules
+from unglossed.training.recipe import TokenizerSettings
+from unglossed.training.settings import StageSettings
+from unglossed.training.stage import build_translator
+from unglossed.training.tokenizer import build_tokenizer
+from unglossed.trimming.trim import (
+    TrimReport,
     check_logits,
     check_texts,
     check_tokens,
     check_words,
     logits_of,
+    trim_model,
 )
-from unglossed.models.vocabulary import Selection
-from unglossed.training.recipe import TokenizerSettings
-from unglossed.training.stage import build_translator
-from unglossed.training.stage_settings import StageSettings
-from unglossed.training.tokenizer import build_tokenizer
+from unglossed.trimming.vocabulary import Selection
 
 TEXTS = [text["de"] for text in PLANNED[:60]] + ["zwei  Abstände", "3 °C ☂ und Ж", "ﬁn de siècle"]
 """What the models are trimmed to: the last three are not, or not all, in the vocabularies."""

@@ -7,15 +7,15 @@ import pytest
 
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.video import num_frames, read_frames
-from unglossed.synthetic.corpus import (
+from unglossed.media.frames import num_frames, read_frames
+from unglossed_synth.corpus import (
     read_meanings,
     write_clip,
     write_corpus,
 )
-from unglossed.synthetic.meaning import Meaning
-from unglossed.synthetic.planning import SPLITS, plan_clips
-from unglossed.synthetic.recording import draw_corpus_signer
+from unglossed_synth.meaning import Meaning
+from unglossed_synth.planning import SPLITS, plan_clips
+from unglossed_synth.recording import draw_corpus_signer
 
 NUM_SENTENCES = 12
 SMALL = {"width": 42, "height": 52, "level": 1, "progress": False}

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unglossed.synthetic.drawing import draw_frames
-from unglossed.synthetic.motion import Poses, animate
-from unglossed.synthetic.signer import Signer, draw_signer
-from unglossed.synthetic.signing import SignToken
+from unglossed_synth.drawing import draw_frames
+from unglossed_synth.motion import Poses, animate
+from unglossed_synth.signer import Signer, draw_signer
+from unglossed_synth.signing import SignToken
 
 SIGNER = draw_signer(np.random.default_rng(4), "Signer04")
 

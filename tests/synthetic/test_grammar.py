@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.synthetic.grammar import LEVELS, draw_meaning, pick
-from unglossed.synthetic.meaning import COMPASS
+from unglossed_synth.grammar import LEVELS, draw_meaning, pick
+from unglossed_synth.meaning import COMPASS
 
 NUM_DRAWS = 3000
 

@@ -15,14 +15,14 @@ from unglossed import cli
 from unglossed.corpora.faults import Faults, Severity
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.clip import AudioSignal, VideoSignal
-from unglossed.media.video import read_frames
-from unglossed.synthetic.corpus import read_meanings, write_corpus
-from unglossed.synthetic.layouts import LAYOUTS
-from unglossed.synthetic.layouts.csl_daily import split_words
-from unglossed.synthetic.layouts.layout import join_sentences, video_ids
-from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, plan_clips
-from unglossed.synthetic.recording import PAUSE_FRAMES, PAUSE_SAMPLES, sign_corpus_clip
+from unglossed.media.frames import read_frames
+from unglossed.media.signal import AudioSignal, VideoSignal
+from unglossed_synth.corpus import read_meanings, write_corpus
+from unglossed_synth.layouts import LAYOUTS
+from unglossed_synth.layouts.csl_daily import split_words
+from unglossed_synth.layouts.layout import join_sentences, video_ids
+from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, plan_clips
+from unglossed_synth.recording import PAUSE_FRAMES, PAUSE_SAMPLES, sign_corpus_clip
 
 SEED, NUM_SENTENCES = 7, 20  # two sentences in each of dev, test and test_seen
 SMALL = {"width": 42, "height": 52, "level": 1, "progress": False}

@@ -6,10 +6,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from unglossed.synthetic.handshapes import HANDSHAPES, finger_joints
-from unglossed.synthetic.lexicon import LOCATIONS, SIGNS, Sign
-from unglossed.synthetic.movements import MOVEMENTS, perform
-from unglossed.synthetic.signing import MOUTHS
+from unglossed_synth.handshapes import HANDSHAPES, finger_joints
+from unglossed_synth.lexicon import LOCATIONS, SIGNS, Sign
+from unglossed_synth.movements import MOVEMENTS, perform
+from unglossed_synth.signing import MOUTHS
 
 
 def test_there_are_at_least_eighty_signs():

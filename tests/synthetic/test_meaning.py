@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from unglossed.synthetic.meaning import Meaning
+from unglossed_synth.meaning import Meaning
 
 FULL = Meaning(
     day="monday",

@@ -6,11 +6,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from unglossed.synthetic.grammar import draw_meaning
-from unglossed.synthetic.lexicon import SIGNS
-from unglossed.synthetic.motion import Poses, animate
-from unglossed.synthetic.signer import Signer, draw_signer
-from unglossed.synthetic.signing import SignToken, sign_sentence
+from unglossed_synth.grammar import draw_meaning
+from unglossed_synth.lexicon import SIGNS
+from unglossed_synth.motion import Poses, animate
+from unglossed_synth.signer import Signer, draw_signer
+from unglossed_synth.signing import SignToken, sign_sentence
 
 SIGNER = draw_signer(np.random.default_rng(1), "Signer01")
 SIGNER = replace(SIGNER, manner=replace(SIGNER.manner, left_handed=False))

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unglossed.errors import InputError
-from unglossed.synthetic.grammar import LEVELS, draw_meaning
-from unglossed.synthetic.meaning import ALLOWED, Meaning
-from unglossed.synthetic.parsing import parse, slot_f1, slot_f1_meanings
-from unglossed.synthetic.saying import LANGUAGES, say
+from unglossed_synth.grammar import LEVELS, draw_meaning
+from unglossed_synth.meaning import ALLOWED, Meaning
+from unglossed_synth.parsing import parse, slot_f1, slot_f1_meanings
+from unglossed_synth.saying import LANGUAGES, say
 
 LANGUAGE = st.sampled_from(LANGUAGES)
 LEVEL = st.sampled_from(LEVELS)

@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.synthetic.planning import SPLITS, TRAIN_SIGNERS, UNSEEN_SIGNERS, plan_clips
-from unglossed.synthetic.saying import LANGUAGES
+from unglossed_synth.planning import SPLITS, TRAIN_SIGNERS, UNSEEN_SIGNERS, plan_clips
+from unglossed_synth.saying import LANGUAGES
 
 
 @pytest.fixture(scope="module", params=[1, 3])

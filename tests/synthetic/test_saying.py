@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.synthetic import phrases_de, phrases_en, phrases_zh
-from unglossed.synthetic.grammar import LEVELS, draw_meaning
-from unglossed.synthetic.meaning import Meaning
-from unglossed.synthetic.phrases_de import Noun
-from unglossed.synthetic.saying import LANGUAGES, draw_texts, say
+from unglossed_synth import phrases_de, phrases_en, phrases_zh
+from unglossed_synth.grammar import LEVELS, draw_meaning
+from unglossed_synth.meaning import Meaning
+from unglossed_synth.phrases_de import Noun
+from unglossed_synth.saying import LANGUAGES, draw_texts, say
 
 
 def sayings(language, num_draws=300, **slots):

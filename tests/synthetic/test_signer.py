@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unglossed.synthetic.signer import Colour, draw_signer
+from unglossed_synth.signer import Colour, draw_signer
 
 
 def _grey(colour: Colour) -> float:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from unglossed.synthetic.grammar import LEVELS, draw_meaning
-from unglossed.synthetic.lexicon import SIGNS
-from unglossed.synthetic.meaning import ALLOWED, Meaning
-from unglossed.synthetic.signing import SignToken, glosses, sign_sentence
+from unglossed_synth.grammar import LEVELS, draw_meaning
+from unglossed_synth.lexicon import SIGNS
+from unglossed_synth.meaning import ALLOWED, Meaning
+from unglossed_synth.signing import SignToken, glosses, sign_sentence
 
 
 def sign(meaning: Meaning, seed: int = 0) -> list[SignToken]:

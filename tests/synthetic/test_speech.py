@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.synthetic.corpus import write_corpus
-from unglossed.synthetic.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
-from unglossed.synthetic.speech import Voice, draw_voice, speak
+from unglossed_synth.corpus import write_corpus
+from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
+from unglossed_synth.speech import Voice, draw_voice, speak
 
 SHORT = "heute regen im osten"
 LONG = "morgen nacht schneit es in den nördlichen regionen kräftig bei minus zwölf grad"

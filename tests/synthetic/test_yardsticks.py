@@ -3,10 +3,10 @@ import pytest
 import sacrebleu
 
 from unglossed.errors import InputError
-from unglossed.synthetic.grammar import LEVELS, draw_meaning
-from unglossed.synthetic.parsing import slot_f1_meanings
-from unglossed.synthetic.saying import LANGUAGES, say
-from unglossed.synthetic.yardsticks import ceiling, consensus
+from unglossed_synth.grammar import LEVELS, draw_meaning
+from unglossed_synth.parsing import slot_f1_meanings
+from unglossed_synth.saying import LANGUAGES, say
+from unglossed_synth.yardsticks import ceiling, consensus
 
 
 def corpus(language, level, num_sentences, seed=21):

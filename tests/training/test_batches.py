@@ -9,7 +9,7 @@ from torch import Tensor
 import tiny
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import pad_features, pad_labels
-from unglossed.training.batches import cut_batch
+from unglossed.training.data import cut_batch
 from unglossed.training.objectives import text_loss
 
 SOURCES = [5, 17, 3, 9, 9, 12, 4]

@@ -19,7 +19,7 @@ from unglossed.errors import InputError
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.damaged import LeftOut, Unreadable
 from unglossed.training.data import UNREADABLE, Collator, EpochIndex
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 from unglossed.training.train import train_recipe
 from unglossed.training.trainer import StageTrainer, stage_arguments
 

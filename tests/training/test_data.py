@@ -14,7 +14,7 @@ import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.media.augment import AugmentationConfig
-from unglossed.media.video import read_frames
+from unglossed.media.frames import read_frames
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.training.data import (
@@ -28,7 +28,7 @@ from unglossed.training.data import (
     TextTarget,
     letters_of,
 )
-from unglossed.training.stage_settings import MaskingSettings
+from unglossed.training.settings import MaskingSettings
 
 AUGMENTATION = AugmentationConfig(probability=0.5)
 PROCESSOR = tiny.tiny_processor()

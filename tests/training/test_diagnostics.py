@@ -27,7 +27,7 @@ from unglossed.training.diagnostics import (
     trained_layers,
 )
 from unglossed.training.objectives import text_loss
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 from unglossed.training.trainer import StageTrainer, stage_arguments
 
 PROCESSOR = tiny.tiny_processor()

@@ -32,10 +32,9 @@ from unglossed.models.speech import SpeechEncoder
 from unglossed.models.translator import Translator
 from unglossed.training.data import ClipDataset, Collator
 from unglossed.training.extract import extract_features
-from unglossed.training.feature_keys import feature_settings
-from unglossed.training.features import FeatureCache, encode_clips
+from unglossed.training.features import FeatureCache, encode_clips, feature_settings
+from unglossed.training.settings import StageSettings
 from unglossed.training.stage import build_translator, check_new_parts
-from unglossed.training.stage_settings import StageSettings
 from unglossed.training.train import train_recipe
 
 TOKENIZER = tiny.tiny_processor().tokenizer

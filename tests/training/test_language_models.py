@@ -34,8 +34,8 @@ from unglossed.training.language_models import (
 )
 from unglossed.training.objectives import text_loss
 from unglossed.training.recipe import Recipe, TokenizerSettings
+from unglossed.training.settings import LanguageModelSettings, PromptSettings, StageSettings
 from unglossed.training.stage import build_language_model, build_translator, check_new_parts
-from unglossed.training.stage_settings import LanguageModelSettings, PromptSettings, StageSettings
 from unglossed.training.tokenizer import (
     build_tokenizer,
     check_own_tokenizers,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from unglossed.corpora.sample import Sample
-from unglossed.media.revisions import revisions_of
-from unglossed.synthetic.encoding import to_video_frame
-from unglossed.training.feature_keys import clip_keys, digest
+from unglossed.media.probe import revisions_of
+from unglossed.training.features import clip_keys, digest
+from unglossed_synth.encoding import to_video_frame
 
 
 def write(path, width=64, height=48, tags=None, codec="libx264", **settings):

@@ -17,8 +17,8 @@ from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
 from unglossed.training.objectives import text_loss
 from unglossed.training.recipe import TokenizerSettings
+from unglossed.training.settings import StageSettings
 from unglossed.training.stage import build_translator
-from unglossed.training.stage_settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer
 from unglossed.training.trainer import build_optimizer
 

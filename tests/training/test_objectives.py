@@ -9,7 +9,7 @@ import torch
 
 from unglossed.models.language_model import IGNORED
 from unglossed.training.objectives import OBJECTIVES, alignment_loss, gloss_loss, text_loss
-from unglossed.training.stage_settings import PARTS, StageSettings
+from unglossed.training.settings import PARTS, StageSettings
 from unglossed.training.tasks import BUILDERS
 
 

@@ -12,7 +12,7 @@ import tiny
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.training.positions import check_text_lengths
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 
 PROCESSOR = tiny.tiny_processor()
 SHAPE = {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}

@@ -8,8 +8,7 @@ import tiny
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.training.round_trip import tell_changed_texts
-from unglossed.training.tokenizer import train_tokenizer
+from unglossed.training.tokenizer import tell_changed_texts, train_tokenizer
 
 
 def samples(split: str, *texts: str) -> list[Sample]:

@@ -7,15 +7,15 @@ import torch
 
 import tiny
 from unglossed.corpora.registry import read_corpus
-from unglossed.evaluation.word_errors import word_error_rate
-from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig, decode_greedily
+from unglossed.evaluation.metrics import word_error_rate
 from unglossed.models.processing import pad_features, pad_labels
+from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig, decode_greedily
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
 from unglossed.training.language_models import new_language_model_config
 from unglossed.training.objectives import alignment_loss, gloss_loss
 from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
-from unglossed.training.stage_settings import MaskingSettings
+from unglossed.training.settings import MaskingSettings
 
 PROCESSOR = tiny.tiny_processor()
 NUM_CLIPS = BATCH_SIZE + 2

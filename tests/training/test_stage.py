@@ -19,13 +19,14 @@ from transformers import (
 
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.gloss import GlossRecogniser
 from unglossed.models.light_t import LightT, light_t_config
 from unglossed.models.lora import is_lora
 from unglossed.models.quantization import QuantizedLinear
+from unglossed.models.recogniser import GlossRecogniser
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.recipe import load_recipe
+from unglossed.training.settings import StageSettings
 from unglossed.training.stage import (
     build_language_model,
     build_recogniser,
@@ -33,7 +34,6 @@ from unglossed.training.stage import (
     check_new_parts,
     check_widths,
 )
-from unglossed.training.stage_settings import StageSettings
 from unglossed.training.trainer import build_optimizer
 
 BACKBONE = tiny.ENCODER["backbone"]

@@ -17,13 +17,13 @@ from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
 
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
+from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives import text_loss
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 from unglossed.training.trainer import (
     StageTrainer,
     attention_for,

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from unglossed.training.workers import choose_workers
+from unglossed.training.data import choose_workers
 
 
 @pytest.mark.parametrize("asked", [0, 1, 12])

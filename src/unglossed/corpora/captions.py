@@ -10,16 +10,241 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from unglossed.corpora.captions_elan import read_elan
-from unglossed.corpora.captions_substation import read_substation
-from unglossed.corpora.cues import Cue, Report, on_one_line, parse_clock, read_text, split_lines
+from pysubs2 import SSAFile
+
+from unglossed.corpora.elan import Tier, Times, read_document
+from unglossed.corpora.lines import FOUND_UTF16, UTF16_MARKS
 from unglossed.errors import InputError
+
+Report = Callable[[str, str], None]
+"""Takes where a cue is wrong, and what was found there and expected."""
+
+_CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]{1,9})?)")
+_LEAST_REPEATED = 3
+_GAP_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One caption.
+
+    Attributes:
+        number: Place in the file, or in the tier by time, from 1; cues without text count.
+        start_seconds: When it begins.
+        end_seconds: When it ends.
+        text: Its text on one line, without markup; may be empty.
+        tier: ELAN's name of the tier; None for other files.
+        speaker: Whose words they are, where the file tells.
+    """
+
+    number: int
+    start_seconds: float
+    end_seconds: float
+    text: str
+    tier: str | None = None
+    speaker: str | None = None
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file, without its byte order mark.
+
+    Raises:
+        InputError: It cannot be opened, or is not UTF-8 (its cause is a `UnicodeDecodeError`).
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if data.startswith(UTF16_MARKS):
+            raise InputError(f"{path}: {FOUND_UTF16}") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}), expected the file "
+            "to be saved as UTF-8"
+        ) from error
+
+
+def on_one_line(text: str) -> str:
+    """Make one line of a text: a line break and the white space around it become one space."""
+    lines = (line.strip() for line in split_lines(text))
+    return " ".join(line for line in lines if line)
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text; characters that `str.splitlines` also splits at belong to it."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def parse_clock(stamp: str) -> float | None:
+    """Seconds of HH:MM:SS.mmm, hours and fraction being optional; None if it is something else."""
+    match = _CLOCK.fullmatch(stamp)
+    if not match:
+        return None
+    hours, minutes, seconds = match.groups(default="0")
+    total = 3600 * int(hours) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    return round(total, 9)
+
+
+def count_repeated(cues: Sequence[Cue]) -> int:
+    """How many cues repeat words of the one right before, as captions that roll up do.
+
+    Captions that a program made of speech show each line twice: below as it is spoken, then above
+    the next one. A cue that only happens to say the same again makes none of it.
+
+    Returns:
+        Their number; 0 where they are not at least half of all.
+    """
+    cues = [cue for cue in cues if cue.text]
+    repeated = sum(
+        later.start_seconds - earlier.end_seconds < _GAP_SECONDS
+        and (f"{later.text} ".startswith(f"{earlier.text} ") or earlier.text.endswith(later.text))
+        for earlier, later in pairwise(cues)
+    )
+    return repeated if repeated >= max(_LEAST_REPEATED, len(cues) / 2) else 0
+
+
+SENTENCE_TIERS = ("text", "translation", "sentence")
+"""Names of the ELAN tier that holds the sentences where a file has several tiers, in any case."""
+
+
+def read_elan(
+    path: Path,
+    wanted: str | None,
+    report: Report,
+    clip: str | None = None,
+    *,
+    needs_text: bool = True,
+) -> list[Cue]:
+    """Read the annotations of a tier, in the order of time.
+
+    Args:
+        path: A .eaf file.
+        wanted: Name of the tier; None: the one that holds the sentences.
+        report: Told of each annotation that is wrong; the others are read.
+        clip: File name of the medium that times are wanted of; None: it has the file's own name.
+        needs_text: Tiers without any text are no choice.
+
+    Raises:
+        InputError: As `read_document`; no tier can be chosen; or the file's media begin at
+            different times and none of them is the clip.
+    """
+    document = read_document(path)
+    name = _choose_tier(path, document.tiers, wanted, needs_text)
+    tier = document.tiers[name]
+    try:
+        origin = document.origin_of(clip or path.name)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    times = Times(document)
+    cues = []
+    for place, annotation in enumerate(tier.annotations):
+        try:
+            start, end = times.of(annotation)
+        except ValueError as error:
+            text = f"annotation {annotation.text[:60]!r} of the tier {name!r}: {error}"
+            report(f"{path}, line {annotation.line}", text)
+            continue
+        text = on_one_line(annotation.text)
+        cues.append((round(start + origin, 6), round(end + origin, 6), place, text))
+    return [
+        Cue(number, start, end, text, name, tier.participant)
+        for number, (start, end, _, text) in enumerate(sorted(cues), start=1)
+    ]
+
+
+def _choose_tier(path: Path, tiers: dict[str, Tier], wanted: str | None, needs_text: bool) -> str:
+    if wanted is not None:
+        alike = [name for name in tiers if _folded(name) == _folded(wanted)]
+        if wanted in tiers or len(alike) == 1:
+            return wanted if wanted in tiers else alike[0]
+        found = ", ".join(map(repr, tiers)) or "none"
+        raise InputError(f"{path}: found the tiers {found}, expected {wanted!r} (?tier=)")
+    named = [name for name in tiers if name.casefold() in SENTENCE_TIERS]
+    filled = [
+        name for name, tier in tiers.items() if any(one.text.strip() for one in tier.annotations)
+    ]
+    if not needs_text and not filled:
+        # Of tiers that depend on others the times are also those of the others.
+        filled = [name for name, tier in tiers.items() if tier.annotations and not tier.parent]
+    choice = named or filled
+    if len(choice) != 1:
+        raise InputError(
+            f"{path}: found the tiers {', '.join(map(repr, choice or tiers)) or 'none'}, expected "
+            f"one of the name {' or '.join(SENTENCE_TIERS)}, or a single one with text; ?tier=NAME "
+            "chooses one"
+        )
+    return choice[0]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+_FIELDS = "start, end, style, name, marginl, marginr, marginv, effect, text"
+_SECTION = re.compile(r"\s*\[(?P<name>[^\]]*)\]\s*")
+_TIMES = re.compile(r"(?:[^,]*),(?:\s*[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?:[.,][0-9]{1,3})?\s*,){2}")
+
+
+def read_substation(path: Path) -> list[Cue]:
+    """Read the lines of dialogue, in the order of time; the name of an actor is the speaker.
+
+    Raises:
+        InputError: The file cannot be read, is not UTF-8, or not as SubStation files are.
+    """
+    text = read_text(path)
+    _check(path, split_lines(text))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles, which are not used
+            events = SSAFile.from_string(text, format_="ass").events
+    except Exception as error:  # whatever a damaged file makes it raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: not readable as SubStation: {reason[:200]}") from error
+    events.sort(key=lambda event: (event.start, event.end))
+    lines = [event for event in events if event.is_text]
+    return [
+        Cue(
+            number,
+            line.start / 1000,
+            line.end / 1000,
+            on_one_line(line.plaintext),
+            speaker=line.name.strip() or None,
+        )
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def _check(path: Path, lines: list[str]) -> None:
+    """Refuse what pysubs2 would read otherwise than the file says, or not at all."""
+    section = ""
+    sections = list(map(_SECTION.fullmatch, lines))
+    for number, (line, match) in enumerate(zip(lines, sections, strict=True), start=1):
+        where = f"{path}, line {number}"
+        name, _, rest = line.partition(":")
+        name = name.strip().casefold()
+        if match:
+            section = match["name"].strip().casefold()
+        elif section == "events" and name == "format":
+            fields = ", ".join(field.strip() for field in rest.casefold().split(","))
+            if fields.partition(", ")[2] != _FIELDS:  # the first is Layer, or Marked
+                raise InputError(f"{where}: found {line[:100]!r}, expected Layer, {_FIELDS}")
+        elif section == "events" and name == "dialogue" and not _TIMES.match(rest):
+            found = f"found {line[:60]!r}, expected Dialogue: 0,0:00:01.00,0:00:02.50,..."
+            raise InputError(f"{where}: {found}")
+    if not any(found and found["name"].strip().casefold() == "events" for found in sections):
+        raise InputError(f"{path}: found no section [Events], expected one")
+
 
 __all__ = ["Cue", "on_one_line", "parse_clock", "read_captions", "read_text"]
 

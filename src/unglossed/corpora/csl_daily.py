@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TypeGuard
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.generated import generated_language
+from unglossed.corpora.languages import generated_language
 from unglossed.corpora.lines import read_columns
 from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.pickles import read_pickle
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.names import Names
-from unglossed.media.video import VIDEO_SUFFIXES
+from unglossed.files import Names
+from unglossed.media.frames import VIDEO_SUFFIXES
 
 LABELS = Path("sentence_label")
 VIDEO_MAP = LABELS / "video_map.txt"

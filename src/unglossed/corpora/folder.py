@@ -14,16 +14,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unglossed.corpora.captions import CAPTION_SUFFIXES, UNREAD_SUFFIXES, read_captions
-from unglossed.corpora.cues import Cue, count_repeated, on_one_line, read_text
+from unglossed.corpora.captions import (
+    CAPTION_SUFFIXES,
+    UNREAD_SUFFIXES,
+    Cue,
+    count_repeated,
+    on_one_line,
+    read_captions,
+    read_text,
+)
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.generated import generated_language
+from unglossed.corpora.languages import generated_language
 from unglossed.corpora.media_folder import CaptionFolder
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import SPLIT_NAMES
 from unglossed.errors import InputError
-from unglossed.media.names import find_path
+from unglossed.files import find_path
 
 SUFFIXES = (".txt", *CAPTION_SUFFIXES)
 # Where one of these is there as well, it is the one that is meant.
@@ -350,3 +357,33 @@ def _by_stem(folder: CaptionFolder, clips: CaptionFolder) -> dict[str, list[_Cap
         else:
             found.setdefault(path.stem, []).append(_Caption(path, ""))
     return found
+
+
+MIN_SECONDS = 0.2
+MAX_SECONDS = 60.0
+MAX_CHARACTERS = 300
+
+
+def read_youtube_asl(reading: Reading) -> Corpus:
+    """Read a folder of videos with captions.
+
+    A cue is used if it lasts 0.2 to 60 seconds and has 1 to 300 characters; others are counted.
+    Captions are taken from `<id>.en.vtt`, else from another English one such as `<id>.en-US.vtt`,
+    else from `<id>.vtt`. The release has no splits: all is train, unless subfolders say otherwise,
+    as `folder` reads them.
+
+    Raises:
+        InputError: As `read_folder`.
+    """
+    return CaptionReader(reading, (".vtt",), reading.language or "en", _reason_against_cue).read(
+        "youtube_asl"
+    )
+
+
+def _reason_against_cue(cue: Cue) -> str | None:
+    seconds = round(cue.end_seconds - cue.start_seconds, 6)
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        return f"it lasts {seconds:g} seconds, used are {MIN_SECONDS:g} to {MAX_SECONDS:g}"
+    if len(cue.text) > MAX_CHARACTERS:
+        return f"it has {len(cue.text)} characters, used are up to {MAX_CHARACTERS}"
+    return None if cue.text else "it has no text"

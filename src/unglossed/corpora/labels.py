@@ -17,9 +17,9 @@ from unglossed.corpora.pickles import read_pickle
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.names import Names, composed, find_path
+from unglossed.files import Names, composed, find_path
+from unglossed.media.frames import VIDEO_SUFFIXES
 from unglossed.media.pictures import list_pictures
-from unglossed.media.video import VIDEO_SUFFIXES
 
 NORMALISATION = "nfc_no_final_stop.v1"
 """Of both kinds: their texts end in " .", or not, depending on who made the file."""

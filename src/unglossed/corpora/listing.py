@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from unglossed.errors import InputError
-from unglossed.media.names import Names
+from unglossed.files import Names
 
 _NOT_THERE = (errno.ENOENT, errno.ENAMETOOLONG)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from unglossed.corpora.listing import Links, list_entries, scan
 from unglossed.corpora.reading import Rows
 from unglossed.errors import InputError
+from unglossed.files import Names, composed, find_path
 from unglossed.media.audio import AUDIO_SUFFIXES
-from unglossed.media.names import Names, composed, find_path
+from unglossed.media.frames import VIDEO_SUFFIXES
 from unglossed.media.pictures import PICTURE_SUFFIXES
-from unglossed.media.video import VIDEO_SUFFIXES
 
 _DOCUMENTS = {"readme", "license", "licence"}
 

@@ -20,8 +20,8 @@ from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.files import Names
 from unglossed.media.audio import AUDIO_SUFFIXES
-from unglossed.media.names import Names
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 30.0

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unglossed.corpora.faults import Fault, FaultKind
-from unglossed.corpora.language_codes import base_language, language_of
-from unglossed.corpora.languages import tokenisation
+from unglossed.corpora.languages import base_language, language_of, tokenisation
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.generated import generated_language
+from unglossed.corpora.languages import generated_language
 from unglossed.corpora.lines import read_columns, read_lines
 from unglossed.corpora.listing import list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.names import Names
-from unglossed.media.video import VIDEO_SUFFIXES
+from unglossed.files import Names
+from unglossed.media.frames import VIDEO_SUFFIXES
 
 TABLE = "openasl-v1.0.tsv"
 BOXES = "bbox-v1.0.json"

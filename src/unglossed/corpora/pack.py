@@ -6,29 +6,24 @@ and the same corpus gives the same bytes. Reading is the work of `packed` and `m
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+import os
+import urllib.parse
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from unglossed.checksums import file_checksum
-from unglossed.corpora.pack_clip import encode_clip, key_of, row_of
-from unglossed.corpora.pack_resume import (
-    begin,
-    find_finished,
-    fingerprint,
-    locked,
-    refuse_foreign,
-    remove_others,
-    shard_path,
-    source_of,
-)
 from unglossed.corpora.packed import (
     MANIFEST,
     PLAN,
@@ -37,6 +32,8 @@ from unglossed.corpora.packed import (
     Manifest,
     Plan,
     Shard,
+    file_size,
+    read_document,
     read_manifest,
     write_document,
 )
@@ -44,10 +41,293 @@ from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-from unglossed.files import whole_file, write_text
+from unglossed.files import exclusive, whole_file, write_text
 from unglossed.media.audio import AUDIO_SUFFIXES
-from unglossed.media.packed import PackedClip, ShardIndex, ShardWriter, index_path
-from unglossed.media.video import FRAME_RATE
+from unglossed.media.frames import FRAME_RATE
+from unglossed.media.packed import (
+    PackedClip,
+    ShardIndex,
+    ShardWriter,
+    index_path,
+    read_index,
+    scan_shard,
+)
+from unglossed.media.signal import frames_in_parts, kept_indices
+from unglossed.model_folders import file_checksum
+
+_LONGEST_KEY = 80  # with number and suffix it fits into the 100 bytes of a tar header
+
+
+def key_of(id: str) -> str:
+    """Name of a clip in its shard, another for each id.
+
+    Dots would end the key, slashes are folders, and a dash at the begin is taken for an option:
+    what is no ASCII letter, digit, dash or underscore is written as in a URL, so that
+    `urllib.parse.unquote` gives the id back. Keys that would be too long end in a checksum instead.
+    """
+    key = urllib.parse.quote(id, safe="").replace(".", "%2E").replace("~", "%7E")
+    if key.startswith("-"):
+        key = "%2D" + key[1:]
+    if len(key) > _LONGEST_KEY:
+        checksum = hashlib.sha256(id.encode()).hexdigest()[:32]
+        key = f"{key[: _LONGEST_KEY - 33]}~{checksum}"
+    return key
+
+
+def row_of(sample: Sample) -> dict[str, str | list[str]]:
+    """What a row says beside the media; what the corpus does not tell has no field."""
+    row = {
+        "id": sample.id,
+        "text": [sample.text, *sample.references] if sample.references else sample.text,
+        "split": sample.split,
+        "language": sample.language,
+        "signer": sample.signer,
+        "gloss": sample.gloss,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def encode_clip(sample: Sample, short_side: int, quality: int) -> PackedClip:
+    """Read, cut, resize and encode a clip's frames on the grid of 25 a second.
+
+    Raises:
+        InputError: The clip cannot be read, or its frames differ in size.
+    """
+    pictures: list[bytes] = []
+    sizes = set()
+    try:
+        for frames in frames_in_parts(sample, kept_indices(sample, 1.0)):
+            for frame in frames:
+                picture = _reduce(frame, short_side)
+                sizes.add(picture.shape[:2])
+                pictures.append(_encode(picture, quality))
+        if len(sizes) > 1:
+            found = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
+            raise InputError(
+                f"{sample.media}: found frames of different sizes ({found}), expected one size"
+            )
+    except InputError as error:
+        raise InputError(f"{error} (clip {sample.id!r})") from None
+    (height, width), *_ = sizes
+    return PackedClip(key_of(sample.id), row_of(sample), width, height, pictures)
+
+
+def _reduce(frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(frame)
+    size = round(width * scale), round(height * scale)
+    resized = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
+
+
+def _encode(picture: NDArray[np.uint8], quality: int) -> bytes:
+    done, data = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+        (
+            *(cv2.IMWRITE_JPEG_QUALITY, quality),
+            *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
+            *(cv2.IMWRITE_JPEG_OPTIMIZE, 1),
+        ),
+    )
+    assert done, picture.shape
+    return bytes(data)
+
+
+_LOCK = ".lock"
+# Fields of rows that came after the first packed corpora.
+_NEWER = ("frame_rate", "references", "deinterlace")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep others from packing into a folder, which is made; a process that is killed lets go.
+
+    Raises:
+        InputError: Another process packs into it.
+    """
+
+    def refuse() -> None:
+        raise InputError(
+            f"{out}: another process is packing into this folder: wait until it has ended"
+        ) from None
+
+    def remove() -> None:
+        with suppress(OSError):  # Windows does not remove a file that is open
+            path.unlink()
+
+    path = out / _LOCK
+    with ExitStack() as stack:
+        with suppress(OSError):  # who cannot write here will be told so, if there is need to
+            stack.enter_context(exclusive(path, refuse))
+            stack.callback(remove)  # before the lock is let go
+        yield
+
+
+def begin(plan: Plan, out: Path, *, all_splits: bool) -> bool:
+    """Look at what there is in a folder, and note down the plan if it differs.
+
+    Args:
+        plan: What is to be packed.
+        out: The folder.
+        all_splits: The splits are those that the corpus has, not ones that the user named.
+
+    Returns:
+        Whether all is packed already.
+
+    Raises:
+        InputError: Something else is there: another corpus, or the same packed in another way.
+    """
+    if (out / MANIFEST).is_file():
+        manifest = read_document(Manifest, out / MANIFEST)
+        _compare(plan, manifest, out / MANIFEST, set())
+        (out / PLAN).unlink(missing_ok=True)
+        return (out / ROWS).is_file() and all(
+            _looks_finished(out / SHARDS / shard.name, shard) for shard in manifest.shards
+        )
+    if (out / PLAN).is_file():
+        before = read_document(Plan, out / PLAN)
+        # Which rows have changed shows shard by shard.
+        changeable = {"source_rows", "splits"} if all_splits else {"source_rows"}
+        _compare(plan, before, out / PLAN, changeable)
+        if plan != before:
+            write_document(plan, out / PLAN)
+        return False
+    refuse_foreign(out)
+    write_document(plan, out / PLAN)
+    return False
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a folder with something in it that `pack` has not made.
+
+    Raises:
+        InputError: It is one, or it is a file.
+    """
+    if not out.exists() or (out / MANIFEST).is_file() or (out / PLAN).is_file():
+        return
+    # What `files` had begun to write when it was killed has a name with a dot, as the lock has.
+    if not out.is_dir() or not all(path.name[0] == "." for path in out.iterdir()):
+        raise InputError(f"{out}: exists already, expected a new or an empty folder")
+
+
+def find_finished(
+    out: Path, split: str, samples: Sequence[Sample], root: Path
+) -> Iterator[tuple[Path, ShardIndex]]:
+    """The shards of a split that are packed, up to the first that is not sound.
+
+    An index that was lost or damaged after packing had ended is made anew.
+    """
+    packed: dict[str, Shard] = {}
+    if (out / MANIFEST).is_file():
+        manifest = read_document(Manifest, out / MANIFEST)
+        packed = {shard.name: shard for shard in manifest.shards}
+    keys = [key_of(sample.id) for sample in samples]
+    first = 0
+    for number in count():
+        path = shard_path(out, split, number)
+        index = None if first == len(keys) else _sound_index(path, packed.get(path.name))
+        if index is None:
+            return
+        end = first + len(index.clips)
+        # The row behind is the one before which the shard had to end.
+        rows = fingerprint(samples[first : end + 1], root)
+        if not index.rows and path.name in packed:  # the manifest vouches for the rows
+            index = replace(index, rows=rows)
+            write_text(index_path(path), index.to_json())
+        if list(index.clips) != keys[first:end] or index.rows != rows:
+            return
+        first = end
+        yield path, index
+
+
+def shard_path(out: Path, split: str, number: int) -> Path:
+    """Where a shard lies."""
+    return out / SHARDS / f"{key_of(split)}-{number:06d}.tar"
+
+
+def remove_others(out: Path, names: Collection[str]) -> None:
+    """Remove shards that were packed of rows which the corpus no longer has."""
+    for path in (out / SHARDS).glob("*.tar"):
+        if path.name not in names:
+            index_path(path).unlink(missing_ok=True)
+            path.unlink()
+
+
+def source_of(spec: str) -> str:
+    """A spec whose paths are whole: however it is spelled, the same corpus has one."""
+    kind, _, rest = spec.partition(":")
+    path, _, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
+    options = dict(sorted(parse_qsl(query.replace("+", "%2B"))))
+    if "media" in options:
+        options["media"] = _whole(options["media"])
+    told = urlencode(options, safe="/", quote_via=quote)
+    return f"{kind}:{_whole(path)}" + (f"?{told}" if options else "")
+
+
+def fingerprint(samples: Sequence[Sample], root: Path) -> str:
+    """A checksum of all that rows say, but for the folder that the corpus lies in."""
+    checksum = hashlib.sha256()
+    for sample in samples:
+        facts = {**asdict(sample), "media": os.path.relpath(sample.media, root)}
+        facts = {name: facts[name] for name in facts if facts[name] or name not in _NEWER}
+        checksum.update(json.dumps(facts).encode())
+    return checksum.hexdigest()
+
+
+def _compare(plan: Plan, before: Plan, path: Path, changeable: Collection[str]) -> None:
+    before = before.model_copy(update={"source": source_of(before.source)})
+    for name in Plan.model_fields:
+        found, wanted = getattr(before, name), getattr(plan, name)
+        if found != wanted and name not in changeable:
+            what = f"{name} {found!r}, not {wanted!r}"
+            if name == "source_rows":
+                what = "other rows than the source has now"
+            raise InputError(
+                f"{path}: packing began with {what}: expected the same corpus and settings as"
+                " then, or another folder"
+            )
+
+
+def _looks_finished(path: Path, shard: Shard) -> bool:
+    """Whether a shard has its size and its index; the bytes are not read."""
+    index = _index_of(path)
+    return (
+        index is not None
+        and file_size(path) == shard.size
+        and (index.size, index.sha256) == (shard.size, shard.sha256)
+    )
+
+
+def _index_of(path: Path) -> ShardIndex | None:
+    """The index of a shard; None if it is lost or damaged."""
+    try:
+        return read_index(path)
+    except InputError:
+        return None
+
+
+def _sound_index(path: Path, packed: Shard | None) -> ShardIndex | None:
+    """The index of a shard whose bytes are whole; None if it has to be packed.
+
+    Args:
+        path: The shard.
+        packed: What the manifest says of it; from it and the shard an index is made anew.
+    """
+    size, index = file_size(path), _index_of(path)
+    expected = packed or index
+    if expected is None or size != expected.size or file_checksum(path) != expected.sha256:
+        return None
+    if index is None or (index.size, index.sha256) != (expected.size, expected.sha256):
+        return scan_shard(path)
+    return index
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
 
 MAX_SHARD_BYTES = 256_000_000
 

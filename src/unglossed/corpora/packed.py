@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unglossed.checksums import file_checksum
 from unglossed.corpora.faults import Fault, FaultKind
 from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
@@ -20,6 +19,7 @@ from unglossed.corpora.table import add_table
 from unglossed.errors import InputError
 from unglossed.files import write_text
 from unglossed.media.packed import read_index
+from unglossed.model_folders import file_checksum
 
 MANIFEST = "manifest.json"
 PLAN = "unfinished.json"

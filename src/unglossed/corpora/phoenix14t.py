@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from unglossed.corpora.generated import generated_language
+from unglossed.corpora.languages import generated_language
 from unglossed.corpora.lines import read_columns
 from unglossed.corpora.listing import list_entries, list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.names import Names
-from unglossed.media.video import VIDEO_SUFFIXES
+from unglossed.files import Names
+from unglossed.media.frames import VIDEO_SUFFIXES
 
 INNER_FOLDER = "PHOENIX-2014-T"
 ANNOTATIONS = Path("annotations", "manual")

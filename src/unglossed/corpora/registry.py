@@ -19,15 +19,14 @@ from unglossed.corpora import (
     packed,
     phoenix14t,
     table,
-    youtube_asl,
 )
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import ALL, Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.clip import check_frame_rate
-from unglossed.media.names import find_path
+from unglossed.files import find_path
+from unglossed.media.signal import check_frame_rate
 
 _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
@@ -40,7 +39,7 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "table": table.read_table,
     "packed": packed.read_packed,
     "folder": folder.read_folder,
-    "youtube_asl": youtube_asl.read_youtube_asl,
+    "youtube_asl": folder.read_youtube_asl,
 }
 Texts = Literal["required", "optional"]
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unglossed.errors import InputError
-from unglossed.media.names import composed
+from unglossed.files import composed
 
 
 @dataclass(frozen=True, slots=True)

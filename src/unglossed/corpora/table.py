@@ -6,21 +6,312 @@ quote within it is doubled. TSV has the same rules with tabs, as spreadsheets wr
 
 from __future__ import annotations
 
+import csv
 import gc
+import json
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
+from typing import cast
 
 from unglossed.corpora.captions import parse_clock
 from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.lines import read_lines
 from unglossed.corpora.listing import list_entries
 from unglossed.corpora.media_folder import MediaFolder
 from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
-from unglossed.corpora.table_rows import REQUIRED, TABLE_SUFFIXES, read_table_rows, row_unit
 from unglossed.errors import InputError
-from unglossed.media.clip import check_frame_rate
+from unglossed.media.signal import check_frame_rate
+
+REQUIRED = ("id", "media", "text", "split")
+OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript", "frame_rate")
+_NUMBERS = ("start", "end", "frame_rate")
+COLUMNS = REQUIRED + OPTIONAL
+
+# What people call the optional columns. Left aside they would do harm without a word: a segment
+# would become its whole video.
+_MEANT = {
+    name: column
+    for column, names in {
+        "start": "start starts starttime startseconds startsec startms startframe startrealigned"
+        " begin begins begintime beginseconds onset",
+        "end": "end ends endtime endseconds endsec endms endframe endrealigned stop stoptime"
+        " stopseconds duration",
+        "signer": "signer signers signerid speaker speakers speakerid",
+        "language": "language languages languagecode lang locale",
+        "gloss": "gloss glosses orth orthography",
+        "transcript": "transcript transcripts transcription",
+    }.items()
+    for name in names.split()
+}
+
+
+# Further texts of a row, each a right translation of the clip.
+_FURTHER = re.compile("text_([2-9]|[1-9][0-9]+)")
+_ALMOST_FURTHER = re.compile(r"text[\s_.-]*[0-9]+", re.IGNORECASE)
+_HINTS = {
+    "split": "?split=train says it for all rows, and table:FOLDER reads its train, dev and test",
+    "text": "`unglossed translate` alone takes a table without",
+}
+
+# Columns as these stand in many tables of videos, where they have no effect.
+_RATES = {"fps", "framerate", "framespersecond"}
+
+_HUGE = 1e300  # whole numbers beyond have no float
+
+Time = str | float
+TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str, Time]
+"""A row's fields in the order of `COLUMNS`; what a table does not have is empty."""
+
+NumberedRows = Iterator[tuple[int, TableRow, tuple[str, ...]]]
+"""Number of a row, its fields, and its further texts."""
+
+
+def read_table_rows(
+    reading: Reading, path: Path, required: Sequence[str] = REQUIRED
+) -> NumberedRows:
+    """Read the rows of a table; its suffix tells the format.
+
+    A row that is malformed is reported and left out. Further texts stand in columns text_2, text_3
+    and so on, or in JSONL and Parquet in a list of texts.
+
+    Args:
+        reading: What was asked for.
+        path: The table.
+        required: Columns that have to be there.
+
+    Yields:
+        Number of the row's first line in the file, of Parquet that of the row, from 1; the row; and
+        its further texts.
+
+    Raises:
+        InputError: The file cannot be read; it lacks a column, or has one that looks like a
+            misspelt one; pyarrow is not installed.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: unknown kind of table, expected {', '.join(_READERS)}")
+    return reader(reading, path, required)
+
+
+def row_unit(path: Path) -> str:
+    """What the numbers of `read_table_rows` count."""
+    return "row" if path.suffix.lower() == ".parquet" else "line"
+
+
+def _read_separated(
+    separator: str, reading: Reading, path: Path, required: Sequence[str]
+) -> NumberedRows:
+    lines = map(itemgetter(1), read_lines(reading, path, keep_ends=True))
+    table = csv.reader(lines, delimiter=separator, strict=True)
+    try:
+        header = next(table, [])
+    except csv.Error as error:
+        raise InputError(f"{path}, line 1: header with wrong quotes: {error}") from error
+    header = _rename(header)
+    _check_columns(f"{path}, line 1", header, required)
+    # A column that is not there is taken from the empty field that each row gets at its end.
+    places = [header.index(name) if name in header else -1 for name in COLUMNS]
+    pick = itemgetter(*places)
+    further = [header.index(name) for name in _further_columns(header)]
+    last = table.line_num
+    while True:
+        try:
+            for fields in table:
+                number, last = last + 1, table.line_num
+                if len(fields) == len(header):
+                    fields.append("")
+                    yield number, pick(fields), tuple(fields[place] for place in further)
+                elif fields:  # an empty line has none
+                    text = f"found {len(fields)} fields, expected {len(header)}"
+                    reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {number}", text)
+            return
+        except csv.Error as error:
+            where = f"{path}, line {last + 1}"
+            text = f"wrong quotes: {error}"
+            if "new-line character" in str(error):
+                text = "found a carriage return alone, expected it within quotes or not at all"
+            reading.report(FaultKind.MALFORMED_ROW, where, text)
+            last = table.line_num
+
+
+def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:
+    known: dict[tuple[str, ...], list[str]] = {}  # further columns by all names
+    for number, line in read_lines(reading, path):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = _parse_object(line)
+            row = dict(zip(_rename(list(row)), row.values(), strict=True))
+            names = tuple(row)
+            if names not in known:
+                _check_columns(where, names)
+                missing = [name for name in required if name not in row]
+                if missing:
+                    raise _RowError(f"no field {', '.join(missing)}, found {', '.join(names)}")
+                known[names] = _further_columns(names)
+            fields, further = _as_row(row, known[names])
+        except _RowError as error:
+            reading.report(FaultKind.MALFORMED_ROW, where, str(error))
+        else:
+            yield number, fields, further
+
+
+def _parse_object(line: str) -> dict[str, object]:
+    try:
+        row = json.loads(line, object_pairs_hook=_fields_once)
+        if "\\u" in line:  # JSON can write half a character, which no file can hold
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _RowError("found half of a surrogate pair, expected whole characters") from None
+    except (ValueError, RecursionError) as error:
+        raise _RowError(f"not JSON ({error}), expected an object on each line") from None
+    if not isinstance(row, dict):
+        raise _RowError(f"found {line[:60]!r}, expected a JSON object")
+    return row
+
+
+def _fields_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, which by itself would keep the last of two values of a name."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RowError(f"found the field {twice!r} twice, expected it once")
+    return fields
+
+
+def _read_parquet(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise InputError(
+            f"{path}: reading Parquet needs pyarrow: pip install 'unglossed[parquet]'"
+        ) from error
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            written = file.schema_arrow.names
+            names = _rename(written)
+            _check_columns(str(path), names, required)
+            more = _further_columns(names)
+            wanted = {*COLUMNS, *more}
+            found = [name for name, read in zip(written, names, strict=True) if read in wanted]
+            for batch in file.iter_batches(batch_size=16384, columns=found):
+                columns = dict(zip(_rename(found), batch.to_pydict().values(), strict=True))
+                for values in zip(*columns.values(), strict=True):
+                    number += 1
+                    try:
+                        fields, further = _as_row(dict(zip(columns, values, strict=True)), more)
+                    except _RowError as error:
+                        where = f"{path}, row {number}"
+                        reading.report(FaultKind.MALFORMED_ROW, where, str(error))
+                    else:
+                        yield number, fields, further
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}, after row {number}: not readable as Parquet: {reason}") from None
+
+
+_READERS: dict[str, Callable[[Reading, Path, Sequence[str]], NumberedRows]] = {
+    ".csv": partial(_read_separated, ","),
+    ".tsv": partial(_read_separated, "\t"),
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
+
+TABLE_SUFFIXES = tuple(_READERS)
+
+
+def _rename(names: list[str]) -> list[str]:
+    """The names of columns, that of a frame rate in the one form in which it is read."""
+    if "frame_rate" in names:
+        return names
+    alike = [name for name in names if re.sub("[^a-z]", "", name.lower()) in _RATES]
+    return ["frame_rate" if name in alike[:1] else name for name in names]
+
+
+def _further_columns(names: Iterable[str]) -> list[str]:
+    """The columns of further texts, in the order of their numbers."""
+    return sorted(filter(_FURTHER.fullmatch, names), key=lambda name: int(name.split("_")[1]))
+
+
+def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = ()) -> None:
+    shown = ", ".join(map(repr, found))
+    missing = [name for name in required if name not in found]
+    if missing:
+        other = next((mark for mark in ";\t|," if len(found) == 1 and mark in found[0]), None)
+        hint = ""
+        if other:
+            hint = (
+                f"; the fields seem to be separated by {other!r}: save the table with commas as"
+                " .csv, or with tabs as .tsv"
+            )
+        if len(missing) == 1 and missing[0] in _HINTS:
+            hint += f"; {_HINTS[missing[0]]}"
+        raise InputError(
+            f"{where}: no column {', '.join(missing)}, found {shown[:500] or 'none'}{hint}"
+        )
+    for name in (*COLUMNS, *_further_columns(found)):
+        if found.count(name) > 1:
+            raise InputError(f"{where}: found the column {name!r} twice, expected it once")
+    for name in found:
+        if _ALMOST_FURTHER.fullmatch(name) and not _FURTHER.fullmatch(name):
+            raise InputError(
+                f"{where}: found the column {name!r}, which is not read; expected 'text', and"
+                " 'text_2' and so on for further texts of a row: rename or remove it"
+            )
+        key = re.sub("[^a-z]", "", name.lower())
+        meant = _MEANT.get(key)
+        if key == "duration" and "start" not in found:
+            continue  # that of the whole clip
+        if meant and meant not in found:
+            raise InputError(
+                f"{where}: found the column {name!r}, which is not read; expected {meant!r}"
+                f"{' in seconds' if meant in ('start', 'end') else ''}: rename or remove it"
+            )
+
+
+class _RowError(Exception):
+    """A row cannot be used; the message says why."""
+
+
+def _as_row(row: Mapping[str, object], further: Iterable[str]) -> tuple[TableRow, tuple[str, ...]]:
+    """A row's fields, and its further texts, which stand in the columns named or in a list."""
+    more = [row[name] for name in further]
+    texts = row.get("text")
+    if type(texts) is list and all(type(text) is str for text in texts):
+        row = {**row, "text": texts[0] if texts else ""}
+        more = [*texts[1:], *more]
+    # NaN is how some programs write that there is no value.
+    fields = ["" if value is None or value != value else value for value in map(row.get, COLUMNS)]
+    for place, value in enumerate(fields):
+        if type(value) is not str:
+            fields[place] = _as_field(COLUMNS[place], value)
+    texts = ["" if text is None or text != text else _as_field("text", text) for text in more]
+    return cast(TableRow, tuple(fields)), cast(tuple[str, ...], tuple(texts))
+
+
+def _as_field(name: str, value: object) -> Time:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name in _NUMBERS:
+            return float(value) if abs(value) < _HUGE else math.copysign(math.inf, value)
+        # Where numbers are missing some programs make 7.0 of a 7.
+        if isinstance(value, int) or value.is_integer():
+            return str(int(value))
+    found = str(value).lower() if isinstance(value, bool) else repr(value)[:60]
+    expected = "a number, or HH:MM:SS.mmm" if name in ("start", "end") else "text"
+    expected = "a number" if name == "frame_rate" else expected
+    raise _RowError(f"the field {name}: found {found}, expected {expected}")
+
 
 SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}
 """Names of splits that are read under another."""

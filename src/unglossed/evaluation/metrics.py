@@ -6,9 +6,11 @@ nothing is added to or taken from hypothesis or reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
@@ -16,8 +18,154 @@ from sacrebleu.metrics.chrf import CHRF
 
 from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.errors import InputError
-from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION, normalise
-from unglossed.evaluation.sentences import Reference, blank_lines, read_references, read_texts
+
+DEFAULT_NORMALISATION = "nfc.v1"
+
+
+def nfc(text: str) -> str:
+    """Unicode NFC, nothing else: case, spaces, punctuation and full-width forms stay."""
+    return unicodedata.normalize("NFC", text)
+
+
+def nfc_no_final_stop(text: str) -> str:
+    """Unicode NFC, and without one full stop at the end that has a space before it.
+
+    Label files that circulate append " ." to every sentence. It is always right, and so raises
+    every score. A full stop that follows a word is the writer's own and stays.
+    """
+    return nfc(text).removesuffix(" .")
+
+
+def nfkc_plain_signs(text: str) -> str:
+    """Unicode NFKC, and one sign for each of those that are written in several ways.
+
+    NFKC makes full-width letters, digits and marks narrow, ligatures letters, and every kind of
+    space a plain one. Beyond it apostrophes and single quotes become ', double quotes ", hyphens
+    and dashes -, and signs that nobody sees (soft hyphen, zero-width space, byte order mark) go.
+    """
+    return unicodedata.normalize("NFKC", text.translate(_PLAIN))
+
+
+NFKC_PLAIN_SIGNS = "nfkc_plain_signs.v1"
+
+_PLAIN = {
+    **dict.fromkeys(
+        map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u02b9\u0060\u00b4\uff07\uff40"), "'"
+    ),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033\u301d\u301e\u301f\uff02"), '"'),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff")),
+}
+
+NORMALISATIONS: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        DEFAULT_NORMALISATION: nfc,
+        "nfc_no_final_stop.v1": nfc_no_final_stop,
+        NFKC_PLAIN_SIGNS: nfkc_plain_signs,
+    }
+)
+"""Every normalisation by its name."""
+
+
+def normalise(texts: Iterable[str], name: str = DEFAULT_NORMALISATION) -> list[str]:
+    """Apply a normalisation to sentences.
+
+    Raises:
+        InputError: There is none of this name; the message lists those there are.
+    """
+    if name not in NORMALISATIONS:
+        raise InputError(
+            f"normalisation: found {name!r}, expected one of {', '.join(NORMALISATIONS)}"
+        )
+    change = NORMALISATIONS[name]
+    return [change(text) for text in texts]
+
+
+Reference = str | Sequence[str]
+"""What a sample should say: a sentence, or several each of which is right."""
+
+
+def read_texts(texts: Iterable[Any], name: str) -> list[str]:
+    """Texts as a list.
+
+    Args:
+        texts: a list of them, or whatever gives one after the other.
+        name: of the argument, for the error.
+
+    Raises:
+        InputError: a single text, whose characters are no sentences, or something else.
+    """
+    if _is_no_row(texts):
+        raise InputError(f"{name}: found {_kind(texts)}, expected a list of texts")
+    found = list(texts)
+    for number, text in enumerate(found, start=1):
+        if not isinstance(text, str):
+            raise InputError(f"{name}, sentence {number}: found {_kind(text)}, expected a text")
+    return found
+
+
+def _is_no_row(texts: Any) -> bool:
+    """Whether something has no texts, or none in an order that says what belongs together."""
+    return isinstance(texts, (str, bytes, Mapping, Set)) or not isinstance(texts, Iterable)
+
+
+def read_references(references: Iterable[Any]) -> list[list[str]]:
+    """For each sample its references, of which there may be one.
+
+    Raises:
+        InputError: there is none for a sample, or something is no text.
+    """
+    if _is_no_row(references):
+        raise InputError(
+            f"references: found {_kind(references)}, expected a list with a text, or a list of"
+            " texts, for each hypothesis"
+        )
+    found = []
+    for number, texts in enumerate(references, start=1):
+        if isinstance(texts, str):
+            found.append([texts])
+            continue
+        own = read_texts(texts, f"references, sentence {number}")
+        if not own:
+            raise InputError(f"references, sentence {number}: found none, expected at least one")
+        found.append(own)
+    return found
+
+
+def blank_lines(sentences: Sequence[str]) -> list[int]:
+    """Which sentences have no text, counted from 1."""
+    return [number for number, text in enumerate(sentences, start=1) if not text.strip()]
+
+
+def _kind(value: object) -> str:
+    return "a single text" if isinstance(value, str) else f"{type(value).__name__}"
+
+
+def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Edits that turn the hypotheses into the references, in percent of the references' words.
+
+    Substitutions, deletions and insertions count alike, over the whole split; it may be over 100.
+
+    Args:
+        hypotheses: words separated by spaces, as many texts as `references`.
+        references: at least one of them has a word.
+    """
+    pairs = [(h.split(), r.split()) for h, r in zip(hypotheses, references, strict=True)]
+    edits = sum(_edit_distance(hypothesis, reference) for hypothesis, reference in pairs)
+    return 100 * edits / sum(len(reference) for _, reference in pairs)
+
+
+def _edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
+    """Fewest words to exchange, leave out or put in (Levenshtein)."""
+    above = list(range(len(second) + 1))
+    for row, word in enumerate(first, start=1):
+        current = [row]
+        for column, other in enumerate(second, start=1):
+            change = above[column - 1] + (word != other)
+            current.append(min(change, above[column] + 1, current[-1] + 1))
+        above = current
+    return above[-1]
+
 
 ROUGE_BETA = 1.2
 """Weight of recall against precision in the ROUGE-L of COCO captioning."""

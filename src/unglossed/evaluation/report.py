@@ -15,7 +15,8 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
-from unglossed.evaluation.figures import (
+from unglossed.evaluation.metrics import Scores, format_score
+from unglossed.evaluation.plots import (
     Line,
     Points,
     heat_map,
@@ -24,9 +25,8 @@ from unglossed.evaluation.figures import (
     meter,
     thumbnails,
 )
-from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.files import write_text
-from unglossed.inference.words import WordAttention
+from unglossed.inference.output import WordAttention
 
 NUM_THUMBNAILS = 8
 THUMBNAIL_HEIGHT = 150

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from unglossed.errors import InputError, note
-from unglossed.evaluation.look_alikes import note_look_alikes
-from unglossed.evaluation.metrics import Scores, note_blank, score_by_language
-from unglossed.evaluation.normalisation import DEFAULT_NORMALISATION
-from unglossed.evaluation.sentences import blank_lines
+from unglossed.evaluation.evaluate import note_look_alikes
+from unglossed.evaluation.metrics import (
+    DEFAULT_NORMALISATION,
+    Scores,
+    blank_lines,
+    note_blank,
+    score_by_language,
+)
 
 _HYPOTHESIS, _REFERENCE, _REFERENCES = "hypothesis", "reference", "references"
 _LANGUAGE = "language"

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 import av
+import numpy as np
+from av.stream import Disposition
+from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.colours import to_rgb8, unknown_matrix
+from unglossed.media.pictures import MOST_PIXELS, check_size
 
 Kind = Literal["video", "sound"]
 
@@ -152,3 +157,157 @@ def _find_segment_end(file: BinaryIO) -> int | None:
 def _count_bytes(first: int) -> int:
     """Width of an EBML number: one more than the zeros that its first byte begins with."""
     return 9 - first.bit_length()
+
+
+_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+# Streams for some of the audience, which players do not begin with.
+_FOR_SOME = (
+    Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.dependent
+)
+
+Stream = TypeVar("Stream", av.VideoStream, av.AudioStream)
+
+
+def find_video(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The video stream that players show; None: there is none that can be read."""
+    videos = container.streams.video
+    return _choose(stream for stream in videos if not stream.disposition & _COVERS)
+
+
+def find_sound(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The sound stream that players play; None: there is none that can be read."""
+    return _choose(container.streams.audio)
+
+
+def pick_video(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """The video stream of a file that is open.
+
+    Raises:
+        InputError: There is none, or its pictures are larger than any camera's.
+    """
+    stream = find_video(container)
+    if stream is None:
+        if find_sound(container) and container.streams.video:
+            raise InputError(f"{path}: no video: found sound with a cover picture")
+        raise InputError(f"{path}: no video stream (found {_kinds(container)})")
+    check_size(path, (stream.codec_context.width, stream.codec_context.height))
+    return stream
+
+
+def pick_sound(path: Path, container: av.container.InputContainer) -> av.AudioStream:
+    """The sound stream of a file that is open.
+
+    Raises:
+        InputError: There is none, or one without a sample rate.
+    """
+    stream = find_sound(container)
+    if stream is None:
+        raise InputError(f"{path}: no sound (found {_kinds(container)})")
+    if not stream.codec_context.sample_rate:
+        raise InputError(f"{path}: the sound is damaged: it has no sample rate")
+    return stream
+
+
+def _choose(streams: Iterable[Stream]) -> Stream | None:
+    # A stream of a codec that FFmpeg does not know, as of a phone's spatial sound, has no context.
+    known = [stream for stream in streams if stream.codec_context is not None]
+    return min(known, key=_rank, default=None)
+
+
+def _rank(stream: av.stream.Stream) -> tuple[bool, bool, int]:
+    """Of equal streams the first is read."""
+    disposition = stream.disposition
+    return not disposition & Disposition.default, bool(disposition & _FOR_SOME), stream.index
+
+
+def _kinds(container: av.container.InputContainer) -> str:
+    return (
+        ", ".join(
+            stream.type if stream.codec_context else f"{stream.type} of an unknown codec"
+            for stream in container.streams
+        )
+        or "nothing"
+    )
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """Open a video file: container and the video stream that players show.
+
+    Raises:
+        InputError: As `open_container` and `pick_video`, or its colours are coded in a way that is
+            not read.
+    """
+    with open_container(path, "video") as container:
+        stream = pick_video(path, container)
+        coding = unknown_matrix(stream.codec_context.colorspace)
+        if coding is not None:
+            raise InputError(
+                f"{path}: found colours coded as {coding}, which are not read, expected BT.601,"
+                " BT.709 or BT.2020: convert the video"
+            )
+        # Of pictures that turn out larger than the header says.
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        yield container, stream
+
+
+def decode_frames(path: Path) -> Iterator[av.VideoFrame]:
+    """Decode a whole file in order.
+
+    Raises:
+        InputError: As `open_video`, or when it comes to a frame that is damaged.
+    """
+    count = 0
+    with open_video(path) as (container, stream):
+        # Not in threads: there PyAV passes over a frame that cannot be decoded.
+        stream.codec_context.thread_type = "NONE"
+        try:
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise damaged(path, count)
+                yield frame
+                count += 1
+        except av.error.FFmpegError as error:
+            raise damaged(path, count, error) from error
+
+
+def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Picture of a frame, turned as its mark says: (height, width, 3) uint8, RGB."""
+    picture = to_rgb8(frame)
+    across, down, sideways = _turn(frame)
+    if sideways:
+        picture = picture.transpose(1, 0, 2)
+    return np.ascontiguousarray(picture[::down, ::across], np.uint8)
+
+
+def turned_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of a frame as it is read."""
+    size = (frame.width, frame.height)
+    return size[::-1] if _turn(frame)[2] else size
+
+
+def damaged(path: Path, index: int, error: Exception | None = None) -> InputError:
+    """The error about a frame that cannot be decoded, which is not raised here."""
+    detail = f": {reason(error)}" if error else ""
+    return InputError(f"{path}: the video is damaged at frame {index}{detail}")
+
+
+def _turn(frame: av.VideoFrame) -> tuple[int, int, bool]:
+    """How a frame's mark has it shown: -1 where mirrored across and down, after a turn sideways.
+
+    The mark is the 3 x 3 matrix of MP4 (ISO/IEC 14496-12, 8.3.2), rows first, of which the first
+    two numbers of the first two rows turn and mirror: (x, y) goes to (ax + cy, bx + dy). To
+    the nearest quarter turn; a matrix that would leave nothing of the picture counts for nothing.
+    """
+    mark = frame.side_data.get("DISPLAYMATRIX")
+    if mark is None:
+        return 1, 1, False
+    a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(mark), np.int32)[:5])
+    if a * d == b * c:
+        return 1, 1, False
+    sideways = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if sideways else (a, d)
+    return (-1 if across < 0 else 1), (-1 if down < 0 else 1), sideways

@@ -12,17 +12,72 @@ from typing import Literal
 import av
 from av.format import Flags
 
+from unglossed.errors import InputError
 from unglossed.media import packed
 from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound
-from unglossed.media.clip import Clip
-from unglossed.media.containers import Kind, header_seconds, open_container, origin_seconds
-from unglossed.media.decoding import damaged, turned_size
-from unglossed.media.picture_names import pictures_each
-from unglossed.media.pictures import check_picture, check_sizes, list_pictures, read_size
-from unglossed.media.streams import find_sound, find_video, pick_sound, pick_video
+from unglossed.media.colours import is_untagged_hd, is_wide
+from unglossed.media.containers import (
+    Kind,
+    damaged,
+    find_sound,
+    find_video,
+    header_seconds,
+    open_container,
+    origin_seconds,
+    pick_sound,
+    pick_video,
+    turned_size,
+)
+from unglossed.media.frames import FRAME_RATE
+from unglossed.media.pictures import (
+    check_picture,
+    check_sizes,
+    list_pictures,
+    pictures_each,
+    read_size,
+)
+from unglossed.media.signal import Clip
 from unglossed.media.timeline import Timeline, read_timeline
-from unglossed.media.video import FRAME_RATE
 from unglossed.media.videofile import check_video
+
+
+def revisions_of(media: Path) -> list[str]:
+    """Name what is read in another way: nothing of nearly all files.
+
+    Channels that cancel each other are turned over. Whether they do is not known from a header, so
+    sound in several channels counts as changed; beside pictures only that of cinemas does.
+    """
+    is_sound = media.suffix.lower() in AUDIO_SUFFIXES
+    try:
+        with open_container(media, "sound" if is_sound else "video") as container:
+            sound = find_sound(container)
+            mixed = sound is not None and sound.channels > (1 if is_sound else 2)
+            found = [] if is_sound else _revisions(container)
+            return [*found, "channels"] if mixed else found
+    except InputError:
+        return []  # whoever reads it will tell
+
+
+def _revisions(container: av.container.InputContainer) -> list[str]:
+    found = []
+    chosen = find_video(container), find_sound(container)
+    first = (*container.streams.video[:1], None)[0], (*container.streams.audio[:1], None)[0]
+    if [stream and stream.index for stream in chosen] != [one and one.index for one in first]:
+        found.append("stream")
+    if container.format.name == "mpeg":
+        found.append("seek")
+    if container.start_time is None:
+        found.append("begin")
+    if chosen[0] is not None:
+        context = chosen[0].codec_context
+        if is_wide(context.color_trc, context.color_primaries):
+            found.append("wide")
+        elif not context.format.is_rgb and is_untagged_hd(
+            context.colorspace, context.width, context.height
+        ):
+            found.append("untagged")
+    return found
+
 
 # A folder whose pictures bear the time of day would have millions of gaps.
 _MOST_MISSING = 1000

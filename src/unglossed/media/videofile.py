@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -16,11 +17,56 @@ from typing import TypeVar
 import av
 import cv2
 import numpy as np
+from av.filter import Graph
 from numpy.typing import NDArray
 
-from unglossed.media.decoding import damaged, decode_frames, open_video, to_rgb, turned_size
-from unglossed.media.deinterlacing import deinterlace as deinterlace_frame
+from unglossed.media.containers import damaged, decode_frames, open_video, to_rgb, turned_size
 from unglossed.media.timeline import Timeline, first_size, read_timeline
+
+
+def deinterlace(
+    before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None
+) -> av.VideoFrame:
+    """Fill in the rows of a frame's second field; a frame not marked as interlaced stays as it is.
+
+    Args:
+        before: The frame before it; None: there is none.
+        frame: The frame.
+        after: The frame after it; None: there is none.
+
+    Returns:
+        As FFmpeg's filter bwdif makes it, whatever else of the video is read.
+    """
+    if not frame.interlaced_frame:
+        return frame
+    alike = [
+        (other, other is frame)
+        for other in (before, frame, after)
+        if other is not None and _kind(other) == _kind(frame)
+    ]
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format.name,
+        time_base=Fraction(1, 25),
+    )
+    graph.link_nodes(
+        source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
+    ).configure()
+    for place, (other, _) in enumerate(alike):
+        other.pts = place
+        graph.push(other)
+    graph.push(None)
+    whole = [graph.pull() for _ in alike]
+    found = next(made for made, (_, is_it) in zip(whole, alike, strict=True) if is_it)
+    assert isinstance(found, av.VideoFrame), found
+    return found
+
+
+def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
+
 
 Frame = NDArray[np.uint8]
 Kept = TypeVar("Kept")
@@ -114,9 +160,7 @@ def _deinterlace(path: Path, timeline: Timeline, places: list[int]) -> dict[int,
     kept = sorted(near.intersection(range(timeline.num_frames)))
     frames = _read(path, timeline, kept, lambda frame: frame)
     return {
-        place: to_rgb(
-            deinterlace_frame(frames.get(place - 1), frames[place], frames.get(place + 1))
-        )
+        place: to_rgb(deinterlace(frames.get(place - 1), frames[place], frames.get(place + 1)))
         for place in places
     }
 

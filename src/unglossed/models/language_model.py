@@ -23,8 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import unglossed.models.light_t  # noqa: F401 (makes it known to transformers)
 from unglossed import hub
-from unglossed.models.lora import add_lora
-from unglossed.models.tying import UNTIED, untie
+from unglossed.models.lora import UNTIED, add_lora, untie
 
 IGNORED = -100
 """Label of a position that no loss counts: padding."""

@@ -2,20 +2,206 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer, normalizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
+from unglossed import hub
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
-from unglossed.models.plain_text import encode_texts
-from unglossed.models.tokenizer_rules import restore_rules
 from unglossed.models.visual import real_positions
+
+CONTROL = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
+"""How control tokens look: `</s>`, `<|im_end|>`, `<extra_id_0>`, `[INST]`."""
+
+_HIDDEN = "\ufdd0"
+"""Put before a control token's name, so that no text has it: Unicode keeps it out of all texts."""
+
+_SENTINEL = re.compile(r"\u2581?<extra_id_\d+>")
+"""T5's sentinels, which are ordinary pieces of mT5's vocabulary."""
+
+
+@dataclass(slots=True)
+class _Control:
+    """What is known of a tokenizer's control tokens while it has so many tokens."""
+
+    num_tokens: int
+    ids: set[int]
+    speller: Tokenizer | None = None
+
+
+_known: WeakKeyDictionary[PreTrainedTokenizerBase, _Control] = WeakKeyDictionary()
+
+
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts, none of which is a control token, whatever the texts say.
+
+    `<unk>` alone remains, where a character is not known.
+
+    Args:
+        tokenizer: of any kind.
+        texts: to encode; what looks like a control token is spelt.
+
+    Returns:
+        For each text its ids, without the tokens that begin or end it.
+    """
+    if not texts:
+        return []
+    encode = partial(tokenizer, add_special_tokens=False)
+    rows: list[list[int]] = [list(row) for row in encode(list(texts))["input_ids"]]
+    control = _control_of(tokenizer)
+    for number, text in enumerate(texts):
+        if control.ids.isdisjoint(rows[number]):
+            continue
+        if getattr(tokenizer, "backend_tokenizer", None) is None:  # such as ByT5's
+            rows[number] = list(encode(text, split_special_tokens=True)["input_ids"])
+            continue
+        if control.speller is None:
+            control.speller = _speller(tokenizer, control.ids)
+        rows[number] = control.speller.encode(text).ids
+    return rows
+
+
+def _control_of(tokenizer: PreTrainedTokenizerBase) -> _Control:
+    found = _known.get(tokenizer)
+    if found is None or found.num_tokens != len(tokenizer):
+        added = tokenizer.added_tokens_decoder.items()
+        ids = {i for i, token in added if token.special or CONTROL.fullmatch(token.content)}
+        ids |= {i for piece, i in tokenizer.get_vocab().items() if _SENTINEL.fullmatch(piece)}
+        found = _Control(len(tokenizer), ids.union(tokenizer.all_special_ids))
+        _known[tokenizer] = found
+    return found
+
+
+def _speller(tokenizer: PreTrainedTokenizerBase, control: set[int]) -> Tokenizer:
+    """A tokenizer's twin in which control tokens have names that no text has.
+
+    The option `split_special_tokens` of transformers is not enough: it keeps text from being cut at
+    these names, but a Unigram model has them among its pieces, and the best scores for them.
+    """
+    names = set(tokenizer.convert_ids_to_tokens(sorted(control)))
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    return Tokenizer.from_str(json.dumps(_hide(state, names)))
+
+
+def _hide(state: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """A tokenizer's state with some tokens renamed and no texts begun, ended or cut by it."""
+
+    def renamed(token: str) -> str:
+        return _HIDDEN + token if token in names else token
+
+    model = dict(state["model"])
+    if isinstance(model["vocab"], list):
+        model["vocab"] = [[renamed(piece), score] for piece, score in model["vocab"]]
+    else:
+        model["vocab"] = {renamed(piece): i for piece, i in model["vocab"].items()}
+    if model.get("unk_token"):
+        model["unk_token"] = renamed(model["unk_token"])
+    if "merges" in model:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if names.isdisjoint([*pair, "".join(pair)])]
+    added = [token | {"content": renamed(token["content"])} for token in state["added_tokens"]]
+    nothing = {"post_processor": None, "truncation": None, "padding": None}
+    return {**state, **nothing, "model": model, "added_tokens": added}
+
+
+_STATE_FILE = "tokenizer.json"
+_PIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "sentencepiece.model")
+_MBART_RULES = "nmt_nfkc"
+"""Name of the rules of all published mBART models, which a file that transformers 5 wrote lacks."""
+
+
+def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> None:
+    """Give a loaded tokenizer, in place, what its files say and its class left out.
+
+    Args:
+        tokenizer: as transformers loaded it.
+        source: the folder or hub name that it was loaded from.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
+        return
+    rules = b""
+    if path := hub.find_file(source, _STATE_FILE):
+        _take_over(backend, Tokenizer.from_file(str(path)))
+    if path is None or _lacks_rules(tokenizer):
+        for path in filter(None, (hub.find_file(source, name) for name in _PIECE_FILES)):
+            proto = _read_pieces(path.read_bytes())
+            rules = proto.normalizer_spec.precompiled_charsmap
+            if proto.trainer_spec.byte_fallback:
+                _spell_bytes(tokenizer)
+            break
+        else:
+            rules = _mbart_rules() if _lacks_rules(tokenizer) else b""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if rules and not any(_charsmaps(state["normalizer"])):
+        own = tokenizer.backend_tokenizer.normalizer
+        restored: Any = normalizers.Precompiled(rules)
+        if own is not None:
+            restored = normalizers.Sequence([restored, own])
+        tokenizer.backend_tokenizer.normalizer = restored
+
+
+def _take_over(backend: Tokenizer, written: Tokenizer) -> None:
+    """Read and write texts as a file says."""
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        setattr(backend, part, getattr(written, part))
+    vocabularies = (one.get_vocab(with_added_tokens=False) for one in (backend, written))
+    if next(vocabularies) == next(vocabularies):
+        backend.model = written.model  # with spelling by bytes, if it has it
+
+
+def _lacks_rules(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is mBART's without its rules, as transformers 5 saves them."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return type(tokenizer).__name__ == "MBartTokenizer" and normalizer is None
+
+
+def _mbart_rules() -> bytes:
+    from sentencepiece import SentencePieceNormalizer  # seldom needed
+
+    model = SentencePieceNormalizer(rule_name=_MBART_RULES).serialized_model_proto()
+    rules: bytes = _read_pieces(model).normalizer_spec.precompiled_charsmap
+    return rules
+
+
+def _read_pieces(model: bytes) -> Any:
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # seldom needed
+
+    return ModelProto.FromString(model)
+
+
+def _charsmaps(step: dict[str, Any] | None) -> Iterator[str]:
+    """The SentencePiece rules in a normaliser's state, in base 64."""
+    if step is None:
+        return
+    if step.get("precompiled_charsmap"):
+        yield step["precompiled_charsmap"]
+    for inner in step.get("normalizers", ()):
+        yield from _charsmaps(inner)
+
+
+def _spell_bytes(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have unknown characters written as the pieces of their bytes, and read back."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if state["model"].get("byte_fallback"):
+        return
+    model = state["model"] | {"byte_fallback": True}
+    decoders = [{"type": "ByteFallback"}, state["decoder"]]
+    changed = state | {"model": model, "decoder": {"type": "Sequence", "decoders": decoders}}
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(changed))
 
 
 class TranslatorProcessor(ProcessorMixin):

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress, TaskID
+from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from unglossed.errors import note
 from unglossed.files import naming, write_text
 from unglossed.training.checkpoint import find_weights_fault
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
+    """A writer of TensorBoard's files.
+
+    It writes in a thread of its own, which would print a traceback where the disk is full; what
+    happened there is raised again by the next call.
+
+    Args:
+        folder: where the files lie.
+
+    Raises:
+        OSError: the disk is full; names the folder.
+    """
+    before = threading.excepthook
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        of_writer = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (of_writer and isinstance(failed.exc_value, OSError)):
+            before(failed)
+
+    threading.excepthook = report
+    try:
+        with naming(folder):
+            yield SummaryWriter(str(folder))
+    finally:
+        threading.excepthook = before
+
 
 METRICS_FILE = "metrics.jsonl"
 DATA_WAIT = "data_wait"

@@ -24,9 +24,9 @@ from transformers.trainer import (
 from transformers.trainer_pt_utils import safe_globals
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from unglossed.checksums import read_checksums, verify_checksums, write_checksums
 from unglossed.errors import InputError, note
 from unglossed.files import link, whole_folder
+from unglossed.model_folders import read_checksums, verify_checksums, write_checksums
 
 MARK = "complete"
 """File written last into a checkpoint: without it, it was interrupted and is not used."""

@@ -16,16 +16,86 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from unglossed.corpora.parallel import num_cores
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.media.augment import AugmentationConfig
-from unglossed.media.clip import signal_of
 from unglossed.media.seeding import generator_for
-from unglossed.models.gloss import as_letters, gloss_ids
-from unglossed.models.language_model import shift_right
+from unglossed.media.signal import signal_of
+from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
+from unglossed.models.recogniser import as_letters, gloss_ids
 from unglossed.training.damaged import Unreadable
-from unglossed.training.stage_settings import MaskingSettings
+from unglossed.training.settings import MaskingSettings
+
+# Fewer clips are read before another process has started.
+_FEW_CLIPS = 64
+_MOST_WORKERS = 8
+
+
+def choose_workers(asked: int | None, num_clips: int) -> int:
+    """Processes that read clips.
+
+    On a processor a step of the model takes tens of times as long as reading its clips, so that one
+    process is enough; a GPU is fed by as many as there are cores, but for the trainer's own.
+
+    Args:
+        asked: What the recipe says; None leaves it to the machine.
+        num_clips: Clips of an epoch.
+    """
+    if asked is not None:
+        return asked
+    if num_clips < _FEW_CLIPS:
+        return 0
+    return min(num_cores() - 1, _MOST_WORKERS if torch.cuda.is_available() else 1)
+
+
+_SOURCES = ("features", "mask", "input_ids", "attention_mask")
+_TARGETS = ("labels", "decoder_input_ids")
+
+
+def cut_batch(
+    batch: dict[str, Tensor], budget: int, read: Callable[[int], int] = lambda source: source
+) -> Iterator[dict[str, Tensor]]:
+    """The rows of a batch, longest first, in parts that are padded to their own longest row.
+
+    Every row is in one part; a batch within the budget stays as it is. Where the loss is a sum over
+    rows, the sum over the parts is the batch's.
+
+    Args:
+        batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
+            `input_ids` (batch, time) with their `attention_mask`; padded on the right.
+        budget: Positions of a part, what is read and what is written together, padding counted; a
+            row with more is a part of its own.
+        read: Positions that are read of a row with so many features: fewer where an adapter
+            shortens them, more where a prompt stands beside them.
+    """
+    mask = batch["mask"] if "mask" in batch else batch["attention_mask"]
+    sources = mask.sum(1).tolist()
+    targets = (batch["labels"] != IGNORED).sum(1).tolist()
+    if len(sources) * (read(max(sources)) + max(targets)) <= budget:
+        yield batch
+        return
+    rows = sorted(range(len(sources)), key=lambda row: (-sources[row], -targets[row], row))
+    part: list[int] = []
+    longest = 0
+    for row in rows:
+        wanted = max(longest, targets[row])
+        if part and (len(part) + 1) * (read(sources[part[0]]) + wanted) > budget:
+            yield _take(batch, part, sources[part[0]], longest)
+            part, wanted = [], targets[row]
+        part.append(row)
+        longest = wanted
+    yield _take(batch, part, sources[part[0]], longest)
+
+
+def _take(batch: dict[str, Tensor], rows: list[int], source: int, target: int) -> dict[str, Tensor]:
+    """Some rows of a batch, cut to the given lengths."""
+    lengths = dict.fromkeys(_SOURCES, source) | dict.fromkeys(_TARGETS, target)
+    device = batch["labels"].device
+    chosen = torch.tensor(rows, device=device)
+    return {name: values[chosen, : lengths[name]] for name, values in batch.items()}
+
 
 EpochIndex = tuple[int, int]
 Item = dict[str, Any] | Unreadable

@@ -24,7 +24,7 @@ from unglossed.models.language_model import LanguageModel
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 
 NORMS_FILE = "norms.jsonl"
 START_FILE = "norms-start.safetensors"

@@ -17,8 +17,8 @@ from unglossed.models.language_model import build_face
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.encoders import new_encoder
 from unglossed.training.language_models import planned_config
+from unglossed.training.settings import StageSettings
 from unglossed.training.sources import WRONG_CONFIGURATION
-from unglossed.training.stage_settings import StageSettings
 
 
 def check_builds(stages: Sequence[StageSettings], processor: TranslatorProcessor) -> None:

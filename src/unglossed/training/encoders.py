@@ -11,9 +11,8 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
 from unglossed.model_folders import without_origin
-from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.translator import Translator
+from unglossed.models.translator import PartModel, Translator
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
 from unglossed.training.frontends import (
     built_frontend,
@@ -22,6 +21,7 @@ from unglossed.training.frontends import (
     is_frontend,
     pretrained_frontend,
 )
+from unglossed.training.settings import PartSettings, StageSettings
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     load,
@@ -30,7 +30,6 @@ from unglossed.training.sources import (
     refuse_no_sizes,
     refuse_unknown,
 )
-from unglossed.training.stage_settings import PartSettings, StageSettings
 
 ENCODER_DEFAULTS: dict[str, Any] = {
     "grid": 1,

@@ -17,7 +17,7 @@ from unglossed.models.encoder import build_encoder
 from unglossed.training.encoders import encoder_part
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 from unglossed.training.train import check_clips_of, show_progress
 
 

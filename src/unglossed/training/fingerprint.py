@@ -21,7 +21,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import write_text
 from unglossed.media.packed import is_packed, read_index
-from unglossed.training.feature_keys import digest, part_of
+from unglossed.training.features import digest, part_of
 
 FILE = "corpus.json"
 _VERSION = 1

@@ -19,6 +19,7 @@ from unglossed.models.speech import (
     WhisperFrontend,
     frontend_config_from,
 )
+from unglossed.training.settings import PartSettings
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     load,
@@ -26,7 +27,6 @@ from unglossed.training.sources import (
     refuse_unknown,
     source_config,
 )
-from unglossed.training.stage_settings import PartSettings
 
 _WITHOUT_SPEC_AUGMENT = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 """Many a model's files lack the vector that SpecAugment puts where it hides a position."""

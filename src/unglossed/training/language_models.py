@@ -27,10 +27,15 @@ from unglossed.model_folders import without_origin
 from unglossed.models import quantization
 from unglossed.models.language_model import build_face, language_model_config
 from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
-from unglossed.models.lora import is_lora, load_base_weights
+from unglossed.models.lora import UNTIED, is_lora, load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.models.tying import UNTIED
+from unglossed.training.settings import (
+    LanguageModelSettings,
+    PartSettings,
+    PromptSettings,
+    StageSettings,
+)
 from unglossed.training.sources import (
     WRONG_CONFIGURATION,
     find_folder,
@@ -38,12 +43,6 @@ from unglossed.training.sources import (
     load_complete,
     load_language_model,
     refuse_unknown,
-)
-from unglossed.training.stage_settings import (
-    LanguageModelSettings,
-    PartSettings,
-    PromptSettings,
-    StageSettings,
 )
 
 KEPT = "unglossed"

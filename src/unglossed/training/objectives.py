@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unglossed.models.gloss import BLANK
 from unglossed.models.language_model import IGNORED
+from unglossed.models.recogniser import BLANK
 
 if TYPE_CHECKING:
-    from unglossed.training.stage_settings import StageSettings
+    from unglossed.training.settings import StageSettings
 
 Count = Tensor | float | None
 """What a sum is divided by: the tokens of the whole effective batch; None: those at hand."""

@@ -9,7 +9,7 @@ from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.language_models import planned_config
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.stage_settings import PartSettings, StageSettings
+from unglossed.training.settings import PartSettings, StageSettings
 
 _MOST_TOKENS_A_BYTE = 3
 """Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""

@@ -16,27 +16,29 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note
 from unglossed.files import whole_folder
 from unglossed.media.augment import AugmentationConfig
-from unglossed.media.clip import signal_of
+from unglossed.media.signal import signal_of
 from unglossed.model_folders import bind_folder
-from unglossed.models.plain_text import encode_texts
-from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.processing import TranslatorProcessor, encode_texts
 from unglossed.models.saved import load_processor
-from unglossed.synthetic.saying import LANGUAGES, draw_texts
 from unglossed.training.callbacks import print_line
 from unglossed.training.damaged import LeftOut
-from unglossed.training.data import ClipDataset, Target
+from unglossed.training.data import ClipDataset, Target, choose_workers
 from unglossed.training.dry_build import check_builds
 from unglossed.training.features import FeatureCache, StoredFeatures
 from unglossed.training.positions import check_text_lengths
-from unglossed.training.precision import use_bfloat16
 from unglossed.training.recipe import Recipe
-from unglossed.training.round_trip import tell_changed_texts
 from unglossed.training.selection import tell_short_texts
+from unglossed.training.settings import StageSettings
 from unglossed.training.stage import check_new_parts, check_widths
-from unglossed.training.stage_settings import StageSettings
-from unglossed.training.tokenizer import build_tokenizer, check_own_tokenizers, check_texts
+from unglossed.training.tokenizer import (
+    build_tokenizer,
+    check_own_tokenizers,
+    check_texts,
+    tell_changed_texts,
+)
+from unglossed.training.trainer import use_bfloat16
 from unglossed.training.unused import find_unused
-from unglossed.training.workers import choose_workers
+from unglossed_synth.saying import LANGUAGES, draw_texts
 
 
 class Run:

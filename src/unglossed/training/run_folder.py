@@ -28,7 +28,7 @@ from unglossed.model_folders import verify_folder
 from unglossed.training.checkpoint import LAST, checkpoints_of, reopen
 from unglossed.training.fingerprint import FILE, Fingerprint, read_fingerprint
 from unglossed.training.recipe import Recipe
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 
 RECIPE_FILE = "recipe.yaml"
 LOCK = "lock"

@@ -10,21 +10,19 @@ from torch import Tensor
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.evaluation.metrics import score
-from unglossed.evaluation.word_errors import word_error_rate
+from unglossed.evaluation.metrics import score, word_error_rate
 from unglossed.inference.decoding import DecodingSettings
-from unglossed.inference.translate import translate_features
+from unglossed.inference.translator import translate_features
 from unglossed.media.seeding import generator_for
-from unglossed.models.gloss import GlossRecogniser, decode_greedily
-from unglossed.models.parts import PartModel
 from unglossed.models.processing import pad_features, pad_labels
-from unglossed.models.translator import Translator
+from unglossed.models.recogniser import GlossRecogniser, decode_greedily
+from unglossed.models.translator import PartModel, Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.damaged import Unreadable, refuse
 from unglossed.training.data import ClipDataset, mask_spans
 from unglossed.training.features import StoredFeatures, encode_clips
 from unglossed.training.objectives import alignment_loss, gloss_loss, text_loss
-from unglossed.training.stage_settings import MaskingSettings
+from unglossed.training.settings import MaskingSettings
 
 BATCH_SIZE = 32
 

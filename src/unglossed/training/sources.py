@@ -27,12 +27,11 @@ from unglossed import hub
 from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
-from unglossed.inference.translate import find_model
-from unglossed.models.gloss import GlossRecogniserConfig
-from unglossed.models.parts import PartModel
-from unglossed.models.tokenizer_rules import restore_rules
-from unglossed.models.translator import TranslatorConfig
-from unglossed.models.tying import UNTIED, untie, untied_in
+from unglossed.inference.translator import find_model
+from unglossed.models.lora import UNTIED, untie, untied_in
+from unglossed.models.processing import restore_rules
+from unglossed.models.recogniser import GlossRecogniserConfig
+from unglossed.models.translator import PartModel, TranslatorConfig
 
 GGUF = ".gguf"
 WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)

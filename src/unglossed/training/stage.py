@@ -14,13 +14,12 @@ from transformers import PreTrainedModel
 
 from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.gloss import GlossRecogniser, GlossRecogniserConfig
 from unglossed.models.language_model import build_face, language_model_config
 from unglossed.models.light_t import LightTConfig
 from unglossed.models.lora import train_lora_alone
-from unglossed.models.parts import PartModel
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig
+from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.encoders import Weights, check_encoder, encoder_part, source_model
 from unglossed.training.language_models import (
@@ -33,13 +32,13 @@ from unglossed.training.language_models import (
     planned_config,
 )
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.sources import refuse_no_sizes, refuse_unknown, trained_config
-from unglossed.training.stage_settings import (
+from unglossed.training.settings import (
     NEW_TOKENS,
     LanguageModelSettings,
     PartSettings,
     StageSettings,
 )
+from unglossed.training.sources import refuse_no_sizes, refuse_unknown, trained_config
 
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"

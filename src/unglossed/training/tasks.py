@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from rich.progress import Progress
 
-from unglossed.corpora.check_clips import Limits, check_clips
+from unglossed.corpora.check_media import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.inference.search import signal_limit
-from unglossed.media.clip import kept_indices
-from unglossed.models.gloss import frames_needed, from_letters
-from unglossed.models.parts import PartModel
-from unglossed.models.translator import Translator
+from unglossed.media.signal import kept_indices
+from unglossed.models.recogniser import frames_needed, from_letters
+from unglossed.models.translator import PartModel, Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import (
     ClipDataset,
@@ -27,20 +26,20 @@ from unglossed.training.data import (
     MaskingDataset,
     Target,
     TextDataset,
+    choose_workers,
     glosses_of,
     letters_of,
 )
 from unglossed.training.features import StoredFeatures
-from unglossed.training.precision import use_bfloat16
 from unglossed.training.run import Run
 from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
+from unglossed.training.settings import MaskingSettings, StageSettings
 from unglossed.training.stage import (
     build_language_model,
     build_recogniser,
     build_translator,
 )
-from unglossed.training.stage_settings import MaskingSettings, StageSettings
-from unglossed.training.workers import choose_workers
+from unglossed.training.trainer import use_bfloat16
 
 
 @dataclass(frozen=True)

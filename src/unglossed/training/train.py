@@ -30,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from unglossed.config import write_settings
 from unglossed.corpora.check import check_texts
-from unglossed.corpora.check_clips import Limits, check_clips
+from unglossed.corpora.check_media import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
@@ -39,9 +39,8 @@ from unglossed.errors import InputError, note
 from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.model_folders import bind_folder
-from unglossed.models.trained_lengths import TrainedLengths
-from unglossed.training.board import tensorboard
-from unglossed.training.callbacks import MetricsFile, ProgressDisplay
+from unglossed.models.saved import TrainedLengths
+from unglossed.training.callbacks import MetricsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
 from unglossed.training.damaged import SKIPPED_FILE, LeftOut, Unreadable
 from unglossed.training.data import Collator
@@ -61,7 +60,7 @@ from unglossed.training.run_folder import (
     stage_folder,
 )
 from unglossed.training.selection import tell_choice
-from unglossed.training.stage_settings import StageSettings
+from unglossed.training.settings import StageSettings
 from unglossed.training.tasks import Job, build_task
 from unglossed.training.trainer import StageTrainer, stage_arguments
 

@@ -18,18 +18,28 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerContro
 
 from unglossed.errors import InputError, note
 from unglossed.files import naming
-from unglossed.models.parts import PartModel
-from unglossed.models.translator import Translator
+from unglossed.models.translator import PartModel, Translator
 from unglossed.models.visual import VisualEncoder
-from unglossed.training.batches import cut_batch
 from unglossed.training.callbacks import DATA_WAIT, Resumption
 from unglossed.training.checkpoint import find_weights_fault, rotate, seal
 from unglossed.training.damaged import Unreadable, refuse
-from unglossed.training.data import UNREADABLE, Collator, EpochSampler
+from unglossed.training.data import UNREADABLE, Collator, EpochSampler, cut_batch
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.precision import use_bfloat16
 from unglossed.training.selection import PREFIX, rank, scored
-from unglossed.training.stage_settings import NEW_TOKENS, OptimizerSettings, StageSettings
+from unglossed.training.settings import NEW_TOKENS, OptimizerSettings, StageSettings
+
+
+def use_bfloat16(setting: str) -> bool:
+    """Whether to compute in bfloat16: as `setting` says, or for `auto` where it is fast.
+
+    Fast means that the GPU, or else the processor (AVX512-BF16 or AMX), has instructions for it.
+    """
+    if setting != "auto":
+        return setting == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
 
 DevScores = Callable[[], Mapping[str, float | None]]
 POSITIONS = (1024, 16384)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from unglossed.synthetic.saying import LANGUAGES
-from unglossed.training.stage_settings import NEW_TOKENS, StageSettings
+from unglossed.training.settings import NEW_TOKENS, StageSettings
+from unglossed_synth.saying import LANGUAGES
 
 if TYPE_CHECKING:
     from unglossed.training.recipe import Recipe

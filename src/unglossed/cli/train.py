@@ -1,0 +1,120 @@
+"""The verbs that train: `unglossed train` and, before it, `unglossed extract`.
+
+As in `cli.py`, nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unglossed.errors import InputError
+
+RecipeName = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")]
+CorpusSpec = Annotated[
+    str, typer.Option("--corpus", metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
+]
+
+
+MaxDamaged = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Clips that may be left out because they cannot be read; 1 %, and 5 at least, if not"
+        " given.",
+    ),
+]
+
+
+def train(
+    recipe: RecipeName,
+    corpus: CorpusSpec,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Run folder to write.")],
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in DIR where it stopped.")
+    ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not look at all clips' headers before training.")
+    ] = False,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Stored features, which runs can share; in the run's by default."
+        ),
+    ] = None,
+    max_damaged: MaxDamaged = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Resume although the corpus changed since the run was begun."
+        ),
+    ] = False,
+) -> None:
+    """Train the stages of a recipe, one after the other."""
+    from unglossed.files import is_full
+    from unglossed.training.train import train_recipe
+
+    if accept_changes and not resume:
+        raise InputError("--accept-changes is for a run that is resumed: add --resume")
+
+    try:
+        model = train_recipe(
+            recipe,
+            corpus,
+            output,
+            resume=resume,
+            overrides=overrides or [],
+            check_media=not no_check,
+            features=features,
+            max_damaged=max_damaged,
+            accept_changes=accept_changes,
+        )
+    except OSError as error:
+        if not is_full(error):
+            raise
+        told = "make room, then --resume goes on from the last checkpoint"
+        raise InputError(f"{error.filename}: {error.strerror}: {told}") from None
+    except KeyboardInterrupt:
+        told = "--resume goes on from the last checkpoint, which is written when dev is scored"
+        raise KeyboardInterrupt(told) from None
+    print(model)
+
+
+def extract(
+    recipe: RecipeName,
+    corpus: CorpusSpec,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the features; may have some already.")
+    ],
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run folder with the stages that encoders come from."),
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not look at all clips' headers first.")
+    ] = False,
+    max_damaged: MaxDamaged = None,
+) -> None:
+    """Store what frozen encoders give, for `train --features DIR`."""
+    from unglossed.training.extract import extract_features
+
+    print(
+        extract_features(
+            recipe,
+            corpus,
+            output,
+            trained=run,
+            overrides=overrides or [],
+            check_media=not no_check,
+            max_damaged=max_damaged,
+        )
+    )

@@ -1,0 +1,223 @@
+"""The verbs that use a trained model or score its texts: evaluate, score, translate.
+
+As in `cli.py`, nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unglossed.cli.common import INPUT_WRONG, fail, given, silence_loading, uncollected
+from unglossed.errors import InputError, note
+from unglossed.inference.decoding import check_count
+
+
+class Format(StrEnum):
+    """How translations are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+# Decoding, of `evaluate` and `translate` alike; what is not given is as the model's recipe says.
+Beams = Annotated[
+    int | None, typer.Option(min=1, help="Width of the beam search; the recipe's by default.")
+]
+MaxNewTokens = Annotated[
+    int | None, typer.Option(min=1, help="Longest sentence, in tokens; the recipe's by default.")
+]
+LanguageContrast = Annotated[
+    float | None,
+    typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
+]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (on the CPU).")
+]
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
+    corpus: Annotated[str, typer.Option(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for metrics.json and predictions.jsonl.")
+    ],
+    split: Annotated[str, typer.Option(help="Split of the corpus.")] = "test",
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
+    precision: PrecisionName = "float32",
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    language_contrast: LanguageContrast = None,
+) -> None:
+    """Translate a split and score the translations against its references."""
+    with uncollected():
+        from unglossed.evaluation.evaluate import evaluate as evaluate_model
+
+    check_counts(batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
+    silence_loading()
+    scores = evaluate_model(
+        model,
+        corpus,
+        split,
+        output,
+        batch_size=batch_size,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+        **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
+    )
+    print(scores)
+
+
+def score(
+    hypotheses: Annotated[
+        Path, typer.Argument(help="Text, one sentence a line, or evaluate's predictions.jsonl.")
+    ],
+    language: Annotated[
+        str, typer.Option(metavar="CODE", help="Of the text, as de, en, zh: its tokenisation.")
+    ],
+    references: Annotated[
+        list[Path] | None,
+        typer.Argument(help="The same; several files are several references of each sentence."),
+    ] = None,
+    normalisation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="nfc.v1, nfc_no_final_stop.v1 (a final ' .') or nfkc_plain_signs.v1 (one sign for"
+            " those that look alike).",
+        ),
+    ] = "nfc.v1",
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
+) -> None:
+    """Score sentences in one file against those in others; no model is needed.
+
+    Without references those of the JSON lines that evaluate wrote are taken.
+    """
+    from unglossed.evaluation.text_files import score_files
+
+    scores = score_files(hypotheses, references or [], language, normalisation)
+    print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
+
+
+def translate(
+    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Videos, folders of frames, or sound; or a corpus, as folder:talks?language=de:"
+            " each of its clips, also those with times and no text."
+        ),
+    ],
+    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.TEXT,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
+    ] = None,
+    n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
+    precision: PrecisionName = "float32",
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    language_contrast: LanguageContrast = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw sentences instead of searching for the best.")
+    ] = False,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 draws vary less.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Pictures a second of folders of frames; 25 by default.")
+    ] = None,
+    translate_empty: Annotated[
+        bool,
+        typer.Option(
+            "--translate-empty",
+            help="Translate clips with nothing in them, too: silence, black, blank or still"
+            " pictures, a single picture.",
+        ),
+    ] = False,
+) -> None:
+    """Translate videos, or sound, into text.
+
+    A clip that cannot be read costs one line on standard error and the exit code 2; the others are
+    still translated. A clip with nothing in it gets an empty text, a note on standard error and,
+    in JSON, a reason. A clip far longer than those of training is translated, with a note. After
+    notes alone the exit code is 0.
+    """
+    from unglossed.files import check_writable, write_text
+
+    check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
+    if output is not None:
+        check_writable(output)
+    with uncollected():
+        from unglossed.inference.output import format_json, format_text
+        from unglossed.inference.translator import SignTranslator
+
+    if sample and beams is not None:
+        raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
+    silence_loading()
+    clips = list_clips(files)
+    failed: list[str] = []
+
+    def report_failure(media: str, error: InputError) -> None:
+        failed.append(media)
+        fail(str(error))
+
+    translations = SignTranslator.from_pretrained(model, precision=precision).translate(
+        clips,
+        n_best=n_best,
+        batch_size=batch_size,
+        on_error=report_failure,
+        frame_rate=frame_rate,
+        translate_empty=translate_empty,
+        **given(
+            beams=beams,
+            max_new_tokens=max_new_tokens,
+            language_contrast=language_contrast,
+            sample=sample or None,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        ),
+    )
+    if form is Format.JSON:
+        text = format_json(translations)
+    else:
+        text = format_text(translations, named=len(clips) > 1)
+    if output is None:
+        sys.stdout.write(text)
+    elif translations:
+        write_text(output, text)
+    if failed:
+        raise typer.Exit(INPUT_WRONG)
+
+
+def list_clips(files: list[str]) -> list[Any]:
+    """The clips that the names on the command line stand for: a corpus has one or more."""
+    if not any(":" in file for file in files):
+        return list(files)
+    from unglossed.corpora.registry import is_spec, read_corpus
+
+    clips: list[Any] = []
+    for file in files:
+        if not is_spec(file):
+            clips.append(file)
+            continue
+        corpus = read_corpus(file, texts="optional")
+        for line in corpus.notes:
+            note(line)
+        clips += [sample for samples in corpus.splits.values() for sample in samples]
+    return clips
+
+
+def check_counts(**options: int | None) -> None:
+    """Refuse numbers beyond their bounds before anything heavy is loaded."""
+    for name, value in options.items():
+        if value is not None:
+            check_count(name, value, f"--{name.replace('_', '-')}")

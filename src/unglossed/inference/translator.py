@@ -1,0 +1,515 @@
+"""Videos, or features of an encoder, to text with a score, an n-best list and attention.
+
+The trainer calls `translate_features` on cached features; everybody else `SignTranslator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unglossed.corpora.sample import Sample
+from unglossed.corpora.table import TABLE_SUFFIXES
+from unglossed.errors import InputError, note
+from unglossed.files import RUN_FILE, as_path, find_path, may_be_on_hub
+from unglossed.inference.decoding import DecodingSettings, check_count, load_decoding
+from unglossed.inference.output import Hypothesis, Translation, merge_words
+from unglossed.inference.precision import (
+    Precision,
+    encodes_in_bfloat16,
+    lower_precision,
+    read_precision,
+)
+from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
+from unglossed.media.contents import Emptiness, emptiness_of
+from unglossed.media.probe import sound_seconds
+from unglossed.media.signal import Clip, WholeFile, at_frame_rate, check_frame_rate, signal_of
+from unglossed.models.processing import TranslatorProcessor, pad_features
+from unglossed.models.saved import TrainedLengths, load_translator
+from unglossed.models.translator import Translator
+
+Media = Path | str | Sample
+
+_EXPECTED = "a path of a video, a folder of frames or sound, or a Sample"
+
+
+@dataclass(frozen=True, eq=False)
+class ClipContent:
+    """A clip as a model is given it.
+
+    Attributes:
+        content: Frames (n, height, width, 3) uint8 RGB, or sound (n,) float32.
+        empty: Why there is nothing to translate in it; None: there is something.
+        notes: What a user should know of it, a sentence each.
+    """
+
+    content: NDArray[Any]
+    empty: Emptiness | None
+    notes: tuple[str, ...]
+
+
+def list_media(media: Media | Iterable[Media]) -> list[Media]:
+    """The clips that a user gave: one, or several one after the other.
+
+    Raises:
+        InputError: something is neither a path nor a sample.
+    """
+    if isinstance(media, (str, Path, Sample)):
+        return [media]
+    is_file = hasattr(media, "read")
+    if isinstance(media, (bytes, Mapping)) or is_file or not isinstance(media, Iterable):
+        raise InputError(f"media: found {_kind(media)}, expected {_EXPECTED}, or a list of them")
+    clips: list[Any] = [media] if hasattr(media, "shape") else list(media)
+    for number, clip in enumerate(clips, start=1):
+        if not isinstance(clip, (str, Path, Sample)):
+            raise InputError(f"media, clip {number}: found {_kind(clip)}, expected {_EXPECTED}")
+    return clips
+
+
+def read_clip(
+    model: Translator,
+    processor: TranslatorProcessor,
+    clip: Media,
+    frame_rate: float | None = None,
+) -> ClipContent:
+    """Read what a model is given of a clip.
+
+    Args:
+        model: the translator; it limits how long a clip may be.
+        processor: of the model.
+        clip: a video, a frame folder, sound, or a sample of a corpus.
+        frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
+
+    Raises:
+        InputError: the clip cannot be read, or is longer than the model can take in; the rate is
+            out of range, or given for what is no frame folder.
+    """
+    if clip == "":
+        raise InputError("found an empty name, expected a video, a folder of frames, or sound")
+    where: Clip = clip if isinstance(clip, Sample) else WholeFile(find_path(Path(clip)))
+    if where.media.suffix.lower() in TABLE_SUFFIXES and where.media.is_file():
+        raise InputError(
+            f"{where.media}: is a table, expected a video, a folder of frames, or sound;"
+            f" `unglossed translate` reads the clips that it lists as table:{where.media}"
+        )
+    if frame_rate is not None:
+        where = at_frame_rate(where, frame_rate)
+    try:
+        content, cut = _read(model, processor, where)
+    except OSError as error:
+        told = error.filename or where.media
+        raise InputError(f"{told}: cannot be read: {error.strerror}") from error
+    notes = [] if cut is None else [cut]
+    if cut is None and processor.trained_seconds is not None:
+        lengths = TrainedLengths.from_dict(processor.trained_seconds)
+        notes += filter(None, [lengths.told(len(content) / signal_of(processor).units_per_second)])
+    empty = emptiness_of(content)
+    if empty is not None:
+        notes.append(f"nothing is in it to translate: {empty.told}")
+    return ClipContent(content, empty, tuple(notes))
+
+
+def _read(
+    model: Translator, processor: TranslatorProcessor, where: Clip
+) -> tuple[NDArray[Any], str | None]:
+    """The content, and what is told if it was cut."""
+    signal = signal_of(processor)
+    room = signal_limit(model, processor.max_tokens)
+    limit = model.encoder.input_limit(room)
+    if processor.max_seconds is None:
+        return signal.read(where, limit=limit), None
+    most = round(processor.max_seconds * signal.units_per_second)
+    most = most if limit is None else min(most, limit)
+    read = signal.read(where, limit=most + 1, cut=True)  # one more tells whether there is more
+    if len(read) <= most:
+        return read, None
+    seconds, kept = sound_seconds(where), most / signal.units_per_second
+    return read[:most], f"{seconds:.1f} seconds, cut to {kept:.1f}"
+
+
+def _kind(value: object) -> str:
+    """What a value is, for a message."""
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return (
+            f"{type(value).__name__} of shape {tuple(shape)} (frames in memory: write them to a"
+            " video first)"
+        )
+    return "an open file" if hasattr(value, "read") else type(value).__name__
+
+
+# Not inference mode: a table that a model fills on first use must stay fit for later training.
+@torch.no_grad()
+def translate_batch(
+    model: Translator,
+    processor: TranslatorProcessor,
+    rows: Sequence[Tensor],
+    decoding: DecodingSettings,
+    names: Sequence[str],
+    *,
+    n_best: int,
+    attention: bool,
+) -> list[Translation]:
+    """Translate clips that share a batch.
+
+    Args:
+        model: the translator, in eval mode.
+        processor: turns tokens into text.
+        rows: for each clip its features (time, dim).
+        decoding: how texts are searched for.
+        names: the translations' `media`.
+        n_best: hypotheses of each clip.
+        attention: also tell which frames each word attended to.
+
+    Returns:
+        A translation for each clip, in order.
+    """
+    features, mask = pad_features(rows)
+    features = features.to(model.device, next(model.adapter.parameters()).dtype)
+    mask = mask.to(model.device)
+    tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)
+    tokens = tokens.reshape(len(rows), n_best, -1)
+    scores = torch.stack(
+        [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
+    )
+    for name, values in zip(names, scores, strict=True):
+        if not values.isfinite().all():
+            raise InputError(
+                f"{name}: found a score that is NaN or infinite, expected a number: the model's"
+                " weights are too large for its computations, or are no numbers"
+            )
+    ranked = [
+        _rank(processor.decode(texts), values, drawn=decoding.sample)
+        for texts, values in zip(tokens, scores.tolist(), strict=True)
+    ]
+    best = torch.stack([texts[found[0][0]] for texts, found in zip(tokens, ranked, strict=True)])
+    weights = model.attend(features, mask, best).float().cpu() if attention else None
+    translations = []
+    for index, (row, found) in enumerate(zip(rows, ranked, strict=True)):
+        n_best_list = tuple(hypothesis for _, hypothesis in found)
+        words = None
+        if weights is not None:
+            words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
+        first = n_best_list[0]
+        translations.append(
+            Translation(names[index], first.text, first.score, n_best_list, words, len(row))
+        )
+    return translations
+
+
+def _rank(
+    texts: Sequence[str], scores: Sequence[float], *, drawn: bool
+) -> list[tuple[int, Hypothesis]]:
+    """Hypotheses of one clip with their places among its texts; see `Translation.n_best`."""
+    found = [(place, Hypothesis(*one)) for place, one in enumerate(zip(texts, scores, strict=True))]
+    if not drawn:
+        return found
+    once: dict[str, tuple[int, Hypothesis]] = {}
+    for one in sorted(found, key=lambda one: -one[1].score):
+        once.setdefault(one[1].text, one)
+    return list(once.values())
+
+
+def _print_note(name: str, text: str) -> None:
+    note(f"{name}: {text}")
+
+
+class SignTranslator:
+    """A trained model with its processor, ready to translate videos.
+
+    Args:
+        model: moved to nothing and left on its device; put into eval mode.
+        processor: saved beside the model.
+        decoding: how it searches for texts unless told otherwise.
+        precision: of a model in float32, whose weights are changed for it.
+    """
+
+    def __init__(
+        self,
+        model: Translator,
+        processor: TranslatorProcessor,
+        decoding: DecodingSettings | None = None,
+        precision: Precision = Precision.FLOAT32,
+    ) -> None:
+        self.model = model.eval()
+        self.precision = precision
+        lower_precision(model, precision)
+        self.processor = processor
+        self.decoding = decoding or DecodingSettings()
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, *, precision: str = "float32") -> SignTranslator:
+        """Load a model onto the GPU if there is one, else onto the processor.
+
+        Args:
+            model: a run folder (which holds `model/`), a model folder, or a name on the hub.
+            precision: "float32", "bfloat16", or "int8", which computes on the processor.
+
+        Raises:
+            InputError: it is none of these, or cannot be loaded, or there is no such precision.
+        """
+        chosen = read_precision(precision)
+        source = find_model(model)
+        translator, processor = load_translator(source)
+        on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
+        translator.to("cuda" if on_gpu else "cpu")
+        return cls(translator, processor, load_decoding(source), chosen)
+
+    @torch.inference_mode()
+    def translate(
+        self,
+        media: Media | Iterable[Media],
+        *,
+        n_best: int = 1,
+        batch_size: int = 8,
+        attention: bool = False,
+        progress: bool = False,
+        on_error: Callable[[str, InputError], None] | None = None,
+        on_note: Callable[[str, str], None] = _print_note,
+        translate_empty: bool = False,
+        frame_rate: float | None = None,
+        **decoding: Any,
+    ) -> list[Translation]:
+        """Translate clips, each on its own whatever the batch.
+
+        A video is brought to 25 frames a second and thinned as in FLa-LLM's evaluation. A sample's
+        begin and end are honoured, and sound is cut where training cut it.
+
+        Args:
+            media: videos, frame folders or samples of a corpus.
+            n_best: hypotheses of each clip; at most as many as beams unless they are drawn.
+            batch_size: clips that are translated at a time.
+            attention: also tell which frames each word attended to.
+            progress: show a progress bar on standard error.
+            on_error: called for a clip that cannot be read, which is then left out of the result;
+                without it the first such clip ends the translation.
+            on_note: called with a clip's name and what is to be known of it: it is far longer than
+                training's, was cut, or has nothing in it; it is noted on standard error by default.
+            translate_empty: translate clips with nothing in them, too (see `media.contents`):
+                silence, black, blank or still pictures, one picture alone. Else they get an empty
+                text with the `reason`.
+            frame_rate: pictures per second of frame folders; None: 25, or what a sample says.
+            decoding: fields of `DecodingSettings` that shall differ from the model's own:
+                `beams=1`, `max_new_tokens=60`, `language_contrast=0.3`, `sample=True, seed=1`, ...
+
+        Returns:
+            A translation for each clip that could be read, in the order of `media`.
+
+        Raises:
+            InputError: a clip cannot be read or is no clip, a setting is unknown or out of range,
+                or there are fewer beams than `n_best`.
+        """
+        check_count("n_best", n_best)
+        check_count("batch_size", batch_size)
+        settings = self.decoding.change(**decoding)
+        _check_n_best(n_best, settings)
+        if frame_rate is not None:
+            check_frame_rate(frame_rate, "frame_rate")
+        rows: list[Translation] = []  # their texts come later, but for those that stay empty
+        features: list[Tensor] = []
+        for clip in _track(list_media(media), "encoding", progress):
+            name = clip.id if isinstance(clip, Sample) else _readable(clip)
+            try:
+                read = read_clip(self.model, self.processor, clip, frame_rate)
+            except InputError as error:
+                if on_error is None:
+                    raise
+                on_error(name, error)
+                continue
+            reason = None if translate_empty else read.empty
+            rows.append(Translation.without_text(name, clip, reason, read.notes))
+            for text in read.notes:
+                on_note(name, text)
+            if reason is None:
+                features.append(self.encode(read.content))
+        texts = iter(
+            translate_features(
+                self.model,
+                self.processor,
+                features,
+                settings,
+                names=[row.media for row in rows if row.reason is None],
+                n_best=n_best,
+                batch_size=batch_size,
+                attention=attention,
+                progress=progress,
+            )
+        )
+        return [
+            row
+            if row.reason is not None
+            else replace(
+                next(texts),
+                notes=row.notes,
+                start_seconds=row.start_seconds,
+                end_seconds=row.end_seconds,
+            )
+            for row in rows
+        ]
+
+    def read(self, clip: Media, frame_rate: float | None = None) -> NDArray[Any]:
+        """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
+
+        What there is to say of it, see `ClipContent`, is noted on standard error.
+
+        Args:
+            clip: a video, a frame folder, sound, or a sample of a corpus.
+            frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
+
+        Raises:
+            InputError: the clip cannot be read, or is longer than the model can take in; the rate
+                is out of range, or given for what is no frame folder.
+        """
+        (clip,) = list_media(clip)
+        read = read_clip(self.model, self.processor, clip, frame_rate)
+        for text in read.notes:
+            _print_note(clip.id if isinstance(clip, Sample) else _readable(clip), text)
+        return read.content
+
+    def encode(self, frames: NDArray[Any]) -> Tensor:
+        """The encoder's features of one clip as `read` gives it: (time, dim), on the processor."""
+        batch = self.processor([frames])
+        device = self.model.device
+        bfloat16 = encodes_in_bfloat16(self.precision)
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
+        ):
+            features, _ = self.model.encode(batch["frames"].to(device), batch["lengths"].to(device))
+        return features[0].float().cpu()
+
+
+def translate_features(
+    model: Translator,
+    processor: TranslatorProcessor,
+    features: Sequence[Tensor],
+    decoding: DecodingSettings,
+    *,
+    names: Sequence[str] | None = None,
+    n_best: int = 1,
+    batch_size: int = 8,
+    attention: bool = False,
+    progress: bool = False,
+) -> list[Translation]:
+    """Translate from the encoder's features.
+
+    Clips of like length share a batch. The model is in eval mode while it translates; afterwards it
+    is in the mode that it had before.
+
+    Args:
+        model: the translator.
+        processor: turns tokens into text.
+        features: for each clip (time, dim).
+        decoding: how texts are searched for; they get no longer than the language model has
+            positions for.
+        names: the translations' `media`; their numbers when not given.
+        n_best: hypotheses of each clip; at most as many as beams unless they are drawn.
+        batch_size: clips that are translated at a time.
+        attention: also tell which frames each word attended to.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        A translation for each clip, in the order of `features`.
+
+    Raises:
+        InputError: there are fewer beams than `n_best`, or a clip leaves the language model no
+            position for a word.
+    """
+    _check_n_best(n_best, decoding)
+    names = names or [str(index) for index in range(len(features))]
+    limits = []
+    for name, row in zip(names, features, strict=True):
+        room = text_limit(model, len(row))
+        if room is not None and room < 1:
+            raise InputError(
+                f"{name}: found {len(row)} positions of signal, expected at most"
+                f" {signal_limit(model)}, for which the language model has room"
+            )
+        limits.append(min(room or decoding.max_new_tokens, decoding.max_new_tokens))
+    order = sorted(range(len(features)), key=lambda index: -len(features[index]))
+    batches = []
+    for _, group in groupby(order, lambda index: limits[index]):  # a clip has its own room, alone
+        alike = list(group)
+        batches += [alike[i : i + batch_size] for i in range(0, len(alike), batch_size)]
+    done: dict[int, Translation] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in _track(batches, "translating", progress):
+            rows = translate_batch(
+                model,
+                processor,
+                [features[index] for index in batch],
+                decoding.change(max_new_tokens=limits[batch[0]]),
+                [names[index] for index in batch],
+                n_best=n_best,
+                attention=attention,
+            )
+            done |= dict(zip(batch, rows, strict=True))
+    finally:
+        model.train(was_training)
+    return [done[index] for index in range(len(features))]
+
+
+def find_model(model: str | Path) -> str:
+    """The folder or hub name from which a model is loaded, given a run or model folder or a name.
+
+    Raises:
+        InputError: a folder without a model, or neither a folder nor like a hub name.
+    """
+    folder = as_path(model, "model")
+    for candidate in (folder / "model", folder):
+        if (candidate / "config.json").is_file():
+            return str(candidate)
+    if (folder / RUN_FILE).is_file():
+        raise InputError(f"{model}: the run is not finished: `unglossed train --resume` goes on")
+    if folder.is_dir():
+        fault = "found neither model/config.json nor config.json"
+        raise InputError(f"{model}: {fault}, expected a run folder or a model folder")
+    if not may_be_on_hub(model):
+        raise InputError(
+            f"{model}: no such folder, expected a run folder, a model folder or a hub name"
+        )
+    return str(model)
+
+
+def load(model: str | Path, *, precision: str = "float32") -> SignTranslator:
+    """Load a trained model; see `SignTranslator.from_pretrained`."""
+    return SignTranslator.from_pretrained(model, precision=precision)
+
+
+def translate(
+    model: str | Path,
+    media: Media | Sequence[Media],
+    *,
+    precision: str = "float32",
+    **settings: Any,
+) -> list[Translation]:
+    """Load a model and translate clips with it; settings are `SignTranslator.translate`'s."""
+    return load(model, precision=precision).translate(media, **settings)
+
+
+def _check_n_best(n_best: int, decoding: DecodingSettings) -> None:
+    if n_best > decoding.beams and not decoding.sample:
+        raise InputError(f"n_best: found {n_best}, expected at most the {decoding.beams} beams")
+
+
+def _readable(name: Path | str) -> str:
+    """A file's name as text, also where it is in another encoding."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def _track(items: Sequence[Any], label: str, shown: bool) -> Iterable[Any]:
+    if not shown:
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, label, console=Console(stderr=True), transient=True)

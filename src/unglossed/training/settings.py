@@ -1,0 +1,293 @@
+"""The settings of a stage: its parts, what trains them and how.
+
+A `recipe.py` is a list of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from unglossed.config import AS_LIST, WHOLE, Settings
+from unglossed.training.objectives import OBJECTIVES
+
+MOST_LAYERS = 1000
+MOST = 100_000_000
+
+
+def find_unsound(config: Any, where: str = "") -> Iterator[str]:
+    """Find what is wrong in a part's configuration: `.key: found 3, expected ...`.
+
+    Args:
+        config: the configuration, or a value within it.
+        where: its key, each after a dot; empty: the whole.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            yield from find_unsound(value, f"{where}.{key}")
+        return
+    key = where.rpartition(".")[2]
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            yield from find_unsound(value, where)
+        return
+    is_number = isinstance(config, (int, float)) and not isinstance(config, bool)
+    if is_number and not math.isfinite(config):
+        yield f"{where}: found {config}, expected a finite number"
+    elif "dropout" in key or "layerdrop" in key:
+        if config is not None and not (is_number and 0 <= config <= 1):
+            yield f"{where}: found {config!r}, expected a number from 0 to 1"
+    elif is_number and ("layers" in key or key == "depths") and config > MOST_LAYERS:
+        yield f"{where}: found {config}, expected at most {MOST_LAYERS:,}: more is taken for a slip"
+    elif isinstance(config, int) and abs(config) > MOST:
+        yield f"{where}: found {config}, expected at most {MOST:,}: more is taken for a slip"
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+# The bounds below are far beyond what anybody needs: what exceeds them would end in want of memory,
+# hours later or with the whole process.
+Count = Annotated[int, Field(gt=0, le=1_000_000), WHOLE]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class PartSettings(Settings):
+    """Where a part of the translator comes from.
+
+    `source` is "build" (from `config`), the name of an earlier stage, or a folder or hub name with
+    pre-trained weights: of a language model, of a speech model, or of another run's translator
+    whose encoder or adapter is taken (the last two with a slash: `./folder`). `config` is read by
+    the part's class in `models/`.
+    """
+
+    source: str = "build"
+    """See above."""
+    config: dict[str, Any] = {}
+    """Read by the part's class."""
+
+    @field_validator("config")
+    @classmethod
+    def _config_is_sound(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if unsound := "; ".join(find_unsound(config)):
+            raise ValueError(unsound)
+        return config
+
+
+class PromptSettings(Settings):
+    """Text around the features that a language model reads; may name special tokens."""
+
+    before: str = ""
+    """In front of the features."""
+    after: str = ""
+    """Behind them."""
+
+
+class LoraSettings(Settings):
+    """LoRA beside the language model's frozen weights (LST's variant: r 16, alpha 32, 0.05)."""
+
+    r: Annotated[int, Field(gt=0, le=65_536), WHOLE] = 16
+    """Rank of the matrices."""
+    alpha: Factor = 32.0
+    """Their product counts alpha / r times."""
+    dropout: Share = 0.05
+    """Of what they read."""
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], AS_LIST] = "all-linear"
+    """Layers by name; `all-linear` finds those of the architecture, but for the output head."""
+
+
+class LanguageModelSettings(PartSettings):
+    """Where the language model comes from (also a `.gguf` file), and how it is tuned."""
+
+    prompt: PromptSettings | None = None
+    """None: what an earlier stage had; a decoder-only model reads its begin token at least. Not for
+    denoising, which has no features."""
+    lora: LoraSettings | None = None
+    """Train small matrices in the place of the model's own weights."""
+    random_init: bool = False
+    """Take the pre-trained model's shape but not its weights (FLa-LLM, Table 10)."""
+    quantization: Literal["4bit"] | None = None
+    """Hold the weights beside which LoRA or the adapter trains in 4 bits; needs bitsandbytes."""
+
+    @model_validator(mode="after")
+    def _random_init_fits(self) -> LanguageModelSettings:
+        if self.random_init and self.source == "build":
+            raise ValueError("random_init is for a source of weights; a built model is random")
+        return self
+
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimizerSettings(Settings):
+    """The optimiser of a stage; learning rates are given per part."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    """PyTorch's, each with momentum or betas as below."""
+    momentum: Share = 0.9
+    """Of SGD."""
+    nesterov: bool = True
+    """Of SGD."""
+    betas: Annotated[tuple[BelowOne, BelowOne], AS_LIST] = (0.9, 0.999)
+    """Of Adam and AdamW."""
+    weight_decay: Weight = 0.0
+    """Added to the gradient by SGD and Adam, decoupled in AdamW; not of biases and norms."""
+    max_grad_norm: Weight = 0.0
+    """Gradients are scaled down to this norm; 0 leaves them."""
+
+    @model_validator(mode="after")
+    def _momentum_fits(self) -> OptimizerSettings:
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class ScheduleSettings(Settings):
+    """How learning rates go from their start to `min_ratio` of it."""
+
+    name: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape of the way down."""
+    warmup: Share = 0.0
+    """Share of all steps over which the rates rise from 0."""
+    min_ratio: Share = 0.0
+    """Of the cosine alone: a line goes to 0, a constant stays."""
+
+    @model_validator(mode="after")
+    def _min_ratio_fits(self) -> ScheduleSettings:
+        if self.min_ratio and self.name != "cosine":
+            raise ValueError(f"min_ratio is for the cosine schedule, not for {self.name}")
+        return self
+
+
+class MaskingSettings(Settings):
+    """How sentences are masked that a stage restores (mBART, arXiv 2001.08210: 0.35 and 3.5)."""
+
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.35
+    """Of the tokens, hidden."""
+    mean_span: Weight = 3.5
+    """Mean length of a hidden span; each leaves one mask token, and hides at least one token."""
+
+
+PARTS = ("encoder", "adapter", "language_model", "text_encoder")
+"""Parts that a stage's settings can have; an objective's model may add further ones."""
+NEW_TOKENS = "new_tokens"
+"""Has a learning rate where the embeddings of `tokenizer.new_tokens` alone are trained (LST)."""
+TrainedPart = Literal[
+    "encoder", "adapter", "language_model", "text_encoder", "ctc_head", "alignment", "new_tokens"
+]
+
+
+def _check_frozen(name: str) -> str:
+    part, *modules = name.split(".")
+    if part in PARTS and all(module.isidentifier() or module.isdigit() for module in modules):
+        return name
+    raise ValueError(
+        f"found {name!r}, expected a part ({', '.join(PARTS)}) or a module in one, such as"
+        " encoder.backbone"
+    )
+
+
+FrozenPart = Annotated[str, AfterValidator(_check_frozen)]
+
+
+class StageSettings(Settings):
+    """One stage: its parts, what is frozen, its objective, optimiser and schedule."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """By which later stages and changes on the command line name it."""
+    objective: Literal["translation", "denoising", "gloss_ctc", "transcript_ctc", "vlp"] = (
+        "translation"
+    )
+    """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
+    the rates `encoder` and `ctc_head`; vlp is the visual-language pre-training of GFSLT-VLP."""
+    encoder: PartSettings | None = None
+    """From frames or sound to features."""
+    adapter: PartSettings | None = None
+    """From the features to the width of the language model."""
+    language_model: LanguageModelSettings | None = None
+    """From adapted features to text."""
+    text_encoder: PartSettings | None = None
+    """Of vlp: the encoder-decoder whose encoder reads the sentences."""
+    features: Literal["frame_wise", "sign_wise", "text_encoder"] | None = None
+    """What the encoder hands on (FLa-LLM, Table 8): the features before its temporal module, those
+    after it, or the states of the text encoder of the stage that it comes from. None: as there."""
+    masking: MaskingSettings | None = None
+    """None: mBART's, where sentences are masked."""
+    restoration_weight: Weight = 1.0
+    """Of vlp: how much the restoring of sentences counts beside the alignment."""
+    frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
+    """Parts, or modules in them, such as `encoder.backbone` (FLa-LLM, Table 9). Not for denoising,
+    whose one part is trained."""
+    learning_rates: dict[TrainedPart, Factor]
+    """Of each part that is trained, and of no other."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    epochs: Count
+    """Passes over the training split."""
+    batch_size: Count
+    """Clips of a step."""
+    frame_budget: Annotated[int, Field(gt=0, le=10**9), WHOLE] | None = None
+    """Most frames of a step that are held in memory at once: pictures in a trained encoder (see
+    `VisualEncoder`); on top of a frozen one, positions that a language model reads and writes of a
+    part of the batch (see `cut_batch`). None leaves it to machine and size of the pictures."""
+    label_smoothing: Share = 0.0
+    """Share of the target that is spread over all tokens."""
+    feature_views: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = 0
+    """With a frozen encoder: how many augmented views of each clip are encoded, once, and trained
+    from in turn; 0 encodes each clip anew in every epoch."""
+    evaluate_every: Count = 1
+    """Epochs between two scores on the dev split."""
+    dev_beams: Annotated[int, Field(gt=0, le=1000), WHOLE] = 1
+    """Beam width of the scores on dev that choose the best checkpoint."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` is bfloat16 where the processor has it."""
+    norms_every: Annotated[int, Field(ge=0, le=10**9), WHOLE] = 0
+    """Steps between two rows of `norms.jsonl`, see `diagnostics.py`; 0 writes none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StageSettings:
+        objective = OBJECTIVES[self.objective]
+        present = {name for name in PARTS if getattr(self, name) is not None}
+        if present != set(objective.parts):
+            raise ValueError(
+                f"objective {self.objective} needs {sorted(objective.parts)}, not {sorted(present)}"
+            )
+        trained = present.union(objective.adds) - set(self.frozen)
+        writer = self.language_model
+        if NEW_TOKENS in self.learning_rates and "adapter" in present:
+            if "language_model" in trained and (writer is None or writer.lora is None):
+                raise ValueError("learning_rates.new_tokens needs language_model frozen, or lora")
+            trained.add(NEW_TOKENS)
+        if not trained and self.objective != "denoising":
+            raise ValueError("frozen: found all parts, expected one that is trained")
+        if set(self.learning_rates) != trained:
+            raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
+        quantized = writer is not None and writer.quantization and writer.lora is None
+        if quantized and "language_model" in trained:
+            raise ValueError("language_model.quantization needs lora, or the part frozen")
+        if self.feature_views and "encoder" not in self.frozen:
+            raise ValueError("feature_views needs a frozen encoder")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_without_effect(self) -> StageSettings:
+        objective = OBJECTIVES[self.objective]
+        for name, means_something in (
+            ("features", "encoder" in objective.parts),
+            ("frozen", self.objective != "denoising"),
+            ("masking", objective.masks_text),
+            ("label_smoothing", objective.smooths),
+            ("restoration_weight", self.objective == "vlp"),
+            ("dev_beams", self.objective == "translation"),
+        ):
+            default = type(self).model_fields[name].default
+            if not means_something and getattr(self, name) != default:
+                raise ValueError(f"{name} means nothing to the objective {self.objective}")
+        writer = self.language_model
+        if self.objective == "denoising" and writer is not None and writer.prompt is not None:
+            raise ValueError("language_model.prompt means nothing to the objective denoising")
+        if self.objective == "vlp" and self.batch_size < 2:
+            raise ValueError("batch_size: found 1, expected clips to compare")
+        return self

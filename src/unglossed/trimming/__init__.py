@@ -1,0 +1,1 @@
+"""Cutting a language model's vocabulary to what a text needs."""

@@ -1,0 +1,21 @@
+"""Generated corpora in the layouts of real ones: a module each, all of them in `LAYOUTS`."""
+
+from __future__ import annotations
+
+from unglossed_synth.layouts.csl_daily import CSL_DAILY
+from unglossed_synth.layouts.folder import FOLDER
+from unglossed_synth.layouts.how2sign import HOW2SIGN
+from unglossed_synth.layouts.layout import Layout as Layout
+from unglossed_synth.layouts.must_c import MUST_C
+from unglossed_synth.layouts.openasl import OPENASL
+from unglossed_synth.layouts.phoenix14t import PHOENIX14T
+
+LAYOUTS: dict[str, Layout] = {
+    "phoenix14t": PHOENIX14T,
+    "csl_daily": CSL_DAILY,
+    "how2sign": HOW2SIGN,
+    "openasl": OPENASL,
+    "folder": FOLDER,
+    "must_c": MUST_C,
+}
+"""By the name that a corpus spec gives the kind."""
