@@ -299,7 +299,7 @@ def test_check_and_train_agree_that_a_corpus_does_not_fit_a_recipe(tmp_path: Pat
     corpus = write_corpus(tmp_path / "corpus", 2, 1)
     recipe = tmp_path / "speech.yaml"
     tiny = Path(__file__).with_name("end_to_end") / "tiny.yaml"
-    audio = "\naudio: {sample_rate: 16000, max_seconds: 8}\n"
+    audio = "\naudio: {audio_rate: 16000, max_seconds: 8}\n"
     recipe.write_text(tiny.read_text(encoding="utf-8") + audio, encoding="utf-8")
     hears = f"stages.1.encoder={json.dumps({'config': {'frontend': FRONTEND}})}"
     assert run("corpus", "check", corpus, "--recipe", tiny).exit_code == 0

@@ -81,7 +81,7 @@ def tiny_processor() -> TranslatorProcessor:
         tokenizer=train_tokenizer(SENTENCES, "de", 120),
         language="de",
         start_token="<de>",
-        sampling_rate=0.5,
+        frame_share=0.5,
         resize=36,
         crop=32,
     )

@@ -68,7 +68,7 @@ def write_recipe(path: Path, layout: str) -> Path:
         "stages": stages,
     }
     if is_speech:
-        recipe["audio"] = {"sample_rate": 16000, "max_seconds": 8}
+        recipe["audio"] = {"audio_rate": 16000, "max_seconds": 8}
     else:
         recipe["video"] = {"resize": 36, "crop": 32}
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")

@@ -26,7 +26,7 @@ from unglossed_synth.parsing import parse
 
 DEMO_RECIPE = Path(__file__).with_name("tiny.yaml")
 SMALL = [
-    "video={sampling_rate: 0.5, resize: 36, crop: 32}",
+    "video={frame_share: 0.5, resize: 36, crop: 32}",
     "decoding.max_new_tokens=8",
     "num_workers=0",
     "stages.0.adapter.config.hidden_dim=16",

@@ -57,7 +57,7 @@ OTHER_VALUES: dict[str, Any] = {
     "generated_text.num_sentences": 8,
     "generated_text.level": 2,
     "generated_text.seed": 8,
-    "video.sampling_rate": 0.5,
+    "video.frame_share": 0.5,
     "video.resize": 40,
     "video.crop": 28,
     "video.max_frames": 3,
@@ -77,7 +77,7 @@ OTHER_VALUES: dict[str, Any] = {
         "tokenizer.new_tokens=[<speech>, </speech>, <more>]",
         "stages.modality_adjustment.language_model.prompt.after=</speech><more>",
     ],
-    "audio.sample_rate": 8000,
+    "audio.audio_rate": 8000,
     "audio.max_seconds": 0.5,
     "encoder.source": ["encoder={config: {backbone: RESNET}}"],
     "encoder.config.backbone": [f"encoder.config.backbone={REGNET}"],
@@ -174,7 +174,7 @@ SPEECH = (
 )
 # Options that no recipe states: the recipe and the stage to try each in, and what it builds on.
 UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "audio.sample_rate": ("fla_llm", "", SPEECH),
+    "audio.audio_rate": ("fla_llm", "", SPEECH),
     "decoding.language_contrast": ("demo", "", ()),
     "decoding.sample": ("demo", "", ()),
     "decoding.temperature": ("demo", "", SAMPLE),
@@ -439,7 +439,7 @@ def train_by_heart(
     ]
     overrides = [
         *shrink(recipe, models),
-        *("video.augmentation=null", "video.sampling_rate=0.5"),
+        *("video.augmentation=null", "video.frame_share=0.5"),
         *(f"stages.{later}.skip=true" for later in names_of(settings)[1:]),
         *(f"stages.{stage.name}.{change}" for change in of_stage),
     ]

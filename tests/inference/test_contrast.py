@@ -17,7 +17,7 @@ from tiny import tiny_decoder_only, tiny_model, tiny_processor
 from unglossed.inference.contrast import IMPLAUSIBLE, LanguageContrast, WithoutSignal, contrast
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translator import translate_features
-from unglossed.models.language_model import EncoderDecoder, LanguageModel, build_face
+from unglossed.models.language_model import EncoderDecoder, LanguageModel, build_language_model
 
 STRENGTH = 0.3
 END = 2
@@ -62,7 +62,7 @@ FACES = ["mbart", "mbart around", "mbart start", "t5", "llama", "llama around"]
 def build(name: str) -> LanguageModel:
     kind, _, prompt = name.partition(" ")
     torch.manual_seed(1)
-    return build_face(CONFIGS[kind].to_dict(), PROMPTS[prompt or "none"]).eval()
+    return build_language_model(CONFIGS[kind].to_dict(), PROMPTS[prompt or "none"]).eval()
 
 
 def clips(num: int = 2) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ def translator(frontend: dict[str, Any], max_seconds: float | None = 1.0) -> Sig
         TOKENIZER,
         language="de",
         start_token="<de>",
-        sample_rate=16000,
+        audio_rate=16000,
         max_seconds=max_seconds,
     )
     return SignTranslator(tiny.tiny_speech_model(processor, frontend), processor)
@@ -143,7 +143,7 @@ def test_sound_leaves_room_for_a_text_as_long_as_trainings_longest(
         processor = TranslatorProcessor(
             TOKENIZER,
             start_token="<de>",
-            sample_rate=16000,
+            audio_rate=16000,
             max_seconds=5.0,
             max_tokens=max_tokens,
         )

@@ -45,7 +45,7 @@ def test_a_sample_is_read_thinned_cut_and_boxed(
     tmp_path: Path, pictures: np.ndarray, write_folder: Writer
 ) -> None:
     folder = write_folder(tmp_path / "clip", pictures)
-    signal = VideoSignal(sampling_rate=0.5)
+    signal = VideoSignal(frame_share=0.5)
     whole = WholeFile(folder)
     assert np.array_equal(signal.read(whole), pictures[::2])
     assert np.array_equal(signal.read(whole, limit=3, cut=True), pictures[[0, 2, 4]])
@@ -70,7 +70,7 @@ def test_a_folder_of_another_rate_is_brought_to_25_a_second(
     expected: list[int],
 ) -> None:
     clip = WholeFile(write_folder(tmp_path / "clip", pictures), frame_rate=rate)
-    assert np.array_equal(VideoSignal(sampling_rate=1.0).read(clip), pictures[expected])
+    assert np.array_equal(VideoSignal(frame_share=1.0).read(clip), pictures[expected])
 
 
 def test_times_within_a_folder_count_by_its_rate(
@@ -78,7 +78,7 @@ def test_times_within_a_folder_count_by_its_rate(
 ) -> None:
     folder = write_folder(tmp_path / "clip", pictures)
     clip = WholeFile(folder, start_seconds=0.2, end_seconds=0.6, frame_rate=10.0)
-    read = VideoSignal(sampling_rate=0.5).read(clip)
+    read = VideoSignal(frame_share=0.5).read(clip)
     assert np.array_equal(read, pictures[[2, 3, 4, 4, 5]])
 
 
@@ -100,14 +100,14 @@ def test_a_clip_beyond_the_limit_is_refused_with_its_length(
 ) -> None:
     folder = write_folder(tmp_path / "clip", pictures)
     with pytest.raises(InputError, match=r"clip: found 0\.4 seconds of video, .* most 0\.2 for"):
-        VideoSignal(sampling_rate=0.5).read(WholeFile(folder), limit=3)
+        VideoSignal(frame_share=0.5).read(WholeFile(folder), limit=3)
 
 
 def test_sound_is_cut_or_refused_at_the_limit(
     tmp_path: Path, write_sound: Callable[[Path], Path]
 ) -> None:
     clip = WholeFile(write_sound(tmp_path / "a.m4a"))
-    signal = AudioSignal(sample_rate=8000)
+    signal = AudioSignal(audio_rate=8000)
     sound = signal.read(clip)
     assert len(sound) == pytest.approx(8000, abs=1100)  # the codec pads
     assert len(signal.read(clip, limit=4000, cut=True)) == 4000
@@ -116,8 +116,8 @@ def test_sound_is_cut_or_refused_at_the_limit(
 
 
 def test_the_processor_decides_what_is_read() -> None:
-    speech = signal_of(SimpleNamespace(sample_rate=16000, sampling_rate=0.25))
-    video = signal_of(SimpleNamespace(sample_rate=None, sampling_rate=0.25, resize=256))
+    speech = signal_of(SimpleNamespace(audio_rate=16000, frame_share=0.25))
+    video = signal_of(SimpleNamespace(audio_rate=None, frame_share=0.25, resize=256))
     assert speech == AudioSignal(16000)
     assert speech.units_per_second == 16000
     assert video == VideoSignal(0.25, 256)

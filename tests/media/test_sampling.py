@@ -35,5 +35,5 @@ def test_training_reaches_every_frame_evenly():
 
 @pytest.mark.parametrize("rate", [0.0, -0.25, 0.3, 2.0, 0.9])
 def test_rate_that_makes_no_groups_is_refused(rate):
-    with pytest.raises(InputError, match=f"sampling_rate: found {rate}, expected one over"):
+    with pytest.raises(InputError, match=f"frame_share: found {rate}, expected one over"):
         group_size(rate)

@@ -8,7 +8,12 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from unglossed.models.language_model import IGNORED, DecoderOnly, EncoderDecoder, build_face
+from unglossed.models.language_model import (
+    IGNORED,
+    DecoderOnly,
+    EncoderDecoder,
+    build_language_model,
+)
 from unglossed.models.lora import is_lora, load_base_weights
 
 SHAPE = {
@@ -30,7 +35,7 @@ LABELS = torch.tensor([[10, 11, 2, IGNORED], [12, 13, 14, 2]])
 def build(**settings: Any) -> DecoderOnly:
     torch.manual_seed(0)
     config = LlamaConfig(**SHAPE).to_dict()
-    face = build_face(config, settings.pop("prompt", PROMPT), **settings)
+    face = build_language_model(config, settings.pop("prompt", PROMPT), **settings)
     assert isinstance(face, DecoderOnly)
     return face.eval()
 
@@ -101,9 +106,9 @@ def test_an_encoder_decoder_reads_a_prompt_as_well(
         "dropout": 0.0,
     }
     torch.manual_seed(0)
-    plain = build_face(config).eval()
+    plain = build_language_model(config).eval()
     assert isinstance(plain, EncoderDecoder)
-    prompted = build_face(config, PROMPT).eval()
+    prompted = build_language_model(config, PROMPT).eval()
     prompted.load_state_dict(plain.state_dict())
     embeds, mask = features
     table = plain.model.get_input_embeddings()
@@ -130,8 +135,8 @@ def test_two_start_tokens_are_read_and_not_predicted(
         "eos_token_id": 1,
     }
     torch.manual_seed(0)
-    model = build_face(config, {"start": [2, 30]}).eval()
-    plain = build_face(config).eval()
+    model = build_language_model(config, {"start": [2, 30]}).eval()
+    plain = build_language_model(config).eval()
     plain.load_state_dict(model.state_dict())
     embeds, mask = features
     longer = torch.cat([torch.full((2, 1), 30), LABELS], 1)

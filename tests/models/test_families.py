@@ -12,7 +12,12 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
 import tiny
-from unglossed.models.language_model import IGNORED, EncoderDecoder, LanguageModel, build_face
+from unglossed.models.language_model import (
+    IGNORED,
+    EncoderDecoder,
+    LanguageModel,
+    build_language_model,
+)
 from unglossed.models.light_t import LightTConfig
 from unglossed.models.lora import load_base_weights
 from unglossed.models.translator import Translator, TranslatorConfig
@@ -93,7 +98,7 @@ TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 def face(request: pytest.FixtureRequest) -> LanguageModel:
     family, space, prompt = request.param.partition(" ")
     torch.manual_seed(0)
-    face = build_face(config_of(family), PROMPTS[space + prompt]).eval()
+    face = build_language_model(config_of(family), PROMPTS[space + prompt]).eval()
     assert isinstance(face, EncoderDecoder) is (
         "hidden_size" not in FAMILIES[family] and family != "gpt2"
     )
@@ -274,7 +279,7 @@ def test_a_model_whose_cache_is_of_another_kind_searches_with_beams() -> None:
     config = CONFIG_MAPPING["mamba"](
         **TOKENS, hidden_size=WIDTH, state_size=4, num_hidden_layers=2, initializer_range=0.3
     )
-    face = build_face(config.to_dict()).eval()
+    face = build_language_model(config.to_dict()).eval()
     settings = {"max_new_tokens": 5, "num_beams": 3, "do_sample": False}
     embeds, mask = alone(0)
     apart = face.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
@@ -301,7 +306,7 @@ def write_published(family: str, own: tuple[str, ...], folder: Path) -> dict[str
         What the file holds; None where the family has no matrix of one of these names.
     """
     config = config_of(family)
-    model = build_face(config).model
+    model = build_language_model(config).model
     shared = {id(weight): name for name, weight in model.named_parameters()}
     own_names = [
         name
@@ -366,15 +371,17 @@ def load_face(folder: Path, lora: dict[str, Any] | None = None) -> LanguageModel
     settings = LanguageModelSettings(source=str(folder), lora=lora)
     part = language_model_part(settings, {}, tiny.tiny_processor(), "here")
     assert isinstance(part, LanguageModelPart)
-    face = build_face(part.config, part.prompt, part.lora)
+    face = build_language_model(part.config, part.prompt, part.lora)
     part.load_into(face.model)
     return face
 
 
 def test_matrices_that_differ_are_not_made_one_by_a_recipe(tmp_path: Path) -> None:
-    build_face(config_of("llama") | {"tie_word_embeddings": False}).model.save_pretrained(tmp_path)
+    build_language_model(config_of("llama") | {"tie_word_embeddings": False}).model.save_pretrained(
+        tmp_path
+    )
     settings = LanguageModelSettings(source=str(tmp_path), config={"tie_word_embeddings": True})
     part = language_model_part(settings, {}, tiny.tiny_processor(), "here")
 
     with pytest.raises(RuntimeError, match=r"lm_head\.weight and .*embed_tokens\.weight differ"):
-        part.load_into(build_face(part.config).model)
+        part.load_into(build_language_model(part.config).model)

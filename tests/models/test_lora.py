@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from unglossed.models.language_model import build_face
+from unglossed.models.language_model import build_language_model
 from unglossed.models.lora import is_lora
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ LORA = {"r": 2, "alpha": 4.0, "dropout": 0.0}
 def build(family: str, *targets: str, **changes: Any) -> Any:
     config = {"model_type": family, "vocab_size": 30, **SHAPES[family], **changes}
     with torch.device("meta"):
-        return build_face(config, lora={**LORA, "targets": list(targets)})
+        return build_language_model(config, lora={**LORA, "targets": list(targets)})
 
 
 @pytest.mark.parametrize("family", SHAPES)

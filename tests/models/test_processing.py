@@ -49,9 +49,9 @@ def test_settings_and_tokenizer_survive_a_save(tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     loaded = TranslatorProcessor.from_pretrained(tmp_path)
 
-    for name in ("language", "start_token", "sampling_rate", "resize", "crop", "start_token_id"):
+    for name in ("language", "start_token", "frame_share", "resize", "crop", "start_token_id"):
         assert getattr(loaded, name) == getattr(processor, name), name
-    assert (loaded.language, loaded.sampling_rate, loaded.resize, loaded.crop) == (
+    assert (loaded.language, loaded.frame_share, loaded.resize, loaded.crop) == (
         "de",
         0.5,
         36,

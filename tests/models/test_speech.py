@@ -231,7 +231,7 @@ def test_scaled_sound_has_mean_0_and_variance_1() -> None:
 
 
 def test_the_processor_leaves_sound_as_it_is() -> None:
-    processor = TranslatorProcessor(PROCESSOR.tokenizer, sample_rate=16000)
+    processor = TranslatorProcessor(PROCESSOR.tokenizer, audio_rate=16000)
     waves = [sound(500), 3 * sound(700, 1) + 2]
     batch = processor(waves)
     assert batch["lengths"].tolist() == [500, 700]

@@ -124,7 +124,7 @@ def test_without_augmentation_a_training_clip_is_only_cut_at_random(
     dataset.augmentation = None
     frames = dataset[0, 0]["frames"]
 
-    full = TranslatorProcessor(PROCESSOR.tokenizer, sampling_rate=0.5, resize=36, crop=36)
+    full = TranslatorProcessor(PROCESSOR.tokenizer, frame_share=0.5, resize=36, crop=36)
     squares = full([read_frames(samples[0].media)])["frames"]
     cuts = [
         square[top : top + 32, left : left + 32]

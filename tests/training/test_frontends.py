@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[type[PreTrainedModel], dict[str, Any], bool]] = {
     "whisper": (WhisperForConditionalGeneration, tiny.WHISPER, False),
 }
 every_kind = pytest.mark.parametrize("kind", list(KINDS))
-NO_CLIPS = ClipDataset([], TranslatorProcessor(TOKENIZER, sample_rate=16000), limit=1)
+NO_CLIPS = ClipDataset([], TranslatorProcessor(TOKENIZER, audio_rate=16000), limit=1)
 
 
 def write_model(folder: Path, kind: str, **changes: Any) -> PreTrainedModel:
@@ -66,7 +66,7 @@ def write_model(folder: Path, kind: str, **changes: Any) -> PreTrainedModel:
 
 
 def processor(**changes: Any) -> TranslatorProcessor:
-    settings = {"sample_rate": 16000, "max_seconds": 4.0, **changes}
+    settings = {"audio_rate": 16000, "max_seconds": 4.0, **changes}
     return TranslatorProcessor(TOKENIZER, language="de", start_token="<de>", **settings)
 
 
@@ -213,17 +213,17 @@ def test_an_adapter_within_the_frontend_is_refused(tmp_path: Path) -> None:
 @every_kind
 def test_another_sample_rate_is_refused(kind: str, tmp_path: Path) -> None:
     write_model(tmp_path, kind)
-    assert refused_before_training({"source": str(tmp_path)}, sample_rate=8000) == (
-        "audio.sample_rate: found 8000, expected 16000, at which the model of"
+    assert refused_before_training({"source": str(tmp_path)}, audio_rate=8000) == (
+        "audio.audio_rate: found 8000, expected 16000, at which the model of"
         " stages.speech.encoder reads sound"
     )
 
 
 def test_a_whisper_that_is_built_reads_16_khz_and_another_frontend_any() -> None:
     whisper = {"config": {"frontend": tiny.WHISPER}}
-    assert "found 8000, expected 16000" in refused_before_training(whisper, sample_rate=8000)
+    assert "found 8000, expected 16000" in refused_before_training(whisper, audio_rate=8000)
     wave2vec = stage({"config": {"frontend": tiny.FRONTEND}})
-    check_new_parts(wave2vec, ["speech"], processor(sample_rate=8000, max_seconds=600))
+    check_new_parts(wave2vec, ["speech"], processor(audio_rate=8000, max_seconds=600))
 
 
 def test_clips_that_whisper_has_no_room_for_are_refused(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_clips_that_whisper_has_no_room_for_are_refused(tmp_path: Path) -> None:
 def test_sound_is_for_speech_models_and_pictures_for_the_others(tmp_path: Path) -> None:
     tiny.tiny_translator(tmp_path / "signs")
     speech = {"config": {"frontend": tiny.FRONTEND}}
-    assert refused_before_training(speech, sample_rate=None) == (
+    assert refused_before_training(speech, audio_rate=None) == (
         "stages.speech.encoder: found an encoder of sound, expected one of pictures: the recipe has"
         " no `audio`"
     )
@@ -317,7 +317,7 @@ def speech_overrides(frontend: Path) -> list[str]:
     """Changes that make the tiny recipe one of speech."""
     return [
         "stages.0.skip=true",
-        "audio={sample_rate: 16000, max_seconds: 3}",
+        "audio={audio_rate: 16000, max_seconds: 3}",
         f"stages.1.encoder={{source: {frontend}}}",
         "stages.1.frozen=[encoder]",
         "stages.1.learning_rates={adapter: 0.01, language_model: 0.01}",

@@ -20,7 +20,7 @@ from transformers import (
 import llama_gguf
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.language_model import DecoderOnly, build_face
+from unglossed.models.language_model import DecoderOnly, build_language_model
 from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.quantization import QuantizedLinear
@@ -35,7 +35,7 @@ from unglossed.training.language_models import (
 from unglossed.training.objectives import text_loss
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.settings import LanguageModelSettings, PromptSettings, StageSettings
-from unglossed.training.stage import build_language_model, build_translator, check_new_parts
+from unglossed.training.stage import build_text_model, build_translator, check_new_parts
 from unglossed.training.tokenizer import (
     build_tokenizer,
     check_own_tokenizers,
@@ -551,7 +551,7 @@ def test_a_published_encoder_decoder_starts_with_the_runs_language(tmp_path: Pat
     assert part.config["decoder_start_token_id"] == processor.start_token_id
     assert part.config["eos_token_id"] == processor.tokenizer.eos_token_id
     assert part.config["pad_token_id"] == processor.tokenizer.pad_token_id
-    face = build_face(part.config).eval()
+    face = build_language_model(part.config).eval()
     with torch.no_grad():
         face.model.final_logits_bias[:, processor.tokenizer.eos_token_id] = -100
     embeds, mask = torch.randn(1, 4, 16), torch.ones(1, 4, dtype=torch.bool)
@@ -635,7 +635,7 @@ def test_a_head_of_its_own_stays_one_where_text_alone_is_trained(
         alone = {"objective": "denoising", "encoder": None, "adapter": None, "frozen": []}
         rates = {"language_model": 0.01}
         first = stage(own_head, "first", **alone, language_model=part, learning_rates=rates)
-        build_language_model(first, {}, processor).save_pretrained(tmp_path / str(number))
+        build_text_model(first, {}, processor).save_pretrained(tmp_path / str(number))
         earlier = {"first": tmp_path / str(number)}
         later = build_translator(
             stage(own_head, language_model={"source": "first"}), earlier, processor

@@ -11,7 +11,7 @@ import torch
 import llama_gguf
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.language_model import IGNORED, build_face
+from unglossed.models.language_model import IGNORED, build_language_model
 from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
@@ -164,7 +164,7 @@ def test_rows_of_a_table_that_multiplies_get_their_gradient_multiplied(kind: str
         {"encoder_attention_heads": 2, "decoder_attention_heads": 2} if kind == "mbart" else {}
     )
     torch.manual_seed(0)
-    face = build_face(config, {"before": [28], "after": [29]}).eval()
+    face = build_language_model(config, {"before": [28], "after": [29]}).eval()
     draw = torch.Generator().manual_seed(0)
     embeds = torch.randn(2, 5, face.width, generator=draw)
     mask = torch.arange(5) < torch.tensor([5, 3])[:, None]

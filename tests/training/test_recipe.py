@@ -60,7 +60,7 @@ def test_fla_llm_has_the_papers_values() -> None:
     assert (second.batch_size, second.label_smoothing, second.frozen) == (16, 0.2, ("encoder",))
     assert first.schedule.name == second.schedule.name == "cosine"
     recipe = load_recipe("fla_llm")
-    assert (recipe.video.sampling_rate, recipe.video.crop, recipe.decoding.beams) == (0.25, 224, 5)
+    assert (recipe.video.frame_share, recipe.video.crop, recipe.decoding.beams) == (0.25, 224, 5)
 
 
 def test_an_unknown_name_lists_the_shipped_recipes() -> None:
@@ -95,7 +95,7 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("stages.second.name=first", ["two have the same name", "first"]),
         ("stages=[]", ["stages", "at least 1"]),
         ("video.crop=40", ["video", "crop 40 is larger than resize 36"]),
-        ("video.sampling_rate=0", ["video.sampling_rate", "greater than 0"]),
+        ("video.frame_share=0", ["video.frame_share", "greater than 0"]),
         ("video.augmentation.probability=2", ["video.augmentation.probability", "2"]),
         ("stages.first.optimizer.name=lion", ["stages.first.optimizer.name", "lion", "adamw"]),
         ("stages.first.frozen=[decoder]", ["stages.first.frozen.0", "decoder", "language_model"]),

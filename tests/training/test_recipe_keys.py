@@ -26,7 +26,7 @@ def test_each_key_has_a_row_that_says_what_it_does() -> None:
 
 def test_a_row_says_what_may_be_given_and_what_holds_otherwise() -> None:
     page = render_page()
-    assert "| `sampling_rate` | number above 0 to 1 | `0.25` |" in page
+    assert "| `frame_share` | number above 0 to 1 | `0.25` |" in page
     assert "| `epochs` | integer above 0 to 1,000,000 | must be given |" in page
     assert '| `precision` | `auto`, `float32`, `bfloat16` | `"auto"` |' in page
     assert "| `frame_budget` | integer above 0 to 1,000,000,000 or null |" in page

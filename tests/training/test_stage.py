@@ -28,8 +28,8 @@ from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.recipe import load_recipe
 from unglossed.training.settings import StageSettings
 from unglossed.training.stage import (
-    build_language_model,
     build_recogniser,
+    build_text_model,
     build_translator,
     check_new_parts,
     check_widths,
@@ -191,8 +191,8 @@ MBART = {"model_type": "mbart", "d_model": 16, "encoder_layers": 1, "decoder_lay
 
 
 def test_a_language_model_alone_is_built_or_loaded(pretraining: Path) -> None:
-    built = build_language_model(denoising_stage({"config": MBART}), {}, PROCESSOR)
-    loaded = build_language_model(denoising_stage({"source": str(pretraining)}), {}, PROCESSOR)
+    built = build_text_model(denoising_stage({"config": MBART}), {}, PROCESSOR)
+    loaded = build_text_model(denoising_stage({"source": str(pretraining)}), {}, PROCESSOR)
 
     assert built.config.vocab_size == len(PROCESSOR.tokenizer)
     assert built.config.pad_token_id == PROCESSOR.tokenizer.pad_token_id
@@ -208,7 +208,7 @@ def test_a_language_model_alone_is_that_of_an_earlier_stage(
     earlier = {"first": tmp_path, "pretraining": pretraining}
     plain = MBartForConditionalGeneration.from_pretrained(pretraining)
     for name, source in (("first", translator.language_model.model), ("pretraining", plain)):
-        model = build_language_model(denoising_stage({"source": name}), earlier, PROCESSOR)
+        model = build_text_model(denoising_stage({"source": name}), earlier, PROCESSOR)
         assert_same_weights(model, source)
 
 
@@ -222,7 +222,7 @@ def test_a_language_model_alone_is_changed_and_drawn_anew(
     name = "model.encoder.layers.0.fc1.weight"
     for random_init in (False, True):
         part = {"source": source, "config": {"dropout": 0.4}, "random_init": random_init}
-        model = build_language_model(denoising_stage(part), earlier, PROCESSOR)
+        model = build_text_model(denoising_stage(part), earlier, PROCESSOR)
         assert model.config.dropout == 0.4
         assert model.model.encoder.layers[0].dropout == 0.4
         assert torch.equal(model.state_dict()[name], weights[name]) is not random_init
@@ -244,7 +244,7 @@ def test_a_language_model_alone_trains_lora_which_later_stages_have(
     MBartForConditionalGeneration(config).save_pretrained(tmp_path / "plain")
     part = {"source": str(tmp_path / "plain"), "lora": LORA, "quantization": quantization}
     settings = denoising_stage(part)
-    model = build_language_model(settings, {}, PROCESSOR).train()
+    model = build_text_model(settings, {}, PROCESSOR).train()
     assert any(isinstance(one, QuantizedLinear) for one in model.modules()) is bool(quantization)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = build_optimizer(settings, model)
@@ -259,7 +259,7 @@ def test_a_language_model_alone_trains_lora_which_later_stages_have(
     model.save_pretrained(tmp_path / "tuned")
     earlier = {"tuned": tmp_path / "tuned"}
 
-    again = build_language_model(denoising_stage({"source": "tuned"}), earlier, PROCESSOR)
+    again = build_text_model(denoising_stage({"source": "tuned"}), earlier, PROCESSOR)
     later = build_translator(stage(language_model={"source": "tuned"}), earlier, PROCESSOR)
 
     for inheriting in (again, later.language_model.model):
@@ -286,7 +286,7 @@ def test_a_prompt_goes_past_a_stage_that_trains_on_text_alone(
     prompted = build_translator(stage(language_model=part), {}, PROCESSOR)
     earlier = {name: tmp_path / name for name in ("first", "text")}
     prompted.save_pretrained(earlier["first"])
-    alone = build_language_model(denoising_stage({"source": "first"}), earlier, PROCESSOR)
+    alone = build_text_model(denoising_stage({"source": "first"}), earlier, PROCESSOR)
     alone.save_pretrained(earlier["text"])
 
     last = build_translator(stage(language_model={"source": "text"}), earlier, PROCESSOR)
@@ -314,7 +314,7 @@ def test_a_language_model_alone_that_cannot_be_built_is_one_line(pretraining: Pa
         ({"config": MBART, "lora": {**LORA, "targets": ["query"]}}, rf"^{where}: .*query"),
     ):
         with pytest.raises(InputError, match=told) as caught:
-            build_language_model(denoising_stage(part), {"pretraining": pretraining}, PROCESSOR)
+            build_text_model(denoising_stage(part), {"pretraining": pretraining}, PROCESSOR)
         assert "\n" not in str(caught.value)
 
 
@@ -323,7 +323,7 @@ def test_every_stage_of_the_demo_can_be_built(tmp_path: Path) -> None:
     for settings in load_recipe("demo").stages:
         model: Any
         if settings.objective == "denoising":
-            model = build_language_model(settings, earlier, PROCESSOR)
+            model = build_text_model(settings, earlier, PROCESSOR)
         else:
             model = build_translator(settings, earlier, PROCESSOR)
             assert model.frozen_parts == settings.frozen

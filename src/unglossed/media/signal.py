@@ -32,7 +32,7 @@ def group_size(rate: float) -> int:
     size = round(1 / rate) if 0 < rate <= 1 else 0
     if size < 1 or abs(1 / rate - size) > 1e-6:
         raise InputError(
-            f"sampling_rate: found {rate}, expected one over a whole number: 1, 0.5, 0.25, 0.125"
+            f"frame_share: found {rate}, expected one over a whole number: 1, 0.5, 0.25, 0.125"
         )
     return size
 
@@ -114,12 +114,12 @@ class VideoSignal:
     """Reads clips as thinned frames.
 
     Attributes:
-        sampling_rate: Share of the 25 fps frames that is kept.
+        frame_share: Share of the 25 fps frames that is kept.
         resize: Side to which frames are resized, in pixels: much larger JPEG pictures are decoded
             at a reduced size. None: every picture is read at its own size.
     """
 
-    sampling_rate: float
+    frame_share: float
     resize: int | None = None
 
     unit: ClassVar[str] = "frames kept"
@@ -127,7 +127,7 @@ class VideoSignal:
     @property
     def units_per_second(self) -> float:
         """Kept frames a second."""
-        return FRAME_RATE * self.sampling_rate
+        return FRAME_RATE * self.frame_share
 
     def pictures(self, read: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
         """What a reader of a report is shown of a clip: its frames."""
@@ -155,7 +155,7 @@ class VideoSignal:
         Raises:
             InputError: The clip cannot be read, or is longer than the limit.
         """
-        kept = kept_indices(clip, self.sampling_rate, generator)
+        kept = kept_indices(clip, self.frame_share, generator)
         if limit is not None and len(kept) > limit:
             if not cut:
                 raise _too_long(clip, len(kept), limit, self.units_per_second, "video")
@@ -179,21 +179,21 @@ class AudioSignal:
     """Reads clips as sound.
 
     Attributes:
-        sample_rate: Samples a second.
+        audio_rate: Samples a second.
     """
 
-    sample_rate: int
+    audio_rate: int
 
     unit: ClassVar[str] = "samples"
 
     @property
     def units_per_second(self) -> float:
         """Samples a second."""
-        return float(self.sample_rate)
+        return float(self.audio_rate)
 
     def pictures(self, read: NDArray[np.float32]) -> Sequence[NDArray[np.uint8]]:
         """What a reader of a report is shown of a clip: its spectrogram, cut into pieces."""
-        return draw_sound(read, self.sample_rate)
+        return draw_sound(read, self.audio_rate)
 
     def read(
         self,
@@ -207,9 +207,9 @@ class AudioSignal:
         del generator
         start, end = clip.start_seconds or 0.0, clip.end_seconds
         if limit is not None and cut:  # what is cut off is not decoded
-            most = start + (limit + 1) / self.sample_rate
+            most = start + (limit + 1) / self.audio_rate
             end = most if end is None else min(end, most)
-        sound = read_audio(clip.media, self.sample_rate, start, end)
+        sound = read_audio(clip.media, self.audio_rate, start, end)
         if limit is not None and len(sound) > limit:
             if not cut:
                 raise _too_long(clip, len(sound), limit, self.units_per_second, "sound")
@@ -221,12 +221,12 @@ def signal_of(processor: Any) -> VideoSignal | AudioSignal:
     """How the clips of a model are read.
 
     Args:
-        processor: Its `sample_rate` is that of speech models, None for video; then its
-            `sampling_rate` and `resize` count.
+        processor: Its `audio_rate` is that of speech models, None for video; then its
+            `frame_share` and `resize` count.
     """
-    if processor.sample_rate is not None:
-        return AudioSignal(processor.sample_rate)
-    return VideoSignal(processor.sampling_rate, processor.resize)
+    if processor.audio_rate is not None:
+        return AudioSignal(processor.audio_rate)
+    return VideoSignal(processor.frame_share, processor.resize)
 
 
 def check_frame_rate(value: object, where: str) -> float:
@@ -266,13 +266,13 @@ def at_frame_rate(clip: Clip, frame_rate: float) -> Clip:
 
 
 def kept_indices(
-    clip: Clip, sampling_rate: float, generator: np.random.Generator | None = None
+    clip: Clip, frame_share: float, generator: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
     """Which frames of a clip's media are kept.
 
     Args:
         clip: Where it lies.
-        sampling_rate: Share of the 25 fps frames that is kept.
+        frame_share: Share of the 25 fps frames that is kept.
         generator: Training: a random frame of each group; None: the first.
 
     Returns:
@@ -281,7 +281,7 @@ def kept_indices(
     grid = frame_indices_at(
         clip.media, FRAME_RATE, clip.start_seconds, clip.end_seconds, clip.frame_rate
     )
-    return grid[sample_indices(len(grid), sampling_rate, generator)]
+    return grid[sample_indices(len(grid), frame_share, generator)]
 
 
 def frames_in_parts(clip: Clip, kept: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

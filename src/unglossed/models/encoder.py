@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unglossed.models.adapter import build_adapter
-from unglossed.models.language_model import build_face
+from unglossed.models.language_model import build_language_model
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
 
@@ -26,7 +26,7 @@ class TextEncoderStates(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.encoder: Encoder = build_encoder(config["encoder"])
-        writer = build_face(config["text_encoder"], None, config["lora"])
+        writer = build_language_model(config["text_encoder"], None, config["lora"])
         self.adapter = build_adapter(self.encoder.output_dim, writer.width, config["adapter"])
         self.text_encoder = writer.model.get_encoder()
         self.output_dim: int = writer.width

@@ -30,7 +30,7 @@ IGNORED = -100
 
 
 class LanguageModel(nn.Module, ABC):
-    """What every language model answers; `build_face` picks the kind.
+    """What every language model answers; `build_language_model` picks the kind.
 
     Args:
         config: the transformers configuration as dict.
@@ -347,7 +347,7 @@ class DecoderOnly(LanguageModel):
         )
 
 
-def build_face(
+def build_language_model(
     config: dict[str, Any],
     prompt: Mapping[str, Sequence[int]] | None = None,
     lora: Mapping[str, Any] | None = None,

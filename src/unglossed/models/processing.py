@@ -211,10 +211,10 @@ class TranslatorProcessor(ProcessorMixin):
         tokenizer: the language model's tokenizer.
         language: of the texts: "de", "en", "zh", ...
         start_token: token with which the decoder starts, the language's code.
-        sampling_rate: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
+        frame_share: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
         resize: side to which a frame is resized, in pixels.
         crop: side of the square that is cut out of it.
-        sample_rate: samples of sound a second that a speech model reads; None for video.
+        audio_rate: samples of sound a second that a speech model reads; None for video.
         max_seconds: longest sound that it reads whole; None: any, or video.
         new_tokens: those that the recipe added to the tokenizer.
         max_tokens: of the longest text of training, the end token among them. A language model that
@@ -230,10 +230,10 @@ class TranslatorProcessor(ProcessorMixin):
         tokenizer: PreTrainedTokenizerBase | None = None,
         language: str = "de",
         start_token: str = "<s>",
-        sampling_rate: float = 0.25,
+        frame_share: float = 0.25,
         resize: int = 256,
         crop: int = 224,
-        sample_rate: int | None = None,
+        audio_rate: int | None = None,
         max_seconds: float | None = None,
         new_tokens: Sequence[str] = (),
         max_tokens: int = 1,
@@ -242,10 +242,10 @@ class TranslatorProcessor(ProcessorMixin):
     ) -> None:
         self.language = language
         self.start_token = start_token
-        self.sampling_rate = sampling_rate
+        self.frame_share = frame_share
         self.resize = resize
         self.crop = crop
-        self.sample_rate = sample_rate
+        self.audio_rate = audio_rate
         self.max_seconds = max_seconds
         self.new_tokens = list(new_tokens)
         self.max_tokens = max_tokens
@@ -299,7 +299,7 @@ class TranslatorProcessor(ProcessorMixin):
         augmentation: AugmentationConfig | None,
         generator: np.random.Generator | None,
     ) -> NDArray[Any]:
-        if self.sample_rate is not None:
+        if self.audio_rate is not None:
             return clip
         return render_view(
             clip,

@@ -135,16 +135,16 @@ _SIDE = _between(1, 10_000, whole=True)
 _VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "language": (_is_text, "a language's code"),
     "start_token": (_is_text, "a token"),
-    "sampling_rate": (_between(1e-6, 1, whole=False), "a share above 0 and at most 1"),
+    "frame_share": (_between(1e-6, 1, whole=False), "a share above 0 and at most 1"),
     "resize": (_SIDE, "pixels from 1 to 10,000"),
     "crop": (_SIDE, "pixels from 1 to 10,000"),
-    "sample_rate": (_or_none(_between(1, 1_000_000, whole=True)), "samples a second, or null"),
+    "audio_rate": (_or_none(_between(1, 1_000_000, whole=True)), "samples a second, or null"),
     "max_seconds": (_or_none(_between(1e-6, 1e6, whole=False)), "seconds above 0, or null"),
     "max_tokens": (_between(1, 10_000_000, whole=True), "a whole number above 0"),
     "new_tokens": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "tokens"),
 }
 """Settings of a processor: what fits, and what to say was expected."""
-_ALWAYS = ("language", "start_token", "sampling_rate", "resize", "crop")
+_ALWAYS = ("language", "start_token", "frame_share", "resize", "crop")
 """Settings that no version left out."""
 _OTHERS = ("processor_class", "chat_template", "audio_tokenizer")
 

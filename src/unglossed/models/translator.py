@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import Encoder, build_encoder
-from unglossed.models.language_model import build_face
+from unglossed.models.language_model import build_language_model
 from unglossed.models.lora import train_lora_alone
 from unglossed.models.visual import one_at_a_time
 
@@ -154,7 +154,9 @@ class Translator(PartModel):
         """Make encoder, language model and adapter."""
         assert config.encoder and config.adapter and config.language_model
         self.encoder: Encoder = build_encoder(config.encoder)
-        self.language_model = build_face(config.language_model, config.prompt, config.lora)
+        self.language_model = build_language_model(
+            config.language_model, config.prompt, config.lora
+        )
         width = self.language_model.width
         self.adapter = build_adapter(self.encoder.output_dim, width, config.adapter)
 

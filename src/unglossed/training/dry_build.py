@@ -13,7 +13,7 @@ from torch import nn
 
 from unglossed.errors import InputError, Mistakes
 from unglossed.models.encoder import build_encoder
-from unglossed.models.language_model import build_face
+from unglossed.models.language_model import build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.encoders import new_encoder
 from unglossed.training.language_models import planned_config
@@ -40,7 +40,7 @@ def check_builds(stages: Sequence[StageSettings], processor: TranslatorProcessor
             with mistakes.collected():
                 field = f"{where}.language_model"
                 config = planned_config(stage.language_model, named, processor, field).to_dict()
-                face = partial(build_face, config, lora=_lora_of(stage, named))
+                face = partial(build_language_model, config, lora=_lora_of(stage, named))
                 built.language_model = _build(face, field)
         with mistakes.collected():
             encoder = _encoder_of(stage, encoders)

@@ -66,10 +66,10 @@ def feature_settings(
         "encoder": _plain(config),
         "weights": weights_digest(encoder),
         "precision": "bfloat16" if bfloat16 else "float32",
-        "sampling_rate": processor.sampling_rate,
+        "sampling_rate": processor.frame_share,
         "resize": processor.resize,
         "crop": processor.crop,
-        "sample_rate": processor.sample_rate,
+        "sample_rate": processor.audio_rate,
         "limit": clips.limit,
         "varied": varied,
         "seed": clips.seed if varied else None,
@@ -81,7 +81,7 @@ def feature_settings(
 
 def varies(clips: ClipDataset) -> bool:
     """Whether two views of a clip differ: pictures in training do, sound never."""
-    return clips.training and clips.processor.sample_rate is None
+    return clips.training and clips.processor.audio_rate is None
 
 
 def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:

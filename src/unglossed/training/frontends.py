@@ -143,29 +143,29 @@ def check_signal(config: dict[str, Any], processor: TranslatorProcessor, where: 
         InputError: it reads pictures, not sound, or the other way round; or sound at another rate,
             or less of it.
     """
-    sample_rate, max_seconds = processor.sample_rate, processor.max_seconds
+    audio_rate, max_seconds = processor.audio_rate, processor.max_seconds
     while "encoder" in config:
         config = config["encoder"]
-    if ("frontend" in config) != (sample_rate is not None):
+    if ("frontend" in config) != (audio_rate is not None):
         kinds = ["pictures", "sound"]
-        found, expected = kinds if sample_rate is not None else reversed(kinds)
-        no = "" if sample_rate is not None else "no "
+        found, expected = kinds if audio_rate is not None else reversed(kinds)
+        no = "" if audio_rate is not None else "no "
         raise InputError(
             f"{where}: found an encoder of {found}, expected one of {expected}: the recipe has"
             f" {no}`audio`"
         )
-    if sample_rate is None:
+    if audio_rate is None:
         return
-    wanted = config.get("sample_rate") or sample_rate
-    if wanted != sample_rate:
+    wanted = config.get("sample_rate") or audio_rate
+    if wanted != audio_rate:
         raise InputError(
-            f"audio.sample_rate: found {sample_rate}, expected {wanted}, at which the model of"
+            f"audio.audio_rate: found {audio_rate}, expected {wanted}, at which the model of"
             f" {where} reads sound"
         )
     with torch.device("meta"):
         limit = SpeechEncoder(config).input_limit(None)
-    if limit is not None and max_seconds is not None and max_seconds * sample_rate > limit:
+    if limit is not None and max_seconds is not None and max_seconds * audio_rate > limit:
         raise InputError(
-            f"audio.max_seconds: found {max_seconds:g}, expected at most {limit / sample_rate:.1f},"
+            f"audio.max_seconds: found {max_seconds:g}, expected at most {limit / audio_rate:.1f},"
             f" for which the model of {where} has room"
         )

@@ -25,7 +25,7 @@ from transformers import (
 from unglossed.errors import InputError
 from unglossed.model_folders import without_origin
 from unglossed.models import quantization
-from unglossed.models.language_model import build_face, language_model_config
+from unglossed.models.language_model import build_language_model, language_model_config
 from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
 from unglossed.models.lora import UNTIED, is_lora, load_base_weights
 from unglossed.models.processing import TranslatorProcessor
@@ -87,7 +87,7 @@ class LanguageModelPart:
         """
         if self.weights is None:
             return None
-        model: Any = build_face(self.config, lora=self.lora).model
+        model: Any = build_language_model(self.config, lora=self.lora).model
         self.load_into(model)
         for module in model.modules():
             if hasattr(module, "lora_A"):
@@ -374,7 +374,7 @@ def _inherited(folder: Path, where: str) -> LanguageModelPart:
     fields = config.to_dict()
     kept = fields.pop(KEPT, {})
     if lora := kept.get("lora"):
-        model = build_face(fields, lora=lora).model
+        model = build_language_model(fields, lora=lora).model
         load_model(model, folder / "model.safetensors")
     else:
         model, _ = load_complete(AutoModelForSeq2SeqLM, source, where, config=config)

@@ -187,7 +187,7 @@ class Augmentation(Settings):
 class VideoSettings(Settings):
     """Which frames of a clip are kept and what becomes of them."""
 
-    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
+    frame_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the frames, at 25 a second, that is kept."""
     resize: Pixels = 256
     """Side to which a picture is resized, in pixels."""
@@ -207,7 +207,7 @@ class VideoSettings(Settings):
 class AudioSettings(Settings):
     """How much of a clip's sound is read (LST: 16 kHz, segments up to 30 s)."""
 
-    sample_rate: Annotated[int, Field(gt=0, le=768_000), WHOLE] = 16000
+    audio_rate: Annotated[int, Field(gt=0, le=768_000), WHOLE] = 16000
     """To which sound is resampled, in Hz; the one that the frontend was trained with."""
     max_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """A longer clip is cut at its end, in training and when it is translated."""
@@ -237,7 +237,7 @@ class Recipe(Settings):
         """Longest clip that training uses whole."""
         if self.audio is not None:
             return self.audio.max_seconds
-        return self.video.max_frames / self.video.sampling_rate / FRAME_RATE
+        return self.video.max_frames / self.video.frame_share / FRAME_RATE
 
     @property
     def needs(self) -> Needs:

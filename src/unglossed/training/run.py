@@ -133,12 +133,12 @@ class Run:
                     tokenizer=tokenizer,
                     language=language,
                     start_token=start,
-                    sampling_rate=video.sampling_rate,
+                    frame_share=video.frame_share,
                     resize=video.resize,
                     crop=video.crop,
                     new_tokens=self.recipe.tokenizer.new_tokens,
                     max_tokens=1 + max(map(len, rows)),
-                    sample_rate=audio.sample_rate if audio else None,
+                    audio_rate=audio.audio_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                 ).save_pretrained(partial)
                 bind_folder(partial)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.language_model import build_face, language_model_config
+from unglossed.models.language_model import build_language_model, language_model_config
 from unglossed.models.light_t import LightTConfig
 from unglossed.models.lora import train_lora_alone
 from unglossed.models.processing import TranslatorProcessor
@@ -222,7 +222,7 @@ def build_translator(
     return model
 
 
-def build_language_model(
+def build_text_model(
     stage: StageSettings, earlier: Mapping[str, Path], processor: TranslatorProcessor
 ) -> PreTrainedModel:
     """Build the language model of a stage that trains on text alone, as a model of transformers.
@@ -241,7 +241,9 @@ def build_language_model(
     where = f"stages.{stage.name}.language_model"
     assert stage.language_model is not None
     writer = language_model_part(stage.language_model, earlier, processor, where)
-    model = _new_model(lambda fields: build_face(fields, lora=writer.lora), writer.config, where)
+    model = _new_model(
+        lambda fields: build_language_model(fields, lora=writer.lora), writer.config, where
+    )
     alone: PreTrainedModel = model.model
     with _fitting(where, stage.language_model):
         writer.load_into(alone)

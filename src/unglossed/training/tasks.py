@@ -35,8 +35,8 @@ from unglossed.training.run import Run
 from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
 from unglossed.training.settings import MaskingSettings, StageSettings
 from unglossed.training.stage import (
-    build_language_model,
     build_recogniser,
+    build_text_model,
     build_translator,
 )
 from unglossed.training.trainer import use_bfloat16
@@ -165,12 +165,12 @@ def _translation(job: Job) -> Task:
 def _denoising(job: Job) -> Task:
     texts = TextDataset(job.run.texts, job.run.processor)
     dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
-    return Task(build_language_model(job.stage, job.earlier, job.run.processor), dataset)
+    return Task(build_text_model(job.stage, job.earlier, job.run.processor), dataset)
 
 
 def _gloss_ctc(job: Job) -> Task:
     target, clips = _recognised(job, glosses_of)
-    rate = clips.processor.sampling_rate
+    rate = clips.processor.frame_share
 
     def kept(sample: Sample) -> int:
         return min(len(kept_indices(sample, rate)), clips.limit)
