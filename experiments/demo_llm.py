@@ -39,10 +39,10 @@ from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.lora import is_lora
+from unglossed.training.features import use_bfloat16
 from unglossed.training.recipe import load_recipe
 from unglossed.training.sources import load_language_model
 from unglossed.training.train import train_recipe
-from unglossed.training.trainer import use_bfloat16
 
 STAGE_1 = "visual_initialing"
 STAGE_2 = "llm_fine_tuning"

@@ -28,12 +28,13 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
-from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
+from unglossed.training.data import ClipDataset
+from unglossed.training.features import use_bfloat16
+from unglossed.training.objectives.alignment import AlignmentScores
+from unglossed.training.objectives.recognition import GlossScores, GlossTarget, glosses_of
 from unglossed.training.recipe import Recipe, find_recipe, load_recipe
-from unglossed.training.scores import AlignmentScores, GlossScores
 from unglossed.training.settings import MaskingSettings
 from unglossed.training.train import train_recipe
-from unglossed.training.trainer import use_bfloat16
 
 pytestmark = pytest.mark.slow
 
@@ -469,8 +470,8 @@ def test_sentences_are_aligned_and_restored_by_heart(
     losses = losses_of(tmp_path / "run" / "1-visual_language_pretraining")
     assert losses[0] > 5
     assert losses[-1] < 0.3
-    mask_id = clips.processor.tokenizer.mask_token_id
-    scores = AlignmentScores(model, clips, MaskingSettings(share=0.15), mask_id, bfloat16=False)()
+    mask_id, masking = clips.processor.tokenizer.mask_token_id, MaskingSettings(share=0.15)
+    scores = AlignmentScores(model, clips, bfloat16=False, masking=masking, mask_id=mask_id)()
     assert scores["retrieval"] == 100.0
     assert scores["loss"] < 0.01
     assert scores["restoration_loss"] < 0.5

@@ -16,7 +16,7 @@ from unglossed.inference.translator import translate_features
 from unglossed.models.adapter import MLPAdapter, ShorteningAdapter, build_adapter
 from unglossed.models.processing import pad_labels
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives.translation import text_loss
 from unglossed.training.recipe import load_recipe
 
 SIZES = {"channels": 6, "layers": 2, "kernel": 3, "stride": 2}

@@ -22,7 +22,7 @@ from unglossed.models.light_t import LightTConfig
 from unglossed.models.lora import load_base_weights
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.language_models import LanguageModelPart, language_model_part
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import LanguageModelSettings
 
 START, END, WIDTH = 5, 2, 32

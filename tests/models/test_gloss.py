@@ -16,7 +16,7 @@ from unglossed.models.recogniser import (
     from_letters,
     gloss_ids,
 )
-from unglossed.training.objectives import gloss_loss
+from unglossed.training.objectives.recognition import gloss_loss
 
 GLOSSES = ["MORGEN", "NORD", "REGEN"]
 

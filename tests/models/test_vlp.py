@@ -11,7 +11,8 @@ import tiny
 from unglossed.models.language_model import IGNORED
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.language_models import new_language_model_config
-from unglossed.training.objectives import alignment_loss, text_loss
+from unglossed.training.objectives.alignment import alignment_loss
+from unglossed.training.objectives.translation import text_loss
 
 PROCESSOR = tiny.tiny_processor()
 MASK_ID = PROCESSOR.tokenizer.mask_token_id

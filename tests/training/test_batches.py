@@ -10,7 +10,7 @@ import tiny
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.training.data import cut_batch
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives.translation import text_loss
 
 SOURCES = [5, 17, 3, 9, 9, 12, 4]
 TARGETS = [4, 6, 3, 8, 2, 5, 7]

@@ -17,8 +17,7 @@ from transformers import set_seed
 import tiny
 from unglossed.errors import InputError
 from unglossed.training.callbacks import read_metrics
-from unglossed.training.damaged import LeftOut, Unreadable
-from unglossed.training.data import UNREADABLE, Collator, EpochIndex
+from unglossed.training.data import UNREADABLE, Collator, EpochIndex, LeftOut, Unreadable
 from unglossed.training.settings import StageSettings
 from unglossed.training.train import train_recipe
 from unglossed.training.trainer import StageTrainer, stage_arguments

@@ -22,12 +22,11 @@ from unglossed.training.data import (
     Collator,
     EpochSampler,
     FeatureDataset,
-    GlossTarget,
     MaskingDataset,
     TextDataset,
     TextTarget,
-    letters_of,
 )
+from unglossed.training.objectives.recognition import GlossTarget, letters_of
 from unglossed.training.settings import MaskingSettings
 
 AUGMENTATION = AugmentationConfig(probability=0.5)

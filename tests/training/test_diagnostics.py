@@ -23,10 +23,10 @@ from unglossed.training.data import Collator, EpochIndex
 from unglossed.training.diagnostics import (
     NORMS_FILE,
     START_FILE,
-    norms_callbacks,
+    NormsFile,
     trained_layers,
 )
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import StageSettings
 from unglossed.training.trainer import StageTrainer, stage_arguments
 
@@ -106,6 +106,8 @@ def train(
     )
     arguments.gradient_accumulation_steps = accumulated
     writer = SummaryWriter(str(folder / "tensorboard"))
+    every = settings.norms_every
+    norms = [NormsFile(folder, every, writer)] if every else []
     trainer = StageTrainer(
         settings,
         model,
@@ -113,7 +115,7 @@ def train(
         Collator(PROCESSOR),
         arguments,
         lambda: {"bleu4": 0.0},
-        [*norms_callbacks(settings, folder, writer), *([Stop(stop)] if stop else [])],
+        [*norms, *([Stop(stop)] if stop else [])],
     )
     trainer.args.load_best_model_at_end = False
     try:

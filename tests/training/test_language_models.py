@@ -32,7 +32,7 @@ from unglossed.training.language_models import (
     new_language_model_config,
     prompt_ids,
 )
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives.translation import text_loss
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.settings import LanguageModelSettings, PromptSettings, StageSettings
 from unglossed.training.stage import build_text_model, build_translator, check_new_parts

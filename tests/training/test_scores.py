@@ -11,10 +11,16 @@ from unglossed.evaluation.metrics import word_error_rate
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig, decode_greedily
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
+from unglossed.training.data import ClipDataset
+from unglossed.training.job import BATCH_SIZE
 from unglossed.training.language_models import new_language_model_config
-from unglossed.training.objectives import alignment_loss, gloss_loss
-from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
+from unglossed.training.objectives.alignment import AlignmentScores, alignment_loss
+from unglossed.training.objectives.recognition import (
+    GlossScores,
+    GlossTarget,
+    gloss_loss,
+    glosses_of,
+)
 from unglossed.training.settings import MaskingSettings
 
 PROCESSOR = tiny.tiny_processor()
@@ -101,7 +107,8 @@ def alignment_scores(
 ) -> dict[str, float]:
     masking = MaskingSettings(share=share)
     mask_id = PROCESSOR.tokenizer.mask_token_id
-    return AlignmentScores(model, clips, masking, mask_id, bfloat16=False, features=features)()
+    options = {"masking": masking, "mask_id": mask_id, "bfloat16": False, "features": features}
+    return AlignmentScores(model, clips, **options)()
 
 
 def test_every_clip_is_compared_with_every_sentence_of_dev(

@@ -10,7 +10,8 @@ import pytest
 
 from unglossed.corpora.sample import Sample
 from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.selection import rank, tell_choice, tell_short_texts
+from unglossed.training.objectives.translation import tell_short_texts
+from unglossed.training.trainer import rank, tell_choice
 
 TRANSLATION, RECOGNITION = OBJECTIVES["translation"], OBJECTIVES["gloss_ctc"]
 

@@ -18,9 +18,10 @@ from unglossed.errors import InputError
 from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.data import Collator
+from unglossed.training.job import Job
+from unglossed.training.objectives import Task, build_task
 from unglossed.training.recipe import load_recipe
 from unglossed.training.run import Run
-from unglossed.training.tasks import Job, Task, build_task
 from unglossed.training.train import train_recipe
 
 LORA = {"r": 2, "alpha": 8.0, "dropout": 0.0}

@@ -22,14 +22,9 @@ from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
-from unglossed.training.objectives import text_loss
+from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import (
-    StageTrainer,
-    attention_for,
-    build_optimizer,
-    stage_arguments,
-)
+from unglossed.training.trainer import StageTrainer, attention_for, build_optimizer, stage_arguments
 
 PROCESSOR = tiny.tiny_processor()
 
@@ -508,7 +503,7 @@ def test_a_loss_that_is_no_number_ends_the_stage_and_leaves_what_was_good(tmp_pa
             return found | {"features": found["features"] * float("nan")} if item[0] else found
 
     trainer, _, _, recorder = build_trainer(stage(), tmp_path, dataset=Damaged())
-    with pytest.raises(InputError, match=r"^stages\.stage: the loss is no number .* in epoch 2: "):
+    with pytest.raises(InputError, match=r"^stages\.stage: the loss became NaN .* in epoch 2: "):
         trainer.train()
     assert [row["epoch"] for row in recorder.rows if "loss" in row] == [1.0]
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]

@@ -1,6 +1,6 @@
 """Checkpoints that are whole or do not count: sealed when written, checked before they are used.
 
-What training keeps for going on lies in folders `checkpoint-<step>`, and at the end of a stage in
+What training keeps for going on is in folders `checkpoint-<step>`, and at the end of a stage in
 `last`. Folders of other names are somebody else's: they are neither read nor deleted.
 """
 
@@ -10,6 +10,8 @@ import json
 import pickle
 import re
 import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,12 @@ MARK = "complete"
 """File written last into a checkpoint: without it, it was interrupted and is not used."""
 LAST = "last"
 """Folder in which a stage that is trained keeps its last checkpoint, until the next one begins."""
-_RANDOM_STATE = "rng_state.pth"
+_PICKLES = (OPTIMIZER_NAME, SCHEDULER_NAME, "rng_state.pth")
 _OURS = re.compile(r"checkpoint-([1-9]\d*)")
 
 
 def seal(checkpoint: Path) -> None:
-    """Say that everything in this checkpoint's folder is written, and how it was."""
+    """Mark a checkpoint as whole: everything in its folder is written."""
     # A pickle of the trainer's settings, which nobody reads: the recipe has them.
     (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
     write_checksums(checkpoint)
@@ -47,18 +49,42 @@ def seal(checkpoint: Path) -> None:
 def checkpoints_of(folder: Path) -> list[Path]:
     """A stage's checkpoints, whole or not, from the first step to the last."""
     found = [path for path in folder.glob("checkpoint-*") if _OURS.fullmatch(path.name)]
-    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=step_of)
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step_of)
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step after which a checkpoint was written, as its name says."""
+def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def _delete(folder: Path, keep: Collection[int | None] = ()) -> None:
+    """Delete a stage's checkpoints, except those after some steps."""
+    for checkpoint in checkpoints_of(folder):
+        if _step_of(checkpoint) not in keep:
+            shutil.rmtree(checkpoint)
+
+
+def rotate(folder: Path, step: int, best_step: int | None) -> None:
+    """Delete a stage's checkpoints except the newest, the one before it and the best on dev.
+
+    Args:
+        folder: The stage's.
+        step: Of the newest; those beyond it are damaged, from before a resume.
+        best_step: Of the best, if there is one.
+    """
+    before = [path for path in checkpoints_of(folder) if _step_of(path) < step]
+    _delete(folder, {step, best_step, *map(_step_of, before[-1:])})
+
+
+def forget(folder: Path) -> None:
+    """Delete all checkpoints of a stage, and the last one that it kept."""
+    shutil.rmtree(folder / LAST, ignore_errors=True)
+    _delete(folder)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a stage.
 
-    Half-written ones are deleted; damaged ones are passed over, which is said.
+    Half-written ones are deleted; damaged ones are skipped with a note.
     """
     damaged = False
     for checkpoint in reversed(checkpoints_of(folder)):
@@ -74,35 +100,25 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def find_fault(checkpoint: Path) -> str | None:
-    """What keeps a checkpoint from being resumed from as it was written, in one line.
+def find_fault(checkpoint: Path, *, weights_only: bool = False) -> str | None:
+    """Why a checkpoint cannot be used as it was written: the file and its fault, in one line.
 
-    Checksums are compared; those of older versions have none, so that its files are opened, too.
+    Checksums are compared. Checkpoints of older versions have none, so files are opened as well.
 
-    Returns:
-        The file and what is wrong with it; None: nothing is.
+    Args:
+        checkpoint: Its folder.
+        weights_only: Look at the weights only, not at what a resume needs.
     """
     try:
-        verify_checksums(checkpoint)
-        _read_state(checkpoint)
-        _read_json(checkpoint / CONFIG_NAME)
-        for name in (OPTIMIZER_NAME, SCHEDULER_NAME, _RANDOM_STATE):
-            _open_pickle(checkpoint / name)
-        _open_weights(checkpoint)
-    except InputError as error:
-        return str(error)
-    return None
-
-
-def find_weights_fault(checkpoint: Path) -> str | None:
-    """What keeps a checkpoint's weights from being loaded as they were written, in one line.
-
-    Returns:
-        The file and what is wrong with it; None: nothing is.
-    """
-    try:
-        names = [name for name in read_checksums(checkpoint) or {} if ".safetensors" in name]
-        verify_checksums(checkpoint, names)
+        if weights_only:
+            names = [name for name in read_checksums(checkpoint) or {} if ".safetensors" in name]
+            verify_checksums(checkpoint, names)
+        else:
+            verify_checksums(checkpoint)
+            _read_state(checkpoint)
+            read_json(checkpoint / CONFIG_NAME)
+            for name in _PICKLES:
+                _open_pickle(checkpoint / name)
         _open_weights(checkpoint)
     except InputError as error:
         return str(error)
@@ -110,52 +126,27 @@ def find_weights_fault(checkpoint: Path) -> str | None:
 
 
 def misfit(checkpoint: Path, steps_per_epoch: int, config: Any) -> str | None:
-    """Why a whole checkpoint cannot be gone on from with the clips that there are now.
+    """Why a whole checkpoint does not fit the clips that there are now; None: it does.
 
     Args:
-        checkpoint: it.
-        steps_per_epoch: steps that an epoch has now.
-        config: of the model that is trained now.
-
-    Returns:
-        The reason; None: it can.
+        checkpoint: Its folder.
+        steps_per_epoch: Steps that an epoch has now.
+        config: Of the model that is trained now.
     """
     state = _read_state(checkpoint)
     before = state["global_step"] / state["epoch"]
     if round(before) != steps_per_epoch:
         return f"its epochs have {before:.0f} steps, those of the corpus now {steps_per_epoch}"
     symbols = getattr(config, "glosses", None)
-    if symbols is not None and _read_json(checkpoint / CONFIG_NAME).get("glosses") != list(symbols):
+    if symbols is not None and read_json(checkpoint / CONFIG_NAME).get("glosses") != list(symbols):
         return "it recognises other symbols than the corpus has now"
     return None
 
 
-def rotate(folder: Path, step: int, best_step: int | None) -> None:
-    """Delete a stage's checkpoints but the newest, the one before it and the best on dev.
-
-    Args:
-        folder: the stage's.
-        step: of the newest; those beyond it are from before a resume, and damaged.
-        best_step: of the best, if there is one.
-    """
-    before = [path for path in checkpoints_of(folder) if step_of(path) < step]
-    kept = {step, best_step, *map(step_of, before[-1:])}
-    for checkpoint in checkpoints_of(folder):
-        if step_of(checkpoint) not in kept:
-            shutil.rmtree(checkpoint)
-
-
-def forget(folder: Path) -> None:
-    """Delete all checkpoints of a stage, and the last one that it kept."""
-    shutil.rmtree(folder / LAST, ignore_errors=True)
-    for checkpoint in checkpoints_of(folder):
-        shutil.rmtree(checkpoint)
-
-
 def put_away(folder: Path) -> None:
-    """Leave a stage that has its model only the last checkpoint, from which more epochs can go on.
+    """Leave a trained stage only its last checkpoint, from which more epochs can be trained.
 
-    Killed in the middle, it ends the work when it is called again.
+    If it is killed, calling it again completes the work.
     """
     needed = (MARK, TRAINER_STATE_NAME)
     whole = [
@@ -164,17 +155,16 @@ def put_away(folder: Path) -> None:
     if whole:
         shutil.rmtree(folder / LAST, ignore_errors=True)
         whole[-1].rename(folder / LAST)
-    for checkpoint in checkpoints_of(folder):
-        shutil.rmtree(checkpoint)
+    _delete(folder)
 
 
 def reopen(folder: Path) -> None:
-    """Have a stage that has its model go on from the last checkpoint that it kept.
+    """Let a trained stage go on from the last checkpoint that it kept.
 
-    Killed in the middle, `put_away` undoes it.
+    If it is killed, `put_away` undoes it.
 
     Raises:
-        InputError: it has none, or a damaged one.
+        InputError: there is none, or it is damaged.
     """
     last = folder / LAST
     if not last.is_dir():
@@ -186,7 +176,7 @@ def reopen(folder: Path) -> None:
         raise InputError(fault)
     state = _read_state(last)
     best, step = state.get("best_global_step"), state["global_step"]
-    if best and best != step:  # the model is the best one: its weights are all that is asked for
+    if best and best != step:  # the model is the best one, of which only weights are read
         with whole_folder(folder / f"checkpoint-{best}") as partial:
             for file in (folder / "model").glob("*.safetensors*"):
                 link(str(file), str(partial / file.name))
@@ -199,68 +189,58 @@ def reopen(folder: Path) -> None:
     shutil.rmtree(gone)
 
 
-def _read_state(checkpoint: Path) -> dict[str, Any]:
-    """The trainer's own state of a checkpoint.
+@contextmanager
+def reading(path: Path, expected: str) -> Iterator[None]:
+    """Turn what can go wrong in the block, where a file is parsed, into one line.
 
     Raises:
-        InputError: it is damaged, or of another step.
+        InputError: the file is missing, cannot be read, or is damaged.
     """
-    path = checkpoint / TRAINER_STATE_NAME
-    state = _read_json(path)
     try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        reason = "is missing"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    except pickle.UnpicklingError:
+        reason = "is damaged, or holds more than tensors and plain values; nothing in it is run"
+    except Exception:  # of many kinds, as the bytes have it
+        reason = "is damaged"
+    else:
+        return
+    raise InputError(f"{path}: {reason}, expected {expected}")
+
+
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    """The trainer's own state of a checkpoint."""
+    path = checkpoint / TRAINER_STATE_NAME
+    state = read_json(path)
+    with reading(path, "the trainer's state"):
         step, epoch = int(state["global_step"]), float(state["epoch"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is damaged, expected the trainer's state") from None
-    expected = step if checkpoint.name == LAST else step_of(checkpoint)
+    expected = step if checkpoint.name == LAST else _step_of(checkpoint)
     if step != expected or step < 1 or not epoch > 0:
         raise InputError(f"{path}: found step {step}, expected that of {checkpoint.name}")
     return state
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds keys with values.
-
-    Raises:
-        InputError: it cannot be read, or is none.
-    """
-    try:
+def read_json(path: Path, expected: str = "JSON with keys and values") -> dict[str, Any]:
+    """Keys and values of a JSON file; see `reading`."""
+    with reading(path, expected):
         found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: is damaged, expected JSON with keys and values")
-    return found
+        if isinstance(found, dict):
+            return found
+        raise TypeError
 
 
 def _open_pickle(path: Path) -> None:
-    """Open a file of torch's, of tensors and plain values.
-
-    Raises:
-        InputError: it is not there, damaged, or has code in it, which is not run.
-    """
-    try:
-        with safe_globals():
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing, and training cannot go on as it was") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except pickle.UnpicklingError:
-        reason = "is damaged, or holds more than tensors and plain values; nothing in it is run"
-        raise InputError(f"{path}: {reason}") from None
-    except Exception as error:  # of many kinds, as the bytes have it
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: is damaged: {type(error).__name__} {reason}") from None
+    """Open a file of torch's with tensors and plain values; code in it is not run."""
+    with reading(path, "what training goes on with"), safe_globals():
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _open_weights(checkpoint: Path) -> None:
-    """Open a checkpoint's weights, of one file or several.
-
-    Raises:
-        InputError: they are not there, or damaged.
-    """
     paths = sorted(checkpoint.glob("*.safetensors"))
     if not paths:
         raise InputError(f"{checkpoint / SAFE_WEIGHTS_NAME}: is missing")

@@ -2,42 +2,48 @@
 
 Every item is a function of (seed, epoch, sample id) alone: the sampler hands out (epoch, index)
 pairs, so that a resumed run, and any number of workers, sees what an uninterrupted one sees.
+A clip that cannot be read is an `Unreadable`: it is left out, counted and listed, up to a limit.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
 
+from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.parallel import num_cores
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.seeding import generator_for
 from unglossed.media.signal import signal_of
 from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
-from unglossed.models.recogniser import as_letters, gloss_ids
-from unglossed.training.damaged import Unreadable
-from unglossed.training.settings import MaskingSettings
 
-# Fewer clips are read before another process has started.
-_FEW_CLIPS = 64
+if TYPE_CHECKING:
+    from unglossed.training.settings import MaskingSettings
+
+SKIPPED_FILE = "skipped.jsonl"
+_MOST_NAMED = 5  # clips that cannot be read and have a line each
+_FEW_CLIPS = 64  # are read before another process has started
 _MOST_WORKERS = 8
 
 
 def choose_workers(asked: int | None, num_clips: int) -> int:
     """Processes that read clips.
 
-    On a processor a step of the model takes tens of times as long as reading its clips, so that one
-    process is enough; a GPU is fed by as many as there are cores, but for the trainer's own.
+    On a CPU a step of the model takes tens of times as long as reading its clips, so that one
+    process is enough; a GPU gets as many as there are cores, minus the trainer's own.
 
     Args:
         asked: What the recipe says; None leaves it to the machine.
@@ -50,58 +56,77 @@ def choose_workers(asked: int | None, num_clips: int) -> int:
     return min(num_cores() - 1, _MOST_WORKERS if torch.cuda.is_available() else 1)
 
 
-_SOURCES = ("features", "mask", "input_ids", "attention_mask")
-_TARGETS = ("labels", "decoder_input_ids")
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a clip that cannot be read; `reason` names its medium and the fault."""
+
+    id: str
+    split: str
+    reason: str
 
 
-def cut_batch(
-    batch: dict[str, Tensor], budget: int, read: Callable[[int], int] = lambda source: source
-) -> Iterator[dict[str, Tensor]]:
-    """The rows of a batch, longest first, in parts that are padded to their own longest row.
+def refuse(clip: Unreadable) -> None:
+    """Raise an InputError about a clip: no clip may be left out."""
+    raise InputError(f"{clip.reason} (clip {clip.id!r})")
 
-    Every row is in one part; a batch within the budget stays as it is. Where the loss is a sum over
-    rows, the sum over the parts is the batch's.
+
+class LeftOut:
+    """Counts the clips that a run leaves out, names the first of them and lists them all.
 
     Args:
-        batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
-            `input_ids` (batch, time) with their `attention_mask`; padded on the right.
-        budget: Positions of a part, what is read and what is written together, padding counted; a
-            row with more is a part of its own.
-        read: Positions that are read of a row with so many features: fewer where an adapter
-            shortens them, more where a prompt stands beside them.
+        num_clips: Of train and dev.
+        limit: Most clips that may be left out; None: see `most_unreadable`.
+        path: File that lists them, a line each; None: there is none.
     """
-    mask = batch["mask"] if "mask" in batch else batch["attention_mask"]
-    sources = mask.sum(1).tolist()
-    targets = (batch["labels"] != IGNORED).sum(1).tolist()
-    if len(sources) * (read(max(sources)) + max(targets)) <= budget:
-        yield batch
-        return
-    rows = sorted(range(len(sources)), key=lambda row: (-sources[row], -targets[row], row))
-    part: list[int] = []
-    longest = 0
-    for row in rows:
-        wanted = max(longest, targets[row])
-        if part and (len(part) + 1) * (read(sources[part[0]]) + wanted) > budget:
-            yield _take(batch, part, sources[part[0]], longest)
-            part, wanted = [], targets[row]
-        part.append(row)
-        longest = wanted
-    yield _take(batch, part, sources[part[0]], longest)
+
+    def __init__(self, num_clips: int, limit: int | None = None, path: Path | None = None) -> None:
+        self.num_clips = num_clips
+        self.limit = most_unreadable(num_clips) if limit is None else limit
+        self.path = path
+        self._ids: set[str] = set()
+
+    def add(self, clip: Unreadable) -> None:
+        """Count a clip, if it is a new one.
+
+        Raises:
+            InputError: there are more than the limit.
+        """
+        if clip.id in self._ids:
+            return
+        self._ids.add(clip.id)
+        count = len(self._ids)
+        listed = ""
+        if self.path is not None:
+            _list(clip, self.path)
+            listed = f"; {self.path} lists them"
+        if count > self.limit:
+            raise InputError(
+                f"{clip.reason} ({clip.split} clip {clip.id!r}): found {count:,} of"
+                f" {self.num_clips:,} clips that cannot be read, expected at most {self.limit:,}"
+                f" (--max-damaged){listed}, `unglossed corpus check --deep` finds all"
+            )
+        if count <= _MOST_NAMED:
+            note(f"{clip.split} clip {clip.id!r} is left out: {clip.reason}")
+        if count == _MOST_NAMED and self.limit > count:
+            note(f"further clips that cannot be read are left out without a line each{listed}")
+
+    def __str__(self) -> str:
+        return f"{len(self._ids):,} of {self.num_clips:,} clips" if self._ids else ""
 
 
-def _take(batch: dict[str, Tensor], rows: list[int], source: int, target: int) -> dict[str, Tensor]:
-    """Some rows of a batch, cut to the given lengths."""
-    lengths = dict.fromkeys(_SOURCES, source) | dict.fromkeys(_TARGETS, target)
-    device = batch["labels"].device
-    chosen = torch.tensor(rows, device=device)
-    return {name: values[chosen, : lengths[name]] for name, values in batch.items()}
+def _list(clip: Unreadable, path: Path) -> None:
+    line = json.dumps(asdict(clip), ensure_ascii=False) + "\n"
+    known = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if line not in known.splitlines(keepends=True):  # a resumed run finds them again
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
 
 EpochIndex = tuple[int, int]
 Item = dict[str, Any] | Unreadable
-"""A clip as it is trained on, or what tells that it cannot be read."""
+"""A clip as it is trained on, or an `Unreadable`."""
 UNREADABLE = "unreadable"
-"""Of a batch: its clips that cannot be read, which are in no other way in it."""
+"""Key of a batch: its clips that cannot be read."""
 Target = Callable[[Sample], list[int]]
 """Gives the labels of a clip."""
 
@@ -117,33 +142,6 @@ class TextTarget:
         return self.processor.encode_text(sample.text)
 
 
-def glosses_of(sample: Sample) -> str:
-    """A clip's glosses, separated by spaces."""
-    return sample.gloss or ""
-
-
-def letters_of(sample: Sample) -> str:
-    """The letters of a clip's transcript, separated by spaces."""
-    return as_letters(sample.transcript or "")
-
-
-@dataclass(frozen=True)
-class GlossTarget:
-    """A clip's labels are the numbers of its glosses, or of other symbols.
-
-    Attributes:
-        glosses: The vocabulary.
-        symbols: Gives a clip's symbols, separated by spaces.
-    """
-
-    glosses: Sequence[str]
-    symbols: Callable[[Sample], str] = glosses_of
-
-    def __call__(self, sample: Sample) -> list[int]:
-        """Numbers from 1 of the glosses that the vocabulary has."""
-        return gloss_ids(self.symbols(sample), self.glosses)
-
-
 class EpochSampler(Sampler[EpochIndex]):
     """Every index once an epoch in an order drawn from (seed, epoch); yields (epoch, index)."""
 
@@ -153,7 +151,7 @@ class EpochSampler(Sampler[EpochIndex]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next; the training loop does."""
+        """Set the epoch that comes next; the training loop calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -165,18 +163,16 @@ class EpochSampler(Sampler[EpochIndex]):
 
 
 class ClipDataset(Dataset[Item]):
-    """Clips as pictures (thinned and augmented anew in each epoch) or as sound.
-
-    A clip that cannot be read is an `Unreadable`.
+    """Clips as video (thinned and augmented anew in each epoch) or as audio.
 
     Args:
-        samples: the clips.
-        processor: how frames become pixels.
-        target: gives a clip's labels; its text's token ids when not given.
-        limit: kept frames, or samples of sound, beyond this many are cut off.
-        augmentation: variation of the views; with `training` False nothing is left to chance.
-        seed: of the run.
-        training: random frames and views, or those of the evaluation.
+        samples: The clips.
+        processor: Turns frames into pixels.
+        target: Gives a clip's labels; by default its text's token ids.
+        limit: Kept frames, or audio samples, beyond this many are cut off.
+        augmentation: Variation of the views in training.
+        seed: Of the run.
+        training: Random frames and views, or the fixed ones of the evaluation.
     """
 
     def __init__(
@@ -225,9 +221,9 @@ class FeatureDataset(Dataset[Item]):
     """Clips as stored features of a frozen encoder; epoch e reads view e modulo their number.
 
     Args:
-        views: for each view the features (time, dim) of each sample.
-        samples: the clips, in the same order.
-        target: gives a clip's labels.
+        views: For each view the features (time, dim) of each sample.
+        samples: The clips, in the same order.
+        target: Gives a clip's labels.
     """
 
     def __init__(
@@ -251,12 +247,7 @@ class FeatureDataset(Dataset[Item]):
 
 
 class TextDataset(Dataset[dict[str, Any]]):
-    """Texts without clips: token ids.
-
-    Args:
-        texts: the sentences.
-        processor: its tokenizer.
-    """
+    """Token ids of texts without clips."""
 
     def __init__(self, texts: Sequence[str], processor: TranslatorProcessor) -> None:
         self.labels = processor.encode_texts(texts)
@@ -274,10 +265,10 @@ class MaskingDataset(Dataset[Item]):
     The masking is mBART's (arXiv 2001.08210, section 2.2), drawn anew in each epoch.
 
     Args:
-        items: a dataset whose `labels` are token ids with an end token.
-        masking: how much is hidden.
-        mask_id: the mask token.
-        seed: of the run.
+        items: A dataset whose `labels` are token ids with an end token.
+        masking: How much is hidden.
+        mask_id: The mask token.
+        seed: Of the run.
     """
 
     def __init__(
@@ -297,10 +288,8 @@ class MaskingDataset(Dataset[Item]):
         if isinstance(row, Unreadable):
             return row
         generator = generator_for(self.seed, epoch, f"text {index}")
-        return {
-            **row,
-            "input_ids": mask_spans(row["labels"], self.masking, self.mask_id, generator),
-        }
+        masked = mask_spans(row["labels"], self.masking, self.mask_id, generator)
+        return {**row, "input_ids": masked}
 
 
 def mask_spans(
@@ -309,10 +298,10 @@ def mask_spans(
     """Token ids with spans hidden, one mask token for each; the end token stays.
 
     Args:
-        labels: token ids, closed by the end token.
-        masking: share of the tokens to hide, and mean length of a span.
-        mask_id: the mask token.
-        generator: source of chance.
+        labels: Token ids, closed by the end token.
+        masking: Share of the tokens to hide, and mean length of a span.
+        mask_id: The mask token.
+        generator: Draws the spans.
     """
     words = np.array(labels[:-1])
     hidden = _hidden(len(words), masking, generator)
@@ -336,10 +325,7 @@ def _hidden(
 class Collator:
     """Stacks items into a batch: frames packed, features and token ids padded on the right.
 
-    Clips that cannot be read stand apart, under `UNREADABLE`; there may be nothing else.
-
-    Args:
-        processor: knows the padding and the start token.
+    Clips that cannot be read are kept apart under `UNREADABLE`; a batch may hold nothing else.
     """
 
     def __init__(self, processor: TranslatorProcessor) -> None:
@@ -363,9 +349,53 @@ class Collator:
         else:  # a language model alone, which does not shift its labels itself
             batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
         if "input_ids" in items[0]:
-            rows = [torch.tensor(item["input_ids"]) for item in items]
-            batch["input_ids"] = torch.nn.utils.rnn.pad_sequence(
-                rows, batch_first=True, padding_value=self.pad_id
-            )
+            ids = [torch.tensor(item["input_ids"]) for item in items]
+            batch["input_ids"] = pad_sequence(ids, batch_first=True, padding_value=self.pad_id)
             batch["attention_mask"] = (batch["input_ids"] != self.pad_id).long()
         return batch
+
+
+_SOURCES = ("features", "mask", "input_ids", "attention_mask")
+_TARGETS = ("labels", "decoder_input_ids")
+
+
+def cut_batch(
+    batch: dict[str, Tensor], budget: int, read: Callable[[int], int] = lambda source: source
+) -> Iterator[dict[str, Tensor]]:
+    """The rows of a batch, longest first, in parts that are padded to their own longest row.
+
+    Every row is in one part; a batch within the budget stays as it is. Where the loss is a sum over
+    rows, the sum over the parts is the batch's.
+
+    Args:
+        batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
+            `input_ids` (batch, time) with their `attention_mask`; padded on the right.
+        budget: Positions of a part, read and written together, padding included; a longer row is a
+            part of its own.
+        read: Positions that are read of a row with so many features: fewer where an adapter
+            shortens them, more beside a prompt.
+    """
+    mask = batch["mask"] if "mask" in batch else batch["attention_mask"]
+    sources = mask.sum(1).tolist()
+    targets = (batch["labels"] != IGNORED).sum(1).tolist()
+    if len(sources) * (read(max(sources)) + max(targets)) <= budget:
+        yield batch
+        return
+    rows = sorted(range(len(sources)), key=lambda row: (-sources[row], -targets[row], row))
+    part: list[int] = []
+    longest = 0
+    for row in rows:
+        wanted = max(longest, targets[row])
+        if part and (len(part) + 1) * (read(sources[part[0]]) + wanted) > budget:
+            yield _take(batch, part, sources[part[0]], longest)
+            part, wanted = [], targets[row]
+        part.append(row)
+        longest = wanted
+    yield _take(batch, part, sources[part[0]], longest)
+
+
+def _take(batch: dict[str, Tensor], rows: list[int], source: int, target: int) -> dict[str, Tensor]:
+    """Some rows of a batch, cut to the given lengths."""
+    lengths = dict.fromkeys(_SOURCES, source) | dict.fromkeys(_TARGETS, target)
+    chosen = torch.tensor(rows, device=batch["labels"].device)
+    return {name: values[chosen, : lengths[name]] for name, values in batch.items()}

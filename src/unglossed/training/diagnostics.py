@@ -1,30 +1,30 @@
 """Norms of gradients and parameters while a stage trains (FLa-LLM, Figure 2).
 
-Measured in the last layer of the encoder and in that of the language model; what is frozen is left
-out. Nothing is drawn here: see `experiments/figures.py`.
+Measured in the last layer of the encoder and in that of the language model, where these are
+trained. `experiments/figures.py` draws them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from unglossed.errors import note
-from unglossed.files import naming, whole_file, write_text
+from unglossed.files import whole_file
 from unglossed.models.language_model import LanguageModel
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
-from unglossed.training.callbacks import read_metrics
-from unglossed.training.settings import StageSettings
+from unglossed.training.callbacks import RowsFile
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 NORMS_FILE = "norms.jsonl"
 START_FILE = "norms-start.safetensors"
@@ -35,21 +35,21 @@ class NormsFile(TrainerCallback):
 
     A row has `epoch`, `step` and, for each trained part (`encoder`, `language_model`) of its last
     layer: `<part>_gradient`, the norm of the gradient of the whole batch before any clipping;
-    `<part>_parameters`, the norm of the parameters that it was taken at; `<part>_change`, how far
-    they are from those at the stage's start, divided by the norm of these.
+    `<part>_parameters`, the norm of the parameters that it was taken at; `<part>_change`, their
+    distance from those at the stage's start, divided by the norm of these.
 
-    After a resume the rows beyond the checkpoint's step are dropped, so that none is there twice;
-    the parameters of the start are kept in a file beside the rows. With several processes the
-    gradient is the first one's own.
+    A resumed run drops the rows beyond its checkpoint; the parameters of the start are kept in a
+    file beside the rows. With several processes the gradient is the first one's own.
 
     Args:
-        folder: of the stage.
-        every: steps from one row to the next; the first step has one.
-        writer: of the stage's TensorBoard files.
+        folder: Of the stage.
+        every: Steps from one row to the next; the first step has one.
+        writer: Of the stage's TensorBoard files.
     """
 
     def __init__(self, folder: Path, every: int, writer: SummaryWriter) -> None:
-        self.folder = folder
+        self.rows = RowsFile(folder / NORMS_FILE)
+        self.start_file = folder / START_FILE
         self.every = every
         self.writer = writer
         self.layers: dict[str, dict[str, nn.Parameter]] = {}
@@ -59,96 +59,65 @@ class NormsFile(TrainerCallback):
         self.due = False
 
     def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module,
-        **_: Any,
+        self, args: Any, state: TrainerState, control: Any, model: nn.Module, **_: Any
     ) -> None:
         """Find the layers, watch their gradients, and keep or read the parameters of the start."""
-        path = self.folder / NORMS_FILE
-        kept = [row for row in read_metrics(path) if row["step"] <= state.global_step]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self.layers = trained_layers(model)
-        weights = {
-            f"{part}.{name}": weight
-            for part, layer in self.layers.items()
-            for name, weight in layer.items()
+        self.rows.begin(state)
+        self.layers = {
+            part: {f"{part}.{name}": weight for name, weight in layer.items()}
+            for part, layer in trained_layers(model).items()
         }
-        start = self.folder / START_FILE
+        weights = {name: weight for layer in self.layers.values() for name, weight in layer.items()}
         if state.global_step == 0:
             self._keep(weights)
         try:
-            self.start = load_file(start)
+            self.start = load_file(self.start_file)
         except (OSError, SafetensorError):
-            note(f"{start}: is missing or damaged; changes are measured from here on")
+            note(f"{self.start_file}: is missing or damaged; changes are measured from here on")
             self.start = self._keep(weights)
         for name, weight in weights.items():
             self.start[name] = self.start[name].to(weight.device)
             # Only here is a gradient seen unclipped; of accumulated batches the last call has all.
             watch: Any = weight.register_post_accumulate_grad_hook  # torch gives it no types
-            watch(self._note(name))
+            watch(self._watch(name))
 
     def _keep(self, weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
         start = {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
-        with whole_file(self.folder / START_FILE) as partial:
+        with whole_file(self.start_file) as partial:
             save_file(start, partial)
         return start
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def _watch(self, name: str) -> Callable[[Tensor], None]:
+        def watch(weight: Tensor) -> None:
+            if self.due and weight.grad is not None:
+                self.squares[name] = _square(weight.grad)
+
+        return watch
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         """Decide whether this step is measured."""
         self.due = state.global_step % self.every == 0
         self.squares.clear()
 
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Measure the parameters before they are moved."""
-        if self.due:
-            self.row = self._measure()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Write the step's row."""
-        if not self.row:
-            return
-        row = {"epoch": round(state.epoch or 0, 4), "step": state.global_step, **self.row}
-        path = self.folder / NORMS_FILE
-        with naming(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        for name, value in self.row.items():
-            self.writer.add_scalar(f"norms/{name}", value, state.global_step)
-        self.row = {}
-
-    def _note(self, name: str) -> Callable[[Tensor], None]:
-        def note(weight: Tensor) -> None:
-            if self.due and weight.grad is not None:
-                self.squares[name] = _square(weight.grad)
-
-        return note
-
     @torch.no_grad()
-    def _measure(self) -> dict[str, float]:
-        row = {}
-        for part, layer in self.layers.items():
-            names = {f"{part}.{name}": weight for name, weight in layer.items()}
-            gradient = [self.squares[name] for name in names if name in self.squares]
-            change = [_square(weight - self.start[name]) for name, weight in names.items()]
-            row[f"{part}_gradient"] = _root(gradient)
-            row[f"{part}_parameters"] = _root([_square(weight) for weight in names.values()])
-            row[f"{part}_change"] = _root(change) / _root([_square(self.start[n]) for n in names])
-        return row
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Measure the parameters before they are moved."""
+        for part, layer in self.layers.items() if self.due else ():
+            gradient = (self.squares[name] for name in layer if name in self.squares)
+            change = (_square(weight - self.start[name]) for name, weight in layer.items())
+            self.row[f"{part}_gradient"] = _root(gradient)
+            self.row[f"{part}_parameters"] = _root(map(_square, layer.values()))
+            self.row[f"{part}_change"] = _root(change) / _root(
+                _square(self.start[name]) for name in layer
+            )
 
-
-def norms_callbacks(
-    stage: StageSettings, folder: Path, writer: SummaryWriter
-) -> list[TrainerCallback]:
-    """The callback that writes a stage's norms, if its `norms_every` asks for it."""
-    return [NormsFile(folder, stage.norms_every, writer)] if stage.norms_every else []
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Write the step's row."""
+        if self.row:
+            self.rows.add(state, self.row)
+            for name, value in self.row.items():
+                self.writer.add_scalar(f"norms/{name}", value, state.global_step)
+            self.row = {}
 
 
 def trained_layers(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
@@ -158,7 +127,7 @@ def trained_layers(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
     their last block.
 
     Args:
-        model: a translator, or a language model alone.
+        model: A translator, or a language model alone.
     """
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
@@ -191,5 +160,6 @@ def _square(values: Tensor) -> Tensor:
     return values.detach().float().square().sum()
 
 
-def _root(squares: list[Tensor]) -> float:
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+def _root(squares: Iterable[Tensor]) -> float:
+    found = list(squares)
+    return float(torch.stack(found).sum().sqrt()) if found else 0.0

@@ -1,11 +1,11 @@
 """The feature cache: what a frozen encoder gives, computed once a clip and view and kept on disk.
 
-DIR/<settings>/settings.json             what the features depend on, see `feature_keys.py`
+DIR/<settings>/settings.json             what the features depend on, see `feature_settings`
 DIR/<settings>/<n>-<crc32>.safetensors   shards, each with features of some clips and views
 
-A shard appears whole, its name holds the checksum of its content, and in it stands which settings
-it is of. Other files are somebody else's: they are neither read nor deleted. Stages and runs that
-share a folder share what is in it; of those that write at the same time one waits for the other.
+A shard appears whole, its name holds the checksum of its content, and its metadata the settings it
+is of. Other files are somebody else's: they are neither read nor deleted. Stages and runs that
+share a folder share what is in it; when several write at the same time, each waits for the others.
 """
 
 from __future__ import annotations
@@ -37,27 +37,43 @@ from unglossed.errors import InputError, note
 from unglossed.files import exclusive, whole_file, write_text
 from unglossed.media.packed import is_packed, read_index
 from unglossed.media.probe import revisions_of
-from unglossed.training.damaged import Unreadable, refuse
-from unglossed.training.data import ClipDataset, EpochIndex, Item
+from unglossed.training.data import ClipDataset, EpochIndex, Item, Unreadable, refuse
 
 VERSION = 1
-"""To be raised when pictures or sound reach the encoder in another way than before."""
+"""Raise this when video or audio reaches the encoder in another way than before."""
+SETTINGS = "settings.json"
 _NO_MATTER = frozenset({"_name_or_path", "architectures", "dtype", "transformers_version"})
+_SHARD = re.compile(r"\d{5,}-[0-9a-f]{8}\.safetensors")
+_OF = "settings"  # in a shard's metadata: the name of its folder
+_READ_AT_A_TIME = 8  # clips that a process which reads hands over together
+Result = TypeVar("Result")
+
+
+def use_bfloat16(setting: str) -> bool:
+    """Whether to compute in bfloat16: as `setting` says, or for `auto` where it is fast.
+
+    Fast means that the GPU, or else the CPU (AVX512-BF16 or AMX), has instructions for it.
+    """
+    if setting != "auto":
+        return setting == "bfloat16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+# Cache keys: what identifies a stored feature.
 
 
 def feature_settings(
     encoder: nn.Module, config: dict[str, Any], clips: ClipDataset, *, bfloat16: bool
 ) -> dict[str, Any]:
-    """All that a clip's features depend on but the clip itself and the number of the view.
+    """Everything that features depend on except the clip and its view, as plain values of JSON.
 
     Args:
-        encoder: its weights count.
-        config: the encoder's configuration.
-        clips: how they are read, and varied if they are.
-        bfloat16: whether the encoder computes in bfloat16.
-
-    Returns:
-        Plain values, as JSON has them.
+        encoder: Its weights count.
+        config: Its configuration.
+        clips: How they are read, and augmented if they are.
+        bfloat16: Whether the encoder computes in bfloat16.
     """
     processor, augmentation = clips.processor, clips.augmentation
     varied = varies(clips)
@@ -80,39 +96,33 @@ def feature_settings(
 
 
 def varies(clips: ClipDataset) -> bool:
-    """Whether two views of a clip differ: pictures in training do, sound never."""
+    """Whether two views of a clip differ: video in training does, audio never."""
     return clips.training and clips.processor.audio_rate is None
 
 
 def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
-    """For each clip who it is, and of what media.
+    """For each clip checksums of its id, which its random draws depend on, and of its media.
 
-    A clip's chance depends on its id. Its media is known by size and time of change, as `make`
-    knows files: reading all content would take about as long as encoding it again. Where the media
-    lies does not matter, so that a corpus can be moved.
+    Media are identified by size and time of change, as `make` identifies files: reading all content
+    would take about as long as encoding it again. Where they are does not matter, so that a corpus
+    can be moved.
 
     Raises:
         InputError: a clip's media is not there.
     """
     stamp = cache(_media_stamp)
-    return [
-        (
-            digest(sample.id),
-            digest([stamp(sample.media), *part_of(sample)]),
-        )
-        for sample in samples
-    ]
+    return [(digest(one.id), digest([stamp(one.media), *part_of(one)])) for one in samples]
 
 
 def part_of(sample: Sample) -> list[Any]:
-    """What is read of the media, and how; what is not asked for leaves a key as it always was."""
+    """What is read of the media, and how; what is not used leaves a key as it always was."""
     rate = [] if sample.frame_rate is None else [sample.frame_rate]
     whole = ["deinterlace"] if sample.deinterlace else []
     return [sample.start_seconds, sample.end_seconds, sample.box, *rate, *whole]
 
 
 def digest(value: Any) -> str:
-    """Checksum of a plain value, as JSON has them; one of settings names their folder."""
+    """Checksum of a plain value, as JSON has them; that of settings names their folder."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -140,39 +150,29 @@ def _media_stamp(media: Path) -> list[Any]:
         raise InputError(f"{media}: cannot be read: {error.strerror}") from None
 
 
-@cache
-def _revisions(media: Path, size: int, modified: int) -> list[str]:
-    """What is read otherwise of a file, which is opened once: each stage and split asks again."""
-    del size, modified
-    return revisions_of(media)
-
-
 def _file_stamp(name: str, status: os.stat_result) -> list[Any]:
     return [name, status.st_size, status.st_mtime_ns]
 
 
+@cache
+def _revisions(media: Path, size: int, modified: int) -> list[str]:
+    """`revisions_of` a file, which is opened once: each stage and split asks again."""
+    del size, modified
+    return revisions_of(media)
+
+
 def _plain(value: Any) -> Any:
-    """A configuration without what says where it comes from."""
+    """A configuration without the keys that say where it comes from."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if key not in _NO_MATTER}
     return value
-
-
-Result = TypeVar("Result")
-SETTINGS = "settings.json"
-_BLOCK = 2**20
-_SHARD = re.compile(r"\d{5,}-[0-9a-f]{8}\.safetensors")
-_OF = "settings"  # in a shard's metadata: the name of its folder
-_READ_AT_A_TIME = 8
-"""Clips that a process which reads hands over together."""
 
 
 class StoredFeatures(Sequence[Tensor | Unreadable]):
     """Features (time, dim) of clips, float32; each is read from its file when it is asked for.
 
     Args:
-        rows: for each clip an open shard and the name of its features in there, or what tells that
-            the clip cannot be read.
+        rows: For each clip an open shard and the name of its features in there, or an `Unreadable`.
     """
 
     def __init__(self, rows: Sequence[tuple[Any, str] | Unreadable]) -> None:
@@ -229,90 +229,81 @@ class FeatureCache:
         *,
         bfloat16: bool,
         num_workers: int = 0,
-        advance: Callable[[int], None] | None = None,
+        advance: Callable[[int], None] = lambda _: None,
         leave_out: Callable[[Unreadable], None] = refuse,
     ) -> list[StoredFeatures]:
         """For each view the features of every clip; what is not stored is encoded and stored.
 
         Args:
-            encoder: a frozen encoder; it is in eval mode from here on.
-            config: its configuration.
-            clips: the dataset; view v is its epoch v.
-            num_views: how many.
-            bfloat16: compute in bfloat16.
-            num_workers: processes that read clips while others are encoded.
-            advance: told how many features are there, one view of one clip each.
-            leave_out: told of a clip that cannot be read, which then has no features.
+            encoder: A frozen encoder; it is in eval mode from here on.
+            config: Its configuration.
+            clips: The dataset; view v is its epoch v.
+            num_views: How many.
+            bfloat16: Compute in bfloat16.
+            num_workers: Processes that read clips while others are encoded.
+            advance: Called with the number of features that are there now, one view of one clip
+                each.
+            leave_out: Called with each clip that cannot be read, which then has no features.
 
         Raises:
             InputError: a clip cannot be read, and may not be left out.
         """
         settings = feature_settings(encoder, config, clips, bfloat16=bfloat16)
         keys = clip_keys(clips.samples)
-        # Views that do not differ are one.
-        views = [view if varies(clips) else 0 for view in range(num_views)]
+        views = list(range(num_views)) if varies(clips) else [0]
         names = {
             (view, index): f"{clip}.{view}.{media}"
             for index, (clip, media) in enumerate(keys)
-            for view in sorted(set(views))
+            for view in views
         }
         shards = _Shards(self.folder / digest(settings), frozenset(names.values()))
         shards.look()
-        tell = advance or (lambda _: None)
         unreadable: dict[str, Unreadable] = {}
-        if not shards.holds(names.values()):
+        if missing := shards.missing(names):
             with _writing(shards.folder):
                 shards.look()  # what another process wrote while this one waited
-                missing = {item: name for item, name in names.items() if not shards.holds([name])}
-                tell(len(names) - len(missing))
-                self._tell_why(shards, settings, missing)
+                missing = shards.missing(names)
+                advance(len(names) - len(missing))
+                self._note_why(shards, settings, missing)
                 write_text(shards.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
                 encoder.to("cuda" if torch.cuda.is_available() else "cpu")
                 rows = encode_clips(
                     encoder, clips, list(missing), bfloat16=bfloat16, num_workers=num_workers
                 )
-                found = zip(missing.values(), rows, strict=True)
-                unreadable = self._write(shards, found, tell, leave_out)
+                for name, row in self._written(shards, zip(missing.values(), rows, strict=True)):
+                    if isinstance(row, Unreadable):
+                        leave_out(row)
+                        unreadable[name] = row
+                    advance(1)
         else:
-            tell(len(names))
-        return [
-            StoredFeatures(
-                [
-                    unreadable.get(names[view, index]) or shards.find(names[view, index])
-                    for index in range(len(keys))
-                ]
-            )
+            advance(len(names))
+        found = [
+            [
+                unreadable.get(names[view, index]) or shards.find(names[view, index])
+                for index in range(len(keys))
+            ]
             for view in views
         ]
+        return [StoredFeatures(found[view % len(views)]) for view in range(num_views)]
 
-    def _write(
-        self,
-        shards: _Shards,
-        rows: Iterable[tuple[str, Tensor | Unreadable]],
-        tell: Callable[[int], None],
-        leave_out: Callable[[Unreadable], None],
-    ) -> dict[str, Unreadable]:
-        """Write features by name; gives those that there are none of."""
+    def _written(
+        self, shards: _Shards, rows: Iterable[tuple[str, Tensor | Unreadable]]
+    ) -> Iterator[tuple[str, Tensor | Unreadable]]:
+        """Write features by name, shard after shard; yields them when they are there."""
         shard: dict[str, Tensor] = {}
-        unreadable: dict[str, Unreadable] = {}
         size, begin = 0, time.monotonic()
         for name, row in rows:
-            if isinstance(row, Unreadable):
-                leave_out(row)
-                unreadable[name] = row
-                tell(1)
-                continue
-            shard[name] = row
-            size += row.nbytes
-            if size >= self.shard_bytes or time.monotonic() - begin >= self.shard_seconds:
-                shards.write(shard)
-                shard, size, begin = {}, 0, time.monotonic()
-            tell(1)
+            if not isinstance(row, Unreadable):
+                shard[name] = row
+                size += row.nbytes
+                if size >= self.shard_bytes or time.monotonic() - begin >= self.shard_seconds:
+                    shards.write(shard)
+                    shard, size, begin = {}, 0, time.monotonic()
+            yield name, row
         if shard:
             shards.write(shard)
-        return unreadable
 
-    def _tell_why(
+    def _note_why(
         self, shards: _Shards, settings: dict[str, Any], missing: dict[EpochIndex, str]
     ) -> None:
         """Say so where features were stored, but are not those that are wanted."""
@@ -333,78 +324,15 @@ class FeatureCache:
             note(f"{self.folder}: {changed:,} features are computed anew: {reason}")
 
 
-def encode_clips(
-    encoder: nn.Module,
-    clips: ClipDataset,
-    items: Sequence[EpochIndex],
-    *,
-    bfloat16: bool,
-    num_workers: int = 0,
-) -> Iterator[Tensor | Unreadable]:
-    """Encode (view, index) pairs of a dataset; yields (time, dim) on the processor.
-
-    A clip that cannot be read stays what it is.
-
-    Clip by clip: the order of a convolution's sums depends on the batch's shape, and so would the
-    last bits of a clip's features on those beside it. It bounds memory, too.
-    """
-    loader = DataLoader(
-        clips,
-        batch_size=_READ_AT_A_TIME,
-        sampler=items,
-        collate_fn=list,
-        num_workers=num_workers,
-        generator=torch.Generator(),  # chance of the run goes on as if nothing had been read
-    )
-    encoder.eval()
-    device = next(encoder.parameters()).device
-
-    def encode(clip: Item) -> Tensor | Unreadable:
-        if isinstance(clip, Unreadable):
-            return clip
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
-        return features[0, mask[0]].cpu()
-
-    num_threads = torch.get_num_threads() if device.type == "cpu" else 1
-    yield from _side_by_side(encode, chain.from_iterable(loader), num_threads)
-
-
-def _side_by_side(
-    work: Callable[[Any], Result], items: Iterable[Any], num_threads: int
-) -> Iterator[Result]:
-    """Work on items in threads of which each has a core; yields results in the items' order.
-
-    Many a clip is too small to be shared among cores. Few results are made before they are asked
-    for.
-    """
-    if num_threads == 1:
-        yield from map(work, items)
-        return
-    waiting: deque[Future[Result]] = deque()
-    try:
-        with ThreadPoolExecutor(
-            num_threads, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > num_threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(num_threads)  # of threads that begin later
-
-
 class _Shards:
     """The shards in a folder.
 
     Args:
-        folder: where they lie.
-        wanted: names of features that will be asked for.
+        folder: Where they are.
+        wanted: Names of features that will be asked for.
 
     Attributes:
-        names: of all features there.
+        names: Of all features there.
     """
 
     def __init__(self, folder: Path, wanted: frozenset[str]) -> None:
@@ -415,15 +343,19 @@ class _Shards:
         self._where: dict[str, Any] = {}
 
     def look(self) -> None:
-        """Open what was not there before; what is damaged or of other settings is deleted and said.
+        """Open new shards; one that is damaged or of other settings is deleted, with a note.
 
         Raises:
             InputError: a shard cannot be read.
         """
         found = {path for path in self.folder.glob("*.safetensors") if _SHARD.fullmatch(path.name)}
         for path in sorted(path for path in found - self._seen if path.is_file()):
+            try:
+                checksum = zlib.crc32(path.read_bytes())
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read: {error.strerror}") from None
             fault = None
-            if not path.stem.endswith(f"-{_checksum(path):08x}"):
+            if not path.stem.endswith(f"-{checksum:08x}"):
                 fault = "is damaged"
             elif not self._open(path):
                 fault = "is of other settings, moved here"
@@ -442,9 +374,9 @@ class _Shards:
         self._where.update(dict.fromkeys(names & self.wanted, shard))
         return True
 
-    def holds(self, names: Iterable[str]) -> bool:
-        """Whether all of these are there."""
-        return all(name in self._where for name in names)
+    def missing(self, names: dict[EpochIndex, str]) -> dict[EpochIndex, str]:
+        """Those of some features that are not there."""
+        return {item: name for item, name in names.items() if name not in self._where}
 
     def find(self, name: str) -> tuple[Any, str]:
         """The open shard that has this name; and the name."""
@@ -470,20 +402,68 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _checksum(path: Path) -> int:
-    value = 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                value = zlib.crc32(block, value)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    return value
-
-
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def encode_clips(
+    encoder: nn.Module,
+    clips: ClipDataset,
+    items: Sequence[EpochIndex],
+    *,
+    bfloat16: bool,
+    num_workers: int = 0,
+) -> Iterator[Tensor | Unreadable]:
+    """Encode (view, index) pairs of a dataset; yields (time, dim) on the CPU, or an `Unreadable`.
+
+    Clip by clip: the order of a convolution's sums depends on the batch's shape, and so would the
+    last bits of a clip's features on those beside it. It bounds memory, too.
+    """
+    loader = DataLoader(
+        clips,
+        batch_size=_READ_AT_A_TIME,
+        sampler=items,
+        collate_fn=list,
+        num_workers=num_workers,
+        generator=torch.Generator(),  # so that the run's random state stays as it is
+    )
+    encoder.eval()
+    device = next(encoder.parameters()).device
+
+    def encode(clip: Item) -> Tensor | Unreadable:
+        if isinstance(clip, Unreadable):
+            return clip
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
+        return features[0, mask[0]].cpu()
+
+    num_threads = torch.get_num_threads() if device.type == "cpu" else 1
+    yield from _side_by_side(encode, chain.from_iterable(loader), num_threads)
+
+
+def _side_by_side(
+    work: Callable[[Any], Result], items: Iterable[Any], num_threads: int
+) -> Iterator[Result]:
+    """Work on items in threads with a core each; yields results in the items' order.
+
+    Many a clip is too small to be shared among cores. Few results wait until they are asked for.
+    """
+    if num_threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        with pool:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(num_threads)  # of threads that begin later

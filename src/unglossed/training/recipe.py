@@ -244,11 +244,11 @@ class Recipe(Settings):
         """What a corpus must have to be trained on."""
         learns: dict[str, str] = {}
         for stage in self.stages:
-            learns.setdefault(stage.objective, stage.name)
+            learns.setdefault(OBJECTIVES[stage.objective].learns, stage.name)
         return Needs(
             signal="sound" if self.audio is not None else "video",
-            glosses_for=learns.get("gloss_ctc"),
-            transcripts_for=learns.get("transcript_ctc"),
+            glosses_for=learns.get("gloss"),
+            transcripts_for=learns.get("transcript"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
         )
 

@@ -21,13 +21,13 @@ from unglossed.model_folders import bind_folder
 from unglossed.models.processing import TranslatorProcessor, encode_texts
 from unglossed.models.saved import load_processor
 from unglossed.training.callbacks import print_line
-from unglossed.training.damaged import LeftOut
-from unglossed.training.data import ClipDataset, Target, choose_workers
+from unglossed.training.data import ClipDataset, LeftOut, Target, choose_workers
 from unglossed.training.dry_build import check_builds
-from unglossed.training.features import FeatureCache, StoredFeatures
+from unglossed.training.features import FeatureCache, StoredFeatures, use_bfloat16
+from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.objectives.translation import tell_short_texts
 from unglossed.training.positions import check_text_lengths
 from unglossed.training.recipe import Recipe
-from unglossed.training.selection import tell_short_texts
 from unglossed.training.settings import StageSettings
 from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.tokenizer import (
@@ -36,7 +36,6 @@ from unglossed.training.tokenizer import (
     check_texts,
     tell_changed_texts,
 )
-from unglossed.training.trainer import use_bfloat16
 from unglossed.training.unused import find_unused
 from unglossed_synth.saying import LANGUAGES, draw_texts
 
@@ -103,7 +102,7 @@ class Run:
                 check()
         mistakes.tell()
         self.notes = list(find_unused(recipe, language))
-        if any(stage.objective == "translation" for stage in recipe.stages) and (
+        if any(OBJECTIVES[stage.objective].best == "bleu4" for stage in recipe.stages) and (
             told := tell_short_texts(self.dev_samples, language)
         ):
             self.notes.append(told)

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from unglossed.config import AS_LIST, WHOLE, Settings
-from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.objectives import OBJECTIVES, OURS, check_objective
 
 MOST_LAYERS = 1000
 MOST = 100_000_000
@@ -197,11 +197,12 @@ class StageSettings(Settings):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     """By which later stages and changes on the command line name it."""
-    objective: Literal["translation", "denoising", "gloss_ctc", "transcript_ctc", "vlp"] = (
-        "translation"
-    )
+    objective: Annotated[
+        str, AfterValidator(check_objective), WithJsonSchema({"enum": list(OURS)})
+    ] = "translation"
     """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
-    the rates `encoder` and `ctc_head`; vlp is the visual-language pre-training of GFSLT-VLP."""
+    the rates `encoder` and `ctc_head`; vlp is the visual-language pre-training of GFSLT-VLP. An
+    installed package can add further ones."""
     encoder: PartSettings | None = None
     """From frames or sound to features."""
     adapter: PartSettings | None = None
@@ -260,7 +261,7 @@ class StageSettings(Settings):
             if "language_model" in trained and (writer is None or writer.lora is None):
                 raise ValueError("learning_rates.new_tokens needs language_model frozen, or lora")
             trained.add(NEW_TOKENS)
-        if not trained and self.objective != "denoising":
+        if not trained and "encoder" in objective.parts:
             raise ValueError("frozen: found all parts, expected one that is trained")
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
@@ -276,18 +277,20 @@ class StageSettings(Settings):
         objective = OBJECTIVES[self.objective]
         for name, means_something in (
             ("features", "encoder" in objective.parts),
-            ("frozen", self.objective != "denoising"),
+            ("frozen", "encoder" in objective.parts),
             ("masking", objective.masks_text),
             ("label_smoothing", objective.smooths),
-            ("restoration_weight", self.objective == "vlp"),
-            ("dev_beams", self.objective == "translation"),
+            ("restoration_weight", "restoration_weight" in objective.settings),
+            ("dev_beams", "dev_beams" in objective.settings),
         ):
             default = type(self).model_fields[name].default
             if not means_something and getattr(self, name) != default:
                 raise ValueError(f"{name} means nothing to the objective {self.objective}")
         writer = self.language_model
-        if self.objective == "denoising" and writer is not None and writer.prompt is not None:
-            raise ValueError("language_model.prompt means nothing to the objective denoising")
-        if self.objective == "vlp" and self.batch_size < 2:
+        alone = "encoder" not in objective.parts
+        if alone and writer is not None and writer.prompt is not None:
+            told = "language_model.prompt means nothing to the objective"
+            raise ValueError(f"{told} {self.objective}")
+        if not objective.sums and self.batch_size < 2:
             raise ValueError("batch_size: found 1, expected clips to compare")
         return self

@@ -3,7 +3,7 @@
 DIR/recipe.yaml       and what else a run was begun with, see `run_folder.py`
 DIR/processor/        tokenizer and picture settings
 DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/, see `checkpoint.py`
-DIR/skipped.jsonl     clips that could not be read, if any, see `damaged.py`
+DIR/skipped.jsonl     clips that could not be read, if any, see `data.py`
 DIR/features/         what frozen encoders gave, see `features.py`
 DIR/model/            the last stage's model, what `translate` and `evaluate` read
 """
@@ -42,11 +42,11 @@ from unglossed.model_folders import bind_folder
 from unglossed.models.saved import TrainedLengths
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
-from unglossed.training.damaged import SKIPPED_FILE, LeftOut, Unreadable
-from unglossed.training.data import Collator
-from unglossed.training.diagnostics import norms_callbacks
-from unglossed.training.fingerprint import FILE, take_fingerprint
-from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.data import SKIPPED_FILE, Collator, LeftOut, Unreadable
+from unglossed.training.diagnostics import NormsFile
+from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
+from unglossed.training.job import Job
+from unglossed.training.objectives import OBJECTIVES, build_task
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 from unglossed.training.run_folder import (
@@ -59,10 +59,8 @@ from unglossed.training.run_folder import (
     keep_lengths,
     stage_folder,
 )
-from unglossed.training.selection import tell_choice
 from unglossed.training.settings import StageSettings
-from unglossed.training.tasks import Job, build_task
-from unglossed.training.trainer import StageTrainer, stage_arguments
+from unglossed.training.trainer import StageTrainer, stage_arguments, tell_choice
 
 _MOST_KNOWN = 100
 """Faults of a kind whose words are kept."""
@@ -115,7 +113,7 @@ def train_recipe(
     check_folder(output, resume=resume)
     with alone(output):
         is_new = check_folder(output, resume=resume)  # another process may have begun one
-        now = take_fingerprint(rows, media=check_media)
+        now = Fingerprint.take(rows, media=check_media)
         before = None
         if is_new:
             begin(output, settings, rows, features)
@@ -132,7 +130,7 @@ def train_recipe(
                 settings,
                 rows,
                 output,
-                features or _features_of(before),
+                features or (before.features if before else None),
                 max_damaged=max_damaged,
                 listed=output / SKIPPED_FILE,
             )
@@ -149,7 +147,7 @@ def train_recipe(
         for line in run.notes:
             note(line)
         if before is None:
-            now.write(output / FILE)
+            now.write(output / FINGERPRINT_FILE)
         else:
             before.write(settings, rows, now)
         keep_lengths(output, run.processor.trained_seconds)
@@ -219,6 +217,13 @@ def train_stage(
         forget(folder)
         checkpoint = None
     with tensorboard(folder / "tensorboard") as writer:
+        callbacks = [
+            MetricsFile(folder),
+            ProgressDisplay(progress, stage.name),
+            TensorBoardCallback(writer),
+        ]
+        if stage.norms_every:
+            callbacks.append(NormsFile(folder, stage.norms_every, writer))
         trainer = StageTrainer(
             stage,
             task.model,
@@ -232,12 +237,7 @@ def train_stage(
                 num_workers=task.num_workers,
             ),
             task.scores,
-            [
-                MetricsFile(folder),
-                ProgressDisplay(progress, stage.name),
-                TensorBoardCallback(writer),
-                *norms_callbacks(stage, folder, writer),
-            ],
+            callbacks,
             run.left_out.add,
         )
         trainer.remove_callback(PrinterCallback)
@@ -330,12 +330,6 @@ def _may_be_left_out(corpus: Corpus, unreadable: Sequence[Sample], limit: int) -
     missing = Counter(sample.split for sample in unreadable)
     left = all(len(corpus.split(split)) > missing[split] for split in TRAINING_SPLITS)
     return left and len(unreadable) <= limit
-
-
-def _features_of(before: Before | None) -> Path | None:
-    """Where a run was told to have its features, if it was."""
-    folder = before.facts.get("features") if before else None
-    return Path(folder) if folder else None
 
 
 def show_progress() -> Progress:

@@ -1,11 +1,15 @@
-"""The training loop of a stage: transformers' Seq2SeqTrainer, the paper's optimisers and scores."""
+"""The training loop of a stage: transformers' Seq2SeqTrainer, the paper's optimisers, the best.
+
+The best checkpoint is that with the best score on dev. A score that ties, as BLEU-4 does at 0, or
+is not defined says nothing about which epoch is better; the loss on dev then decides.
+"""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,32 +25,28 @@ from unglossed.files import naming
 from unglossed.models.translator import PartModel, Translator
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import DATA_WAIT, Resumption
-from unglossed.training.checkpoint import find_weights_fault, rotate, seal
-from unglossed.training.damaged import Unreadable, refuse
-from unglossed.training.data import UNREADABLE, Collator, EpochSampler, cut_batch
-from unglossed.training.objectives import OBJECTIVES
-from unglossed.training.selection import PREFIX, rank, scored
-from unglossed.training.settings import NEW_TOKENS, OptimizerSettings, StageSettings
-
-
-def use_bfloat16(setting: str) -> bool:
-    """Whether to compute in bfloat16: as `setting` says, or for `auto` where it is fast.
-
-    Fast means that the GPU, or else the processor (AVX512-BF16 or AMX), has instructions for it.
-    """
-    if setting != "auto":
-        return setting == "bfloat16"
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
+from unglossed.training.checkpoint import find_fault, rotate, seal
+from unglossed.training.data import (
+    UNREADABLE,
+    Collator,
+    EpochSampler,
+    Unreadable,
+    cut_batch,
+    refuse,
+)
+from unglossed.training.features import use_bfloat16
+from unglossed.training.objectives import OBJECTIVES, Objective
+from unglossed.training.settings import NEW_TOKENS, StageSettings
 
 DevScores = Callable[[], Mapping[str, float | None]]
 POSITIONS = (1024, 16384)
-"""Of a part of a batch where the recipe says nothing, on a processor and on a GPU: enough that
-matrix products are at their quickest."""
+"""Of a part of a batch where the recipe sets no budget, on a CPU and on a GPU: matrix products are
+at their fastest with as many."""
 PLAIN_ATTENTION = 128
 """Most positions at which attention is computed without a fused kernel, see `attention_for`."""
+PREFIX = "eval_"
+"""In front of the names of scores on dev, where they are logged."""
+_NAMES = {"bleu4": "BLEU-4", "word_error_rate": "word error rate"}
 SCHEDULES = {
     "cosine": "cosine_with_min_lr",
     "linear": "linear",
@@ -100,14 +100,14 @@ class StageTrainer(Seq2SeqTrainer):
     """Trains one stage.
 
     Args:
-        stage: its settings.
-        model: a `PartModel`, or a language model of transformers for the denoising objective.
-        dataset: what it trains on; items are asked for by (epoch, index).
-        collator: stacks items.
-        arguments: see `stage_arguments`.
-        dev_scores: scores of the model on the dev split, or None where the stage has none.
-        callbacks: of transformers' kind.
-        leave_out: told of a clip that cannot be read; the rest of its batch is trained on.
+        stage: Its settings.
+        model: A `PartModel`, or a language model of transformers for the denoising objective.
+        dataset: Gives an item for (epoch, index).
+        collator: Stacks items.
+        arguments: See `stage_arguments`.
+        dev_scores: Scores the model on dev; None: the stage is not scored.
+        callbacks: Of transformers' kind.
+        leave_out: Called with each clip that cannot be read; the rest of its batch is trained on.
     """
 
     control: TrainerControl
@@ -148,10 +148,10 @@ class StageTrainer(Seq2SeqTrainer):
         return EpochSampler(len(self.train_dataset), self.args.seed)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The loader, which takes no chance from the generator that dropout draws from.
+        """The loader, with a random generator of its own.
 
-        It would once an epoch, or once a stage where it has workers of its own: their number would
-        change the training.
+        It would draw from the one that dropout uses, once an epoch or once a stage: the number of
+        workers would change the training.
         """
         loader: DataLoader[Any] = super().get_train_dataloader()
         getattr(loader, "base_dataloader", loader).generator = torch.Generator()
@@ -164,10 +164,7 @@ class StageTrainer(Seq2SeqTrainer):
         return self.optimizer
 
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """The batches of the next step; how long they were waited for is noted.
-
-        Clips that cannot be read are told of, and leave their batch.
-        """
+        """The batches of the next step, without clips that cannot be read; measures the wait."""
         began = time.perf_counter()
         if self._logged_at is None:
             self._logged_at = began
@@ -182,11 +179,11 @@ class StageTrainer(Seq2SeqTrainer):
         """Log values; beside the loss the share of the time that waited for data, 0..1.
 
         Raises:
-            InputError: the loss or its gradient is no number any more; nothing is saved of it.
+            InputError: the loss or its gradient became NaN or infinite; nothing of it is saved.
         """
         if not all(math.isfinite(logs.get(name, 0.0)) for name in ("loss", "grad_norm")):
             raise InputError(
-                f"stages.{self.stage.name}: the loss is no number any more in epoch"
+                f"stages.{self.stage.name}: the loss became NaN or infinite in epoch"
                 f" {math.ceil(self.state.epoch or 0)}: lower learning_rates, or look for damaged"
                 " clips (unglossed corpus check --deep)"
             )
@@ -202,10 +199,10 @@ class StageTrainer(Seq2SeqTrainer):
         inputs: dict[str, Tensor],
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Forward and backward pass of a batch, in parts where that changes nothing but the time.
+        """Forward and backward pass of a batch, in parts where that changes only the time.
 
-        That is where no batch normalisation is trained and the loss is a sum over rows. Processes
-        side by side have to take as many parts each, so that with several there is one.
+        That is where no batch normalisation is trained and the loss is a sum over rows. Several
+        processes would have to take as many parts each, so that they take whole batches.
         """
         if not inputs:  # no clip of the batch can be read: a step that changes nothing
             return torch.zeros((), device=self.args.device)
@@ -222,7 +219,7 @@ class StageTrainer(Seq2SeqTrainer):
         return torch.stack(losses).sum()
 
     def _encoded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A batch with what the frozen encoder gives in the place of frames, if it has these."""
+        """A batch with the frozen encoder's features instead of frames, if it has frames."""
         if "frames" not in inputs:
             return inputs
         translator = self.accelerator.unwrap_model(self.model)
@@ -232,7 +229,7 @@ class StageTrainer(Seq2SeqTrainer):
         return {**rest, "features": features, "mask": mask}
 
     def _positions(self, source: int) -> int:
-        """Positions that the language model reads of so many features, or tokens."""
+        """Positions that the language model reads for so many features, or tokens."""
         model = self.accelerator.unwrap_model(self.model)
         return model.positions(source) if isinstance(model, Translator) else source
 
@@ -266,7 +263,7 @@ class StageTrainer(Seq2SeqTrainer):
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Whether these are the best scores so far; see `selection.py`."""
+        """Whether these are the best scores so far; see `rank`."""
         objective = OBJECTIVES[self.stage.objective]
         step = self.state.best_global_step
         before = [row for row in scored(self.state.log_history) if row["step"] == step]
@@ -279,7 +276,7 @@ class StageTrainer(Seq2SeqTrainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder, step = Path(self.args.output_dir), self.state.global_step
         checkpoint = folder / f"checkpoint-{step}"
-        shutil.rmtree(checkpoint, ignore_errors=True)  # passed over when the run was resumed
+        shutil.rmtree(checkpoint, ignore_errors=True)  # skipped when the run was resumed
         try:
             with naming(checkpoint):
                 super()._save_checkpoint(model, trial)
@@ -290,26 +287,23 @@ class StageTrainer(Seq2SeqTrainer):
         rotate(folder, step, self.state.best_global_step)
 
     def _load_best_model(self) -> None:
-        if fault := find_weights_fault(Path(self.state.best_model_checkpoint)):
+        if fault := find_fault(Path(self.state.best_model_checkpoint), weights_only=True):
             note(f"{fault}: the best checkpoint is lost, the model is that of the last epoch")
-            return
-        super()._load_best_model()
+        else:
+            super()._load_best_model()
 
 
 def attention_for(
     arguments: Seq2SeqTrainingArguments, inputs: dict[str, Tensor]
 ) -> AbstractContextManager[None]:
-    """How attention is computed while a batch is trained: its plain products, or as PyTorch likes.
+    """How attention is computed while a batch is trained: unfused, or as PyTorch chooses.
 
-    In bfloat16 PyTorch's fused kernel for processors takes two to three times as long as those over
-    a few dozen positions, forward and backward; beyond `PLAIN_ATTENTION` it is the quicker one.
-
-    Args:
-        arguments: of the trainer.
-        inputs: the batch.
+    In bfloat16 on a CPU PyTorch's fused kernel takes two to three times as long as plain matrix
+    products over a few dozen positions, forward and backward; beyond `PLAIN_ATTENTION` it is
+    faster.
     """
     if arguments.device.type != "cpu" or not arguments.bf16:
-        return nullcontext()  # before lengths are looked at: a GPU would have to be waited for
+        return nullcontext()  # before lengths are read: that would wait for the GPU
     lengths = [int(rows.max()) for name, rows in inputs.items() if name == "lengths"]
     widths = [rows.shape[1] for name, rows in inputs.items() if name not in ("lengths", "frames")]
     if max(lengths + widths) > PLAIN_ATTENTION:
@@ -327,7 +321,13 @@ def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optim
             chosen = [p for p in trained if (p.ndim < 2) == vectors]
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    return _optimizer(stage.optimizer, groups)
+    settings = stage.optimizer
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True
+        )
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(groups, betas=settings.betas, fused=True)
 
 
 def _trained(part: str, model: Any) -> list[nn.Parameter]:
@@ -340,10 +340,62 @@ def _trained(part: str, model: Any) -> list[nn.Parameter]:
     return [p for name, p in weights if p.requires_grad and name != "new_rows"]
 
 
-def _optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    if settings.name == "sgd":
-        return torch.optim.SGD(
-            groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True
+def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]:
+    """A key that is larger for a better checkpoint.
+
+    Args:
+        scores: On dev, under their logged names. A score that is missing, None or NaN is the worst.
+        objective: Of the stage; names the score that counts first.
+    """
+    score = _number(scores.get(f"{PREFIX}{objective.best}"))
+    worst = -math.inf if objective.lowest else 0.0
+    loss = _number(scores.get(f"{PREFIX}{objective.then}"))
+    first = worst if score is None else -score if objective.lowest else score
+    return first, -math.inf if loss is None else -loss
+
+
+def scored(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of a trainer's log that hold scores on dev."""
+    return [row for row in history if any(name.startswith(PREFIX) for name in row)]
+
+
+def tell_choice(
+    history: Sequence[Mapping[str, Any]], best_step: int | None, objective: Objective
+) -> str | None:
+    """Say how the best checkpoint was chosen, where its score tied or never rose.
+
+    Args:
+        history: The trainer's log.
+        best_step: Of the checkpoint that was chosen.
+        objective: Of the stage.
+    """
+    rows = scored(history)
+    chosen = next((row for row in rows if row["step"] == best_step), None)
+    if chosen is None or len(rows) < 2:
+        return None
+    best, then = (_name(score) for score in (objective.best or "", objective.then))
+    score = _number(chosen.get(f"{PREFIX}{objective.best}"))
+    shown = "not defined" if score is None else f"{score:.2f}"
+    epoch = f"epoch {chosen['epoch']:.0f}"
+    top = rank(chosen, objective)[0]
+    tied = sum(rank(row, objective)[0] == top for row in rows)
+    if tied > 1:
+        how_often = f"all {tied}" if tied == len(rows) else f"{tied} of {len(rows)}"
+        return (
+            f"the {best} on dev is {shown} in {how_often} evaluations: among these the {then} on"
+            f" dev decided, the model is that of {epoch}"
         )
-    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(groups, betas=settings.betas, fused=True)
+    if chosen is rows[0]:
+        return (
+            f"the {best} on dev is never better than at first ({shown}): the model is that of"
+            f" {epoch}"
+        )
+    return None
+
+
+def _name(score: str) -> str:
+    return _NAMES.get(score, score.replace("_", " "))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import NEW_TOKENS, StageSettings
 from unglossed_synth.saying import LANGUAGES
 
@@ -58,7 +59,7 @@ def _of_stage(stage: StageSettings, *, of_sound: bool) -> Iterator[str]:
             yield f"optimizer.{name}: has no effect with {optimizer.name}"
     if of_sound and stage.feature_views > 1:
         yield f"feature_views: {stage.feature_views} are as 1: views of sound do not differ"
-    if stage.objective != "denoising":
+    if OBJECTIVES[stage.objective].best is not None:
         left = stage.epochs % stage.evaluate_every
         if stage.evaluate_every > stage.epochs:
             yield (

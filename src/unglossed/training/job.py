@@ -1,0 +1,194 @@
+"""A stage that is about to be trained, as its objective gets it: clips, features, scores on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from rich.progress import Progress
+from torch import Tensor
+
+from unglossed.corpora.check_media import Limits, check_clips
+from unglossed.corpora.faults import FaultKind, Faults
+from unglossed.corpora.sample import Sample
+from unglossed.errors import InputError, note
+from unglossed.inference.search import signal_limit
+from unglossed.models.processing import pad_features, pad_labels
+from unglossed.models.translator import PartModel, Translator
+from unglossed.training.data import (
+    ClipDataset,
+    FeatureDataset,
+    Target,
+    Unreadable,
+    choose_workers,
+    refuse,
+)
+from unglossed.training.features import StoredFeatures, encode_clips, use_bfloat16
+from unglossed.training.settings import MaskingSettings, StageSettings
+
+if TYPE_CHECKING:
+    from unglossed.training.run import Run
+
+BATCH_SIZE = 32
+"""Clips of dev that are scored together."""
+Model = TypeVar("Model", bound=PartModel)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage of a run that is about to be trained.
+
+    Attributes:
+        run: The run.
+        stage: The stage's settings.
+        seed: Of everything that is drawn in the stage.
+        earlier: Model folders of the stages before, by name.
+        progress: The run's display.
+    """
+
+    run: Run
+    stage: StageSettings
+    seed: int
+    earlier: Mapping[str, Path]
+    progress: Progress
+
+    @property
+    def masking(self) -> MaskingSettings:
+        """How sentences are masked."""
+        return self.stage.masking or MaskingSettings()
+
+    @property
+    def mask_id(self) -> int:
+        """The mask token."""
+        return int(self.run.processor.tokenizer.mask_token_id)
+
+    def clips(
+        self,
+        model: PartModel,
+        samples: Sequence[Sample],
+        *,
+        training: bool,
+        target: Target | None = None,
+    ) -> ClipDataset:
+        """Clips of a split, cut to the positions that the model has; a note says so.
+
+        Labels are the token ids of the texts unless `target` gives others.
+
+        Raises:
+            InputError: prompt and text leave no positions for a clip.
+        """
+        clips = self.run.clips(samples, training=training, target=target)
+        if not isinstance(model, Translator):
+            return clips
+        limit = model.encoder.input_limit(signal_limit(model, self.run.processor.max_tokens))
+        if limit is None or limit >= clips.limit:
+            return clips
+        where = f"stages.{self.stage.name}"
+        if limit < 1:
+            raise InputError(f"{where}: prompt and text leave the clips no positions to be read")
+        seconds = limit / clips.signal.units_per_second
+        faults = Faults(max_examples=1)
+        needs, limits = self.run.recipe.needs, Limits(max_seconds=seconds)
+        check_clips("", samples, faults, limits=limits, needs=needs)
+        if longer := faults.count(FaultKind.TOO_LONG):
+            note(f"{where}: {longer:,} clips cut at {seconds:.1f} seconds, for want of positions")
+        clips.limit = limit
+        return clips
+
+    def items(self, model: PartModel, clips: ClipDataset) -> tuple[Any, int]:
+        """Train clips, or their stored features where the stage wants these; and the workers."""
+        if not self.stage.feature_views:
+            return clips, choose_workers(self.run.recipe.num_workers, len(clips))
+        return FeatureDataset(self._stored(model, clips), clips.samples, clips.target), 0
+
+    def dev(self, model: PartModel, target: Target | None = None) -> dict[str, Any]:
+        """Arguments of `DevScores`: dev clips, their stored features if any, the precision."""
+        clips = self.clips(model, self.run.dev_samples, training=False, target=target)
+        return {
+            "clips": clips,
+            "bfloat16": use_bfloat16(self.stage.precision),
+            "features": self._stored(model, clips)[0] if self.stage.feature_views else None,
+            "leave_out": self.run.left_out.add,
+        }
+
+    def _stored(self, model: PartModel, clips: ClipDataset) -> list[StoredFeatures]:
+        encoder, config = model.encoder, model.config.encoder
+        return self.run.features(self.stage, encoder, config, clips, self.progress)
+
+
+@dataclass
+class DevScores(Generic[Model]):
+    """Scores of a model on dev; an objective's subclass has `score`.
+
+    Attributes:
+        model: In eval mode once it is scored.
+        clips: The dev split.
+        bfloat16: Encode in bfloat16.
+        features: Of the clips, where the encoder is frozen; None: they are encoded each time.
+        leave_out: Called with each clip that cannot be read, which is then not scored.
+        samples: Those that are scored.
+    """
+
+    model: Model
+    clips: ClipDataset
+    _: KW_ONLY
+    bfloat16: bool
+    features: Sequence[Tensor] | StoredFeatures | None = None
+    leave_out: Callable[[Unreadable], None] = refuse
+    samples: Sequence[Sample] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.samples = self.clips.samples
+
+    def __call__(self) -> dict[str, float | None]:
+        """Score dev, and count its clips that could not be read, if there are any.
+
+        Raises:
+            InputError: no clip can be read, or one may not be left out.
+        """
+        scores = self.score()
+        left_out = len(self.clips) - len(self.samples)
+        return {**scores, "left_out": left_out} if left_out else scores
+
+    def score(self) -> dict[str, float | None]:
+        """Score the clips of dev that can be read."""
+        raise NotImplementedError
+
+    def encoded(self) -> Sequence[Tensor]:
+        """Features (time, dim) of each of `samples`; the model is in eval mode from here on."""
+        self.model.eval()
+        found = self.features
+        if found is not None and not isinstance(found, StoredFeatures):
+            return found
+        rows: Sequence[Tensor | Unreadable]
+        if found is None:
+            items = [(0, index) for index in range(len(self.clips))]
+            rows = list(encode_clips(self.model.encoder, self.clips, items, bfloat16=self.bfloat16))
+            for row in rows:
+                if isinstance(row, Unreadable):
+                    self.leave_out(row)
+            readable = [n for n, row in enumerate(rows) if not isinstance(row, Unreadable)]
+        else:
+            readable = found.readable()
+        if not readable:
+            raise InputError(f"dev: found no clip that can be read of {len(self.clips):,}")
+        self.samples = [self.clips.samples[number] for number in readable]
+        if found is not None:
+            return cast(Sequence[Tensor], found.choose(readable))
+        return [row.float() for row in rows if not isinstance(row, Unreadable)]
+
+    def batches(self, features: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Which clips, their features (batch, time, dim) and the mask, batch by batch."""
+        device = self.model.device
+        for start in range(0, len(features), BATCH_SIZE):
+            chosen = slice(start, start + BATCH_SIZE)
+            batch, mask = pad_features(features[chosen])
+            yield chosen, batch.to(device), mask.to(device)
+
+    def labels(self, chosen: slice) -> Tensor:
+        """Token ids (batch, tokens) of some clips' texts."""
+        encode = self.clips.processor.encode_text
+        rows = [encode(sample.text) for sample in self.samples[chosen]]
+        return pad_labels(rows).to(self.model.device)

@@ -1,0 +1,114 @@
+"""Alignment: the visual-language pre-training of GFSLT-VLP (arXiv 2307.14768, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unglossed.media.seeding import generator_for
+from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.data import MaskingDataset, mask_spans
+from unglossed.training.job import DevScores, Job
+from unglossed.training.objectives import Objective, Task
+from unglossed.training.objectives.translation import loss_of_text, text_loss
+from unglossed.training.stage import build_translator
+
+if TYPE_CHECKING:
+    from unglossed.training.objectives import Count
+    from unglossed.training.settings import MaskingSettings, StageSettings
+
+
+def alignment_loss(similarities: Tensor) -> Tensor:
+    """Divergence of the similarities from the identity, both ways (GFSLT-VLP, section 3.2).
+
+    KL(identity || softmax) over the sentences of a clip and over the clips of a sentence, their
+    mean. As the identity has no entropy, this is the cross-entropy of CLIP.
+
+    Args:
+        similarities: (batch, batch) of clips and sentences, the pairs on the diagonal.
+    """
+    pairs = torch.arange(len(similarities), device=similarities.device)
+    entropy = torch.nn.functional.cross_entropy
+    return (entropy(similarities, pairs) + entropy(similarities.T, pairs)) / 2
+
+
+class VisualLanguagePretraining(Objective):
+    """Clips are aligned with their sentences, and masked sentences restored."""
+
+    parts = ("encoder", "adapter", "language_model", "text_encoder")
+    adds = ("alignment",)
+    settings = ("restoration_weight",)
+    masks_text = True
+    sums = False
+    best = "loss"
+    lowest = True
+    then = "restoration_loss"
+
+    def build(self, job: Job) -> Task:
+        """A translator with a text encoder, clips with masked texts, the alignment on dev."""
+        model = build_translator(job.stage, job.earlier, job.run.processor)
+        assert isinstance(model, VisualLanguageModel)
+        clips = job.clips(model, job.run.train_samples, training=True)
+        items, num_workers = job.items(model, clips)
+        dataset = MaskingDataset(items, job.masking, job.mask_id, seed=job.seed)
+        scores = AlignmentScores(model, masking=job.masking, mask_id=job.mask_id, **job.dev(model))
+        return Task(model, dataset, scores, num_workers)
+
+    def loss(
+        self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
+    ) -> Tensor:
+        """The alignment of a batch, and `restoration_weight` times the restoration."""
+        restored = loss_of_text(outputs, batch, stage, count)
+        return alignment_loss(outputs.similarities) + stage.restoration_weight * restored
+
+
+@dataclass
+class AlignmentScores(DevScores[VisualLanguageModel]):
+    """How well clips and sentences are aligned, and masked sentences restored.
+
+    Attributes:
+        masking: Of the sentences; the same tokens are hidden every time.
+        mask_id: The mask token.
+    """
+
+    _: KW_ONLY
+    masking: MaskingSettings
+    mask_id: int
+
+    @torch.no_grad()
+    def score(self) -> dict[str, float | None]:
+        """Compare every clip of dev with every sentence of it.
+
+        Returns:
+            `loss`, of the alignment over the whole split; `retrieval`, the percentage of clips to
+            which their own sentence is the most similar; `restoration_loss`, a token's.
+        """
+        clips, texts = [], []
+        total, num_tokens = 0.0, 0
+        for chosen, batch, mask in self.batches(self.encoded()):
+            labels = self.labels(chosen)
+            clips.append(self.model.embed_clips(batch, mask))
+            texts.append(self.model.embed_texts(labels))
+            total += float(text_loss(self._restore(labels), labels, num_tokens=1))
+            num_tokens += int((labels >= 0).sum())
+        similarities = self.model.alignment(torch.cat(clips), torch.cat(texts))
+        pairs = torch.arange(len(similarities), device=similarities.device)
+        return {
+            "loss": float(alignment_loss(similarities)),
+            "retrieval": 100 * float((similarities.argmax(1) == pairs).float().mean()),
+            "restoration_loss": total / num_tokens,
+        }
+
+    def _restore(self, labels: Tensor) -> Tensor:
+        rows = []
+        for number, row in enumerate(labels):
+            generator = generator_for(0, 0, f"text {number}")
+            ids = mask_spans(row[row >= 0].tolist(), self.masking, self.mask_id, generator)
+            rows.append(torch.tensor(ids, device=labels.device))
+        pad_id = self.clips.processor.tokenizer.pad_token_id
+        masked = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
+        return self.model.restore(masked, masked != pad_id, labels)

@@ -1,0 +1,145 @@
+"""Translation: clips to texts, by cross-entropy (FLa-LLM, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sacrebleu.metrics.bleu import BLEU
+from torch import Tensor
+
+from unglossed.corpora.languages import has_spaces, tokenisation
+from unglossed.corpora.sample import Sample
+from unglossed.evaluation.metrics import score
+from unglossed.inference.decoding import DecodingSettings
+from unglossed.inference.translator import translate_features
+from unglossed.models.language_model import IGNORED
+from unglossed.models.translator import Translator
+from unglossed.training.job import BATCH_SIZE, DevScores, Job
+from unglossed.training.objectives import Objective, Task
+from unglossed.training.stage import build_translator
+
+if TYPE_CHECKING:
+    from unglossed.training.objectives import Count
+    from unglossed.training.settings import StageSettings
+
+
+def text_loss(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, num_tokens: Count = None
+) -> Tensor:
+    """Cross-entropy of a text, - log p(o_i | o_<i, V), mean over its tokens (FLa-LLM, 3.2).
+
+    Args:
+        logits: (batch, tokens, vocabulary).
+        labels: (batch, tokens), `IGNORED` where padded.
+        label_smoothing: Share of the target that is spread over all tokens.
+        num_tokens: What the sum is divided by: the tokens of the whole effective batch, so that
+            splitting it changes nothing; None: the tokens of `labels`.
+    """
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    return total / ((labels != IGNORED).sum() if num_tokens is None else num_tokens)
+
+
+def loss_of_text(
+    outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
+) -> Tensor:
+    """`text_loss` of what a model gave for a batch; the arguments are those of `Objective.loss`."""
+    return text_loss(
+        outputs.logits, batch["labels"], label_smoothing=stage.label_smoothing, num_tokens=count
+    )
+
+
+class Translation(Objective):
+    """A translator learns the clips' texts."""
+
+    parts = ("encoder", "adapter", "language_model")
+    settings = ("dev_beams",)
+    best = "bleu4"
+
+    def build(self, job: Job) -> Task:
+        """A translator, clips or their stored features, BLEU and ROUGE-L on dev."""
+        model = build_translator(job.stage, job.earlier, job.run.processor)
+        clips = job.clips(model, job.run.train_samples, training=True)
+        dataset, num_workers = job.items(model, clips)
+        scores = TranslationScores(
+            model,
+            decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
+            normalisation=job.run.normalisation,
+            **job.dev(model),
+        )
+        return Task(model, dataset, scores, num_workers)
+
+    def loss(
+        self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
+    ) -> Tensor:
+        """Cross-entropy of the clips' texts."""
+        return loss_of_text(outputs, batch, stage, count)
+
+
+@dataclass
+class TranslationScores(DevScores[Translator]):
+    """Loss, BLEU and ROUGE-L of a translator's texts.
+
+    Attributes:
+        decoding: How texts are searched for.
+        normalisation: What scoring does to the texts.
+    """
+
+    _: KW_ONLY
+    decoding: DecodingSettings
+    normalisation: str
+
+    def score(self) -> dict[str, float | None]:
+        """Translate and score the whole dev split."""
+        features = self.encoded()
+        loss = self._loss(features)
+        processor = self.clips.processor
+        translations = translate_features(
+            self.model, processor, features, self.decoding, batch_size=BATCH_SIZE
+        )
+        scores = score(
+            [translation.text for translation in translations],
+            [(sample.text, *sample.references) for sample in self.samples],
+            processor.language,
+            self.normalisation,
+        )
+        found = {"bleu4": scores.bleu4, "bleu1": scores.bleu1, "rouge_l": scores.rouge_l}
+        return {"loss": loss, **found}
+
+    @torch.no_grad()
+    def _loss(self, features: Sequence[Tensor]) -> float:
+        """Mean cross-entropy of a token of the references, without smoothing."""
+        total, num_tokens = 0.0, 0
+        for chosen, batch, mask in self.batches(features):
+            labels = self.labels(chosen)
+            logits = self.model(features=batch, mask=mask, labels=labels).logits
+            total += float(text_loss(logits, labels, num_tokens=1))
+            num_tokens += int((labels >= 0).sum())
+        return total / num_tokens
+
+
+def tell_short_texts(samples: Sequence[Sample], language: str) -> str | None:
+    """Say how many texts of dev BLEU-4 finds no 4-gram in, if any."""
+    split = BLEU(tokenize=tokenisation(language)).tokenizer
+    short = [sample for sample in samples if len(split(sample.text).split()) < 4]
+    if not short:
+        return None
+    unit = "words" if has_spaces(language) else "characters"
+    first = short[0]
+    ending = (
+        "its score is not defined, and the loss on dev chooses the best checkpoint"
+        if len(short) == len(samples)
+        else "where its score ties, the loss on dev chooses the best checkpoint"
+    )
+    return (
+        f"{len(short):,} of {len(samples):,} dev texts have fewer than four {unit} (first: clip"
+        f" {first.id!r}, {first.text[:60]!r}): BLEU-4 counts nothing in them; {ending}"
+    )
