@@ -30,8 +30,9 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.data import ClipDataset
 from unglossed.training.features import use_bfloat16
-from unglossed.training.objectives.alignment import AlignmentScores
-from unglossed.training.objectives.recognition import GlossScores, GlossTarget, glosses_of
+from unglossed.training.job import DevSplit
+from unglossed.training.objectives.alignment import VisualLanguagePretraining
+from unglossed.training.objectives.recognition import GlossCtc, GlossTarget
 from unglossed.training.recipe import Recipe, find_recipe, load_recipe
 from unglossed.training.settings import MaskingSettings
 from unglossed.training.train import train_recipe
@@ -456,8 +457,8 @@ def test_glosses_are_learnt_by_heart(corpus: str, models: Path, tmp_path: Path) 
     losses = losses_of(tmp_path / "run" / "1-gloss_recognition")
     assert losses[0] > 2
     assert losses[-1] < 0.1
-    clips.target = GlossTarget(model.config.glosses)
-    scores = GlossScores(model, clips, references=glosses_of, bfloat16=False)()
+    clips.target = GlossTarget(model.config.glosses, GlossCtc.symbols)
+    scores = DevSplit(model, clips, bfloat16=False).scored(GlossCtc().score)()
     assert scores["word_error_rate"] == 0.0
 
 
@@ -470,8 +471,8 @@ def test_sentences_are_aligned_and_restored_by_heart(
     losses = losses_of(tmp_path / "run" / "1-visual_language_pretraining")
     assert losses[0] > 5
     assert losses[-1] < 0.3
-    mask_id, masking = clips.processor.tokenizer.mask_token_id, MaskingSettings(share=0.15)
-    scores = AlignmentScores(model, clips, bfloat16=False, masking=masking, mask_id=mask_id)()
+    score, masking = VisualLanguagePretraining().score, MaskingSettings(share=0.15)
+    scores = DevSplit(model, clips, bfloat16=False).scored(score, masking=masking)()
     assert scores["retrieval"] == 100.0
     assert scores["loss"] < 0.01
     assert scores["restoration_loss"] < 0.5

@@ -26,7 +26,7 @@ from unglossed.training.data import (
     TextDataset,
     TextTarget,
 )
-from unglossed.training.objectives.recognition import GlossTarget, letters_of
+from unglossed.training.objectives.recognition import GlossCtc, GlossTarget, TranscriptCtc
 from unglossed.training.settings import MaskingSettings
 
 AUGMENTATION = AugmentationConfig(probability=0.5)
@@ -220,7 +220,7 @@ def test_clips_keep_what_they_are_beside_their_masked_text(samples: tuple[Sample
 
 def test_a_clips_target_may_be_its_glosses(samples: tuple[Sample, ...]) -> None:
     known = sorted({name for sample in samples for name in (sample.gloss or "").split()})
-    target = GlossTarget([name for name in known if name != "IM"])
+    target = GlossTarget([name for name in known if name != "IM"], GlossCtc.symbols)
     dataset = ClipDataset(samples, PROCESSOR, limit=8, target=target)
 
     labels = dataset[0, 1]["labels"]
@@ -232,7 +232,7 @@ def test_a_clips_target_may_be_its_glosses(samples: tuple[Sample, ...]) -> None:
 
 def test_a_clips_target_may_be_the_letters_of_what_is_said(samples: tuple[Sample, ...]) -> None:
     said = replace(samples[0], transcript="Es taut")
-    target = GlossTarget(["a", "e", "s", "t", "|"], letters_of)
+    target = GlossTarget(["a", "e", "s", "t", "|"], TranscriptCtc.symbols)
 
     assert target(said) == [2, 3, 5, 4, 1, 4]  # no u in train
     assert target(samples[0]) == []

@@ -37,6 +37,7 @@ from pathlib import Path
 import torch
 import tiny
 from unglossed.corpora.registry import read_corpus
+from unglossed.training.data import ClipDataset
 from unglossed.training.features import FeatureCache
 
 torch.set_num_threads(1)

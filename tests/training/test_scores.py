@@ -12,15 +12,10 @@ from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig, decode_greedily
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset
-from unglossed.training.job import BATCH_SIZE
+from unglossed.training.job import BATCH_SIZE, DevSplit
 from unglossed.training.language_models import new_language_model_config
-from unglossed.training.objectives.alignment import AlignmentScores, alignment_loss
-from unglossed.training.objectives.recognition import (
-    GlossScores,
-    GlossTarget,
-    gloss_loss,
-    glosses_of,
-)
+from unglossed.training.objectives.alignment import VisualLanguagePretraining, alignment_loss
+from unglossed.training.objectives.recognition import GlossCtc, GlossTarget, gloss_loss
 from unglossed.training.settings import MaskingSettings
 
 PROCESSOR = tiny.tiny_processor()
@@ -31,7 +26,7 @@ NUM_CLIPS = BATCH_SIZE + 2
 def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     """More than one batch of clips."""
     spec = tiny.write_corpus(tmp_path_factory.mktemp("corpus"), 1, NUM_CLIPS, num_frames=2)
-    target = GlossTarget(["DEV", "IM", "NORDEN", "REGEN"])
+    target = GlossTarget(["DEV", "IM", "NORDEN", "REGEN"], GlossCtc.symbols)
     return ClipDataset(read_corpus(spec).split("dev"), PROCESSOR, limit=4, target=target)
 
 
@@ -39,6 +34,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
 def features() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(2 + i % 5, 24, generator=generator) for i in range(NUM_CLIPS)]
+
+
+class Joined(GlossCtc):
+    """Glosses are letters of a word."""
+
+    @staticmethod
+    def words(symbols: str) -> str:
+        return symbols.replace(" ", "")
 
 
 def test_word_error_rate_is_of_every_clip_of_dev(
@@ -49,8 +52,8 @@ def test_word_error_rate_is_of_every_clip_of_dev(
     model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
 
     references = [sample.gloss or "" for sample in clips.samples]
-    options = {"references": glosses_of, "bfloat16": False, "features": features}
-    scores = GlossScores(model, clips, **options)()
+    dev = DevSplit(model, clips, bfloat16=False, features=features)
+    scores = dev.scored(GlossCtc().score)()
 
     batch, mask = pad_features(features)
     read = decode_greedily(model(features=batch, mask=mask).logits, mask, glosses)
@@ -63,9 +66,9 @@ def test_word_error_rate_is_of_every_clip_of_dev(
     }
     assert 0 < scores["word_error_rate"] < 300
     # Symbols that are parts of words are put together before they are compared.
-    joined = GlossScores(model, clips, words=lambda text: text.replace(" ", ""), **options)()
-    words = [text.replace(" ", "") for text in read]
-    assert joined["word_error_rate"] == pytest.approx(word_error_rate(words, references))
+    joined = dev.scored(Joined().score)()
+    words, whole = ([text.replace(" ", "") for text in texts] for texts in (read, references))
+    assert joined["word_error_rate"] == pytest.approx(word_error_rate(words, whole))
     assert joined != scores
 
 
@@ -81,10 +84,10 @@ def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> N
         rows.append(encoded[0].detach())
     model.train()
 
-    options = {"references": lambda _: "DEV IM", "bfloat16": False}
-    found = GlossScores(model, clips, **options)()
+    found = DevSplit(model, clips, bfloat16=False).scored(GlossCtc().score)()
 
-    assert found == GlossScores(model, clips, features=rows, **options)()
+    stored = DevSplit(model, clips, bfloat16=False, features=rows)
+    assert found == stored.scored(GlossCtc().score)()
 
 
 def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:
@@ -105,10 +108,9 @@ def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:
 def alignment_scores(
     model: VisualLanguageModel, clips: ClipDataset, features: list[torch.Tensor], share: float = 0.3
 ) -> dict[str, float]:
-    masking = MaskingSettings(share=share)
-    mask_id = PROCESSOR.tokenizer.mask_token_id
-    options = {"masking": masking, "mask_id": mask_id, "bfloat16": False, "features": features}
-    return AlignmentScores(model, clips, **options)()
+    dev = DevSplit(model, clips, bfloat16=False, features=features)
+    score = VisualLanguagePretraining().score
+    return dev.scored(score, masking=MaskingSettings(share=share))()
 
 
 def test_every_clip_is_compared_with_every_sentence_of_dev(

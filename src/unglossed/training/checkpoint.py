@@ -64,12 +64,9 @@ def _delete(folder: Path, keep: Collection[int | None] = ()) -> None:
 
 
 def rotate(folder: Path, step: int, best_step: int | None) -> None:
-    """Delete a stage's checkpoints except the newest, the one before it and the best on dev.
+    """Delete a stage's checkpoints except that of `step`, the one before it and the best on dev.
 
-    Args:
-        folder: The stage's.
-        step: Of the newest; those beyond it are damaged, from before a resume.
-        best_step: Of the best, if there is one.
+    Those beyond `step` are damaged, from before a resume.
     """
     before = [path for path in checkpoints_of(folder) if _step_of(path) < step]
     _delete(folder, {step, best_step, *map(_step_of, before[-1:])})
@@ -104,10 +101,7 @@ def find_fault(checkpoint: Path, *, weights_only: bool = False) -> str | None:
     """Why a checkpoint cannot be used as it was written: the file and its fault, in one line.
 
     Checksums are compared. Checkpoints of older versions have none, so files are opened as well.
-
-    Args:
-        checkpoint: Its folder.
-        weights_only: Look at the weights only, not at what a resume needs.
+    With `weights_only` a missing or damaged optimiser state is no fault.
     """
     try:
         if weights_only:
@@ -126,13 +120,7 @@ def find_fault(checkpoint: Path, *, weights_only: bool = False) -> str | None:
 
 
 def misfit(checkpoint: Path, steps_per_epoch: int, config: Any) -> str | None:
-    """Why a whole checkpoint does not fit the clips that there are now; None: it does.
-
-    Args:
-        checkpoint: Its folder.
-        steps_per_epoch: Steps that an epoch has now.
-        config: Of the model that is trained now.
-    """
+    """Why a whole checkpoint does not fit the clips and the model that there are now, if so."""
     state = _read_state(checkpoint)
     before = state["global_step"] / state["epoch"]
     if round(before) != steps_per_epoch:

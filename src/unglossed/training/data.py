@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
@@ -44,10 +43,6 @@ def choose_workers(asked: int | None, num_clips: int) -> int:
 
     On a CPU a step of the model takes tens of times as long as reading its clips, so that one
     process is enough; a GPU gets as many as there are cores, minus the trainer's own.
-
-    Args:
-        asked: What the recipe says; None leaves it to the machine.
-        num_clips: Clips of an epoch.
     """
     if asked is not None:
         return asked
@@ -71,13 +66,7 @@ def refuse(clip: Unreadable) -> None:
 
 
 class LeftOut:
-    """Counts the clips that a run leaves out, names the first of them and lists them all.
-
-    Args:
-        num_clips: Of train and dev.
-        limit: Most clips that may be left out; None: see `most_unreadable`.
-        path: File that lists them, a line each; None: there is none.
-    """
+    """Counts the clips that a run leaves out, at most `limit`, and lists them in a file `path`."""
 
     def __init__(self, num_clips: int, limit: int | None = None, path: Path | None = None) -> None:
         self.num_clips = num_clips
@@ -95,10 +84,8 @@ class LeftOut:
             return
         self._ids.add(clip.id)
         count = len(self._ids)
-        listed = ""
-        if self.path is not None:
-            _list(clip, self.path)
-            listed = f"; {self.path} lists them"
+        listed = f"; {self.path} lists them" if self.path else ""
+        self._list(clip)
         if count > self.limit:
             raise InputError(
                 f"{clip.reason} ({clip.split} clip {clip.id!r}): found {count:,} of"
@@ -110,16 +97,16 @@ class LeftOut:
         if count == _MOST_NAMED and self.limit > count:
             note(f"further clips that cannot be read are left out without a line each{listed}")
 
+    def _list(self, clip: Unreadable) -> None:
+        if self.path is not None:
+            line = json.dumps(asdict(clip), ensure_ascii=False) + "\n"
+            known = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+            if line not in known.splitlines(keepends=True):  # a resumed run finds them again
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(line)
+
     def __str__(self) -> str:
         return f"{len(self._ids):,} of {self.num_clips:,} clips" if self._ids else ""
-
-
-def _list(clip: Unreadable, path: Path) -> None:
-    line = json.dumps(asdict(clip), ensure_ascii=False) + "\n"
-    known = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if line not in known.splitlines(keepends=True):  # a resumed run finds them again
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line)
 
 
 EpochIndex = tuple[int, int]
@@ -168,8 +155,8 @@ class ClipDataset(Dataset[Item]):
     Args:
         samples: The clips.
         processor: Turns frames into pixels.
-        target: Gives a clip's labels; by default its text's token ids.
         limit: Kept frames, or audio samples, beyond this many are cut off.
+        target: Gives a clip's labels; by default its text's token ids.
         augmentation: Variation of the views in training.
         seed: Of the run.
         training: Random frames and views, or the fixed ones of the evaluation.
@@ -218,13 +205,7 @@ class ClipDataset(Dataset[Item]):
 
 
 class FeatureDataset(Dataset[Item]):
-    """Clips as stored features of a frozen encoder; epoch e reads view e modulo their number.
-
-    Args:
-        views: For each view the features (time, dim) of each sample.
-        samples: The clips, in the same order.
-        target: Gives a clip's labels.
-    """
+    """Clips as stored features (time, dim), by view; epoch e reads view e modulo their number."""
 
     def __init__(
         self,
@@ -263,12 +244,6 @@ class MaskingDataset(Dataset[Item]):
     """Adds to each item its text with spans hidden behind a mask token, to be restored.
 
     The masking is mBART's (arXiv 2001.08210, section 2.2), drawn anew in each epoch.
-
-    Args:
-        items: A dataset whose `labels` are token ids with an end token.
-        masking: How much is hidden.
-        mask_id: The mask token.
-        seed: Of the run.
     """
 
     def __init__(
@@ -295,31 +270,17 @@ class MaskingDataset(Dataset[Item]):
 def mask_spans(
     labels: Sequence[int], masking: MaskingSettings, mask_id: int, generator: np.random.Generator
 ) -> list[int]:
-    """Token ids with spans hidden, one mask token for each; the end token stays.
-
-    Args:
-        labels: Token ids, closed by the end token.
-        masking: Share of the tokens to hide, and mean length of a span.
-        mask_id: The mask token.
-        generator: Draws the spans.
-    """
+    """Token ids with spans hidden, one mask token for each; the last one, the end token, stays."""
     words = np.array(labels[:-1])
-    hidden = _hidden(len(words), masking, generator)
+    hidden = np.zeros(len(words), dtype=bool)
+    while hidden.sum() < masking.share * len(words):
+        span = max(1, int(generator.poisson(masking.mean_span)))
+        start = int(generator.integers(len(words)))
+        budget = max(1, round(masking.share * len(words)) - int(hidden.sum()))
+        hidden[start : start + min(span, budget)] = True
     starts = hidden & ~np.r_[False, hidden[:-1]]
     visible = np.where(starts, mask_id, words)[~hidden | starts]
     return [*visible.tolist(), labels[-1]]
-
-
-def _hidden(
-    size: int, masking: MaskingSettings, generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    hidden = np.zeros(size, dtype=bool)
-    while hidden.sum() < masking.share * size:
-        span = max(1, int(generator.poisson(masking.mean_span)))
-        start = int(generator.integers(size))
-        budget = max(1, round(masking.share * size) - int(hidden.sum()))
-        hidden[start : start + min(span, budget)] = True
-    return hidden
 
 
 class Collator:
@@ -339,17 +300,17 @@ class Collator:
         batch: dict[str, Any] = self._stack(rows) if rows else {}
         return {**batch, UNREADABLE: unreadable} if unreadable else batch
 
-    def _stack(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        batch = {"labels": pad_labels([item["labels"] for item in items])}
-        if "frames" in items[0]:
-            batch["frames"] = torch.cat([item["frames"] for item in items])
-            batch["lengths"] = torch.cat([item["lengths"] for item in items])
-        elif "features" in items[0]:
-            batch["features"], batch["mask"] = pad_features([item["features"] for item in items])
+    def _stack(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batch = {"labels": pad_labels([row["labels"] for row in rows])}
+        if "frames" in rows[0]:
+            batch["frames"] = torch.cat([row["frames"] for row in rows])
+            batch["lengths"] = torch.cat([row["lengths"] for row in rows])
+        elif "features" in rows[0]:
+            batch["features"], batch["mask"] = pad_features([row["features"] for row in rows])
         else:  # a language model alone, which does not shift its labels itself
             batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
-        if "input_ids" in items[0]:
-            ids = [torch.tensor(item["input_ids"]) for item in items]
+        if "input_ids" in rows[0]:
+            ids = [torch.tensor(row["input_ids"]) for row in rows]
             batch["input_ids"] = pad_sequence(ids, batch_first=True, padding_value=self.pad_id)
             batch["attention_mask"] = (batch["input_ids"] != self.pad_id).long()
         return batch

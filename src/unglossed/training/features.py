@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -67,14 +67,7 @@ def use_bfloat16(setting: str) -> bool:
 def feature_settings(
     encoder: nn.Module, config: dict[str, Any], clips: ClipDataset, *, bfloat16: bool
 ) -> dict[str, Any]:
-    """Everything that features depend on except the clip and its view, as plain values of JSON.
-
-    Args:
-        encoder: Its weights count.
-        config: Its configuration.
-        clips: How they are read, and augmented if they are.
-        bfloat16: Whether the encoder computes in bfloat16.
-    """
+    """Everything that features depend on except the clip and its view, as plain values of JSON."""
     processor, augmentation = clips.processor, clips.augmentation
     varied = varies(clips)
     settings = {
@@ -189,13 +182,7 @@ class StoredFeatures(Sequence[Tensor | Unreadable]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor | Unreadable: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor | Unreadable]: ...
-
-    def __getitem__(self, index: int | slice) -> Tensor | Unreadable | list[Tensor | Unreadable]:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
         row = self.rows[index]
@@ -241,8 +228,7 @@ class FeatureCache:
             num_views: How many.
             bfloat16: Compute in bfloat16.
             num_workers: Processes that read clips while others are encoded.
-            advance: Called with the number of features that are there now, one view of one clip
-                each.
+            advance: Called with the number of further features, one view of one clip each.
             leave_out: Called with each clip that cannot be read, which then has no features.
 
         Raises:
@@ -325,20 +311,12 @@ class FeatureCache:
 
 
 class _Shards:
-    """The shards in a folder.
-
-    Args:
-        folder: Where they are.
-        wanted: Names of features that will be asked for.
-
-    Attributes:
-        names: Of all features there.
-    """
+    """The shards in a folder, and where in them the `wanted` features are."""
 
     def __init__(self, folder: Path, wanted: frozenset[str]) -> None:
         self.folder = folder
         self.wanted = wanted
-        self.names: set[str] = set()
+        self.names: set[str] = set()  # of all features there
         self._seen: set[Path] = set()
         self._where: dict[str, Any] = {}
 

@@ -30,13 +30,18 @@ _ENDS = 2**16  # bytes read at either end of a file
 _THREADS = 8  # who waits for a file server waits for several files at a time
 
 
-class Row(NamedTuple):
-    """Checksums of a clip.
+_KINDS = (
+    "with other labels",
+    "with other times, boxes, frame rates or deinterlacing",
+    "with other media",
+)
+"""How a clip can differ, in the order of the checksums of a `Row`."""
 
-    Attributes:
-        labels: Of its text, references, glosses, transcript and language.
-        part: Of what is read of its medium: times, box, frame rate, deinterlacing.
-        medium: Of its medium; None: nobody looked, or it cannot be read.
+
+class Row(NamedTuple):
+    """Checksums of a clip's labels, of what is read of its medium, and of the medium.
+
+    The last is None where nobody looked, or where the medium cannot be read.
     """
 
     labels: str
@@ -111,55 +116,30 @@ class Fingerprint:
         write_text(path, json.dumps(facts, ensure_ascii=False) + "\n")
 
     def changes(self, now: Fingerprint, *, generates: bool) -> list[str]:
-        """What differs in the rows of a corpus, one phrase a kind with its count and first clip.
+        """What differs in a corpus now, one phrase a kind with its count and first clip.
 
-        Args:
-            now: The corpus as it is now.
-            generates: Whether generated sentences are trained on.
+        Texts of the other splits count only where a recipe `generates` sentences.
         """
         told: list[str] = []
         for split, before in self.splits.items():
             after = now.splits[split]
             kept = [name for name in after if name in before]
-            told += _phrases(
-                split,
-                {
-                    "added": [name for name in after if name not in before],
-                    "removed": [name for name in before if name not in after],
-                    "with other labels": [
-                        name for name in kept if before[name].labels != after[name].labels
-                    ],
-                    "with other times, boxes, frame rates or deinterlacing": [
-                        name for name in kept if before[name].part != after[name].part
-                    ],
-                },
-            )
+            kinds = {
+                "added": [name for name in after if name not in before],
+                "removed": [name for name in before if name not in after],
+            }
+            for number, kind in enumerate(_KINDS):
+                pairs = ((name, before[name][number], after[name][number]) for name in kept)
+                kinds[kind] = [name for name, *both in pairs if both[0] != both[1] and all(both)]
+            for kind, names in kinds.items():
+                if names:
+                    clips = "clip" if len(names) == 1 else "clips"
+                    told.append(f"{split}: {len(names):,} {clips} {kind} (first: {names[0]!r})")
             if kept != [name for name in before if name in after]:
                 told.append(f"{split}: the clips are in another order")
         if generates and not told and self.others != now.others:
             told.append("the texts of its other splits differ, which generated sentences avoid")
         return told
-
-    def media_changes(self, now: Fingerprint) -> list[str]:
-        """What differs in the media of the clips that there were and are, as `changes`."""
-        told: list[str] = []
-        for split, before in self.splits.items():
-            names = []
-            for name, row in now.splits[split].items():
-                then = before[name].medium if name in before else None
-                if row.medium is not None and then not in (row.medium, None):
-                    names.append(name)
-            told += _phrases(split, {"with other media": names})
-        return told
-
-
-def _phrases(split: str, kinds: Mapping[str, list[str]]) -> list[str]:
-    return [
-        f"{split}: {len(names):,} {'clip' if len(names) == 1 else 'clips'} {kind}"
-        f" (first: {names[0]!r})"
-        for kind, names in kinds.items()
-        if names
-    ]
 
 
 def _row(sample: Sample, medium: str | None) -> Row:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from rich.progress import Progress
 from torch import Tensor
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 """Clips of dev that are scored together."""
-Model = TypeVar("Model", bound=PartModel)
+Scores = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,12 @@ class Job:
             return clips, choose_workers(self.run.recipe.num_workers, len(clips))
         return FeatureDataset(self._stored(model, clips), clips.samples, clips.target), 0
 
-    def dev(self, model: PartModel, target: Target | None = None) -> dict[str, Any]:
-        """Arguments of `DevScores`: dev clips, their stored features if any, the precision."""
+    def dev(self, model: PartModel, target: Target | None = None) -> DevSplit:
+        """The dev clips, or their stored features where the stage wants these."""
         clips = self.clips(model, self.run.dev_samples, training=False, target=target)
-        return {
-            "clips": clips,
-            "bfloat16": use_bfloat16(self.stage.precision),
-            "features": self._stored(model, clips)[0] if self.stage.feature_views else None,
-            "leave_out": self.run.left_out.add,
-        }
+        features = self._stored(model, clips)[0] if self.stage.feature_views else None
+        bfloat16, leave_out = use_bfloat16(self.stage.precision), self.run.left_out.add
+        return DevSplit(model, clips, bfloat16=bfloat16, features=features, leave_out=leave_out)
 
     def _stored(self, model: PartModel, clips: ClipDataset) -> list[StoredFeatures]:
         encoder, config = model.encoder, model.config.encoder
@@ -119,46 +117,48 @@ class Job:
 
 
 @dataclass
-class DevScores(Generic[Model]):
-    """Scores of a model on dev; an objective's subclass has `score`.
+class DevSplit:
+    """The dev split as a model sees it, which an objective scores.
 
     Attributes:
         model: In eval mode once it is scored.
-        clips: The dev split.
+        clips: The clips.
         bfloat16: Encode in bfloat16.
         features: Of the clips, where the encoder is frozen; None: they are encoded each time.
         leave_out: Called with each clip that cannot be read, which is then not scored.
-        samples: Those that are scored.
+        samples: The clips that are scored.
     """
 
-    model: Model
+    model: Any
     clips: ClipDataset
     _: KW_ONLY
     bfloat16: bool
     features: Sequence[Tensor] | StoredFeatures | None = None
     leave_out: Callable[[Unreadable], None] = refuse
-    samples: Sequence[Sample] = field(init=False)
+    samples: Sequence[Sample] = ()
 
-    def __post_init__(self) -> None:
-        self.samples = self.clips.samples
+    def scored(self, score: Callable[..., Scores], **settings: Any) -> Callable[[], Scores]:
+        """What gives the scores each time it is called: those of `score(self, **settings)`.
 
-    def __call__(self) -> dict[str, float | None]:
-        """Score dev, and count its clips that could not be read, if there are any.
+        Clips of dev that could not be read, if there are any, are counted as `left_out`.
+        """
+
+        def scores() -> Scores:
+            with torch.no_grad():
+                found = score(self, **settings)
+            left_out = len(self.clips) - len(self.samples)
+            return {**found, "left_out": left_out} if left_out else found
+
+        return scores
+
+    def encoded(self) -> Sequence[Tensor]:
+        """Features (time, dim) of each of `samples`; the model is in eval mode from here on.
 
         Raises:
             InputError: no clip can be read, or one may not be left out.
         """
-        scores = self.score()
-        left_out = len(self.clips) - len(self.samples)
-        return {**scores, "left_out": left_out} if left_out else scores
-
-    def score(self) -> dict[str, float | None]:
-        """Score the clips of dev that can be read."""
-        raise NotImplementedError
-
-    def encoded(self) -> Sequence[Tensor]:
-        """Features (time, dim) of each of `samples`; the model is in eval mode from here on."""
         self.model.eval()
+        self.samples = self.clips.samples
         found = self.features
         if found is not None and not isinstance(found, StoredFeatures):
             return found

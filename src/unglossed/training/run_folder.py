@@ -240,11 +240,11 @@ class Before:
             if is_trained(folder) and not (folder / LAST).is_dir():
                 reopen(folder)  # raises, and says why it cannot
 
-    def check_rows(self, corpus: Corpus, now: Fingerprint) -> None:
-        """Check that a corpus, wherever it is, has the rows that the run was begun with.
+    def check_corpus(self, corpus: Corpus, now: Fingerprint) -> None:
+        """Check that a corpus, wherever it is, is the one that the run was begun with.
 
         Raises:
-            InputError: it has not; says which differ.
+            InputError: it is not, and was not accepted; says which clips differ in what.
         """
         spec = self.facts.get("corpus", corpus.spec)
         moved = f"was trained on {spec}, not on {corpus.spec}" if spec != corpus.spec else ""
@@ -255,30 +255,18 @@ class Before:
                 told = f"has no {FINGERPRINT_FILE}: whether its corpus changed cannot be told"
                 note(f"{self.output}: {told}")
             return
-        kinds = [one.partition(":")[0] for one in (spec, corpus.spec)]
-        changes = [f"its kind was {kinds[0]}, is {kinds[1]}"] if kinds[0] != kinds[1] else []
-        changes += self.fingerprint.changes(now, generates=self.recipe.generated_text is not None)
-        self._refuse(changes, moved)
-        if moved and not changes:
-            note(f"{self.output}: its corpus was {spec}, is {corpus.spec}, with the same rows")
-
-    def check_media(self, now: Fingerprint) -> None:
-        """Check that clips have the media that the run was begun with.
-
-        Raises:
-            InputError: they have not; says which differ.
-        """
-        if self.fingerprint is not None:
-            self._refuse(self.fingerprint.media_changes(now))
-
-    def _refuse(self, changes: list[str], moved: str = "") -> None:
-        if changes and not self.accept:
+        before, kind = (one.partition(":")[0] for one in (spec, corpus.spec))
+        self.changes = [f"its kind was {before}, is {kind}"] if before != kind else []
+        generates = self.recipe.generated_text is not None
+        self.changes += self.fingerprint.changes(now, generates=generates)
+        if self.changes and not self.accept:
             found = moved or "its corpus changed since it was begun"
             raise InputError(
-                f"{self.output}: {found}: {'; '.join(changes)}; restore it, or go on with the"
+                f"{self.output}: {found}: {'; '.join(self.changes)}; restore it, or go on with the"
                 " corpus as it is: --accept-changes"
             )
-        self.changes += changes
+        if moved and not self.changes:
+            note(f"{self.output}: its corpus was {spec}, is {corpus.spec}, with the same rows")
 
     def write(self, recipe: Recipe, corpus: Corpus, now: Fingerprint) -> None:
         """Note what is resumed with, and let a stage that gets more epochs go on.

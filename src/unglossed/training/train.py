@@ -120,7 +120,7 @@ def train_recipe(
         else:
             before = Before.read(output, accept=accept_changes)
             before.check_recipe(settings)
-            before.check_rows(rows, now)
+            before.check_corpus(rows, now)
         if resume and is_new:
             note(f"{output}: no run to resume, a new one begins")
         for line in rows.notes:
@@ -142,8 +142,6 @@ def train_recipe(
             if is_new:  # a recipe that cannot be run leaves nothing that would stand in its way
                 shutil.rmtree(output)
             raise
-        if before is not None:
-            before.check_media(now)
         for line in run.notes:
             note(line)
         if before is None:

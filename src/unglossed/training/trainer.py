@@ -266,7 +266,7 @@ class StageTrainer(Seq2SeqTrainer):
         """Whether these are the best scores so far; see `rank`."""
         objective = OBJECTIVES[self.stage.objective]
         step = self.state.best_global_step
-        before = [row for row in scored(self.state.log_history) if row["step"] == step]
+        before = [row for row in _scored(self.state.log_history) if row["step"] == step]
         is_best = not before or rank(metrics, objective) > rank(before[-1], objective)
         if is_best:
             self.state.best_metric = metrics.get(f"{PREFIX}{objective.best}")
@@ -341,12 +341,7 @@ def _trained(part: str, model: Any) -> list[nn.Parameter]:
 
 
 def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]:
-    """A key that is larger for a better checkpoint.
-
-    Args:
-        scores: On dev, under their logged names. A score that is missing, None or NaN is the worst.
-        objective: Of the stage; names the score that counts first.
-    """
+    """A key that is larger for better scores on dev; one that is missing, None or NaN is worst."""
     score = _number(scores.get(f"{PREFIX}{objective.best}"))
     worst = -math.inf if objective.lowest else 0.0
     loss = _number(scores.get(f"{PREFIX}{objective.then}"))
@@ -354,7 +349,7 @@ def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]
     return first, -math.inf if loss is None else -loss
 
 
-def scored(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _scored(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows of a trainer's log that hold scores on dev."""
     return [row for row in history if any(name.startswith(PREFIX) for name in row)]
 
@@ -362,14 +357,8 @@ def scored(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def tell_choice(
     history: Sequence[Mapping[str, Any]], best_step: int | None, objective: Objective
 ) -> str | None:
-    """Say how the best checkpoint was chosen, where its score tied or never rose.
-
-    Args:
-        history: The trainer's log.
-        best_step: Of the checkpoint that was chosen.
-        objective: Of the stage.
-    """
-    rows = scored(history)
+    """Say how the best checkpoint was chosen, where its score tied or never rose."""
+    rows = _scored(history)
     chosen = next((row for row in rows if row["step"] == best_step), None)
     if chosen is None or len(rows) < 2:
         return None

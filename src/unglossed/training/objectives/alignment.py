@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from unglossed.media.seeding import generator_for
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import MaskingDataset, mask_spans
-from unglossed.training.job import DevScores, Job
+from unglossed.training.job import DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
 from unglossed.training.objectives.translation import loss_of_text, text_loss
 from unglossed.training.stage import build_translator
@@ -55,7 +55,7 @@ class VisualLanguagePretraining(Objective):
         clips = job.clips(model, job.run.train_samples, training=True)
         items, num_workers = job.items(model, clips)
         dataset = MaskingDataset(items, job.masking, job.mask_id, seed=job.seed)
-        scores = AlignmentScores(model, masking=job.masking, mask_id=job.mask_id, **job.dev(model))
+        scores = job.dev(model).scored(self.score, masking=job.masking)
         return Task(model, dataset, scores, num_workers)
 
     def loss(
@@ -65,23 +65,8 @@ class VisualLanguagePretraining(Objective):
         restored = loss_of_text(outputs, batch, stage, count)
         return alignment_loss(outputs.similarities) + stage.restoration_weight * restored
 
-
-@dataclass
-class AlignmentScores(DevScores[VisualLanguageModel]):
-    """How well clips and sentences are aligned, and masked sentences restored.
-
-    Attributes:
-        masking: Of the sentences; the same tokens are hidden every time.
-        mask_id: The mask token.
-    """
-
-    _: KW_ONLY
-    masking: MaskingSettings
-    mask_id: int
-
-    @torch.no_grad()
-    def score(self) -> dict[str, float | None]:
-        """Compare every clip of dev with every sentence of it.
+    def score(self, dev: DevSplit, masking: MaskingSettings) -> Scores:
+        """Compare every clip of dev with every sentence of it; the same tokens are always hidden.
 
         Returns:
             `loss`, of the alignment over the whole split; `retrieval`, the percentage of clips to
@@ -89,13 +74,16 @@ class AlignmentScores(DevScores[VisualLanguageModel]):
         """
         clips, texts = [], []
         total, num_tokens = 0.0, 0
-        for chosen, batch, mask in self.batches(self.encoded()):
-            labels = self.labels(chosen)
-            clips.append(self.model.embed_clips(batch, mask))
-            texts.append(self.model.embed_texts(labels))
-            total += float(text_loss(self._restore(labels), labels, num_tokens=1))
+        tokenizer = dev.clips.processor.tokenizer
+        for chosen, batch, mask in dev.batches(dev.encoded()):
+            labels = dev.labels(chosen)
+            clips.append(dev.model.embed_clips(batch, mask))
+            texts.append(dev.model.embed_texts(labels))
+            masked = _masked(labels, masking, tokenizer.mask_token_id, tokenizer.pad_token_id)
+            restored = dev.model.restore(masked, masked != tokenizer.pad_token_id, labels)
+            total += float(text_loss(restored, labels, num_tokens=1))
             num_tokens += int((labels >= 0).sum())
-        similarities = self.model.alignment(torch.cat(clips), torch.cat(texts))
+        similarities = dev.model.alignment(torch.cat(clips), torch.cat(texts))
         pairs = torch.arange(len(similarities), device=similarities.device)
         return {
             "loss": float(alignment_loss(similarities)),
@@ -103,12 +91,12 @@ class AlignmentScores(DevScores[VisualLanguageModel]):
             "restoration_loss": total / num_tokens,
         }
 
-    def _restore(self, labels: Tensor) -> Tensor:
-        rows = []
-        for number, row in enumerate(labels):
-            generator = generator_for(0, 0, f"text {number}")
-            ids = mask_spans(row[row >= 0].tolist(), self.masking, self.mask_id, generator)
-            rows.append(torch.tensor(ids, device=labels.device))
-        pad_id = self.clips.processor.tokenizer.pad_token_id
-        masked = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
-        return self.model.restore(masked, masked != pad_id, labels)
+
+def _masked(labels: Tensor, masking: MaskingSettings, mask_id: int, pad_id: int) -> Tensor:
+    """Token ids (batch, tokens) of texts with spans hidden."""
+    rows = []
+    for number, row in enumerate(labels):
+        generator = generator_for(0, 0, f"text {number}")
+        ids = mask_spans(row[row >= 0].tolist(), masking, mask_id, generator)
+        rows.append(torch.tensor(ids, device=labels.device))
+    return pad_sequence(rows, batch_first=True, padding_value=pad_id)

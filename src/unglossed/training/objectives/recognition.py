@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -29,7 +29,7 @@ from unglossed.models.recogniser import (
     gloss_ids,
 )
 from unglossed.training.data import ClipDataset
-from unglossed.training.job import DevScores, Job
+from unglossed.training.job import DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
 from unglossed.training.stage import build_recogniser
 
@@ -64,16 +64,6 @@ def gloss_loss(
     return total / (real.sum() if num_glosses is None else num_glosses)
 
 
-def glosses_of(sample: Sample) -> str:
-    """A clip's glosses, separated by spaces."""
-    return sample.gloss or ""
-
-
-def letters_of(sample: Sample) -> str:
-    """The letters of a clip's transcript, separated by spaces."""
-    return as_letters(sample.transcript or "")
-
-
 @dataclass(frozen=True)
 class GlossTarget:
     """A clip's labels are the numbers of its glosses, or of other symbols.
@@ -84,7 +74,7 @@ class GlossTarget:
     """
 
     glosses: Sequence[str]
-    symbols: Callable[[Sample], str] = glosses_of
+    symbols: Callable[[Sample], str]
 
     def __call__(self, sample: Sample) -> list[int]:
         """Numbers from 1 of the symbols that are in the vocabulary."""
@@ -99,12 +89,18 @@ class Recognition(Objective):
     smooths = False
     best = "word_error_rate"
     lowest = True
-    symbols: ClassVar[Callable[[Sample], str]]
-    """Gives a clip's symbols, separated by spaces."""
-    words: ClassVar[Callable[[str], str]] = str
-    """Turns symbols into the words that are scored."""
     needed: ClassVar[str]
     """What a clip can have too few of."""
+
+    @staticmethod
+    @abstractmethod
+    def symbols(sample: Sample) -> str:
+        """A clip's symbols, separated by spaces."""
+
+    @staticmethod
+    def words(symbols: str) -> str:
+        """The words of symbols, which are scored."""
+        return symbols
 
     @abstractmethod
     def positions(self, sample: Sample, clips: ClipDataset, model: GlossRecogniser) -> int | None:
@@ -112,25 +108,37 @@ class Recognition(Objective):
 
     def build(self, job: Job) -> Task:
         """A recogniser of the symbols of train, its clips, the word error rate on dev."""
-        symbols, words = type(self).symbols, type(self).words
-        target = GlossTarget(job.run.vocabulary(symbols), symbols)
+        target = GlossTarget(job.run.vocabulary(self.symbols), self.symbols)
         model = build_recogniser(job.stage, job.earlier, target.glosses)
         clips = job.clips(model, job.run.train_samples, training=True, target=target)
         self._note_too_short(clips, model)
         dataset, num_workers = job.items(model, clips)
-        scores = GlossScores(
-            model,
-            references=lambda sample: words(symbols(sample)),
-            words=words,
-            **job.dev(model, target),
-        )
-        return Task(model, dataset, scores, num_workers)
+        return Task(model, dataset, job.dev(model, target).scored(self.score), num_workers)
 
     def loss(
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
     ) -> Tensor:
         """See `gloss_loss`."""
         return gloss_loss(outputs.logits, outputs.mask, batch["labels"], num_glosses=count)
+
+    def score(self, dev: DevSplit) -> Scores:
+        """Word error rate of what is decoded greedily; glosses that train lacks are errors."""
+        found: list[str] = []
+        total, num_symbols = 0.0, 0
+        for chosen, batch, mask in dev.batches(dev.encoded()):
+            logits = dev.model(features=batch, mask=mask).logits
+            found += decode_greedily(logits, mask, dev.model.config.glosses)
+            rows = [dev.clips.target(sample) for sample in dev.samples[chosen]]
+            if any(rows):
+                labels = pad_labels(rows).to(dev.model.device)
+                total += float(gloss_loss(logits, mask, labels, num_glosses=1))
+                num_symbols += sum(map(len, rows))
+        hypotheses = [self.words(symbols) for symbols in found]
+        references = [self.words(self.symbols(sample)) for sample in dev.samples]
+        return {
+            "word_error_rate": word_error_rate(hypotheses, references),
+            "loss": total / max(num_symbols, 1),
+        }
 
     def _note_too_short(self, clips: ClipDataset, model: GlossRecogniser) -> None:
         short = []
@@ -153,8 +161,12 @@ class GlossCtc(Recognition):
 
     signals = ("video",)
     learns = "gloss"
-    symbols = glosses_of
     needed = "kept frames than their glosses need"
+
+    @staticmethod
+    def symbols(sample: Sample) -> str:
+        """Glosses."""
+        return sample.gloss or ""
 
     def positions(self, sample: Sample, clips: ClipDataset, model: GlossRecogniser) -> int:
         """Kept frames."""
@@ -166,9 +178,13 @@ class TranscriptCtc(Recognition):
 
     signals = ("audio",)
     learns = "transcript"
-    symbols = letters_of
-    words = from_letters
     needed = "positions than their letters need"
+    words = staticmethod(from_letters)
+
+    @staticmethod
+    def symbols(sample: Sample) -> str:
+        """Letters, and | between words."""
+        return as_letters(sample.transcript or "")
 
     def positions(self, sample: Sample, clips: ClipDataset, model: GlossRecogniser) -> int | None:
         """What the encoder gives for a clip whose times are known."""
@@ -177,36 +193,3 @@ class TranscriptCtc(Recognition):
         seconds = sample.end_seconds - (sample.start_seconds or 0.0)
         units = min(round(seconds * clips.signal.units_per_second), clips.limit)
         return int(model.encoder.output_lengths(torch.tensor([units]))[0])
-
-
-@dataclass
-class GlossScores(DevScores[GlossRecogniser]):
-    """Word error rate of glosses or words that are decoded greedily, and the loss.
-
-    Attributes:
-        references: Gives a clip's glosses or words, separated by spaces.
-        words: Turns the recogniser's symbols into such.
-    """
-
-    _: KW_ONLY
-    references: Callable[[Sample], str]
-    words: Callable[[str], str] = str
-
-    @torch.no_grad()
-    def score(self) -> dict[str, float | None]:
-        """Recognise and score the whole dev split; glosses that train lacks count as errors."""
-        found: list[str] = []
-        total, num_symbols = 0.0, 0
-        for chosen, batch, mask in self.batches(self.encoded()):
-            logits = self.model(features=batch, mask=mask).logits
-            found += decode_greedily(logits, mask, self.model.config.glosses)
-            rows = [self.clips.target(sample) for sample in self.samples[chosen]]
-            if any(rows):
-                labels = pad_labels(rows).to(self.model.device)
-                total += float(gloss_loss(logits, mask, labels, num_glosses=1))
-                num_symbols += sum(map(len, rows))
-        words = [self.words(symbols) for symbols in found]
-        return {
-            "word_error_rate": word_error_rate(words, list(map(self.references, self.samples))),
-            "loss": total / max(num_symbols, 1),
-        }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +15,7 @@ from unglossed.evaluation.metrics import score
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
-from unglossed.models.translator import Translator
-from unglossed.training.job import BATCH_SIZE, DevScores, Job
+from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
 from unglossed.training.stage import build_translator
 
@@ -69,11 +67,10 @@ class Translation(Objective):
         model = build_translator(job.stage, job.earlier, job.run.processor)
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
-        scores = TranslationScores(
-            model,
+        scores = job.dev(model).scored(
+            self.score,
             decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
             normalisation=job.run.normalisation,
-            **job.dev(model),
         )
         return Task(model, dataset, scores, num_workers)
 
@@ -83,47 +80,33 @@ class Translation(Objective):
         """Cross-entropy of the clips' texts."""
         return loss_of_text(outputs, batch, stage, count)
 
+    def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
+        """Loss of a token of the references without smoothing, BLEU and ROUGE-L of the texts.
 
-@dataclass
-class TranslationScores(DevScores[Translator]):
-    """Loss, BLEU and ROUGE-L of a translator's texts.
-
-    Attributes:
-        decoding: How texts are searched for.
-        normalisation: What scoring does to the texts.
-    """
-
-    _: KW_ONLY
-    decoding: DecodingSettings
-    normalisation: str
-
-    def score(self) -> dict[str, float | None]:
-        """Translate and score the whole dev split."""
-        features = self.encoded()
-        loss = self._loss(features)
-        processor = self.clips.processor
+        Args:
+            dev: The dev split.
+            decoding: How texts are searched for.
+            normalisation: What scoring does to the texts.
+        """
+        features = dev.encoded()
+        total, num_tokens = 0.0, 0
+        for chosen, batch, mask in dev.batches(features):
+            labels = dev.labels(chosen)
+            logits = dev.model(features=batch, mask=mask, labels=labels).logits
+            total += float(text_loss(logits, labels, num_tokens=1))
+            num_tokens += int((labels >= 0).sum())
+        processor = dev.clips.processor
         translations = translate_features(
-            self.model, processor, features, self.decoding, batch_size=BATCH_SIZE
+            dev.model, processor, features, decoding, batch_size=BATCH_SIZE
         )
         scores = score(
             [translation.text for translation in translations],
-            [(sample.text, *sample.references) for sample in self.samples],
+            [(sample.text, *sample.references) for sample in dev.samples],
             processor.language,
-            self.normalisation,
+            normalisation,
         )
         found = {"bleu4": scores.bleu4, "bleu1": scores.bleu1, "rouge_l": scores.rouge_l}
-        return {"loss": loss, **found}
-
-    @torch.no_grad()
-    def _loss(self, features: Sequence[Tensor]) -> float:
-        """Mean cross-entropy of a token of the references, without smoothing."""
-        total, num_tokens = 0.0, 0
-        for chosen, batch, mask in self.batches(features):
-            labels = self.labels(chosen)
-            logits = self.model(features=batch, mask=mask, labels=labels).logits
-            total += float(text_loss(logits, labels, num_tokens=1))
-            num_tokens += int((labels >= 0).sum())
-        return total / num_tokens
+        return {"loss": total / num_tokens, **found}
 
 
 def tell_short_texts(samples: Sequence[Sample], language: str) -> str | None:
