@@ -125,6 +125,7 @@ class StageTrainer(Seq2SeqTrainer):
         leave_out: Callable[[Unreadable], None] = refuse,
     ) -> None:
         self.stage = stage
+        self.objective = OBJECTIVES[stage.objective]
         self.dev_scores = dev_scores
         self.leave_out = leave_out
         self._logged_at: float | None = None
@@ -194,10 +195,7 @@ class StageTrainer(Seq2SeqTrainer):
         super().log(logs, *arguments)
 
     def training_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Tensor],
-        num_items_in_batch: Tensor | int | None = None,
+        self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any = None
     ) -> Tensor:
         """Forward and backward pass of a batch, in parts where that changes only the time.
 
@@ -208,8 +206,7 @@ class StageTrainer(Seq2SeqTrainer):
             return torch.zeros((), device=self.args.device)
         inputs = self._prepare_inputs(inputs)
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
-        sums = OBJECTIVES[self.stage.objective].sums
-        if encodes or not sums or self.accelerator.num_processes > 1:
+        if encodes or not self.objective.sums or self.accelerator.num_processes > 1:
             return super().training_step(model, inputs, num_items_in_batch)
         budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
         losses = [
@@ -238,7 +235,7 @@ class StageTrainer(Seq2SeqTrainer):
         model: nn.Module,
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The loss of the stage's objective, over the tokens of the whole effective batch."""
         with attention_for(self.args, inputs):
@@ -246,30 +243,28 @@ class StageTrainer(Seq2SeqTrainer):
         count = num_items_in_batch
         if count is not None:  # of all processes, whose gradients are averaged
             count = count / self.accelerator.num_processes
-        loss = OBJECTIVES[self.stage.objective].loss(outputs, inputs, self.stage, count)
+        loss = self.objective.loss(outputs, inputs, self.stage, count)
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the dev split."""
         assert self.dev_scores is not None
-        with torch.random.fork_rng():  # scoring on or off, training sees the same chance
+        with torch.random.fork_rng():  # scoring on or off, training draws the same
             scores = self.dev_scores()
         # A score that is not defined, as BLEU-4 of short texts, has no row.
         metrics = {f"{PREFIX}{name}": value for name, value in scores.items() if value is not None}
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
+        told = self.args, self.state, self.control, metrics
+        self.control = self.callback_handler.on_evaluate(*told)
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Whether these are the best scores so far; see `rank`."""
-        objective = OBJECTIVES[self.stage.objective]
         step = self.state.best_global_step
         before = [row for row in _scored(self.state.log_history) if row["step"] == step]
-        is_best = not before or rank(metrics, objective) > rank(before[-1], objective)
+        is_best = not before or rank(metrics, self.objective) > rank(before[-1], self.objective)
         if is_best:
-            self.state.best_metric = metrics.get(f"{PREFIX}{objective.best}")
+            self.state.best_metric = metrics.get(f"{PREFIX}{self.objective.best}")
             self.state.best_global_step = self.state.global_step
         return is_best
 
@@ -332,12 +327,10 @@ def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optim
 
 def _trained(part: str, model: Any) -> list[nn.Parameter]:
     """What a learning rate is for."""
-    if not isinstance(model, PartModel):
-        return [p for p in model.parameters() if p.requires_grad]
     if part == NEW_TOKENS:
         return [model.language_model.new_rows_parameter()]
-    weights = model.get_submodule(part).named_parameters()
-    return [p for name, p in weights if p.requires_grad and name != "new_rows"]
+    trained = model.get_submodule(part) if isinstance(model, PartModel) else model
+    return [p for name, p in trained.named_parameters() if p.requires_grad and name != "new_rows"]
 
 
 def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]:
@@ -362,7 +355,8 @@ def tell_choice(
     chosen = next((row for row in rows if row["step"] == best_step), None)
     if chosen is None or len(rows) < 2:
         return None
-    best, then = (_name(score) for score in (objective.best or "", objective.then))
+    names = (objective.best or "", objective.then)
+    best, then = (_NAMES.get(name, name.replace("_", " ")) for name in names)
     score = _number(chosen.get(f"{PREFIX}{objective.best}"))
     shown = "not defined" if score is None else f"{score:.2f}"
     epoch = f"epoch {chosen['epoch']:.0f}"
@@ -380,10 +374,6 @@ def tell_choice(
             f" {epoch}"
         )
     return None
-
-
-def _name(score: str) -> str:
-    return _NAMES.get(score, score.replace("_", " "))
 
 
 def _number(value: Any) -> float | None:

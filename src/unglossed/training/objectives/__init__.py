@@ -182,5 +182,5 @@ def check_objective(name: str) -> str:
 
 
 def build_task(job: Job) -> Task:
-    """Build what a stage's objective needs; see `Objective.build`."""
+    """Build a stage's model, dataset and scores; see `Objective.build`."""
     return OBJECTIVES[job.stage.objective].build(job)
