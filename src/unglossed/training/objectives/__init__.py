@@ -86,6 +86,9 @@ class Objective(ABC):
     def build(self, job: Job) -> Task:
         """Build the stage's model, its dataset and its scores.
 
+        The model comes from a builder in `stage.py`, clips from `job.clips` and `job.items`, scores
+        from `job.dev(model).scored(...)`.
+
         Raises:
             InputError: a part's source is neither a stage nor a loadable model, or does not fit.
         """

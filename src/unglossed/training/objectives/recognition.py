@@ -21,7 +21,6 @@ from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import pad_labels
 from unglossed.models.recogniser import (
     BLANK,
-    GlossRecogniser,
     as_letters,
     decode_greedily,
     frames_needed,
@@ -103,7 +102,7 @@ class Recognition(Objective):
         return symbols
 
     @abstractmethod
-    def positions(self, sample: Sample, clips: ClipDataset, model: GlossRecogniser) -> int | None:
+    def positions(self, sample: Sample, clips: ClipDataset, model: Any) -> int | None:
         """Positions of a clip that CTC can write in; None: not known without opening it."""
 
     def build(self, job: Job) -> Task:
@@ -140,7 +139,7 @@ class Recognition(Objective):
             "loss": total / max(num_symbols, 1),
         }
 
-    def _note_too_short(self, clips: ClipDataset, model: GlossRecogniser) -> None:
+    def _note_too_short(self, clips: ClipDataset, model: Any) -> None:
         short = []
         for sample in clips.samples:
             try:
@@ -168,7 +167,7 @@ class GlossCtc(Recognition):
         """Glosses."""
         return sample.gloss or ""
 
-    def positions(self, sample: Sample, clips: ClipDataset, model: GlossRecogniser) -> int:
+    def positions(self, sample: Sample, clips: ClipDataset, model: Any) -> int:
         """Kept frames."""
         return min(len(kept_indices(sample, clips.processor.frame_share)), clips.limit)
 
@@ -186,7 +185,7 @@ class TranscriptCtc(Recognition):
         """Letters, and | between words."""
         return as_letters(sample.transcript or "")
 
-    def positions(self, sample: Sample, clips: ClipDataset, model: GlossRecogniser) -> int | None:
+    def positions(self, sample: Sample, clips: ClipDataset, model: Any) -> int | None:
         """What the encoder gives for a clip whose times are known."""
         if sample.end_seconds is None:
             return None
