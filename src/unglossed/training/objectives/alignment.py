@@ -13,8 +13,8 @@ from unglossed.media.seeding import generator_for
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import MaskingDataset, mask_spans
 from unglossed.training.job import DevSplit, Job, Scores
-from unglossed.training.objectives import Objective, Task
-from unglossed.training.objectives.translation import loss_of_text, text_loss
+from unglossed.training.objectives import Task
+from unglossed.training.objectives.translation import TextObjective, text_loss
 from unglossed.training.stage import build_translator
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def alignment_loss(similarities: Tensor) -> Tensor:
     return (entropy(similarities, pairs) + entropy(similarities.T, pairs)) / 2
 
 
-class VisualLanguagePretraining(Objective):
+class VisualLanguagePretraining(TextObjective):
     """Clips are aligned with their sentences, and masked sentences restored."""
 
     parts = ("encoder", "adapter", "language_model", "text_encoder")
@@ -62,7 +62,7 @@ class VisualLanguagePretraining(Objective):
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
     ) -> Tensor:
         """The alignment of a batch, and `restoration_weight` times the restoration."""
-        restored = loss_of_text(outputs, batch, stage, count)
+        restored = super().loss(outputs, batch, stage, count)
         return alignment_loss(outputs.similarities) + stage.restoration_weight * restored
 
     def score(self, dev: DevSplit, masking: MaskingSettings) -> Scores:

@@ -46,16 +46,19 @@ def text_loss(
     return total / ((labels != IGNORED).sum() if num_tokens is None else num_tokens)
 
 
-def loss_of_text(
-    outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
-) -> Tensor:
-    """`text_loss` of what a model gave for a batch; the arguments are those of `Objective.loss`."""
-    return text_loss(
-        outputs.logits, batch["labels"], label_smoothing=stage.label_smoothing, num_tokens=count
-    )
+class TextObjective(Objective):
+    """What the objectives that learn to write a text have in common."""
+
+    def loss(
+        self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
+    ) -> Tensor:
+        """Cross-entropy of the texts; see `text_loss`."""
+        smoothing = stage.label_smoothing
+        labels = batch["labels"]
+        return text_loss(outputs.logits, labels, label_smoothing=smoothing, num_tokens=count)
 
 
-class Translation(Objective):
+class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
@@ -73,12 +76,6 @@ class Translation(Objective):
             normalisation=job.run.normalisation,
         )
         return Task(model, dataset, scores, num_workers)
-
-    def loss(
-        self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
-    ) -> Tensor:
-        """Cross-entropy of the clips' texts."""
-        return loss_of_text(outputs, batch, stage, count)
 
     def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
         """Loss of a token of the references without smoothing, BLEU and ROUGE-L of the texts.
