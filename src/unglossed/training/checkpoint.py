@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers.trainer import (
     OPTIMIZER_NAME,
     SCHEDULER_NAME,
@@ -233,8 +233,5 @@ def _open_weights(checkpoint: Path) -> None:
     if not paths:
         raise InputError(f"{checkpoint / SAFE_WEIGHTS_NAME}: is missing")
     for path in paths:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: is damaged: {' '.join(str(error).split())[:120]}") from None
+        with reading(path, "weights"), safe_open(path, framework="pt"):
+            pass
