@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert latest_checkpoint(tmp_path) == older
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"note: {path}: ")
-    assert line.endswith("checkpoint-8 is passed over")
+    assert line.endswith("checkpoint-8 is skipped")
     assert newer.is_dir()
 
 

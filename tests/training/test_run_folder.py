@@ -327,7 +327,7 @@ def test_the_newest_checkpoint_that_is_whole_is_gone_on_from(
 
     said = capsys.readouterr().err
     assert f"{newest / 'optimizer.pt'}: missing" in said
-    assert "checkpoint-12 is passed over" in said
+    assert "checkpoint-12 is skipped" in said
     assert_same_weights(output / "model", tmp_path / "whole" / "model")
     rows = [read_metrics(tmp_path / run / STAGE / "metrics.jsonl") for run in ("whole", "damaged")]
     assert rows[0] == rows[1]

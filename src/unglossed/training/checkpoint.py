@@ -88,7 +88,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
         if not (checkpoint / MARK).is_file():
             shutil.rmtree(checkpoint)
         elif fault := find_fault(checkpoint):
-            note(f"{fault}: {checkpoint.name} is passed over")
+            note(f"{fault}: {checkpoint.name} is skipped")
             damaged = True
         else:
             return checkpoint

@@ -94,7 +94,10 @@ class Job:
         needs, limits = self.run.recipe.needs, Limits(max_seconds=seconds)
         check_clips("", samples, faults, limits=limits, needs=needs)
         if longer := faults.count(FaultKind.TOO_LONG):
-            note(f"{where}: {longer:,} clips cut at {seconds:.1f} seconds, for want of positions")
+            note(
+                f"{where}: {longer:,} clips truncated at {seconds:.1f} seconds: the model has no"
+                " positions for more"
+            )
         clips.limit = limit
         return clips
 
