@@ -21,7 +21,7 @@ from pathlib import Path
 from pysubs2 import SSAFile
 
 from unglossed.corpora.elan import Tier, Times, read_document
-from unglossed.corpora.lines import FOUND_UTF16, UTF16_MARKS
+from unglossed.corpora.reading import FOUND_UTF16, UTF16_MARKS
 from unglossed.errors import InputError
 
 Report = Callable[[str, str], None]

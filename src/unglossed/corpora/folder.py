@@ -9,6 +9,7 @@ train. Folders in a split are read as well: `train/anna/talk.mp4` is `anna/talk`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -25,18 +26,27 @@ from unglossed.corpora.captions import (
 )
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.media_folder import CaptionFolder
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.listing import (
+    Links,
+    has_pictures,
+    is_media_file,
+    is_picture,
+    list_entries,
+    scan,
+)
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
-from unglossed.corpora.table import SPLIT_NAMES
 from unglossed.errors import InputError
-from unglossed.files import find_path
+from unglossed.files import Names, composed, find_path
+from unglossed.media.audio import AUDIO_SUFFIXES
+from unglossed.media.frames import VIDEO_SUFFIXES
 
 SUFFIXES = (".txt", *CAPTION_SUFFIXES)
 # Where one of these is there as well, it is the one that is meant.
 _SECOND_CHOICE = (".ass", ".ssa", ".sbv")
 
 _SPLITS = {"train", "dev", "test", *SPLIT_NAMES}
+_DOCUMENTS = {"readme", "license", "licence"}
 _INFIX = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 
 
@@ -72,6 +82,92 @@ class _Caption(NamedTuple):
     @property
     def language(self) -> str:
         return self.infix.partition("-")[0]
+
+
+class CaptionFolder:
+    """What lies in a folder: clips, texts and captions, and further folders.
+
+    A folder of pictures is a clip. One in which captions, videos or folders lie as well is none,
+    unless a caption file beside it has its name.
+
+    Args:
+        path: The folder.
+        suffixes: Of files with texts or captions, in lower case; none where all are elsewhere.
+
+    Attributes:
+        path: The folder.
+        captions: Files with texts or captions, sorted; those with notes on the corpus (README,
+            LICENSE) are none.
+        others: Files that are neither captions nor media, sorted.
+        folders: Folders that are no clips, sorted.
+        broken: Links that lead nowhere, in the place of a clip, by stem.
+    """
+
+    def __init__(self, path: Path, suffixes: Collection[str]) -> None:
+        self.path = path
+        self.captions: list[Path] = []
+        self.others: list[Path] = []
+        self.folders: list[Path] = []
+        self.broken: Links = {}
+        self._suffixes = suffixes
+        self._videos: Names[list[Path]] = Names()  # and folders of pictures, by stem
+        self._sounds: Names[list[Path]] = Names()
+        with scan(path):  # it has to be there
+            found = sorted(list_entries(path).items())
+        entries = [(name, kind) for name, kind in found if not name.startswith(".")]
+        self.captions = [path / name for name, kind in entries if not kind and self._names(name)]
+        stems = [caption.stem for caption in self.captions]
+        stems = list(map(composed, stems))
+        self._named = {*stems, *(stem.rpartition(".")[0] for stem in stems)}
+        for name, kind in entries:
+            self._sort_in(path / name, kind)
+
+    def has(self, stem: str) -> bool:
+        """Whether there is a clip of this name."""
+        return bool(self.clips(stem))
+
+    def clips(self, stem: str) -> list[Path]:
+        """The clips of this name: videos, or, if there is none, sounds."""
+        return self._videos.find(stem) or self._sounds.find(stem) or []
+
+    def unused(self, used: Collection[str]) -> list[str]:
+        """File names of the clips that have none of these stems."""
+        clips = [*self._videos.items(), *self._sounds.items()]
+        known = set(map(composed, used))
+        return [path.name for stem, paths in clips if composed(stem) not in known for path in paths]
+
+    def _names(self, name: str) -> bool:
+        """Whether a file of this name holds texts or captions."""
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        return suffix.lower() in self._suffixes and stem.lower() not in _DOCUMENTS
+
+    def _sort_in(self, path: Path, is_folder: bool | None) -> None:
+        suffix = path.suffix.lower()
+        if is_folder and self._is_clip(path):
+            self._videos.setdefault(path.name, []).append(path)
+        elif is_folder:
+            self.folders.append(path)
+        elif is_folder is None:
+            self.broken[path.stem if is_media_file(path.name) else path.name] = path
+        elif suffix in VIDEO_SUFFIXES:
+            self._videos.setdefault(path.stem, []).append(path)
+        elif suffix in AUDIO_SUFFIXES:
+            self._sounds.setdefault(path.stem, []).append(path)
+        elif not self._names(path.name):
+            self.others.append(path)
+
+    def _is_clip(self, folder: Path) -> bool:
+        try:
+            if not self._suffixes or composed(folder.name) in self._named:
+                return has_pictures(folder)
+            entries = list_entries(folder)
+        except InputError:  # who reads it will say so
+            return False
+        return any(map(is_picture, entries)) and not any(
+            is_inner or is_media_file(name) or self._names(name)
+            for name, is_inner in entries.items()
+            if not name.startswith(".")
+        )
 
 
 class CaptionReader:
