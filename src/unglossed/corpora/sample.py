@@ -54,8 +54,8 @@ class Sample:
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
         start, end = self.start_seconds, self.end_seconds
-        times = "" if end is None else f" to {end:g} s"
-        times = "" if start is end is None else f" from {start or 0:g} s{times}"
+        times = "" if start is end is None else f" from {start or 0:g} s"
+        times = times if end is None else f" from {start or 0:g} to {end:g} s"
         return f"Sample({self.id!r}, {self.split}, {self.language}: {text!r}, {self.media}{times})"
 
 
