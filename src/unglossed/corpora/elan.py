@@ -1,4 +1,4 @@
-"""Annotation files of ELAN (.eaf): the annotations of each tier, and their times as ELAN shows them.
+"""Annotation files of ELAN (.eaf): the annotations of each tier, and the times that ELAN shows.
 
 What tiers mean is the reader's work. Nothing that a file refers to is opened.
 """
@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from unglossed.errors import InputError
@@ -21,6 +22,7 @@ from unglossed.errors import InputError
 # pympi reads such files, too, but without line numbers, units, origins of media and the order of
 # parts; what stands twice replaces what came before. See docs/decisions/0007.
 _ROOT = "ANNOTATION_DOCUMENT"
+_LINE = "line"  # our own attribute: where an element begins
 _INTEGER = re.compile("-?[0-9]{1,12}")
 _SUBDIVISION = "Symbolic_Subdivision"
 
@@ -131,9 +133,93 @@ def read_document(path: Path) -> Document:
     """Read an ELAN file.
 
     Raises:
-        InputError: It cannot be read, is no XML or not of ELAN, or names a document type.
+        InputError: It cannot be read, is no XML or not of ELAN, names a document type, or has one
+            name for two things.
     """
-    return _Parser(path).parse()
+    document, own = Document(), "not a document of ELAN"
+
+    def refuse(element: Element, text: str) -> InputError:
+        return InputError(f"{path}, line {element.get(_LINE)}: {text}")
+
+    def need(element: Element, key: str) -> str:
+        if (value := element.get(key)) is None:
+            raise refuse(element, f"{own}: <{element.tag}> has no {key}, expected one")
+        return value
+
+    root = _parse_xml(path)
+    if root.tag != _ROOT:
+        raise refuse(root, f"{own}: found <{root.tag[:60]}>, expected <{_ROOT}>")
+    for header in root.iter("HEADER"):
+        unit = header.get("TIME_UNITS", "milliseconds")
+        if unit.casefold() != "milliseconds":
+            raise refuse(header, f"TIME_UNITS is {unit[:60]!r}, expected 'milliseconds'")
+    for medium in root.iter("MEDIA_DESCRIPTOR"):
+        urls = [medium.get(key, "") for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL")]
+        names = tuple(dict.fromkeys(filter(None, map(_file_name, urls))))
+        origin = medium.get("TIME_ORIGIN", "").strip() or "0"
+        if not _INTEGER.fullmatch(origin):
+            raise refuse(medium, f"TIME_ORIGIN is {origin[:60]!r}, expected milliseconds")
+        document.media.append(Medium(names or ("",), int(origin) / 1000))
+    for one in root.iter("TIME_SLOT"):
+        slot, value = need(one, "TIME_SLOT_ID"), one.get("TIME_VALUE")
+        if document.slots.setdefault(slot, value) != value:
+            raise refuse(one, f"found the time slot {slot[:60]!r} twice, with two times")
+    for kind in root.iter("LINGUISTIC_TYPE"):
+        document.constraints[need(kind, "LINGUISTIC_TYPE_ID")] = kind.get("CONSTRAINTS")
+    for tier in root.iter("TIER"):
+        name = need(tier, "TIER_ID")
+        if name in document.tiers:
+            raise refuse(tier, f"found the tier {name[:60]!r} twice, expected each name once")
+        annotations = []
+        for one in tier.iter():
+            if one.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
+                continue
+            slots, reference = None, one.get("ANNOTATION_REF")
+            if one.tag == "ALIGNABLE_ANNOTATION":
+                slots, reference = (one.get("TIME_SLOT_REF1"), one.get("TIME_SLOT_REF2")), None
+            text = "".join(
+                part for value in one.iter("ANNOTATION_VALUE") for part in value.itertext()
+            )
+            previous = one.get("PREVIOUS_ANNOTATION") or None
+            annotation = Annotation(int(need(one, _LINE)), slots, reference, previous, text)
+            annotations.append(annotation)
+            id, known = one.get("ANNOTATION_ID"), document.annotations
+            if id is not None:
+                known[id] = None if id in known else annotation
+        participant = tier.get("PARTICIPANT", "").strip() or None
+        kind_name, parent = tier.get("LINGUISTIC_TYPE_REF"), tier.get("PARENT_REF")
+        document.tiers[name] = Tier(annotations, kind_name, parent, participant)
+    return document
+
+
+def _parse_xml(path: Path) -> Element:
+    """Read an XML file into elements that know their lines; a document type is refused."""
+    parser, builder = expat.ParserCreate(), TreeBuilder()
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        builder.start(name, {**attributes, _LINE: str(parser.CurrentLineNumber)})
+
+    def refuse_doctype(*_: object) -> None:
+        # Entities, which may name files or grow without end, live there.
+        text = "found a document type, which ELAN does not write and which may be harmful"
+        raise InputError(f"{path}, line {parser.CurrentLineNumber}: {text}")
+
+    parser.StartDoctypeDeclHandler = refuse_doctype
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = lambda name: builder.end(name) and None
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except expat.ExpatError as error:
+        reason = expat.ErrorString(error.code)
+        raise InputError(f"{path}, line {error.lineno}: not XML: {reason}") from error
+    except (LookupError, ValueError) as error:  # of an encoding that Python does not have
+        raise InputError(f"{path}: not readable as XML: {error}") from error
+    return builder.close()
 
 
 def _folded(name: str) -> str:
@@ -147,101 +233,6 @@ def _stem(name: str) -> str:
 def _file_name(url: str) -> str:
     """The file that a link of any system leads to: `talk.mp4` of `file:///C:/anna/talk.mp4`."""
     return unquote(re.split(r"[/\\]", url.strip())[-1])
-
-
-class _Parser:
-    """Collects the document while the XML parser goes through the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._document = Document()
-        self._tier = Tier()
-        self._annotation: Annotation | None = None
-        self._in_text = False
-        self._is_first = True
-        self._parser = expat.ParserCreate()
-        self._parser.StartDoctypeDeclHandler = self._refuse_doctype
-        self._parser.StartElementHandler = self._begin
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._add_text
-
-    def parse(self) -> Document:
-        try:
-            self._parser.Parse(self._path.read_bytes(), True)
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from None
-        except expat.ExpatError as error:
-            reason = expat.ErrorString(error.code)
-            raise InputError(f"{self._path}, line {error.lineno}: not XML: {reason}") from error
-        except (LookupError, ValueError) as error:  # of an encoding that Python does not have
-            raise InputError(f"{self._path}: not readable as XML: {error}") from error
-        return self._document
-
-    def _refuse(self, text: str) -> InputError:
-        return InputError(f"{self._path}, line {self._parser.CurrentLineNumber}: {text}")
-
-    def _refuse_doctype(self, *_: object) -> None:
-        # Entities, which may name files or grow without end, live there.
-        text = "found a document type, which ELAN does not write and which may be harmful"
-        raise self._refuse(text)
-
-    def _begin(self, name: str, attributes: dict[str, str]) -> None:
-        if self._is_first and name != _ROOT:
-            raise self._refuse(f"not a document of ELAN: found <{name[:60]}>, expected <{_ROOT}>")
-        self._is_first = False
-
-        def need(key: str) -> str:
-            if key not in attributes:
-                raise self._refuse(f"not a document of ELAN: <{name}> has no {key}, expected one")
-            return attributes[key]
-
-        find, document = attributes.get, self._document
-        match name:
-            case "HEADER":
-                unit = attributes.get("TIME_UNITS", "milliseconds")
-                if unit.casefold() != "milliseconds":
-                    raise self._refuse(f"TIME_UNITS is {unit[:60]!r}, expected 'milliseconds'")
-            case "MEDIA_DESCRIPTOR":
-                urls = (find("RELATIVE_MEDIA_URL", ""), find("MEDIA_URL", ""))
-                names = tuple(dict.fromkeys(filter(None, map(_file_name, urls))))
-                origin = find("TIME_ORIGIN", "").strip() or "0"
-                if not _INTEGER.fullmatch(origin):
-                    raise self._refuse(f"TIME_ORIGIN is {origin[:60]!r}, expected milliseconds")
-                document.media.append(Medium(names or ("",), int(origin) / 1000))
-            case "TIME_SLOT":
-                slot, value = need("TIME_SLOT_ID"), find("TIME_VALUE")
-                if document.slots.setdefault(slot, value) != value:
-                    raise self._refuse(f"found the time slot {slot[:60]!r} twice, with two times")
-            case "TIER":
-                tier = need("TIER_ID")
-                if tier in document.tiers:
-                    text = f"found the tier {tier[:60]!r} twice, expected each name once"
-                    raise self._refuse(text)
-                participant = find("PARTICIPANT", "").strip() or None
-                self._tier = Tier([], find("LINGUISTIC_TYPE_REF"), find("PARENT_REF"), participant)
-                document.tiers[tier] = self._tier
-            case "LINGUISTIC_TYPE":
-                document.constraints[need("LINGUISTIC_TYPE_ID")] = find("CONSTRAINTS")
-            case "ALIGNABLE_ANNOTATION" | "REF_ANNOTATION":
-                line, previous = self._parser.CurrentLineNumber, find("PREVIOUS_ANNOTATION") or None
-                slots, reference = None, find("ANNOTATION_REF")
-                if name == "ALIGNABLE_ANNOTATION":
-                    slots, reference = (find("TIME_SLOT_REF1"), find("TIME_SLOT_REF2")), None
-                self._annotation = Annotation(line, slots, reference, previous)
-                self._tier.annotations.append(self._annotation)
-                id, known = find("ANNOTATION_ID"), document.annotations
-                if id is not None:
-                    known[id] = None if id in known else self._annotation
-            case "ANNOTATION_VALUE":
-                self._in_text = True
-
-    def _add_text(self, text: str) -> None:
-        if self._in_text and self._annotation is not None:
-            self._annotation.text += text
-
-    def _end(self, name: str) -> None:
-        if name == "ANNOTATION_VALUE":
-            self._in_text = False
 
 
 class Times:

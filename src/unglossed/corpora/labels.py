@@ -13,13 +13,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.listing import Links, list_files, list_folders
+from unglossed.corpora.listing import MediaFolder
 from unglossed.corpora.pickles import read_pickle
 from unglossed.corpora.reading import Reading, RowError, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.files import Names, composed, find_path
-from unglossed.media.frames import VIDEO_SUFFIXES
 from unglossed.media.pictures import list_pictures
 
 NORMALISATION = "nfc_no_final_stop.v1"
@@ -97,7 +95,7 @@ def read_camgoz(reading: Reading) -> Corpus:
 
 def _read(reading: Reading, kind: _Kind) -> Corpus:
     rows = Rows(reading, reading.language or "")
-    clips = _Clips(reading.media_root or reading.root, reading.broken_links)
+    clips = MediaFolder(reading.media_root or reading.root, reading.broken_links)
     for split, path in _find_files(reading.root, kind).items():
         entries = _read_entries(path, kind)
         rows.language = rows.language or _language_of(entries)
@@ -105,7 +103,7 @@ def _read(reading: Reading, kind: _Kind) -> Corpus:
         for number, (key, value) in enumerate(entries, start=1):
             try:
                 entry = _parse(value)
-                media, expected = clips.find(entry, split)
+                media, expected = _find_clip(clips, entry, split)
                 if media is not None and entry.frames:
                     _compare_frames(rows, number, entry.frames, media)
             except RowError as error:
@@ -122,7 +120,7 @@ def _read(reading: Reading, kind: _Kind) -> Corpus:
                 signer=entry.signer,
                 gloss=entry.gloss,
             )
-    clips.report_leftover(rows)
+    clips.report_leftover(rows, only_clips=True)
     return rows.corpus(kind.name, NORMALISATION)
 
 
@@ -221,71 +219,40 @@ def _texts(entry: dict[object, object], field: str) -> list[str]:
     return texts
 
 
-class _Clips:
-    """Finds clips below a folder by names that come from elsewhere."""
+def _find_clip(clips: MediaFolder, entry: _Entry, split: str) -> tuple[Path | None, Path]:
+    """Find an entry's media, and where they are expected.
 
-    def __init__(self, root: Path, broken: Links) -> None:
-        self.root = root
-        self._broken = broken
-        self._listings: dict[Path, tuple[Names[Path], Names[Path]]] = {}
-        self._used: dict[Path, set[str]] = {}
-
-    def find(self, entry: _Entry, split: str) -> tuple[Path | None, Path]:
-        """Find an entry's media, and say where they are expected.
-
-        Raises:
-            RowError: The entry's path leaves the folder, its frames are not in one folder, or
-                the folder that should hold them cannot be listed.
-        """
-        if entry.frames:
-            folders = {frame.rpartition("/")[0] for frame in entry.frames}
-            if len(folders) > 1:
-                found = f"found frames of {len(folders)} folders"
-                raise RowError(f"the field 'imgs_path': {found}, expected one")
-            name, field = folders.pop() or entry.name, "imgs_path"
-        elif entry.video:
-            place = self._below(entry.video, "video_path")
-            return self._look(place, exact=True), self.root / place
-        elif entry.name.strip():
-            name, field = entry.name, "name"
-        else:
-            return None, self.root  # an empty name is reported as such
-        place = self._below(name, field)
-        with_split = place if place.parts[0] == split else PurePosixPath(split) / place
-        return self._look(place) or self._look(with_split), self.root / with_split
-
-    def report_leftover(self, rows: Rows) -> None:
-        """Report the clips that no entry names, in the folders where others were found."""
-        for folder, used in self._used.items():
-            folders, files = self._listings[folder]
-            names = {name for name, path in folders.items() if path not in self._listings}
-            rows.leftover(folder, names | {path.name for path in files.values()}, used)
-
-    def _below(self, name: str, field: str) -> PurePosixPath:
-        # As Windows reads it both separators and drives count, whatever made the file.
-        path = PureWindowsPath(name)
-        if path.anchor or not path.parts or ".." in path.parts or "\0" in name:
-            raise RowError(
-                f"the field {field!r}: found {name[:200]!r}, which leaves the folder of the clips"
-                f" {self.root}, expected a path below it"
-            )
-        return PurePosixPath(name)
-
-    def _look(self, place: PurePosixPath, exact: bool = False) -> Path | None:
-        folder = find_path(self.root.joinpath(place.parent))
-        if folder not in self._listings:
-            try:
-                folders = list_folders(folder, self._broken)
-                files = list_files(folder, VIDEO_SUFFIXES, self._broken)
-            except InputError as error:
-                raise RowError(str(error), FaultKind.UNREADABLE_MEDIA) from error
-            self._listings[folder] = folders, files
-        folders, files = self._listings[folder]
-        found = folders.find(place.name) or files.find(place.stem if exact else place.name)
-        if found is None or (exact and composed(found.name) != composed(place.name)):
-            return None
-        self._used.setdefault(folder, set()).add(found.name)
-        return found
+    Raises:
+        RowError: The entry's path leaves the folder, its frames are not in one folder, or the
+            folder that should hold them cannot be listed.
+    """
+    name, field = entry.name, "name"
+    if entry.frames:
+        folders = {frame.rpartition("/")[0] for frame in entry.frames}
+        if len(folders) > 1:
+            found = f"found frames of {len(folders)} folders"
+            raise RowError(f"the field 'imgs_path': {found}, expected one")
+        name, field = folders.pop() or entry.name, "imgs_path"
+    elif entry.video:
+        name, field = entry.video, "video_path"
+    elif not entry.name.strip():
+        return None, clips.root  # an empty name is reported as such
+    # As Windows reads it both separators and drives count, whatever made the file.
+    path = PureWindowsPath(name)
+    if path.anchor or not path.parts or ".." in path.parts or "\0" in name:
+        raise RowError(
+            f"the field {field!r}: found {name[:200]!r}, which leaves the folder of the clips"
+            f" {clips.root}, expected a path below it"
+        )
+    place = PurePosixPath(name)
+    with_split = place if place.parts[0] == split else PurePosixPath(split) / place
+    try:
+        if field == "video_path":
+            return clips.find(str(place)), clips.root / place
+        tries = (clips.find(str(one), by_stem=True) for one in (place, with_split))
+        return next(filter(None, tries), None), clips.root / with_split
+    except InputError as error:
+        raise RowError(str(error), FaultKind.UNREADABLE_MEDIA) from error
 
 
 def _compare_frames(rows: Rows, number: int, frames: list[str], media: Path) -> None:

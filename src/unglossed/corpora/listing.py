@@ -150,20 +150,27 @@ class MediaFolder:
 
     Args:
         root: What the paths are relative to.
+        broken: Takes dangling links that a stem leads to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, broken: Links | None = None) -> None:
         self.root = root
+        self._broken: Links = {} if broken is None else broken
         self._found: dict[str, Path | None] = {}
         self._clips: dict[tuple[str, str], Path] = {}  # by real folder, and name in it
         self._places: dict[str, str] = {}  # by folder as written: where that really is
         self._listed: dict[str, Names[bool | None] | InputError] = {}  # by real folder
+        self._stems: dict[str, Names[str]] = {}  # by real folder: names of its videos by stem
         self._shown: dict[str, Path] = {}  # by real folder: as it was first written
 
-    def find(self, name: str) -> Path | None:
+    def find(self, name: str, *, by_stem: bool = False) -> Path | None:
         """Find a clip; None if it is not there.
 
         The same clip is the same object, however its name is written (relative, absolute, ...).
+
+        Args:
+            name: Path of a file or folder.
+            by_stem: The suffix of a video may be missing in it.
 
         Raises:
             InputError: The folder that should hold it cannot be listed.
@@ -172,13 +179,18 @@ class MediaFolder:
             folder, base = os.path.split(name.rstrip("/"))
             place = self._place(folder)
             entries = self._list(place)
-            base = entries.key(base) or base
+            base = entries.key(base) or (by_stem and self._stems_of(place).find(base)) or base
             path = self._clips.setdefault((place, base), self._folder(folder) / base)
             self._found[name] = path if entries.get(base) is not None else None
         return self._found[name]
 
-    def report_leftover(self, rows: Rows) -> None:
-        """Report clips beside those asked for, of the same kind (file or folder)."""
+    def report_leftover(self, rows: Rows, *, only_clips: bool = False) -> None:
+        """Report clips beside those that were found, of the same kind (file or folder).
+
+        Args:
+            rows: Where they are reported.
+            only_clips: Each folder beside them is a clip, even an empty one, and each video.
+        """
         if rows.reading.faults is None:
             return
         used: dict[str, set[str]] = {}
@@ -187,16 +199,18 @@ class MediaFolder:
         above = {str(parent) for place in used for parent in Path(place).parents} | used.keys()
 
         def is_clip(path: Path, is_folder: bool | None) -> bool:
-            if not is_folder:
-                return is_media_file(path.name)
+            if not is_folder or str(path) in above:
+                return not is_folder and is_media_file(path.name)
             try:
-                return str(path) not in above and has_pictures(path)
+                return only_clips or has_pictures(path)
             except InputError:  # report what nobody can look into rather than ignore it
                 return True
 
         for place, names in used.items():
             entries = self._list(place)
             kinds = {entries[name] for name in names if entries.get(name) is not None}
+            if kinds and only_clips:
+                kinds = {False, True}
             others = [
                 name
                 for name, kind in entries.items()
@@ -204,6 +218,19 @@ class MediaFolder:
             ]
             clips = [name for name in others if is_clip(Path(place, name), entries[name])]
             rows.leftover(self._shown[place], clips, names)
+
+    def _stems_of(self, place: str) -> Names[str]:
+        if place not in self._stems:
+            stems = self._stems[place] = Names()
+            for name, is_folder in sorted(self._list(place).items()):
+                stem, suffix = os.path.splitext(name)  # noqa: PTH122
+                if is_folder or suffix.lower() not in VIDEO_SUFFIXES:
+                    continue
+                if is_folder is None:
+                    self._broken[stem] = self._shown[place] / name
+                else:
+                    stems.setdefault(stem, name)
+        return self._stems[place]
 
     def _folder(self, folder: str) -> Path:
         return find_path(Path(self.root, folder))

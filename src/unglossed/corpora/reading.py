@@ -38,17 +38,6 @@ FOUND_UTF16 = "found UTF-16, expected UTF-8: save the file as UTF-8"
 
 _SPLITS = ("train", "dev", "test")
 _EMPTY_LINES = ("", "\n", "\r\n")
-_SHOWN_AS_NOTES = {
-    FaultKind.NO_SPLIT,
-    FaultKind.ODD_SPLIT,
-    FaultKind.MISALIGNED,
-    FaultKind.NO_TRANSCRIPTS,
-    FaultKind.PARTIAL_LIST,
-    FaultKind.USELESS_ROW,
-    FaultKind.UNREAD_CAPTIONS,
-    FaultKind.ODD_CAPTIONS,
-    FaultKind.LEFT_OUT,
-}
 # Faults of single rows, which `?faulty=skip` leaves out.
 _OF_A_ROW = {
     FaultKind.MALFORMED_ROW,
@@ -117,12 +106,12 @@ class Reading:
         missing = kind is FaultKind.MISSING_MEDIA and self.skip_missing
         if missing or (kind in _OF_A_ROW and self.skip_faulty):
             kind = FaultKind.LEFT_OUT
-        fault = Fault(kind, where, text)
-        if kind in _SHOWN_AS_NOTES:
+        fault, is_error = Fault(kind, where, text), kind.severity is Severity.ERROR
+        if not is_error and kind is not FaultKind.MEDIA_WITHOUT_ROW:
             self.left_out.add(fault)
         if self.faults is not None:
             self.faults.add(fault)
-        elif kind.severity is Severity.ERROR:
+        elif is_error:
             raise InputError(str(fault))
 
 
@@ -181,13 +170,8 @@ def read_columns(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Read rows of a file with a header and no quoting, as many label files are.
 
-    A row with another number of fields than the header is reported and left out.
-
-    Args:
-        reading: What was asked for.
-        path: The file.
-        separator: Between two fields.
-        expected: Names that the header must hold.
+    A row with another number of fields than the header is reported and left out. The header must
+    hold the `expected` names.
 
     Yields:
         Line number from 1, and the fields by the header's names.
@@ -268,14 +252,14 @@ class Rows:
         id_field: str = "id",
         text_field: str = "text",
     ) -> None:
-        """Say which file the next rows come from, and how messages name what is in it.
+        """Say which file the next rows come from, and what it calls them, their id and their text.
 
         Args:
             path: The file.
             unit: What `add` counts: "line", "entry", "cue", "row".
             split: A split which the file stands for, even if no row follows.
-            id_field: How the file calls the id.
-            text_field: How the file calls the text.
+            id_field: For messages.
+            text_field: For messages.
         """
         self._files.append((len(self._numbers), str(path), unit))
         self._prefix = f"{path}, {unit} "
@@ -294,11 +278,7 @@ class Rows:
             self.report(number, str(error), error.kind)
 
     def report(self, number: int, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
-        """Report a fault of a row of this number.
-
-        Raises:
-            InputError: As `Reading.report`.
-        """
+        """Report a fault of the row of this number, as `Reading.report` does."""
         self.reading.report(kind, self.where(number), text)
 
     def where(self, number: int) -> str:
@@ -320,15 +300,17 @@ class Rows:
     ) -> bool:
         """Check a row and keep it as a `Sample`, whose fields these are.
 
+        Texts are brought to Unicode NFC, and nothing else is changed in them.
+
         Args:
             number: Place in the file.
-            id: Name of the clip.
-            text: Its sentence; it is brought to Unicode NFC, and nothing else is changed.
-            split: Its split.
+            id: Unique in the corpus.
+            text: The sentence.
+            split: Such as "train".
             media: Where the clip lies; None if it is not there.
             expected: Where it was looked for.
             or_expected: What would do as well, for the message.
-            text_field: How the file calls this text; empty: as `begin` was told.
+            text_field: How the file calls this text; empty: as `begin` says.
             **further: More fields of the sample.
 
         Returns:
@@ -391,11 +373,7 @@ class Rows:
             self.reading.report(FaultKind.MEDIA_WITHOUT_ROW, str(folder / name), "no row names it")
 
     def corpus(self, name: str, normalisation: str = "nfc.v1") -> Corpus:
-        """Build the corpus of all rows so far, train, dev and test first.
-
-        Args:
-            name: Kind of the corpus.
-            normalisation: How scoring normalises its texts, see `evaluation.metrics`.
+        """Build the corpus, of the kind `name`, of all rows so far: train, dev and test first.
 
         Raises:
             InputError: A split has no row.
@@ -496,9 +474,11 @@ class Rows:
         link = links.get(where.name) or links.get(where.stem)
         if os.path.lexists(where) and not os.path.exists(where):  # noqa: PTH110 - never raises
             link = where
-        near = None if link else self._near_miss(where)
-        found = f": found {near}, whose capitals differ" if near else ""
-        found = f": {link} is a dangling link" if link else found
+        found = ""
+        if link:
+            found = f": {link} is a dangling link"
+        elif near := self._near_miss(where):
+            found = f": found {near}, whose capitals differ"
         alternative = f", or {or_expected}" if or_expected else ""
         return f"no media for {id!r}{found}, expected {expected}{alternative}"
 
