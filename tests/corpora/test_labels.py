@@ -205,7 +205,7 @@ def test_list_of_a_part_of_the_frames_is_left_aside_and_that_is_told(labels, fra
     assert fault.kind.severity is Severity.WARNING
     assert str(fault) == (
         f"{folder / 'labels.train'}, entry 1: 'imgs_path' lists 2 of the 3 frames in"
-        f" {frames / FOG[0]}: the list is left aside, all are used"
+        f" {frames / FOG[0]}: the list is ignored, all are used"
     )
     (note,) = read("gfslt", folder, frames).notes
     assert note.startswith("list of frames that is shorter than the folder: 1 (")

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unglossed.corpora.faults import FaultKind, Faults
-from unglossed.corpora.lines import read_lines
-from unglossed.corpora.reading import Reading
+from unglossed.corpora.reading import Reading, read_lines
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 

@@ -1,9 +1,9 @@
 """Captions: the cues of a caption file, as text with times.
 
-SubRip (.srt), WebVTT (.vtt) and YouTube's .sbv are read here, ELAN (.eaf) and SubStation (.ass,
-.ssa) by modules of their own. Markup goes, a line break within a cue becomes one space, and nothing
-else is changed. What cannot be understood is an error that names the line: no text is lost or moved
-to another cue.
+SubRip (.srt), WebVTT (.vtt), YouTube's .sbv, SubStation (.ass, .ssa) and ELAN (.eaf, parsed by
+`elan`). Markup is removed, a line break within a cue becomes one space, and nothing else is
+changed. What cannot be understood is an error that names the line: no text is lost or moved to
+another cue.
 """
 
 from __future__ import annotations
@@ -21,13 +21,54 @@ from pathlib import Path
 from pysubs2 import SSAFile
 
 from unglossed.corpora.elan import Tier, Times, read_document
-from unglossed.corpora.lines import FOUND_UTF16, UTF16_MARKS
+from unglossed.corpora.reading import FOUND_UTF16, UTF16_MARKS
 from unglossed.errors import InputError
+
+CAPTION_SUFFIXES = (".vtt", ".srt", ".eaf", ".ass", ".ssa", ".sbv")
+"""Kinds of captions that are read."""
+
+UNREAD_SUFFIXES = frozenset(
+    # What YouTube, players, broadcasters and other annotation tools write.
+    """
+    .aqt .antx .cap .cha .dfxp .exb .idx .itt .json3 .jss .lrc .mpl .mpsub .pjs .psb .rt .sami .scc
+    .smi .srv1 .srv2 .srv3 .stl .sub .sup .tds .textgrid .trs .ttaf .ttml .ttxt .usf .vobsub
+    """.split()
+)
+"""Kinds of captions that are not read, which is reported where there are no others."""
+
+SENTENCE_TIERS = ("text", "translation", "sentence")
+"""Names of the ELAN tier that holds the sentences where a file has several tiers, in any case."""
 
 Report = Callable[[str, str], None]
 """Takes where a cue is wrong, and what was found there and expected."""
 
 _CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]{1,9})?)")
+_EXAMPLE = "00:00:01,000 --> 00:00:02,500"
+_SBV_EXAMPLE = "0:00:01.000,0:00:02.500"
+# Lines that are meant as times, right or wrong. Without those of another arrow the text behind them
+# would be of the cue before. An arrow may also stand in a sentence, but hardly after digits.
+_OTHER_ARROW = r"^\s*[0-9]+:[0-9:.,]+\s*[-=–—]*[>→]\s*[0-9]+:[0-9]"
+_VTT_TIMES = re.compile(rf"-->|{_OTHER_ARROW}")
+_SRT_TIMES = re.compile(rf"^\s*-?[0-9:].*-->|[0-9]:[0-9].*-->.*[0-9]:[0-9]|{_OTHER_ARROW}")
+_SBV_TIMES = re.compile(r"^\s*[0-9]+:[0-9:]*[.,]?[0-9]*\s*,\s*[0-9]+:[0-9]")
+_SBV_TIMING = re.compile(r"\s*([0-9:]+(?:\.[0-9]+)?)\s*,\s*([0-9:]+(?:\.[0-9]+)?)\s*")
+_TIMING = re.compile(r"\s*([0-9:.,]+)\s*-->\s*([0-9:.,]+)(?:\s.*)?")
+# What SubRip has no rule for, so only the tags that are in use; a text may hold "<" as well.
+_SRT_TAG = re.compile(
+    r"</?(?:b|i|u|s|c|v|p|font|span|lang|ruby|rt)(?:[\s.][^<>]*)?>|<[0-9:.]+>", re.IGNORECASE
+)
+_VTT_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|</?>|<[0-9:.]+>")
+_OVERRIDE = re.compile(r"\{\\[^{}]*\}")  # {\an8}, {\i1}: of SubStation, but found in all
+_BREAK = re.compile(r"<br\s*/?>|\\N", re.IGNORECASE)  # SubStation's \N and \n as well
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>", re.IGNORECASE)
+_MAP = re.compile(r"X-TIMESTAMP-MAP\s*=.*", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]*);")
+# Of SubStation: fields of a line of dialogue, and what begins a section and such a line.
+_FIELDS = "start, end, style, name, marginl, marginr, marginv, effect, text"
+_SECTION = re.compile(r"\s*\[(?P<name>[^\]]*)\]\s*")
+_DIALOGUE_TIMES = re.compile(
+    r"(?:[^,]*),(?:\s*[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?:[.,][0-9]{1,3})?\s*,){2}"
+)
 _LEAST_REPEATED = 3
 _GAP_SECONDS = 0.5
 
@@ -76,18 +117,18 @@ def read_text(path: Path) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Make one line of a text: a line break and the white space around it become one space."""
+    """Join the lines of a text: a line break and the white space around it become one space."""
     lines = (line.strip() for line in split_lines(text))
     return " ".join(line for line in lines if line)
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a text; characters that `str.splitlines` also splits at belong to it."""
+    """Split a text at line ends, but not at the rarer characters that `str.splitlines` takes."""
     return re.split(r"\r\n|\n|\r", text)
 
 
 def parse_clock(stamp: str) -> float | None:
-    """Seconds of HH:MM:SS.mmm, hours and fraction being optional; None if it is something else."""
+    """Parse HH:MM:SS.mmm into seconds, hours and fraction being optional; None: something else."""
     match = _CLOCK.fullmatch(stamp)
     if not match:
         return None
@@ -97,13 +138,10 @@ def parse_clock(stamp: str) -> float | None:
 
 
 def count_repeated(cues: Sequence[Cue]) -> int:
-    """How many cues repeat words of the one right before, as captions that roll up do.
+    """Count the cues that repeat words of the one right before, as captions that roll up do.
 
-    Captions that a program made of speech show each line twice: below as it is spoken, then above
-    the next one. A cue that only happens to say the same again makes none of it.
-
-    Returns:
-        Their number; 0 where they are not at least half of all.
+    Automatic captions show each line twice: below as it is spoken, then above the next one. Where
+    such cues are not at least half of all, they only happen to say the same: 0.
     """
     cues = [cue for cue in cues if cue.text]
     repeated = sum(
@@ -114,36 +152,228 @@ def count_repeated(cues: Sequence[Cue]) -> int:
     return repeated if repeated >= max(_LEAST_REPEATED, len(cues) / 2) else 0
 
 
-SENTENCE_TIERS = ("text", "translation", "sentence")
-"""Names of the ELAN tier that holds the sentences where a file has several tiers, in any case."""
-
-
-def read_elan(
+def read_captions(
     path: Path,
-    wanted: str | None,
-    report: Report,
-    clip: str | None = None,
+    tier: str | None = None,
+    report: Report | None = None,
     *,
+    clip: str | None = None,
     needs_text: bool = True,
+    note: Report | None = None,
 ) -> list[Cue]:
-    """Read the annotations of a tier, in the order of time.
+    """Read the cues of a caption file; its suffix tells the format.
+
+    Of an ELAN file these are the annotations of the tier asked for; without one of that named text,
+    translation or sentence, else of the only one with text. Times are those that ELAN shows in the
+    clip.
 
     Args:
-        path: A .eaf file.
-        wanted: Name of the tier; None: the one that holds the sentences.
-        report: Told of each annotation that is wrong; the others are read.
-        clip: File name of the medium that times are wanted of; None: it has the file's own name.
-        needs_text: Tiers without any text are no choice.
+        path: A file of one of `CAPTION_SUFFIXES`.
+        tier: Name of the tier of an ELAN file; other files have none.
+        report: Called for each cue that is wrong; the others are read, and keep their numbers in
+            .srt, .vtt and .sbv. None: the first one is raised.
+        clip: File name of the clip; None: that of the captions, with another suffix.
+        needs_text: Whether to choose only tiers that have text.
+        note: Called for what is not as one may think, though nothing is wrong with it.
 
     Raises:
-        InputError: As `read_document`; no tier can be chosen; or the file's media begin at
-            different times and none of them is the clip.
+        InputError: The file cannot be read, is not UTF-8 or malformed as a whole, no tier can be
+            chosen, or a cue is wrong and there is no `report`.
     """
+    report = report or _refuse
+    match path.suffix.lower():
+        case ".srt":
+            return _read_srt(path, report)
+        case ".vtt":
+            return _read_vtt(path, report, note)
+        case ".sbv":
+            return _read_sbv(path, report)
+        case ".eaf":
+            return _read_elan(path, tier, report, clip or path.name, needs_text)
+        case ".ass" | ".ssa":
+            return _read_substation(path)
+    *suffixes, last = CAPTION_SUFFIXES
+    expected = f"{', '.join(suffixes)} or {last}"
+    raise InputError(f"{path}: unknown kind of captions, expected {expected}")
+
+
+def _refuse(where: str, text: str) -> None:
+    raise InputError(f"{where}: {text}")
+
+
+@dataclass(slots=True)
+class _Block:
+    """The lines of one cue.
+
+    Attributes:
+        place: Index of the line with its times.
+        body: Lines of its text.
+        is_apart: Whether an empty line parts it from the cue before.
+        fault: Index of a line that is wrong, beside the times, and what is wrong there.
+    """
+
+    place: int
+    body: list[str]
+    is_apart: bool
+    fault: tuple[int, str] | None = None
+
+
+def _read_vtt(path: Path, report: Report, note: Report | None) -> list[Cue]:
+    lines = split_lines(read_text(path))
+    if not re.fullmatch(r"WEBVTT(\s.*)?", lines[0]):
+        raise InputError(f"{path}, line 1: found {lines[0][:60]!r}, expected WEBVTT")
+    header = lines[1 : lines.index("") if "" in lines else None]
+    shift = next(filter(_MAP.fullmatch, header), "")
+    if note is not None and re.search("[1-9]", shift):
+        note(str(path), f"found {shift[:80]!r}, which is for streams: times are read as they stand")
+    blocks = []
+    is_apart = True
+    for place, end in _spans(lines, _VTT_TIMES):
+        body = lines[place + 1 : end]
+        blocks.append(_Block(place, body, is_apart))
+        is_apart = "" in body
+        if is_apart:  # what follows is a note, or the next cue's name
+            del body[body.index("") :]
+
+    def clean(text: str) -> str:
+        return _ENTITY.sub(lambda match: html.unescape(match[0]), _without(_VTT_TAG, text))
+
+    return _to_cues(path, lines, blocks, clean, report)
+
+
+def _read_srt(path: Path, report: Report) -> list[Cue]:
+    lines = split_lines(read_text(path))
+    spans = _spans(lines, _SRT_TIMES)
+    before = lines[: spans[0][0]] if spans else []
+    numbered = bool(before) and before[-1].strip().isdecimal()
+    _check_begin(path, spans, before[:-1] if numbered else before, _EXAMPLE, "a number or ")
+    blocks = []
+    for place, end in spans:
+        first = place - numbered
+        block = _Block(place, lines[place + 1 : end], not lines[max(first - 1, 0)].strip())
+        if numbered and not lines[first].strip().isdecimal():
+            block.fault = first, f"found {lines[first][:60]!r}, expected the cue's number"
+        if numbered and end < len(lines):
+            del block.body[-1:]  # the next cue's number
+        blocks.append(block)
+    return _to_cues(path, lines, blocks, partial(_without, _SRT_TAG), report)
+
+
+def _read_sbv(path: Path, report: Report) -> list[Cue]:
+    lines = split_lines(read_text(path))
+    spans = _spans(lines, _SBV_TIMES)
+    _check_begin(path, spans, lines[: spans[0][0]] if spans else [], _SBV_EXAMPLE)
+    blocks = [_Block(place, lines[place + 1 : end], True) for place, end in spans]
+    return _to_cues(path, lines, blocks, partial(_without, _SRT_TAG), report, _SBV_TIMING)
+
+
+def _spans(lines: list[str], times: re.Pattern[str]) -> list[tuple[int, int]]:
+    """Indices of the lines with times, each with that of the next or of the end."""
+    places = [index for index, line in enumerate(lines) if times.search(line)]
+    return list(pairwise([*places, len(lines)]))
+
+
+def _check_begin(
+    path: Path, spans: list[tuple[int, int]], before: list[str], example: str, more: str = ""
+) -> None:
+    """Refuse a file without cues, or with text before the first one."""
+    if not spans:
+        raise InputError(f"{path}: found no cue, expected lines such as {example}")
+    for number, line in enumerate(before, start=1):
+        if line.strip():
+            found = f"found {line[:60]!r}"
+            raise InputError(f"{path}, line {number}: {found}, expected {more}{example}")
+
+
+def _to_cues(
+    path: Path,
+    lines: list[str],
+    blocks: list[_Block],
+    clean: Callable[[str], str],
+    report: Report,
+    timing: re.Pattern[str] = _TIMING,
+) -> list[Cue]:
+    cues: list[Cue] = []
+    for number, block in enumerate(blocks, start=1):
+        match = timing.fullmatch(lines[block.place])
+        start, end = map(parse_clock, match.groups()) if match else (None, None)
+        if start is not None and end is not None and block.fault is None:
+            body = "\n".join(block.body)
+            names = dict.fromkeys(on_one_line(clean(name)) for name in _VOICE.findall(body))
+            speaker = ", ".join(filter(None, names)) or None
+            cues.append(Cue(number, start, end, on_one_line(clean(body)), speaker=speaker))
+            continue
+        example = _SBV_EXAMPLE if timing is _SBV_TIMING else _EXAMPLE
+        wrong = f"times {lines[block.place][:60]!r}, expected {example}"
+        index, reason = block.fault or (block.place, wrong)
+        report(f"{path}, line {index + 1}", f"{reason} (cue {number})")
+        if not block.is_apart and cues and cues[-1].number == number - 1:
+            cues.pop()
+            text = f"no empty line parts it from line {index + 1}, which may be of its text"
+            report(f"{path}, cue {number - 1}", text)
+    return cues
+
+
+def _without(tag: re.Pattern[str], text: str) -> str:
+    text = _BREAK.sub("\n", _OVERRIDE.sub("", text)).replace("\\h", " ")
+    return tag.sub("", text)
+
+
+def _read_substation(path: Path) -> list[Cue]:
+    """Read the lines of dialogue, in the order of time; the name of an actor is the speaker."""
+    text = read_text(path)
+    _check_substation(path, split_lines(text))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles, which are not used
+            events = SSAFile.from_string(text, format_="ass").events
+    except Exception as error:  # whatever a damaged file makes it raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: not readable as SubStation: {reason[:200]}") from error
+    events.sort(key=lambda event: (event.start, event.end))
+    lines = [event for event in events if event.is_text]
+    return [
+        Cue(
+            number,
+            line.start / 1000,
+            line.end / 1000,
+            on_one_line(line.plaintext),
+            speaker=line.name.strip() or None,
+        )
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def _check_substation(path: Path, lines: list[str]) -> None:
+    """Refuse what pysubs2 would read otherwise than the file says, or not at all."""
+    section, sections = "", set()
+    for number, line in enumerate(lines, start=1):
+        name, _, rest = line.partition(":")
+        name = name.strip().casefold()
+        if match := _SECTION.fullmatch(line):
+            section = match["name"].strip().casefold()
+            sections.add(section)
+        elif section == "events" and name == "format":
+            fields = ", ".join(field.strip() for field in rest.casefold().split(","))
+            if fields.partition(", ")[2] != _FIELDS:  # the first is Layer, or Marked
+                found = f"found {line[:100]!r}, expected Layer, {_FIELDS}"
+                raise InputError(f"{path}, line {number}: {found}")
+        elif section == "events" and name == "dialogue" and not _DIALOGUE_TIMES.match(rest):
+            found = f"found {line[:60]!r}, expected Dialogue: 0,0:00:01.00,0:00:02.50,..."
+            raise InputError(f"{path}, line {number}: {found}")
+    if "events" not in sections:
+        raise InputError(f"{path}: found no section [Events], expected one")
+
+
+def _read_elan(
+    path: Path, wanted: str | None, report: Report, clip: str, needs_text: bool
+) -> list[Cue]:
+    """Read the annotations of a tier, in the order of time."""
     document = read_document(path)
     name = _choose_tier(path, document.tiers, wanted, needs_text)
     tier = document.tiers[name]
     try:
-        origin = document.origin_of(clip or path.name)
+        origin = document.origin_of(clip)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     times = Times(document)
@@ -189,264 +419,3 @@ def _choose_tier(path: Path, tiers: dict[str, Tier], wanted: str | None, needs_t
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
-
-
-_FIELDS = "start, end, style, name, marginl, marginr, marginv, effect, text"
-_SECTION = re.compile(r"\s*\[(?P<name>[^\]]*)\]\s*")
-_TIMES = re.compile(r"(?:[^,]*),(?:\s*[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?:[.,][0-9]{1,3})?\s*,){2}")
-
-
-def read_substation(path: Path) -> list[Cue]:
-    """Read the lines of dialogue, in the order of time; the name of an actor is the speaker.
-
-    Raises:
-        InputError: The file cannot be read, is not UTF-8, or not as SubStation files are.
-    """
-    text = read_text(path)
-    _check(path, split_lines(text))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of styles, which are not used
-            events = SSAFile.from_string(text, format_="ass").events
-    except Exception as error:  # whatever a damaged file makes it raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: not readable as SubStation: {reason[:200]}") from error
-    events.sort(key=lambda event: (event.start, event.end))
-    lines = [event for event in events if event.is_text]
-    return [
-        Cue(
-            number,
-            line.start / 1000,
-            line.end / 1000,
-            on_one_line(line.plaintext),
-            speaker=line.name.strip() or None,
-        )
-        for number, line in enumerate(lines, start=1)
-    ]
-
-
-def _check(path: Path, lines: list[str]) -> None:
-    """Refuse what pysubs2 would read otherwise than the file says, or not at all."""
-    section = ""
-    sections = list(map(_SECTION.fullmatch, lines))
-    for number, (line, match) in enumerate(zip(lines, sections, strict=True), start=1):
-        where = f"{path}, line {number}"
-        name, _, rest = line.partition(":")
-        name = name.strip().casefold()
-        if match:
-            section = match["name"].strip().casefold()
-        elif section == "events" and name == "format":
-            fields = ", ".join(field.strip() for field in rest.casefold().split(","))
-            if fields.partition(", ")[2] != _FIELDS:  # the first is Layer, or Marked
-                raise InputError(f"{where}: found {line[:100]!r}, expected Layer, {_FIELDS}")
-        elif section == "events" and name == "dialogue" and not _TIMES.match(rest):
-            found = f"found {line[:60]!r}, expected Dialogue: 0,0:00:01.00,0:00:02.50,..."
-            raise InputError(f"{where}: {found}")
-    if not any(found and found["name"].strip().casefold() == "events" for found in sections):
-        raise InputError(f"{path}: found no section [Events], expected one")
-
-
-__all__ = ["Cue", "on_one_line", "parse_clock", "read_captions", "read_text"]
-
-CAPTION_SUFFIXES = (".vtt", ".srt", ".eaf", ".ass", ".ssa", ".sbv")
-"""Kinds of captions that are read."""
-
-UNREAD_SUFFIXES = frozenset(
-    # What YouTube, players, broadcasters and other annotation tools write.
-    """
-    .aqt .antx .cap .cha .dfxp .exb .idx .itt .json3 .jss .lrc .mpl .mpsub .pjs .psb .rt .sami .scc
-    .smi .srv1 .srv2 .srv3 .stl .sub .sup .tds .textgrid .trs .ttaf .ttml .ttxt .usf .vobsub
-    """.split()
-)
-"""Kinds of captions that are not read, and told so where they are all that there is."""
-
-_EXAMPLE = "00:00:01,000 --> 00:00:02,500"
-_SBV_EXAMPLE = "0:00:01.000,0:00:02.500"
-# Lines that are meant as times, right or wrong. Without those of another arrow the text behind them
-# would be of the cue before. An arrow may also stand in a sentence, but hardly after digits.
-_OTHER_ARROW = r"^\s*[0-9]+:[0-9:.,]+\s*[-=–—]*[>→]\s*[0-9]+:[0-9]"
-_VTT_TIMES = re.compile(rf"-->|{_OTHER_ARROW}")
-_SRT_TIMES = re.compile(rf"\s*-?[0-9:].*-->|.*[0-9]:[0-9].*-->.*[0-9]:[0-9]|{_OTHER_ARROW}")
-_SBV_TIMES = re.compile(r"\s*[0-9]+:[0-9:]*[.,]?[0-9]*\s*,\s*[0-9]+:[0-9]")
-_SBV_TIMING = re.compile(r"\s*([0-9:]+(?:\.[0-9]+)?)\s*,\s*([0-9:]+(?:\.[0-9]+)?)\s*")
-_TIMING = re.compile(r"\s*([0-9:.,]+)\s*-->\s*([0-9:.,]+)(?:\s.*)?")
-# What SubRip has no rule for, so only the tags that are in use; a text may hold "<" as well.
-_SRT_TAG = re.compile(
-    r"</?(?:b|i|u|s|c|v|p|font|span|lang|ruby|rt)(?:[\s.][^<>]*)?>|<[0-9:.]+>", re.IGNORECASE
-)
-_VTT_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|</?>|<[0-9:.]+>")
-_OVERRIDE = re.compile(r"\{\\[^{}]*\}")  # {\an8}, {\i1}: of SubStation, but found in all
-_BREAK = re.compile(r"<br\s*/?>|\\N", re.IGNORECASE)  # SubStation's \N and \n as well
-_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>", re.IGNORECASE)
-_MAP = re.compile(r"X-TIMESTAMP-MAP\s*=.*", re.IGNORECASE)
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]*);")
-
-
-def read_captions(
-    path: Path,
-    tier: str | None = None,
-    report: Report | None = None,
-    *,
-    clip: str | None = None,
-    needs_text: bool = True,
-    note: Report | None = None,
-) -> list[Cue]:
-    """Read the cues of a caption file; its suffix tells the format.
-
-    Of an ELAN file that is the tier asked for; without one that named text, translation or
-    sentence, else the only one with text. Times are those that ELAN shows in the clip.
-
-    Args:
-        path: A file of one of `CAPTION_SUFFIXES`.
-        tier: Name of the tier of an ELAN file; other files have none.
-        report: Told of each cue that is wrong; the others are read, and keep their numbers in .srt,
-            .vtt and .sbv. None: the first one is raised.
-        clip: File name of the clip; None: that of the captions, with another suffix.
-        needs_text: Whether a tier without text is none to choose.
-        note: Told of what is not as one may think, though nothing is wrong with it.
-
-    Raises:
-        InputError: The file cannot be read, is not UTF-8 or malformed as a whole, no tier can be
-            chosen, or a cue is wrong and nobody is told.
-    """
-    report = report or _refuse
-    match path.suffix.lower():
-        case ".srt":
-            return _read_srt(path, report)
-        case ".vtt":
-            return _read_vtt(path, report, note)
-        case ".sbv":
-            return _read_sbv(path, report)
-        case ".eaf":
-            return read_elan(path, tier, report, clip, needs_text=needs_text)
-        case ".ass" | ".ssa":
-            return read_substation(path)
-    raise InputError(
-        f"{path}: unknown kind of captions, expected {', '.join(CAPTION_SUFFIXES[:-1])} or"
-        f" {CAPTION_SUFFIXES[-1]}"
-    )
-
-
-def _refuse(where: str, text: str) -> None:
-    raise InputError(f"{where}: {text}")
-
-
-@dataclass(slots=True)
-class _Block:
-    """The lines of one cue.
-
-    Attributes:
-        place: Index of the line with its times.
-        body: Lines of its text.
-        is_apart: Whether an empty line parts it from the cue before.
-        fault: Index of a line that is wrong, beside the times, and what is wrong there.
-    """
-
-    place: int
-    body: list[str]
-    is_apart: bool
-    fault: tuple[int, str] | None = None
-
-
-def _read_vtt(path: Path, report: Report, note: Report | None) -> list[Cue]:
-    lines = split_lines(read_text(path))
-    if not re.fullmatch(r"WEBVTT(\s.*)?", lines[0]):
-        raise InputError(f"{path}, line 1: found {lines[0][:60]!r}, expected WEBVTT")
-    header = lines[1 : lines.index("") if "" in lines else None]
-    shift = next((line for line in header if _MAP.fullmatch(line)), None)
-    if note is not None and shift is not None and re.search("[1-9]", shift):
-        note(str(path), f"found {shift[:80]!r}, which is for streams: times are read as they stand")
-    blocks = []
-    is_apart = True
-    for place, end in _spans(lines, [bool(_VTT_TIMES.search(line)) for line in lines]):
-        body = lines[place + 1 : end]
-        blocks.append(_Block(place, body, is_apart))
-        is_apart = "" in body
-        if is_apart:  # what follows is a note, or the next cue's name
-            del body[body.index("") :]
-
-    def clean(text: str) -> str:
-        return _ENTITY.sub(lambda match: html.unescape(match[0]), _without(_VTT_TAG, text))
-
-    return _to_cues(path, lines, blocks, clean, report)
-
-
-def _read_srt(path: Path, report: Report) -> list[Cue]:
-    lines = split_lines(read_text(path))
-    spans = _spans(lines, [bool(_SRT_TIMES.match(line)) for line in lines])
-    if not spans:
-        raise InputError(f"{path}: found no cue, expected lines such as {_EXAMPLE}")
-    before = lines[: spans[0][0]]
-    numbered = bool(before) and before[-1].strip().isdecimal()
-    for index, line in enumerate(before[:-1] if numbered else before):
-        if line.strip():
-            raise InputError(
-                f"{path}, line {index + 1}: found {line[:60]!r}, expected a number or {_EXAMPLE}"
-            )
-    blocks = []
-    for place, end in spans:
-        first = place - numbered
-        block = _Block(place, lines[place + 1 : end], not lines[max(first - 1, 0)].strip())
-        if numbered and not lines[first].strip().isdecimal():
-            block.fault = first, f"found {lines[first][:60]!r}, expected the cue's number"
-        if numbered and end < len(lines):
-            del block.body[-1:]  # the next cue's number
-        blocks.append(block)
-    return _to_cues(path, lines, blocks, partial(_without, _SRT_TAG), report)
-
-
-def _read_sbv(path: Path, report: Report) -> list[Cue]:
-    lines = split_lines(read_text(path))
-    spans = _spans(lines, [bool(_SBV_TIMES.match(line)) for line in lines])
-    if not spans:
-        raise InputError(f"{path}: found no cue, expected lines such as {_SBV_EXAMPLE}")
-    for index, line in enumerate(lines[: spans[0][0]], start=1):
-        if line.strip():
-            raise InputError(f"{path}, line {index}: found {line[:60]!r}, expected {_SBV_EXAMPLE}")
-    blocks = [_Block(place, lines[place + 1 : end], True) for place, end in spans]
-    return _to_cues(path, lines, blocks, partial(_without, _SRT_TAG), report, _SBV_TIMING)
-
-
-def _spans(lines: list[str], are_times: list[bool]) -> list[tuple[int, int]]:
-    """Indices of the lines with times, each with that of the next or of the end."""
-    places = [index for index, is_time in enumerate(are_times) if is_time]
-    return list(pairwise([*places, len(lines)]))
-
-
-def _to_cues(
-    path: Path,
-    lines: list[str],
-    blocks: list[_Block],
-    clean: Callable[[str], str],
-    report: Report,
-    timing: re.Pattern[str] = _TIMING,
-) -> list[Cue]:
-    cues: list[Cue] = []
-    for number, block in enumerate(blocks, start=1):
-        times = _parse_times(lines[block.place], timing)
-        if times is not None and block.fault is None:
-            body = "\n".join(block.body)
-            names = dict.fromkeys(on_one_line(clean(name)) for name in _VOICE.findall(body))
-            speaker = ", ".join(filter(None, names)) or None
-            cues.append(Cue(number, *times, on_one_line(clean(body)), speaker=speaker))
-            continue
-        example = _SBV_EXAMPLE if timing is _SBV_TIMING else _EXAMPLE
-        wrong = f"times {lines[block.place][:60]!r}, expected {example}"
-        index, reason = block.fault or (block.place, wrong)
-        report(f"{path}, line {index + 1}", f"{reason} (cue {number})")
-        if not block.is_apart and cues and cues[-1].number == number - 1:
-            cues.pop()
-            text = f"no empty line parts it from line {index + 1}, which may be of its text"
-            report(f"{path}, cue {number - 1}", text)
-    return cues
-
-
-def _parse_times(line: str, timing: re.Pattern[str]) -> tuple[float, float] | None:
-    match = timing.fullmatch(line)
-    start, end = (parse_clock(match[1]), parse_clock(match[2])) if match else (None, None)
-    return None if start is None or end is None else (start, end)
-
-
-def _without(tag: re.Pattern[str], text: str) -> str:
-    text = _BREAK.sub("\n", _OVERRIDE.sub("", text)).replace("\\h", " ")
-    return tag.sub("", text)

@@ -7,20 +7,17 @@ opened here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.lines import read_columns
-from unglossed.corpora.listing import list_files, list_folders
+from unglossed.corpora.listing import Clips, list_files, list_folders
 from unglossed.corpora.pickles import read_pickle
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.reading import Reading, RowError, Rows, read_columns
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.files import Names
 from unglossed.media.frames import VIDEO_SUFFIXES
 
 LABELS = Path("sentence_label")
@@ -34,8 +31,7 @@ FIELDS = ("index", "name", "length", "gloss", "char", "word", "postag")
 _SIGNER = re.compile(r"_(P[0-9]+)_")
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
+class _Label(NamedTuple):
     name: str
     chars: list[str]
     gloss: list[str]
@@ -45,7 +41,7 @@ def read_csl_daily(reading: Reading) -> Corpus:
     """Read every split that `split_1.txt` names.
 
     Labels come from `video_map.txt`, or from the pickle of the same content where that file is
-    missing. The `length` column is left aside: the clips of the newer release differ from it. What
+    missing. The `length` column is ignored: the clips of the newer release differ from it. What
     only one of the two label files names is left out and counted.
 
     Args:
@@ -56,44 +52,37 @@ def read_csl_daily(reading: Reading) -> Corpus:
         InputError: A file is missing or malformed, or there are no clips.
     """
     base = _find_base(reading.root)
-    folder, media = _list_media(reading, reading.media_root or base)
+    folder, clips = _list_clips(reading, reading.media_root or base)
     splits = _read_splits(reading, base / SPLITS)
     rows = Rows(reading, reading.language or generated_language(base) or "zh")
-    path, unit, labels = _open_labels(reading, base)
+    path, unit, labels = _open_labels(base)
     for split in dict.fromkeys(split for _, split in splits.values()):
-        rows.begin(path, unit, split=split)
+        rows.begin(path, unit, split, id_field="name", text_field="char")
     names = set()
-    for number, label in labels:
-        names.add(label.name)
-        _, split = splits.get(label.name, (0, ""))
-        if not split and label.name:
-            reading.report(
-                FaultKind.NO_SPLIT,
-                f"{path}, {unit} {number}",
-                f"{label.name!r} is in no split of {SPLITS.name}",
+    for number, record in labels(reading, path):
+        with rows.row(number):
+            name, chars, gloss = _to_label(record)
+            names.add(name)
+            media = clips.find(name)
+            _, split = splits.get(name, (0, ""))
+            if not split and name:
+                raise RowError(f"{name!r} is in no split of {SPLITS.name}", FaultKind.NO_SPLIT)
+            signer = _SIGNER.search(name)
+            rows.add(
+                number,
+                id=name,
+                media=media,
+                expected=folder / name,
+                text="".join(chars),
+                split=split,
+                signer=signer[1] if signer else None,
+                gloss=" ".join(gloss),
             )
-            continue
-        signer = _SIGNER.search(label.name)
-        rows.add(
-            number,
-            id=label.name,
-            id_field="name",
-            media=media.find(label.name),
-            expected=folder / label.name,
-            text="".join(label.chars),
-            text_field="char",
-            split=split,
-            signer=signer[1] if signer else None,
-            gloss=" ".join(label.gloss),
-        )
     for name, (number, _) in splits.items():
         if name not in names:
-            reading.report(
-                FaultKind.LEFT_OUT,
-                f"{base / SPLITS}, line {number}",
-                f"{name!r} has no {unit} in {path.name}",
-            )
-    rows.leftover(folder, media, names)
+            text = f"{name!r} has no {unit} in {path.name}"
+            reading.report(FaultKind.LEFT_OUT, f"{base / SPLITS}, line {number}", text)
+    clips.report_leftover(rows)
     return rows.corpus("csl_daily")
 
 
@@ -105,8 +94,8 @@ def _find_base(root: Path) -> Path:
     raise InputError(f"{root}: found no {LABELS}, expected {root / VIDEO_MAP}")
 
 
-def _list_media(reading: Reading, root: Path) -> tuple[Path, Names[Path]]:
-    """The folder that holds the clips and what is in it by name; no look at each clip."""
+def _list_clips(reading: Reading, root: Path) -> tuple[Path, Clips]:
+    """The folder that holds the clips, and they; no look at each clip."""
     frames = sorted(root.glob("sentence*/frames_*")) + sorted(root.glob("frames_*"))
     official = root / FRAMES
     frames.sort(key=official.__ne__)
@@ -117,7 +106,7 @@ def _list_media(reading: Reading, root: Path) -> tuple[Path, Names[Path]]:
             if folder in frames or _SIGNER.search(name):
                 media[name] = path
         if media:
-            return folder, media
+            return folder, Clips({folder: media})
     raise InputError(f"{root}: found no clips, expected {official}/<name> or {root / VIDEOS}")
 
 
@@ -127,46 +116,45 @@ def _read_splits(reading: Reading, path: Path) -> dict[str, tuple[int, str]]:
     for number, row in read_columns(reading, path, "|", ("name", "split")):
         name = row["name"]
         if name in splits:
-            reading.report(
-                FaultKind.DUPLICATE_ID,
-                f"{path}, line {number}",
-                f"name {name!r} was seen before (line {splits[name][0]}), expected each once",
-            )
-            continue
-        splits[name] = number, row["split"]
+            text = f"name {name!r} was seen before (line {splits[name][0]}), expected each once"
+            reading.report(FaultKind.DUPLICATE_ID, f"{path}, line {number}", text)
+        else:
+            splits[name] = number, row["split"]
     return {name: (number, split) for name, (number, split) in splits.items() if split.strip()}
 
 
-def _open_labels(reading: Reading, base: Path) -> tuple[Path, str, Iterator[tuple[int, _Label]]]:
-    """The label file, what counts its entries, and they."""
+def _open_labels(
+    base: Path,
+) -> tuple[Path, str, Callable[[Reading, Path], Iterator[tuple[int, object]]]]:
+    """The label file, what its numbers count, and what reads it."""
     if (base / VIDEO_MAP).is_file():
-        return base / VIDEO_MAP, "line", _read_video_map(reading, base / VIDEO_MAP)
+        return base / VIDEO_MAP, "line", _read_video_map
     if (base / PICKLE).is_file():
-        return base / PICKLE, "entry", _read_labels(reading, base / PICKLE)
+        return base / PICKLE, "entry", _read_pickle
     raise InputError(f"{base / VIDEO_MAP}: not found, and no {PICKLE.name}, expected one of them")
 
 
-def _read_video_map(reading: Reading, path: Path) -> Iterator[tuple[int, _Label]]:
+def _read_video_map(reading: Reading, path: Path) -> Iterator[tuple[int, object]]:
     for number, row in read_columns(reading, path, "|", FIELDS):
         yield number, _Label(row["name"], row["char"].split(" "), row["gloss"].split())
 
 
-def _read_labels(reading: Reading, path: Path) -> Iterator[tuple[int, _Label]]:
+def _read_pickle(_: Reading, path: Path) -> Iterator[tuple[int, object]]:
     content = read_pickle(path)
     info = content.get("info") if isinstance(content, dict) else None
     if not isinstance(info, list):
         raise InputError(f"{path}: found no list under 'info', expected the pickle of the release")
-    for number, entry in enumerate(info, start=1):
-        values = entry if isinstance(entry, dict) else {}
-        name, chars, gloss = (values.get(key) for key in ("name", "label_char", "label_gloss"))
-        if not isinstance(name, str) or not _is_words(chars) or not _is_words(gloss):
-            reading.report(
-                FaultKind.MALFORMED_ROW,
-                f"{path}, entry {number}",
-                "expected a name, and lists of words as label_char and label_gloss",
-            )
-            continue
-        yield number, _Label(name, chars, gloss)
+    yield from enumerate(info, start=1)
+
+
+def _to_label(record: object) -> _Label:
+    if isinstance(record, _Label):
+        return record
+    values = record if isinstance(record, dict) else {}
+    name, chars, gloss = (values.get(key) for key in ("name", "label_char", "label_gloss"))
+    if isinstance(name, str) and _is_words(chars) and _is_words(gloss):
+        return _Label(name, chars, gloss)
+    raise RowError("expected a name, and lists of words as label_char and label_gloss")
 
 
 def _is_words(value: object) -> TypeGuard[list[str]]:

@@ -1,7 +1,6 @@
-"""Annotation files of ELAN (.eaf): the annotations of each tier, the time slots, and the media.
+"""Annotation files of ELAN (.eaf): the annotations of each tier, and the times that ELAN shows.
 
-What stands in the file, and nothing else: `elan_times` finds the times that ELAN shows, and what
-the tiers mean is the reader's work. Nothing that a file refers to is opened.
+What tiers mean is the reader's work. Nothing that a file refers to is opened.
 """
 
 from __future__ import annotations
@@ -13,13 +12,22 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from unglossed.errors import InputError
 
+# pympi reads such files, too, but without line numbers, units, origins of media and the order of
+# parts; what stands twice replaces what came before. See docs/decisions/0007.
 _ROOT = "ANNOTATION_DOCUMENT"
+_LINE = "line"  # our own attribute: where an element begins
 _INTEGER = re.compile("-?[0-9]{1,12}")
+_SUBDIVISION = "Symbolic_Subdivision"
+
+Span = tuple[Fraction, Fraction]
+"""Begin and end in milliseconds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,8 +66,7 @@ class Tier:
     participant: str | None = None
 
 
-@dataclass(frozen=True)
-class Medium:
+class Medium(NamedTuple):
     """A medium that a file is linked to.
 
     Attributes:
@@ -91,7 +98,7 @@ class Document:
     media: list[Medium] = field(default_factory=list)
 
     def origin_of(self, clip: str) -> float:
-        """Seconds by which a time of this file lies later in one of its media.
+        """Get the seconds to add to a time of this file for one of its media.
 
         Args:
             clip: The medium's file name. One that no link has, since it was renamed, stands for
@@ -100,16 +107,16 @@ class Document:
         Raises:
             ValueError: They do not; the message says so.
         """
-        wanted = _folded(clip)
+        origins = {medium.origin_seconds for medium in self.media} or {0.0}
         for cut in (_folded, _stem):
-            found = {
+            named = {
                 medium.origin_seconds
                 for medium in self.media
-                if any(cut(name) == cut(wanted) for name in medium.names)
+                if cut(clip) in map(cut, medium.names)
             }
-            if found:
+            if named:
+                origins = named
                 break
-        origins = found or {medium.origin_seconds for medium in self.media} or {0.0}
         if len(origins) == 1:
             return origins.pop()
         listed = ", ".join(
@@ -126,9 +133,93 @@ def read_document(path: Path) -> Document:
     """Read an ELAN file.
 
     Raises:
-        InputError: It cannot be read, is no XML or not of ELAN, or names a document type.
+        InputError: It cannot be read, is no XML or not of ELAN, names a document type, or has one
+            name for two things.
     """
-    return _Parser(path).parse()
+    document, own = Document(), "not a document of ELAN"
+
+    def refuse(element: Element, text: str) -> InputError:
+        return InputError(f"{path}, line {element.get(_LINE)}: {text}")
+
+    def need(element: Element, key: str) -> str:
+        if (value := element.get(key)) is None:
+            raise refuse(element, f"{own}: <{element.tag}> has no {key}, expected one")
+        return value
+
+    root = _parse_xml(path)
+    if root.tag != _ROOT:
+        raise refuse(root, f"{own}: found <{root.tag[:60]}>, expected <{_ROOT}>")
+    for header in root.iter("HEADER"):
+        unit = header.get("TIME_UNITS", "milliseconds")
+        if unit.casefold() != "milliseconds":
+            raise refuse(header, f"TIME_UNITS is {unit[:60]!r}, expected 'milliseconds'")
+    for medium in root.iter("MEDIA_DESCRIPTOR"):
+        urls = [medium.get(key, "") for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL")]
+        names = tuple(dict.fromkeys(filter(None, map(_file_name, urls))))
+        origin = medium.get("TIME_ORIGIN", "").strip() or "0"
+        if not _INTEGER.fullmatch(origin):
+            raise refuse(medium, f"TIME_ORIGIN is {origin[:60]!r}, expected milliseconds")
+        document.media.append(Medium(names or ("",), int(origin) / 1000))
+    for one in root.iter("TIME_SLOT"):
+        slot, value = need(one, "TIME_SLOT_ID"), one.get("TIME_VALUE")
+        if document.slots.setdefault(slot, value) != value:
+            raise refuse(one, f"found the time slot {slot[:60]!r} twice, with two times")
+    for kind in root.iter("LINGUISTIC_TYPE"):
+        document.constraints[need(kind, "LINGUISTIC_TYPE_ID")] = kind.get("CONSTRAINTS")
+    for tier in root.iter("TIER"):
+        name = need(tier, "TIER_ID")
+        if name in document.tiers:
+            raise refuse(tier, f"found the tier {name[:60]!r} twice, expected each name once")
+        annotations = []
+        for one in tier.iter():
+            if one.tag not in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
+                continue
+            slots, reference = None, one.get("ANNOTATION_REF")
+            if one.tag == "ALIGNABLE_ANNOTATION":
+                slots, reference = (one.get("TIME_SLOT_REF1"), one.get("TIME_SLOT_REF2")), None
+            text = "".join(
+                part for value in one.iter("ANNOTATION_VALUE") for part in value.itertext()
+            )
+            previous = one.get("PREVIOUS_ANNOTATION") or None
+            annotation = Annotation(int(need(one, _LINE)), slots, reference, previous, text)
+            annotations.append(annotation)
+            id, known = one.get("ANNOTATION_ID"), document.annotations
+            if id is not None:
+                known[id] = None if id in known else annotation
+        participant = tier.get("PARTICIPANT", "").strip() or None
+        kind_name, parent = tier.get("LINGUISTIC_TYPE_REF"), tier.get("PARENT_REF")
+        document.tiers[name] = Tier(annotations, kind_name, parent, participant)
+    return document
+
+
+def _parse_xml(path: Path) -> Element:
+    """Read an XML file into elements that know their lines; a document type is refused."""
+    parser, builder = expat.ParserCreate(), TreeBuilder()
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        builder.start(name, {**attributes, _LINE: str(parser.CurrentLineNumber)})
+
+    def refuse_doctype(*_: object) -> None:
+        # Entities, which may name files or grow without end, live there.
+        text = "found a document type, which ELAN does not write and which may be harmful"
+        raise InputError(f"{path}, line {parser.CurrentLineNumber}: {text}")
+
+    parser.StartDoctypeDeclHandler = refuse_doctype
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = lambda name: builder.end(name) and None
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except expat.ExpatError as error:
+        reason = expat.ErrorString(error.code)
+        raise InputError(f"{path}, line {error.lineno}: not XML: {reason}") from error
+    except (LookupError, ValueError) as error:  # of an encoding that Python does not have
+        raise InputError(f"{path}: not readable as XML: {error}") from error
+    return builder.close()
 
 
 def _folded(name: str) -> str:
@@ -144,126 +235,6 @@ def _file_name(url: str) -> str:
     return unquote(re.split(r"[/\\]", url.strip())[-1])
 
 
-class _Parser:
-    """Collects the document while the XML parser goes through the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._document = Document()
-        self._tier = Tier()
-        self._annotation: Annotation | None = None
-        self._in_text = False
-        self._is_first = True
-        self._parser = expat.ParserCreate()
-        self._parser.StartDoctypeDeclHandler = self._refuse_doctype
-        self._parser.StartElementHandler = self._begin
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._add_text
-
-    def parse(self) -> Document:
-        try:
-            self._parser.Parse(self._path.read_bytes(), True)
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from None
-        except expat.ExpatError as error:
-            reason = expat.ErrorString(error.code)
-            raise InputError(f"{self._path}, line {error.lineno}: not XML: {reason}") from error
-        except (LookupError, ValueError) as error:  # of an encoding that Python does not have
-            raise InputError(f"{self._path}: not readable as XML: {error}") from error
-        return self._document
-
-    def _refuse(self, text: str) -> InputError:
-        return InputError(f"{self._path}, line {self._parser.CurrentLineNumber}: {text}")
-
-    def _refuse_doctype(self, *_: object) -> None:
-        # Entities, which may name files or grow without end, live there.
-        text = "found a document type, which ELAN does not write and which may be harmful"
-        raise self._refuse(text)
-
-    def _begin(self, name: str, attributes: dict[str, str]) -> None:
-        if self._is_first and name != _ROOT:
-            raise self._refuse(f"not a document of ELAN: found <{name[:60]}>, expected <{_ROOT}>")
-        self._is_first = False
-        match name:
-            case "HEADER":
-                self._begin_header(attributes)
-            case "MEDIA_DESCRIPTOR":
-                self._add_medium(attributes)
-            case "TIME_SLOT":
-                self._add_slot(attributes)
-            case "TIER":
-                self._begin_tier(attributes)
-            case "LINGUISTIC_TYPE":
-                kind = self._need(name, attributes, "LINGUISTIC_TYPE_ID")
-                self._document.constraints[kind] = attributes.get("CONSTRAINTS")
-            case "ALIGNABLE_ANNOTATION":
-                begin, end = attributes.get("TIME_SLOT_REF1"), attributes.get("TIME_SLOT_REF2")
-                self._add_annotation(attributes, (begin, end), None)
-            case "REF_ANNOTATION":
-                self._add_annotation(attributes, None, attributes.get("ANNOTATION_REF"))
-            case "ANNOTATION_VALUE":
-                self._in_text = True
-
-    def _need(self, element: str, attributes: dict[str, str], name: str) -> str:
-        if name not in attributes:
-            raise self._refuse(f"not a document of ELAN: <{element}> has no {name}, expected one")
-        return attributes[name]
-
-    def _begin_header(self, attributes: dict[str, str]) -> None:
-        unit = attributes.get("TIME_UNITS", "milliseconds")
-        if unit.casefold() != "milliseconds":
-            raise self._refuse(f"TIME_UNITS is {unit[:60]!r}, expected 'milliseconds'")
-
-    def _add_medium(self, attributes: dict[str, str]) -> None:
-        urls = (attributes.get("RELATIVE_MEDIA_URL", ""), attributes.get("MEDIA_URL", ""))
-        names = tuple(dict.fromkeys(name for name in map(_file_name, urls) if name))
-        origin = attributes.get("TIME_ORIGIN", "").strip() or "0"
-        if not _INTEGER.fullmatch(origin):
-            raise self._refuse(f"TIME_ORIGIN is {origin[:60]!r}, expected milliseconds")
-        self._document.media.append(Medium(names or ("",), int(origin) / 1000))
-
-    def _add_slot(self, attributes: dict[str, str]) -> None:
-        slot = self._need("TIME_SLOT", attributes, "TIME_SLOT_ID")
-        value = attributes.get("TIME_VALUE")
-        if self._document.slots.setdefault(slot, value) != value:
-            raise self._refuse(f"found the time slot {slot[:60]!r} twice, with two times")
-
-    def _begin_tier(self, attributes: dict[str, str]) -> None:
-        name = self._need("TIER", attributes, "TIER_ID")
-        if name in self._document.tiers:
-            raise self._refuse(f"found the tier {name[:60]!r} twice, expected each name once")
-        kind, parent = attributes.get("LINGUISTIC_TYPE_REF"), attributes.get("PARENT_REF")
-        self._tier = Tier([], kind, parent, attributes.get("PARTICIPANT", "").strip() or None)
-        self._document.tiers[name] = self._tier
-
-    def _add_annotation(
-        self,
-        attributes: dict[str, str],
-        slots: tuple[str | None, str | None] | None,
-        reference: str | None,
-    ) -> None:
-        line, previous = self._parser.CurrentLineNumber, attributes.get("PREVIOUS_ANNOTATION")
-        annotation = Annotation(line, slots, reference, previous or None)
-        self._tier.annotations.append(annotation)
-        self._annotation = annotation
-        id, known = attributes.get("ANNOTATION_ID"), self._document.annotations
-        if id is not None:
-            known[id] = None if id in known else annotation
-
-    def _add_text(self, text: str) -> None:
-        if self._in_text and self._annotation is not None:
-            self._annotation.text += text
-
-    def _end(self, name: str) -> None:
-        if name == "ANNOTATION_VALUE":
-            self._in_text = False
-
-
-_SUBDIVISION = "Symbolic_Subdivision"
-
-Span = tuple[Fraction, Fraction]
-
-
 class Times:
     """Finds the times of annotations.
 
@@ -271,123 +242,96 @@ class Times:
     another those in its own chain of annotations, else those in the file's list of slots.
     Annotations that refer to another have its time; those that divide it share that in equal
     parts, in the order that they name.
-
-    Args:
-        document: The file.
     """
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._tier_of = {
-            annotation: tier for tier in document.tiers.values() for annotation in tier.annotations
-        }
+        self._tier_of = {one: tier for tier in document.tiers.values() for one in tier.annotations}
         self._parts: dict[tuple[int, str], list[Annotation]] = {}
         for annotation, tier in self._tier_of.items():
             if annotation.slots is None and annotation.reference is not None:
                 key = id(tier), annotation.reference
                 self._parts.setdefault(key, []).append(annotation)
-        # Place of each part; empty: they do not divide their parent. Or why there is no row.
-        self._places: dict[tuple[int, str], dict[Annotation, int] | str] = {}
+        # Place of each part; empty: they do not divide their parent.
+        self._places: dict[tuple[int, str], dict[Annotation, int]] = {}
         self._id_of = {one: name for name, one in document.annotations.items() if one is not None}
-        self._spans: dict[Annotation, Span | str] = {}
-        self._slots: dict[str, Fraction | str] = {}
-        self._read_slots()
+        self._spans: dict[Annotation, Span] = {}
+        self._slots = {
+            slot: Fraction(int(value))
+            for slot, value in document.slots.items()
+            if value is not None and re.fullmatch("[0-9]{1,12}", value)
+        }
+        if None in document.slots.values():
+            self._fill_slots()
 
     def of(self, annotation: Annotation) -> tuple[float, float]:
-        """Begin and end in seconds of an annotation.
+        """Get begin and end in seconds of an annotation.
 
         Raises:
             ValueError: It has none; the message says why.
         """
-        begin, end = self._span(annotation)
-        return float(begin / 1000), float(end / 1000)
-
-    def _span(self, annotation: Annotation) -> Span:
-        """Begin and end in milliseconds."""
-        path: list[Annotation] = []
-        span: Span | str | None = None
-        one: Annotation | None = annotation
-        while span is None:
-            assert one is not None
-            if one in path:
-                span = "it refers to annotations that refer to each other"
-            elif one in self._spans:
-                span = self._spans[one]
-            elif one.slots is not None:
-                span = self._aligned(one.slots)
-                self._spans[one] = span
-            else:
-                path.append(one)
-                reference = one.reference
-                one = self._document.annotations.get(reference) if reference is not None else None
-                if one is None:
-                    several = reference in self._document.annotations
-                    reason = "which is there several times" if several else "which is not there"
-                    span = f"it refers to {reference!r}, {reason}"
+        path: dict[Annotation, None] = {}
+        one, known = annotation, self._document.annotations
+        while one.slots is None and one not in self._spans:
+            path[one] = None
+            above = None if one.reference is None else known.get(one.reference)
+            if above is None:
+                several = one.reference in known
+                reason = "which is there several times" if several else "which is not there"
+                raise ValueError(f"it refers to {one.reference!r}, {reason}")
+            if above in path:
+                raise ValueError("it refers to annotations that refer to each other")
+            one = above
+        span = self._spans.get(one) or self._aligned(one.slots or ())
         for one in reversed(path):
-            if not isinstance(span, str):
-                span = self._share(one, span)
-            self._spans[one] = span
-        if isinstance(span, str):
-            raise ValueError(span)
-        return span
+            span = self._spans[one] = self._share(one, span)
+        return float(span[0] / 1000), float(span[1] / 1000)
 
-    def _aligned(self, slots: tuple[str | None, str | None]) -> Span | str:
-        found = []
+    def _aligned(self, slots: Sequence[str | None]) -> Span:
+        known = self._document.slots
         for slot in slots:
             if slot is None:
-                return "it names no time slot for its begin or end"
-            time = self._slots.get(slot, f"its time slot {slot!r} is not there")
-            if isinstance(time, str):
-                return time
-            found.append(time)
-        return found[0], found[1]
+                raise ValueError("it names no time slot for its begin or end")
+            if slot in self._slots:
+                continue
+            if slot not in known:
+                raise ValueError(f"its time slot {slot!r} is not there")
+            reason = "has no time, and none before it or behind it has"
+            if (value := known[slot]) is not None:
+                reason = f"is {value[:60]!r}, expected milliseconds"
+            raise ValueError(f"its time slot {slot!r} {reason}")
+        begin, end = (self._slots[slot] for slot in slots if slot is not None)
+        return begin, end
 
-    def _share(self, annotation: Annotation, whole: Span) -> Span | str:
+    def _share(self, annotation: Annotation, whole: Span) -> Span:
         """The part of its parent's time that an annotation has."""
         tier = self._tier_of[annotation]
         assert annotation.reference is not None
         key = id(tier), annotation.reference
         if key not in self._places:
             parts = self._parts[key]
-            divides = self._document.constraints.get(tier.kind or "") == _SUBDIVISION
-            if divides or any(part.previous for part in parts):
-                self._places[key] = _places_of(parts, self._id_of)
-            else:
-                self._places[key] = {}
+            divide = self._document.constraints.get(tier.kind or "") == _SUBDIVISION
+            divide = divide or any(part.previous for part in parts)
+            self._places[key] = _places_of(parts, self._id_of) if divide else {}
         places = self._places[key]
-        if isinstance(places, str):
-            return places
         if not places:
             return whole
         begin, step = whole[0], (whole[1] - whole[0]) / len(places)
         place = places[annotation]
         return begin + place * step, begin + (place + 1) * step
 
-    def _read_slots(self) -> None:
-        for slot, value in self._document.slots.items():
-            if value is not None and re.fullmatch("[0-9]{1,12}", value):
-                self._slots[slot] = Fraction(int(value))
-            elif value is not None:
-                text = f"its time slot {slot!r} is {value[:60]!r}, expected milliseconds"
-                self._slots[slot] = text
-        if len(self._slots) == len(self._document.slots):
-            return
+    def _fill_slots(self) -> None:
+        """Give times to the slots that have none."""
         # A tier's slots may be those of the tier that it depends on, so that one first. Only tiers
         # that depend on none have their slots in order in the file's list.
-        tiers = sorted(self._document.tiers.values(), key=self._depth)
-        for tier in tiers:
+        in_file = list(self._document.slots)
+        for tier in sorted(self._document.tiers.values(), key=self._depth):
             if self._depth(tier):
                 for chain in _chains(tier):
                     self._fill(chain)
             else:
-                wanted = {slot for one in tier.annotations for slot in one.slots or ()}
-                self._fill(list(self._document.slots), wanted)
-        self._fill(list(self._document.slots))
-        for slot in self._document.slots:
-            if slot not in self._slots:
-                text = f"its time slot {slot!r} has no time, and none before it or behind it has"
-                self._slots[slot] = text
+                self._fill(in_file, {slot for one in tier.annotations for slot in one.slots or ()})
+        self._fill(in_file)
 
     def _depth(self, tier: Tier) -> int:
         tiers, depth, parent = self._document.tiers, 0, tier.parent
@@ -397,11 +341,15 @@ class Times:
 
     def _fill(self, chain: Sequence[str], wanted: set[str | None] | None = None) -> None:
         """Give the slots of a chain that have no time even ones between those that have."""
-        have = [place for place, slot in enumerate(chain) if slot in self._slots]
-        found: dict[str, Fraction] = {}
+        given, found = self._document.slots, {}
+        have = [
+            place
+            for place, slot in enumerate(chain)
+            if slot in self._slots or given.get(slot) is not None
+        ]
         for first, last in pairwise(have):
-            begin, end = self._slots[chain[first]], self._slots[chain[last]]
-            if isinstance(begin, str) or isinstance(end, str) or end < begin:
+            begin, end = self._slots.get(chain[first]), self._slots.get(chain[last])
+            if begin is None or end is None or end < begin:
                 continue
             for place in range(first + 1, last):
                 if wanted is None or chain[place] in wanted:
@@ -417,34 +365,38 @@ def _chains(tier: Tier) -> list[list[str]]:
         begin, end = annotation.slots or (None, None)
         if begin is not None and end is not None:
             after.setdefault(begin, end)
-    firsts = after.keys() - set(after.values())
     chains = []
-    for first in sorted(firsts):
-        chain = [first]
-        while chain[-1] in after and after[chain[-1]] not in chain:  # a circle ends as well
-            chain.append(after[chain[-1]])
-        chains.append(chain)
+    for first in sorted(after.keys() - set(after.values())):
+        chain = dict.fromkeys([first])  # in order
+        while (slot := after.get(next(reversed(chain)))) is not None and slot not in chain:
+            chain[slot] = None
+        chains.append(list(chain))
     return chains
 
 
 def _places_of(
     parts: Sequence[Annotation], id_of: Mapping[Annotation, str]
-) -> dict[Annotation, int] | str:
-    """The place of each part of an annotation: behind the one that it names; or what is wrong."""
+) -> dict[Annotation, int]:
+    """Find the place of each part of an annotation: behind the one that it names.
+
+    Raises:
+        ValueError: They are in no order.
+    """
     after: dict[str, Annotation] = {}
     ids = {id_of.get(part) for part in parts}
+    of = f"{parts[0].reference!r}"
     for part in parts:
         previous = part.previous
         if previous is not None and previous not in ids:
-            return f"PREVIOUS_ANNOTATION {previous!r} is no part of {part.reference!r} in its tier"
+            raise ValueError(f"PREVIOUS_ANNOTATION {previous!r} is no part of {of} in its tier")
         if previous is not None and after.setdefault(previous, part) is not part:
-            return f"two parts of {part.reference!r} follow {previous!r}"
+            raise ValueError(f"two parts of {of} follow {previous!r}")
     places: dict[Annotation, int] = {}
     for first in parts:
-        part_or_none = None if first.previous else first
-        while part_or_none is not None:
-            places[part_or_none] = len(places)
-            part_or_none = after.get(id_of.get(part_or_none, ""))
+        one = None if first.previous else first
+        while one is not None:
+            places[one] = len(places)
+            one = after.get(id_of.get(one, ""))
     if len(places) != len(parts):
-        return f"parts of {parts[0].reference!r} follow each other in a circle"
+        raise ValueError(f"parts of {of} follow each other in a circle")
     return places

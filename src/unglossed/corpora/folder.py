@@ -9,6 +9,7 @@ train. Folders in a split are read as well: `train/anna/talk.mp4` is `anna/talk`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -25,18 +26,27 @@ from unglossed.corpora.captions import (
 )
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.media_folder import CaptionFolder
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.listing import (
+    Links,
+    has_pictures,
+    is_media_file,
+    is_picture,
+    list_entries,
+    scan,
+)
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
-from unglossed.corpora.table import SPLIT_NAMES
 from unglossed.errors import InputError
-from unglossed.files import find_path
+from unglossed.files import Names, composed, find_path
+from unglossed.media.audio import AUDIO_SUFFIXES
+from unglossed.media.frames import VIDEO_SUFFIXES
 
 SUFFIXES = (".txt", *CAPTION_SUFFIXES)
 # Where one of these is there as well, it is the one that is meant.
 _SECOND_CHOICE = (".ass", ".ssa", ".sbv")
 
 _SPLITS = {"train", "dev", "test", *SPLIT_NAMES}
+_DOCUMENTS = {"readme", "license", "licence"}
 _INFIX = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 
 
@@ -74,6 +84,89 @@ class _Caption(NamedTuple):
         return self.infix.partition("-")[0]
 
 
+class CaptionFolder:
+    """What lies in a folder: clips, texts and captions, and further folders.
+
+    A folder of pictures is a clip. One in which captions, videos or folders lie as well is none,
+    unless a caption file beside it has its name.
+
+    Args:
+        path: The folder.
+        suffixes: Of files with texts or captions, in lower case; none where all are elsewhere.
+
+    Attributes:
+        captions: Files with texts or captions, sorted, without README and LICENSE.
+        others: Files that are neither captions nor media, sorted.
+        folders: Folders that are no clips, sorted.
+        broken: Dangling links where a clip could be, by stem.
+    """
+
+    def __init__(self, path: Path, suffixes: Collection[str]) -> None:
+        self.path = path
+        self.others: list[Path] = []
+        self.folders: list[Path] = []
+        self.broken: Links = {}
+        self._suffixes = suffixes
+        self._videos: Names[list[Path]] = Names()  # and folders of pictures, by stem
+        self._sounds: Names[list[Path]] = Names()
+        with scan(path):  # it has to be there
+            found = sorted(list_entries(path).items())
+        entries = [(name, kind) for name, kind in found if not name.startswith(".")]
+        self.captions = [path / name for name, kind in entries if not kind and self._names(name)]
+        stems = [composed(caption.stem) for caption in self.captions]
+        self._named = {*stems, *(stem.rpartition(".")[0] for stem in stems)}
+        for name, is_folder in entries:
+            one, suffix = path / name, Path(name).suffix.lower()
+            if is_folder is None:
+                self.broken[one.stem if is_media_file(name) else name] = one
+            elif is_folder and not self._is_clip(one):
+                self.folders.append(one)
+            elif is_folder or suffix in VIDEO_SUFFIXES:
+                self._videos.setdefault(name if is_folder else one.stem, []).append(one)
+            elif suffix in AUDIO_SUFFIXES:
+                self._sounds.setdefault(one.stem, []).append(one)
+            elif not self._names(name):
+                self.others.append(one)
+
+    def clips(self, stem: str) -> list[Path]:
+        """Get the clips of this name: videos, or, if there is none, audio files."""
+        return self._videos.find(stem) or self._sounds.find(stem) or []
+
+    def unused(self, used: Collection[str]) -> list[str]:
+        """List file names of the clips that have none of these stems."""
+        clips = [*self._videos.items(), *self._sounds.items()]
+        known = set(map(composed, used))
+        return [path.name for stem, paths in clips if composed(stem) not in known for path in paths]
+
+    def by_stem(self, clips: CaptionFolder) -> dict[str, list[_Caption]]:
+        """Group captions by clip: `talk.de.vtt` is of `talk`, unless there is a `talk.de`."""
+        found: dict[str, list[_Caption]] = {}
+        for path in self.captions:
+            stem, _, infix = path.stem.rpartition(".")
+            if not stem or not _INFIX.fullmatch(infix) or clips.clips(path.stem):
+                stem, infix = path.stem, ""
+            found.setdefault(stem, []).append(_Caption(path, infix))
+        return found
+
+    def _names(self, name: str) -> bool:
+        """Whether a file of this name holds texts or captions."""
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        return suffix.lower() in self._suffixes and stem.lower() not in _DOCUMENTS
+
+    def _is_clip(self, folder: Path) -> bool:
+        try:
+            if not self._suffixes or composed(folder.name) in self._named:
+                return has_pictures(folder)
+            entries = list_entries(folder)
+        except InputError:  # reported when it is read
+            return False
+        return any(map(is_picture, entries)) and not any(
+            is_inner or is_media_file(name) or self._names(name)
+            for name, is_inner in entries.items()
+            if not name.startswith(".")
+        )
+
+
 class CaptionReader:
     """Reads corpora that have a text or caption file beside each clip.
 
@@ -108,10 +201,7 @@ class CaptionReader:
         self._tiers: dict[str, Path] = {}  # by name of an ELAN tier that was read: where first
 
     def read(self, name: str) -> Corpus:
-        """Read the corpus.
-
-        Args:
-            name: Kind of the corpus.
+        """Read the corpus, which is of the kind `name`.
 
         Raises:
             InputError: As `read_folder`.
@@ -132,7 +222,7 @@ class CaptionReader:
     def _read_folder(self, split: str, base: Path, folder: CaptionFolder) -> None:
         below = folder.path.relative_to(base)
         clips = self._clips_of(folder, below)
-        by_stem = _by_stem(folder, clips)
+        by_stem = folder.by_stem(clips)
         self._report_unread(folder, by_stem)
         for stem, captions in sorted(by_stem.items()):
             self._used.setdefault(clips.path, set()).add(stem)
@@ -164,9 +254,9 @@ class CaptionReader:
         if not splits:
             return [("train", root.path, [root])]
         clips = self._clips_of(root, Path())
-        for stem, captions in _by_stem(root, clips).items():
+        for stem, captions in root.by_stem(clips).items():
             where, names = str(captions[0].path), ", ".join(path.name for _, path, _ in splits)
-            if clips.has(stem):
+            if clips.clips(stem):
                 raise InputError(
                     f"{where}: lies with its clip beside the folders of splits ({names}), expected"
                     " each clip in one of them"
@@ -180,7 +270,7 @@ class CaptionReader:
         if folder.path == path or not folder.captions:
             return bool(folder.captions)
         clips = self._clips_of(folder, folder.path.relative_to(path))
-        return any(clips.has(stem) for stem in _by_stem(folder, clips))
+        return any(clips.clips(stem) for stem in folder.by_stem(clips))
 
     def _list(self, path: Path, *, only_media: bool = False) -> CaptionFolder:
         key = path, only_media
@@ -282,6 +372,7 @@ class CaptionReader:
         self._rows.language = language
 
     def _add_clip(self, split: str, stem: str, clip: Path, caption: Path) -> None:
+        report, rows = self.reading.report, self._rows
         is_text = caption.suffix.lower() == ".txt"
         wrong: list[tuple[str, str]] = []
         cues: list[Cue] = []
@@ -296,31 +387,32 @@ class CaptionReader:
                     lambda *fault: wrong.append(fault),
                     clip=clip.name,
                     needs_text=self.reading.needs_text,
-                    note=lambda *odd: self.reading.report(FaultKind.ODD_CAPTIONS, *odd),
+                    note=lambda *odd: report(FaultKind.ODD_CAPTIONS, *odd),
                 )
         except InputError as error:
             wrong_bytes = isinstance(error.__cause__, UnicodeDecodeError)
             kind = FaultKind.NOT_UTF8 if wrong_bytes else FaultKind.MALFORMED_ROW
             line, _, reason = str(error).removeprefix(str(caption)).partition(": ")
-            self.reading.report(kind, f"{caption}{line}", reason)
+            report(kind, f"{caption}{line}", reason)
             return
-        for where, fault in wrong:
-            self.reading.report(FaultKind.MALFORMED_ROW, where, fault)
         if is_text:
-            self._rows.begin(caption)
-            self._rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
+            rows.begin(caption)
+            rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
             return
+        for fault in wrong:
+            report(FaultKind.MALFORMED_ROW, *fault)
         self._note_cues(caption, cues)
-        self._rows.begin(caption, unit="cue")
+        rows.begin(caption, unit="cue")
         for cue in cues:
-            needs_text = self.reading.needs_text
-            against = self._reason_against(cue) if cue.text or needs_text else None
+            against = None
+            if cue.text or self.reading.needs_text:
+                against = self._reason_against(cue)
             if against is not None:
                 if not cue.text:
-                    self._rows.count_without_text()
-                self.reading.report(FaultKind.LEFT_OUT, f"{caption}, cue {cue.number}", against)
+                    rows.count_without_text()
+                rows.report(cue.number, against, FaultKind.LEFT_OUT)
                 continue
-            self._rows.add(
+            rows.add(
                 cue.number,
                 id=f"{stem}_{cue.number}",
                 text=cue.text,
@@ -332,7 +424,7 @@ class CaptionReader:
                 signer=cue.speaker,
             )
         if not cues and not wrong:
-            self.reading.report(FaultKind.LEFT_OUT, str(caption), "found no cue")
+            report(FaultKind.LEFT_OUT, str(caption), "found no cue")
 
     def _note_cues(self, caption: Path, cues: Sequence[Cue]) -> None:
         repeated = count_repeated(cues)
@@ -345,18 +437,6 @@ class CaptionReader:
         for cue in cues:
             if cue.tier is not None:
                 self._tiers.setdefault(cue.tier, caption)
-
-
-def _by_stem(folder: CaptionFolder, clips: CaptionFolder) -> dict[str, list[_Caption]]:
-    """The caption files of each clip: `talk.de.vtt` is of `talk`, unless there is a `talk.de`."""
-    found: dict[str, list[_Caption]] = {}
-    for path in folder.captions:
-        base, dot, infix = path.stem.rpartition(".")
-        if dot and base and _INFIX.fullmatch(infix) and not clips.has(path.stem):
-            found.setdefault(base, []).append(_Caption(path, infix))
-        else:
-            found.setdefault(path.stem, []).append(_Caption(path, ""))
-    return found
 
 
 MIN_SECONDS = 0.2

@@ -7,15 +7,12 @@ is opened here.
 from __future__ import annotations
 
 import re
-from collections import ChainMap
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.lines import read_columns
-from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, RowError, Rows, read_columns
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.files import Names
@@ -44,8 +41,8 @@ def read_how2sign(reading: Reading) -> Corpus:
     """Read every split that has a file of sentences; `val` becomes dev.
 
     A sentence is cut from its whole video by the re-aligned times. Where only the ready-made clip
-    is there it is taken as it is, and that is reported: those clips are known to be misaligned. A
-    split whose sentences are only there as first released, without re-aligned times, is read and
+    is there it is used as it is, and reported: those clips are known to be misaligned. A split
+    whose sentences are only there as first released, without re-aligned times, is read and
     reported the same way.
 
     Args:
@@ -64,83 +61,54 @@ def read_how2sign(reading: Reading) -> Corpus:
         for folder in folders:
             if folder not in listings:
                 listings[folder] = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-        media = Names(ChainMap(*(listings[folder] for folder in folders)))
-        _read_file(reading, rows, path, name, folders[0], media, used)
-    for folder, found in listings.items():
-        rows.leftover(folder, found, used)
+        clips = Clips({folder: listings[folder] for folder in folders}, used)
+        _read_file(rows, path, name, folders[0], clips)
+    Clips(listings, used).report_leftover(rows)
     return rows.corpus("how2sign")
 
 
-def _read_file(
-    reading: Reading,
-    rows: Rows,
-    path: Path,
-    name: str,
-    folder: Path,
-    media: Names[Path],
-    used: set[str],
-) -> None:
+def _read_file(rows: Rows, path: Path, name: str, folder: Path, clips: Clips) -> None:
     realigned = "_realigned_" in path.name
     time_fields = REALIGNED if realigned else FIRST_RELEASED
     fields = ("VIDEO_NAME", "SENTENCE_NAME", *time_fields, "SENTENCE")
-    split = "dev" if name == "val" else name
-    rows.begin(path, split=split)
+    split = SPLIT_NAMES.get(name, name)
+    rows.begin(path, split=split, id_field="SENTENCE_NAME", text_field="SENTENCE")
     num_kept = num_misaligned = 0
-    for number, row in read_columns(reading, path, "\t", fields):
-        video_name, clip_name = row["VIDEO_NAME"], row["SENTENCE_NAME"]
-        used.update((video_name, clip_name))
-        times = _read_times(reading, f"{path}, line {number}", row, time_fields)
-        if times is None:
-            continue
-        whole = media.find(video_name)
-        is_whole = whole is not None
-        kept = rows.add(
-            number,
-            id=clip_name,
-            id_field="SENTENCE_NAME",
-            media=whole or media.find(clip_name),
-            expected=folder / f"{video_name}.mp4",
-            or_expected=f"the clip {clip_name}.mp4",
-            text=row["SENTENCE"],
-            text_field="SENTENCE",
-            split=split,
-            signer=_signer(video_name),
-            start_seconds=times[0] if is_whole else None,
-            end_seconds=times[1] if is_whole else None,
-        )
-        num_kept += kept
-        num_misaligned += kept and not (is_whole and realigned)
+    for number, row in read_columns(rows.reading, path, "\t", fields):
+        with rows.row(number):
+            video_name, clip_name = row["VIDEO_NAME"], row["SENTENCE_NAME"]
+            whole, clip = clips.find(video_name), clips.find(clip_name)
+            start, end = (_parse_seconds(field, row[field]) for field in time_fields)
+            signer = _SIGNER.search(video_name)
+            kept = rows.add(
+                number,
+                id=clip_name,
+                media=whole or clip,
+                expected=folder / f"{video_name}.mp4",
+                or_expected=f"the clip {clip_name}.mp4",
+                text=row["SENTENCE"],
+                split=split,
+                signer=signer[1] if signer else None,
+                start_seconds=start if whole else None,
+                end_seconds=end if whole else None,
+            )
+            num_kept += kept
+            num_misaligned += kept and not (whole and realigned)
     if num_misaligned:
         found, expected = (
             ("only the ready-made clip", f"whole videos in {folder}")
             if realigned
             else ("times as first released", f"how2sign_realigned_{name}.csv")
         )
-        reading.report(
-            FaultKind.MISALIGNED,
-            str(path),
-            f"{num_misaligned} of {num_kept} sentences have {found}, expected {expected}",
-        )
+        text = f"{num_misaligned} of {num_kept} sentences have {found}, expected {expected}"
+        rows.reading.report(FaultKind.MISALIGNED, str(path), text)
 
 
-def _signer(video_name: str) -> str | None:
-    match = _SIGNER.search(video_name)
-    return match[1] if match else None
-
-
-def _read_times(
-    reading: Reading, where: str, row: Mapping[str, str], fields: Iterable[str]
-) -> list[float] | None:
-    times = []
-    for field in fields:
-        try:
-            times.append(float(row[field]))
-        except ValueError:
-            reading.report(
-                FaultKind.MALFORMED_ROW, where, f"{field} is {row[field]!r}, expected seconds"
-            )
-            return None
-    return times
+def _parse_seconds(field: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise RowError(f"{field} is {value!r}, expected seconds") from None
 
 
 def _find_files(root: Path) -> tuple[Path, dict[str, Path]]:
@@ -169,17 +137,9 @@ def _media_folders(reading: Reading, base: Path, name: str) -> list[Path]:
     """Where the videos of a split may lie, whole videos first."""
     if reading.media_root is not None:
         return [reading.media_root, reading.media_root / name]
-    return [
-        video_folder(base, name),
-        base / "sentence_level" / name / "rgb_front" / "raw_videos",
-        base / name,
-        base / name / "raw_videos",
-        base / f"{name}_raw_videos",
-        base / f"{name}_raw_videos" / "raw_videos",
-        base / f"{name}_rgb_front_clips",
-        base / f"{name}_rgb_front_clips" / "raw_videos",
-        base / "raw_videos",
-        base / "videos" / name,
-        base / "videos",
-        base,
-    ]
+    places = """
+        sentence_level/{0}/rgb_front/raw_videos {0} {0}/raw_videos {0}_raw_videos
+        {0}_raw_videos/raw_videos {0}_rgb_front_clips {0}_rgb_front_clips/raw_videos
+        raw_videos videos/{0} videos .
+    """
+    return [video_folder(base, name), *(base / place.format(name) for place in places.split())]

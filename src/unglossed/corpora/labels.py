@@ -1,7 +1,7 @@
 """Label files that circulate in the field: GFSLT's and Uni-Sign's, and those of Camgoz.
 
-They are pickles from elsewhere and read as plain data. Their features are not used and not kept:
-the frames lie in a folder of their own. No frame is opened here.
+They are pickles from elsewhere and read as plain data. Their features are dropped: the frames lie
+in a folder of their own. No frame is opened here.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.listing import Links, list_files, list_folders
+from unglossed.corpora.listing import MediaFolder
 from unglossed.corpora.pickles import read_pickle
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.reading import Reading, RowError, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.files import Names, composed, find_path
-from unglossed.media.frames import VIDEO_SUFFIXES
 from unglossed.media.pictures import list_pictures
 
 NORMALISATION = "nfc_no_final_stop.v1"
@@ -30,31 +29,14 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of label file.
-
-    Attributes:
-        name: As in a corpus spec.
-        files: Matches a file's name; its first group is the split.
-        example: A file's name, for messages.
-        container: Type that holds the entries.
-        allowed: What its pickles may name, see `read_pickle`.
-        longest: Text and bytes of more than this are dropped while reading.
-    """
+    """A kind of label file; the first group of `files` is the split."""
 
     name: str
     files: re.Pattern[str]
     example: str
     container: type[dict[object, object]] | type[list[object]]
-    allowed: Mapping[str, Callable[..., object]]
-    longest: int | None
-
-
-def _no_features(*_: object) -> None:
-    return None
-
-
-def _no_hooks() -> dict[object, object]:
-    return {}
+    allowed: Mapping[str, Callable[..., object]]  # what its pickles may name, see `read_pickle`
+    longest: int | None  # longer text and bytes are dropped while reading
 
 
 _GFSLT = _Kind(
@@ -71,11 +53,10 @@ _CAMGOZ = _Kind(
     files=re.compile(r"[^.].*\.(train|dev|test)(?:\.annotations_only\.gzip)?"),
     example="phoenix14t.pami0.train",
     container=list,
-    # All that a tensor of features names.
-    allowed={
-        "torch._utils._rebuild_tensor_v2": _no_features,
-        "torch.storage._load_from_bytes": _no_features,
-        "collections.OrderedDict": _no_hooks,
+    allowed={  # all that a tensor of features names
+        "torch._utils._rebuild_tensor_v2": lambda *_: None,
+        "torch.storage._load_from_bytes": lambda *_: None,
+        "collections.OrderedDict": lambda: {},
     },
     longest=4096,
 )
@@ -86,7 +67,7 @@ def read_gfslt(reading: Reading) -> Corpus:
 
     The media of an entry is the folder that its `imgs_path` lies in, or its `video_path`, or a
     folder or video of its `name`. A folder is used as a whole: where `imgs_path` lists only a part
-    of it, that is noted. The field `length` is left aside.
+    of it, that is noted. The field `length` is ignored.
 
     Args:
         reading: Its root is the folder of the label files; the clips lie there, or in `?media=`.
@@ -114,35 +95,32 @@ def read_camgoz(reading: Reading) -> Corpus:
 
 def _read(reading: Reading, kind: _Kind) -> Corpus:
     rows = Rows(reading, reading.language or "")
-    clips = _Clips(reading.media_root or reading.root, reading.broken_links)
+    clips = MediaFolder(reading.media_root or reading.root, reading.broken_links)
     for split, path in _find_files(reading.root, kind).items():
         entries = _read_entries(path, kind)
         rows.language = rows.language or _language_of(entries)
-        rows.begin(path, "entry", split=split)
+        rows.begin(path, "entry", split, id_field="name")
         for number, (key, value) in enumerate(entries, start=1):
-            where = f"{path}, entry {number}"
             try:
                 entry = _parse(value)
-                media, expected = clips.find(entry, split)
+                media, expected = _find_clip(clips, entry, split)
                 if media is not None and entry.frames:
-                    _compare_frames(reading, where, entry.frames, media)
-            except _BadEntryError as error:
-                text = str(error) if key is None else f"{error} (key {str(key)[:100]!r})"
-                reading.report(error.kind, where, text)
+                    _compare_frames(rows, number, entry.frames, media)
+            except RowError as error:
+                shown = "" if key is None else f" (key {str(key)[:100]!r})"
+                rows.report(number, f"{error}{shown}", error.kind)
                 continue
             rows.add(
                 number,
                 id=entry.name,
-                id_field="name",
                 media=media,
                 expected=expected,
                 text=entry.text,
-                text_field="text",
                 split=split,
                 signer=entry.signer,
                 gloss=entry.gloss,
             )
-    clips.report_leftover(rows)
+    clips.report_leftover(rows, only_clips=True)
     return rows.corpus(kind.name, NORMALISATION)
 
 
@@ -169,7 +147,7 @@ def _find_files(root: Path, kind: _Kind) -> dict[str, Path]:
 
 
 def _read_entries(path: Path, kind: _Kind) -> list[tuple[object, object]]:
-    """Keys, None in a list, and entries."""
+    """Read keys (None in a list) and entries."""
     content = read_pickle(path, kind.allowed, kind.longest)
     if isinstance(content, dict) and kind.container is dict:
         return list(content.items())
@@ -189,16 +167,7 @@ def _language_of(entries: list[tuple[object, object]]) -> str:
     return "zh" if chinese * 2 > len(texts) else "de"
 
 
-class _BadEntryError(Exception):
-    """An entry is not as expected; the message is for the user."""
-
-    def __init__(self, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: str
     text: str
     signer: str
@@ -209,22 +178,18 @@ class _Entry:
 
 def _parse(value: object) -> _Entry:
     if not isinstance(value, dict):
-        raise _BadEntryError(f"found {type(value).__name__}, expected a dict with name and text")
+        raise RowError(f"found {type(value).__name__}, expected a dict with name and text")
     for field in ("name", "text"):
         if field not in value:
-            names = ", ".join(str(name) for name in value)
-            raise _BadEntryError(f"the field {field!r} is missing, found {names[:200] or 'none'}")
-    gloss = value.get("gloss")
+            names = ", ".join(map(str, value))
+            raise RowError(f"the field {field!r} is missing, found {names[:200] or 'none'}")
+    # Uni-Sign has a list of glosses, or '' where there is none.
+    listed = isinstance(value.get("gloss"), list)
     return _Entry(
         name=_text(value, "name"),
         text=_text(value, "text"),
         signer=_text(value, "signer", optional=True),
-        # Uni-Sign has a list, or '' where there is no gloss.
-        gloss=(
-            " ".join(_texts(value, "gloss"))
-            if isinstance(gloss, list)
-            else _text(value, "gloss", optional=True)
-        ),
+        gloss=" ".join(_texts(value, "gloss")) if listed else _text(value, "gloss", optional=True),
         video=_text(value, "video_path", optional=True),
         frames=_texts(value, "imgs_path"),
     )
@@ -236,7 +201,7 @@ def _text(entry: dict[object, object], field: str, optional: bool = False) -> st
         return ""
     if not isinstance(value, str):
         found = type(value).__name__ if value is not None else "None (or a very long text)"
-        raise _BadEntryError(f"the field {field!r}: found {found}, expected text")
+        raise RowError(f"the field {field!r}: found {found}, expected text")
     return value
 
 
@@ -245,88 +210,52 @@ def _texts(entry: dict[object, object], field: str) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise _BadEntryError(f"the field {field!r}: found {type(value).__name__}, expected a list")
+        raise RowError(f"the field {field!r}: found {type(value).__name__}, expected a list")
     if not value and field == "imgs_path":
-        raise _BadEntryError(f"the field {field!r}: found an empty list, expected frames")
+        raise RowError(f"the field {field!r}: found an empty list, expected frames")
     texts = [item for item in value if isinstance(item, str)]
     if len(texts) < len(value):
-        raise _BadEntryError(f"the field {field!r}: found other items than text, expected text")
+        raise RowError(f"the field {field!r}: found other items than text, expected text")
     return texts
 
 
-class _Clips:
-    """The clips below a folder, found by names that come from elsewhere."""
+def _find_clip(clips: MediaFolder, entry: _Entry, split: str) -> tuple[Path | None, Path]:
+    """Find an entry's media, and where they are expected.
 
-    def __init__(self, root: Path, broken: Links) -> None:
-        self.root = root
-        self._broken = broken
-        self._listings: dict[Path, tuple[Names[Path], Names[Path]]] = {}
-        self._used: dict[Path, set[str]] = {}
-
-    def find(self, entry: _Entry, split: str) -> tuple[Path | None, Path]:
-        """Find an entry's media, and say where they are expected.
-
-        Raises:
-            _BadEntryError: The entry's path leaves the folder, its frames are not in one folder, or
-                the folder that should hold them cannot be listed.
-        """
-        if entry.frames:
-            name, field = _folder_of(entry.frames) or entry.name, "imgs_path"
-        elif entry.video:
-            place = self._below(entry.video, "video_path")
-            return self._look(place, exact=True), self.root / place
-        elif entry.name.strip():
-            name, field = entry.name, "name"
-        else:
-            return None, self.root  # an empty name is reported as such
-        place = self._below(name, field)
-        with_split = place if place.parts[0] == split else PurePosixPath(split) / place
-        return self._look(place) or self._look(with_split), self.root / with_split
-
-    def report_leftover(self, rows: Rows) -> None:
-        """Report the clips that no entry names, in the folders where others were found."""
-        for folder, used in self._used.items():
-            folders, files = self._listings[folder]
-            names = {name for name, path in folders.items() if path not in self._listings}
-            rows.leftover(folder, names | {path.name for path in files.values()}, used)
-
-    def _below(self, name: str, field: str) -> PurePosixPath:
-        # As Windows reads it both separators and drives count, whatever made the file.
-        path = PureWindowsPath(name)
-        if path.anchor or not path.parts or ".." in path.parts or "\0" in name:
-            raise _BadEntryError(
-                f"the field {field!r}: found {name[:200]!r}, which leaves the folder of the clips"
-                f" {self.root}, expected a path below it"
-            )
-        return PurePosixPath(name)
-
-    def _look(self, place: PurePosixPath, exact: bool = False) -> Path | None:
-        folder = find_path(self.root.joinpath(place.parent))
-        if folder not in self._listings:
-            try:
-                folders = list_folders(folder, self._broken)
-                files = list_files(folder, VIDEO_SUFFIXES, self._broken)
-            except InputError as error:
-                raise _BadEntryError(str(error), FaultKind.UNREADABLE_MEDIA) from error
-            self._listings[folder] = folders, files
-        folders, files = self._listings[folder]
-        found = folders.find(place.name) or files.find(place.stem if exact else place.name)
-        if found is None or (exact and composed(found.name) != composed(place.name)):
-            return None
-        self._used.setdefault(folder, set()).add(found.name)
-        return found
-
-
-def _folder_of(frames: list[str]) -> str:
-    folders = {frame.rpartition("/")[0] for frame in frames}
-    if len(folders) > 1:
-        raise _BadEntryError(
-            f"the field 'imgs_path': found frames of {len(folders)} folders, expected one"
+    Raises:
+        RowError: The entry's path leaves the folder, its frames are not in one folder, or the
+            folder that should hold them cannot be listed.
+    """
+    name, field = entry.name, "name"
+    if entry.frames:
+        folders = {frame.rpartition("/")[0] for frame in entry.frames}
+        if len(folders) > 1:
+            found = f"found frames of {len(folders)} folders"
+            raise RowError(f"the field 'imgs_path': {found}, expected one")
+        name, field = folders.pop() or entry.name, "imgs_path"
+    elif entry.video:
+        name, field = entry.video, "video_path"
+    elif not entry.name.strip():
+        return None, clips.root  # an empty name is reported as such
+    # As Windows reads it both separators and drives count, whatever made the file.
+    path = PureWindowsPath(name)
+    if path.anchor or not path.parts or ".." in path.parts or "\0" in name:
+        raise RowError(
+            f"the field {field!r}: found {name[:200]!r}, which leaves the folder of the clips"
+            f" {clips.root}, expected a path below it"
         )
-    return folders.pop()
+    place = PurePosixPath(name)
+    with_split = place if place.parts[0] == split else PurePosixPath(split) / place
+    try:
+        if field == "video_path":
+            return clips.find(str(place)), clips.root / place
+        tries = (clips.find(str(one), by_stem=True) for one in (place, with_split))
+        return next(filter(None, tries), None), clips.root / with_split
+    except InputError as error:
+        raise RowError(str(error), FaultKind.UNREADABLE_MEDIA) from error
 
 
-def _compare_frames(reading: Reading, where: str, frames: list[str], media: Path) -> None:
+def _compare_frames(rows: Rows, number: int, frames: list[str], media: Path) -> None:
     """Compare a list of frames with those there are; copies may have another picture format."""
     if not media.is_dir():
         return
@@ -337,15 +266,9 @@ def _compare_frames(reading: Reading, where: str, frames: list[str], media: Path
         present = set()
     missing = [frame for stem, frame in listed.items() if stem not in present]
     if missing:
-        raise _BadEntryError(
-            f"{len(missing)} of the {len(frames)} frames of 'imgs_path' are not in {media}, as"
-            f" {missing[0][:200]!r}",
-            FaultKind.MISSING_MEDIA,
-        )
+        found = f"{len(missing)} of the {len(frames)} frames of 'imgs_path' are not in {media}"
+        raise RowError(f"{found}, as {missing[0][:200]!r}", FaultKind.MISSING_MEDIA)
     if len(present) > len(listed):
-        reading.report(
-            FaultKind.PARTIAL_LIST,
-            where,
-            f"'imgs_path' lists {len(listed)} of the {len(present)} frames in {media}: the list is"
-            " left aside, all are used",
-        )
+        found = f"'imgs_path' lists {len(listed)} of the {len(present)} frames in {media}"
+        text = f"{found}: the list is ignored, all are used"
+        rows.report(number, text, FaultKind.PARTIAL_LIST)

@@ -1,6 +1,7 @@
-"""How the texts of a language are split into words: it is what a score counts, so none is guessed.
+"""Codes of languages, and how scores split the texts of a language into words.
 
-The names are sacreBLEU's. `docs/corpora/README.md` says which language has which, and why.
+The names of tokenisations are sacreBLEU's. An unknown language is an error rather than a guess.
+`docs/corpora/README.md` says which language has which, and why.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _WRITTEN = frozenset(
 
 
 def tokenisation(language: str) -> str:
-    """sacreBLEU's name of the tokenisation that texts of a language are scored with.
+    """Get sacreBLEU's name of the tokenisation that texts of a language are scored with.
 
     `zh` for Chinese, `char` for other languages without spaces between words, `13a`, its default,
     for all others.
 
     Args:
-        language: A code such as `de`; what follows a hyphen or underscore (`zh-CN`) is left aside.
+        language: A code such as `de`; what follows a hyphen or underscore (`zh-CN`) is ignored.
 
     Raises:
         InputError: The code is unknown. A guess would be wrong without a sign of it: Chinese
@@ -63,7 +64,7 @@ def has_spaces(language: str) -> bool:
     """Whether a language writes spaces between its words.
 
     Raises:
-        InputError: See `tokenisation`.
+        InputError: As `tokenisation`.
     """
     return tokenisation(language) == "13a"
 
@@ -95,13 +96,13 @@ _SAME = {"nb": "no", "nn": "no", **_TWO_LETTERS}
 
 
 def base_language(language: str) -> str:
-    """A language's two-letter code without region or variety: `zh` for `zh-CN` and `yue`."""
+    """Get a language's two-letter code without region or variety: `zh` for `zh-CN` and `yue`."""
     code = language.lower().replace("_", "-").split("-")[0]
     return _SAME.get(code, code)
 
 
 def language_of(token: str) -> str | None:
-    """Two-letter code of the language that a token stands for.
+    """Get the two-letter code of the language that a token stands for.
 
     None for any other token, and for languages that have no code of ISO 639-1.
     """
@@ -117,7 +118,7 @@ def language_of(token: str) -> str | None:
 
 
 def generated_language(base: Path) -> str | None:
-    """Language that a generated corpus notes; None if the corpus was not generated.
+    """Read the language that a generated corpus notes; None if it was not generated.
 
     Args:
         base: Folder of the layout. The note lies in it or in the folder above.

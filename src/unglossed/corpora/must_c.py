@@ -15,12 +15,17 @@ from typing import Any
 import yaml
 
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.lines import FOUND_UTF16, UTF16_MARKS, read_lines
-from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.reading import (
+    FOUND_UTF16,
+    UTF16_MARKS,
+    Reading,
+    RowError,
+    Rows,
+    read_lines,
+)
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.files import Names
 from unglossed.media.audio import AUDIO_SUFFIXES
 
 MIN_SECONDS = 0.1
@@ -134,92 +139,75 @@ def _read_split(
     said_path, text_path = (path.with_suffix(f".{language}") for language in languages)
     split = _SPLITS.get(name, name)
     segments = read_segments(path)
-    texts = _read_texts(reading, text_path)
-    if wrong := _wrong_number(texts, path, segments):
+
+    def read_texts(texts_path: Path) -> tuple[list[str], str]:
+        """The lines of a file, and what is wrong if they are not one for each segment."""
+        lines = [line for _, line in read_lines(reading, texts_path)]
+        wrong = f"found {len(lines)} lines, expected {len(segments)} as {path.name} has segments"
+        return lines, "" if len(lines) == len(segments) else wrong
+
+    texts, wrong = read_texts(text_path)
+    if wrong:
         raise InputError(f"{text_path}: {wrong}")
-    said: Sequence[str | None] = []
+    said: Sequence[str | None] = [None] * len(segments)
     if said_path.is_file():
-        said = _read_texts(reading, said_path)
-        if wrong := _wrong_number(said, path, segments):
+        transcripts, wrong = read_texts(said_path)
+        if wrong:
             # Few recipes read what is said: those that do refuse clips without it.
             reading.report(FaultKind.NO_TRANSCRIPTS, str(said_path), f"{wrong}; not used")
-            said = []
-    folder, media = _list_media(reading, data, name)
+        else:
+            said = transcripts
+    folder, clips = _list_clips(reading, data, name)
     rows.begin(path, "entry", split=split)
     places: Counter[str] = Counter()
-    used = set()
-    rows_of_text = zip(segments, texts, said or [None] * len(segments), strict=True)
-    for number, (segment, text, transcript) in enumerate(rows_of_text, start=1):
-        where = f"{path}, entry {number}"
-        fields = segment if isinstance(segment, dict) else {}
-        wav = fields.get("wav")
-        if not isinstance(wav, str) or not wav:
-            reading.report(FaultKind.MALFORMED_ROW, where, "found no wav, expected a sound file")
-            continue
-        stem = PurePath(wav).stem
-        used.add(stem)
-        id = f"{stem}_{places[stem]}"
-        places[stem] += 1
-        times = _read_times(reading, where, fields)
-        if times is None:
-            continue
-        start, duration = times
-        if 0 < duration < MIN_SECONDS or duration > MAX_SECONDS:
-            reading.report(
-                FaultKind.LEFT_OUT,
-                where,
-                f"{id!r} lasts {duration:g} seconds, expected {MIN_SECONDS:g} to {MAX_SECONDS:g}",
+    for number, (segment, text, transcript) in enumerate(
+        zip(segments, texts, said, strict=True), start=1
+    ):
+        with rows.row(number):
+            fields = segment if isinstance(segment, dict) else {}
+            wav = fields.get("wav")
+            if not isinstance(wav, str) or not wav:
+                raise RowError("found no wav, expected a sound file")
+            stem = PurePath(wav).stem
+            media = clips.find(stem)
+            id = f"{stem}_{places[stem]}"
+            places[stem] += 1
+            start, duration = (_parse_seconds(fields, field) for field in ("offset", "duration"))
+            if 0 < duration < MIN_SECONDS or duration > MAX_SECONDS:
+                expected = f"expected {MIN_SECONDS:g} to {MAX_SECONDS:g}"
+                reason = f"{id!r} lasts {duration:g} seconds, {expected}"
+                raise RowError(reason, FaultKind.LEFT_OUT)
+            rows.add(
+                number,
+                id=id,
+                media=media,
+                expected=folder / wav,
+                text=text,
+                text_field=f"line {number} of {text_path.name}",
+                split=split,
+                signer=str(fields.get("speaker_id", "")),
+                transcript=transcript,
+                start_seconds=start,
+                end_seconds=start + duration,
             )
-            continue
-        rows.add(
-            number,
-            id=id,
-            media=media.find(stem),
-            expected=folder / wav,
-            text=text,
-            text_field=f"line {number} of {text_path.name}",
-            split=split,
-            signer=str(fields.get("speaker_id", "")),
-            transcript=transcript,
-            start_seconds=start,
-            end_seconds=start + duration,
-        )
-    rows.leftover(folder, media, used)
+    clips.report_leftover(rows)
 
 
-def _read_texts(reading: Reading, path: Path) -> list[str]:
-    return [line for _, line in read_lines(reading, path)]
+def _parse_seconds(fields: Mapping[str, Any], field: str) -> float:
+    try:
+        return float(fields.get(field, ""))
+    except (TypeError, ValueError):
+        found = f"is {fields[field]!r}" if field in fields else "is not there"
+        raise RowError(f"{field} {found}, expected seconds") from None
 
 
-def _wrong_number(texts: Sequence[Any], path: Path, segments: Sequence[Any]) -> str:
-    """What is wrong when a file's lines are not one for each segment; else nothing."""
-    if len(texts) == len(segments):
-        return ""
-    return f"found {len(texts)} lines, expected {len(segments)} as {path.name} has segments"
-
-
-def _read_times(
-    reading: Reading, where: str, fields: Mapping[str, Any]
-) -> tuple[float, float] | None:
-    """Offset and duration of a segment; None after a report."""
-    times = []
-    for field in ("offset", "duration"):
-        try:
-            times.append(float(fields.get(field, "")))
-        except (TypeError, ValueError):
-            found = f"is {fields[field]!r}" if field in fields else "is not there"
-            reading.report(FaultKind.MALFORMED_ROW, where, f"{field} {found}, expected seconds")
-            return None
-    return times[0], times[1]
-
-
-def _list_media(reading: Reading, data: Path, name: str) -> tuple[Path, Names[Path]]:
-    """The folder of a split's sound files, and what is in it by stem."""
-    official = data / name / "wav"
+def _list_clips(reading: Reading, data: Path, name: str) -> tuple[Path, Clips]:
+    """The folder of a split's audio files, and what is in it by stem."""
     root = reading.media_root
+    official = data / name / "wav"
     folders = [official] if root is None else [root / name / "wav", root / name, root]
     for folder in folders:
         media = list_files(folder, AUDIO_SUFFIXES, reading.broken_links)
         if media:
-            return folder, media
-    return folders[-1], Names()
+            break
+    return folder, Clips({folder: media})

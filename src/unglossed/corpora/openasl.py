@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections import ChainMap
-from collections.abc import Mapping
 from pathlib import Path
 
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.lines import read_columns, read_lines
-from unglossed.corpora.listing import list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.reading import (
+    SPLIT_NAMES,
+    Reading,
+    RowError,
+    Rows,
+    read_columns,
+    read_lines,
+)
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.files import Names
 from unglossed.media.frames import VIDEO_SUFFIXES
 
 TABLE = "openasl-v1.0.tsv"
@@ -37,19 +40,18 @@ _COLUMNS = {
     "split": ("split",),
     "raw-text": ("raw_text", "text", "en", "translation", "sentence"),
 }
-_SPLITS = {"valid": "dev", "val": "dev", "validation": "dev"}
 _CLOCK = re.compile(r"(?:([0-9]+):)?([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]*)?)")
-# Colons are forbidden on some file systems; the release's own script writes % in their place.
-_IN_PLACE_OF_COLON = (":", "%", "_", "-")
+# Colons are forbidden on some file systems; the release's own script writes % instead.
+_FOR_COLON = (":", "%", "_", "-")
 
 
 def read_openasl(reading: Reading) -> Corpus:
     """Read every split that the table names; `valid` becomes dev.
 
-    A ready-made clip `<vid>.mp4` is taken as it is: the release's script has cut it to its box.
+    A ready-made clip `<vid>.mp4` is used as it is: the release's script has cut it to its box.
     Otherwise the clip is a part of the whole video `<yid>.mp4`, in time and, if the file of boxes
-    is there, in the picture. Many videos are no longer to be had: `?missing=skip` leaves their
-    rows out.
+    is there, in the frame. Many videos are no longer available: `?missing=skip` leaves their rows
+    out.
 
     Args:
         reading: Its root is the table, the release's folder, or the one above or below it. Without
@@ -62,61 +64,50 @@ def read_openasl(reading: Reading) -> Corpus:
     own = path.resolve().parent
     release = own.parent if own.name == "data" else path.parent
     folders = _media_folders(reading, release, path.parent)
-    listings = [list_files(folder, VIDEO_SUFFIXES, reading.broken_links) for folder in folders]
-    media = Names(ChainMap(*listings))
+    clips = Clips(
+        {folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links) for folder in folders}
+    )
     boxes_path = path.with_name(BOXES)
     boxes = _read_boxes(boxes_path)
     columns = _find_columns(reading, path)
     rows = Rows(reading, reading.language or generated_language(release) or "en")
-    rows.begin(path)
-    used: set[str] = set()
+    rows.begin(path, id_field="vid", text_field=columns["raw-text"])
     num_cropped = 0
     for number, row in read_columns(reading, path, "\t"):
-        fields = {name: row[column] for name, column in columns.items()}
-        vid, yid, split = fields["vid"], fields["yid"], fields["split"].strip()
-        where = f"{path}, line {number}"
-        clip, whole = _find_clip(media, vid), media.find(yid)
-        used.update(found.stem for found in (clip, whole) if found is not None)
-        times = _read_times(reading, where, fields)
-        if times is None:
-            continue
-        if not split and vid:
-            reading.report(FaultKind.NO_SPLIT, where, f"{vid!r} is in no split")
-            continue
-        box = None
-        if clip is not None:
-            num_cropped += vid in boxes
-        elif whole is not None and vid in boxes:
-            box = _to_box(boxes[vid])
-            if box is None:
-                reading.report(
-                    FaultKind.MALFORMED_ROW,
-                    f"{boxes_path}, {vid}",
-                    f"box {boxes[vid]!r}, expected [x0, y0, x1, y1] in 0..1 with x0 < x1, y0 < y1",
-                )
-                continue
-        rows.add(
-            number,
-            id=vid,
-            id_field="vid",
-            media=clip or whole,
-            expected=folders[0] / f"{yid}.mp4",
-            or_expected=f"the clip {vid}.mp4",
-            text=fields["raw-text"],
-            text_field=columns["raw-text"],
-            split=_SPLITS.get(split, split),
-            start_seconds=None if clip else times[0],
-            end_seconds=None if clip else times[1],
-            box=box,
-        )
+        with rows.row(number):
+            fields = {name: row[column] for name, column in columns.items()}
+            vid, yid, split = fields["vid"], fields["yid"], fields["split"].strip()
+            names = (vid.replace(":", mark) for mark in _FOR_COLON)
+            clip = next(filter(None, map(clips.find, names)), None)
+            whole = clips.find(yid)
+            start, end = (_parse_time(name, fields[name]) for name in ("start", "end"))
+            if not split and vid:
+                raise RowError(f"{vid!r} is in no split", FaultKind.NO_SPLIT)
+            num_cropped += clip is not None and vid in boxes
+            box = None
+            if clip is None and whole is not None and vid in boxes:
+                box = _to_box(boxes[vid])
+                if box is None:
+                    text = "expected [x0, y0, x1, y1] in 0..1 with x0 < x1, y0 < y1"
+                    text = f"box {boxes[vid]!r}, {text}"
+                    reading.report(FaultKind.MALFORMED_ROW, f"{boxes_path}, {vid}", text)
+                    continue
+            rows.add(
+                number,
+                id=vid,
+                media=clip or whole,
+                expected=folders[0] / f"{yid}.mp4",
+                or_expected=f"the clip {vid}.mp4",
+                text=fields["raw-text"],
+                split=SPLIT_NAMES.get(split, split),
+                start_seconds=None if clip else start,
+                end_seconds=None if clip else end,
+                box=box,
+            )
     if num_cropped:
-        reading.report(
-            FaultKind.LEFT_OUT,
-            str(boxes_path),
-            f"boxes of {num_cropped} ready-made clips, which are cut to their boxes already",
-        )
-    for folder, found in zip(folders, listings, strict=True):
-        rows.leftover(folder, found, used)
+        text = f"boxes of {num_cropped} ready-made clips, which are cut to their boxes already"
+        reading.report(FaultKind.LEFT_OUT, str(boxes_path), text)
+    clips.report_leftover(rows)
     return rows.corpus("openasl")
 
 
@@ -151,19 +142,9 @@ def _find_table(root: Path) -> Path:
 def _media_folders(reading: Reading, *places: Path) -> list[Path]:
     if reading.media_root is not None:
         return [reading.media_root]
-    places = tuple(dict.fromkeys(places))
-    return [
-        *(place / name for place in places for name in VIDEO_FOLDERS + CLIP_FOLDERS),
-        *places,
-    ]
-
-
-def _find_clip(media: Names[Path], vid: str) -> Path | None:
-    for mark in _IN_PLACE_OF_COLON:
-        path = media.find(vid.replace(":", mark))
-        if path is not None:
-            return path
-    return None
+    names = (*VIDEO_FOLDERS, *CLIP_FOLDERS)
+    folders = [place / name for place in places for name in names] + list(places)
+    return list(dict.fromkeys(folders))
 
 
 def _find_columns(reading: Reading, path: Path) -> dict[str, str]:
@@ -183,19 +164,11 @@ def _find_columns(reading: Reading, path: Path) -> dict[str, str]:
     return {name: column for name, column in columns.items() if column is not None}
 
 
-def _read_times(
-    reading: Reading, where: str, fields: Mapping[str, str]
-) -> tuple[float, float] | None:
-    start, end = (parse_seconds(fields[name]) for name in ("start", "end"))
-    if start is not None and end is not None:
-        return start, end
-    name = "start" if start is None else "end"
-    reading.report(
-        FaultKind.MALFORMED_ROW,
-        where,
-        f"{name} is {fields[name]!r}, expected seconds or HH:MM:SS.mmm",
-    )
-    return None
+def _parse_time(name: str, value: str) -> float:
+    seconds = parse_seconds(value)
+    if seconds is None:
+        raise RowError(f"{name} is {value!r}, expected seconds or HH:MM:SS.mmm")
+    return seconds
 
 
 def _read_boxes(path: Path) -> dict[str, object]:
@@ -211,11 +184,8 @@ def _read_boxes(path: Path) -> dict[str, object]:
 
 
 def _to_box(value: object) -> Box | None:
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    if not all(isinstance(edge, int | float) for edge in value):
-        return None
-    left, top, right, bottom = value
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        return None
-    return float(left), float(top), float(right), float(bottom)
+    if isinstance(value, list) and all(isinstance(edge, int | float) for edge in value):
+        match value:
+            case [left, top, right, bottom] if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+                return float(left), float(top), float(right), float(bottom)
+    return None

@@ -1,4 +1,4 @@
-"""RWTH-PHOENIX-Weather 2014 T, and generated corpora which lie on disk in its layout.
+"""RWTH-PHOENIX-Weather 2014 T, and generated corpora in its layout.
 
 Reads the release as it is, at any of its folder levels. No frame is opened here.
 """
@@ -11,9 +11,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.lines import read_columns
-from unglossed.corpora.listing import list_entries, list_files, list_folders
-from unglossed.corpora.reading import Reading, Rows
+from unglossed.corpora.listing import Clips, list_entries, list_files, list_folders
+from unglossed.corpora.reading import Reading, Rows, read_columns
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.files import Names
@@ -51,8 +50,8 @@ def annotation_path(base: Path, split: str) -> Path:
 def read_phoenix14t(reading: Reading) -> Corpus:
     """Read every split that the corpus has.
 
-    Beside train, dev and test any other annotation file with frames of its own is a split. The
-    `video`, `start` and `end` columns say nothing in this corpus and are left aside.
+    Any other annotation file with frames of its own is a split, too. The columns `video`, `start`
+    and `end` say nothing in this corpus and are ignored.
 
     Args:
         reading: Its root is the release's folder, or the one above or below it. Without a language
@@ -65,33 +64,29 @@ def read_phoenix14t(reading: Reading) -> Corpus:
     rows = Rows(reading, reading.language or generated_language(base) or "de")
     frames = reading.media_root or _frame_root(base)
     for split in _list_splits(base, frames):
+        folder, clips = _list_clips(reading, base, frames / split, split)
         path = annotation_path(base, split)
-        folder, media = _list_media(reading, base, frames / split, split)
-        rows.begin(path, split=split)
-        names = []
+        rows.begin(path, split=split, id_field="name", text_field="translation")
         for number, row in read_annotations(reading, path):
-            names.append(row.name)
             rows.add(
                 number,
                 id=row.name,
-                id_field="name",
-                media=media.find(row.name),
+                media=clips.find(row.name),
                 expected=folder / row.name,
                 text=row.translation,
-                text_field="translation",
                 split=split,
                 signer=row.speaker,
                 gloss=row.orth,
             )
-        rows.leftover(folder, media, names)
+        clips.report_leftover(rows)
     return rows.corpus("phoenix14t")
 
 
 def read_annotations(reading: Reading, path: Path) -> Iterator[tuple[int, AnnotationRow]]:
     """Read an annotation file: UTF-8, fields separated by `|`, quotes being plain text.
 
-    Returns:
-        Line number in the file, counted from 1, and row.
+    Yields:
+        Line number from 1, and row.
 
     Raises:
         InputError: As `read_columns`.
@@ -101,7 +96,7 @@ def read_annotations(reading: Reading, path: Path) -> Iterator[tuple[int, Annota
 
 
 def format_annotations(rows: Iterable[AnnotationRow]) -> str:
-    """Make the text of an annotation file; the inverse of `read_annotations`.
+    """Write the text of an annotation file; the inverse of `read_annotations`.
 
     No field may hold a `|` or a line break: the layout has no way to write them.
     """
@@ -114,15 +109,11 @@ def format_annotations(rows: Iterable[AnnotationRow]) -> str:
 
 
 def _find_base(root: Path) -> Path:
-    candidates = [
-        root,
-        root / INNER_FOLDER,
-        root / "PHOENIX-2014-T-release-v3" / INNER_FOLDER,
-    ]
-    for candidate in candidates:
-        if (candidate / ANNOTATIONS).is_dir():
-            return candidate
-    raise InputError(f"{root}: found no {ANNOTATIONS}, expected {candidates[1] / ANNOTATIONS}")
+    inner = root / INNER_FOLDER
+    for base in (root, inner, root / "PHOENIX-2014-T-release-v3" / INNER_FOLDER):
+        if (base / ANNOTATIONS).is_dir():
+            return base
+    raise InputError(f"{root}: found no {ANNOTATIONS}, expected {inner / ANNOTATIONS}")
 
 
 def _frame_root(base: Path) -> Path:
@@ -151,12 +142,9 @@ def _list_splits(base: Path, frames: Path) -> list[str]:
     return official + extra
 
 
-def _list_media(reading: Reading, base: Path, frames: Path, split: str) -> tuple[Path, Names[Path]]:
-    """The split's folder and the media in it by clip name; one listing, no look at each clip."""
+def _list_clips(reading: Reading, base: Path, frames: Path, split: str) -> tuple[Path, Clips]:
+    """The split's folder and the clips in it; one listing, no look at each clip."""
     videos, broken = base / VIDEOS / split, reading.broken_links
-    if frames.is_dir():
-        folders = list_folders(frames, broken)
-        return frames, folders or list_files(frames, VIDEO_SUFFIXES, broken)
-    if videos.is_dir():
-        return videos, list_files(videos, VIDEO_SUFFIXES, broken)
-    return frames, Names()
+    folder = frames if frames.is_dir() or not videos.is_dir() else videos
+    found = list_folders(folder, broken) if folder == frames else Names()
+    return folder, Clips({folder: found or list_files(folder, VIDEO_SUFFIXES, broken)})

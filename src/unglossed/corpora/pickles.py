@@ -1,6 +1,6 @@
-"""Read a pickle from elsewhere as plain data: nothing that it names is ever imported or run.
+"""Reads a pickle from elsewhere as plain data: nothing that it names is ever imported or run.
 
-Not for our own files, and not for pickles of objects: only containers, text and numbers.
+Only containers, text and numbers; pickles of objects are refused.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from unglossed.errors import InputError
 
 # An interpreter over `pickletools.genops`, not `pickle.Unpickler` with another `find_class`: the
 # unpickler's memo keeps every value to the end (3.4 GB of tensors in one Camgoz file), and it nests
-# and hashes whatever comes before anybody can count. A GFSLT file of 1.8 million opcodes takes
-# about 3 seconds here, twice as long as Python's own unpickler in Python; a Camgoz file takes 20,
-# mostly for gzip, and 20 MB of memory.
+# and hashes whatever comes before anybody can count. See docs/decisions/0007. A GFSLT file of 1.8
+# million opcodes takes about 3 seconds here; a Camgoz file takes 20, mostly for gzip, and 20 MB.
 
 MAX_MEMORY = 1 << 30
 """Bytes that all values may take together, as estimated."""
@@ -56,10 +55,9 @@ def read_pickle(
 
     Args:
         path: The file.
-        allowed: By "module.name" what takes the place of a function or class that the pickle names.
-            It is called with what the pickle says, and gives a new value or None.
-        longest: Text and bytes of more than this are dropped and None takes their place; None
-            keeps all.
+        allowed: By "module.name" what to call instead of a function or class that the pickle
+            names. It gets the pickle's arguments, and returns a new value or None.
+        longest: Longer text and bytes are dropped and become None; None keeps all.
 
     Raises:
         InputError: The file cannot be read, is truncated or no pickle; it names something that is
@@ -93,7 +91,7 @@ class _RefusedError(Exception):
 
 
 class _Stream:
-    """What `genops` reads from: refuses values and files of too many bytes before reading them."""
+    """What `genops` reads from; it refuses values and files of too many bytes before reading."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -136,7 +134,7 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """Something that the pickle names and that is allowed; good for being called only."""
+    """Something that the pickle names and that is allowed; it can only be called."""
 
     name: str
     function: Callable[..., object]

@@ -1,6 +1,6 @@
-"""One reading of a corpus: what the user asked for, and how readers turn rows into samples.
+"""What every reader is made of: options of the user, lines of text files, rows that get checked.
 
-A reader says what each row holds; here it is checked, the same way for every corpus.
+A reader says what each row holds. `Rows` checks it, the same way for every corpus.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import os
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.listing import Links, list_entries
@@ -20,71 +22,22 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import composed
 
+LOST_CHARACTER = "\ufffd"
+"""What stands for a character that could not be read."""
 
-def find_row_fault(
-    id: str,
-    id_field: str,
-    seen: str | None,
-    empty_field: str | None,
-    start: float | None,
-    end: float | None,
-) -> tuple[FaultKind, str] | None:
-    """Find why a row cannot be a sample, its media aside.
+ALL = "*"
+"""What stands for all languages in `?language=`."""
 
-    Args:
-        id: Name of the clip.
-        id_field: How the file calls it.
-        seen: Where a row has the same id; None: no row before has.
-        empty_field: How the file calls the text, if that is needed and empty; None: it is not.
-        start: Begin in seconds; None: that of the media.
-        end: End in seconds; None: that of the media.
+SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}
+"""Names of splits that are read under another."""
 
-    Returns:
-        The kind of fault, and what was found and expected; None: there is none.
-    """
-    named = f"({id_field} {id!r})"
-    if not id.strip():
-        return FaultKind.MALFORMED_ROW, f"the field {id_field} is empty"
-    if not is_unicode(id):
-        text = f"{id_field} {id!r}: a name that is not UTF-8, expected one that is: rename it"
-        return FaultKind.MALFORMED_ROW, text
-    if seen is not None:
-        text = f"{id_field} {id!r} was seen before ({seen}), expected each once"
-        return FaultKind.DUPLICATE_ID, text
-    if empty_field is not None:
-        return FaultKind.EMPTY_TEXT, f"the field {empty_field} is empty {named}"
-    if not are_times(start, None):
-        return FaultKind.BAD_TIMES, f"start {start}, expected seconds from 0 {named}"
-    if end is not None and not math.isfinite(end):
-        return FaultKind.BAD_TIMES, f"end {end}, expected seconds {named}"
-    if not are_times(start, end):
-        text = f"end {end}, expected more than the start {start or 0.0} {named}"
-        return FaultKind.BAD_TIMES, text
-    return None
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""Bytes that a file in UTF-16 begins with."""
 
+FOUND_UTF16 = "found UTF-16, expected UTF-8: save the file as UTF-8"
 
-def is_unicode(name: str) -> bool:
-    """Whether a name is text, and not a file's whose bytes are in another encoding than UTF-8."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def are_times(start: float | None, end: float | None) -> bool:
-    """Whether a clip can begin and end there; None is where its media begin or end."""
-    begin = 0.0 if start is None else start
-    return 0.0 <= begin < math.inf and (end is None or begin < end < math.inf)
-
-
-_TO_BE_SAID = {
-    FaultKind.NO_SPLIT,
-    FaultKind.ODD_SPLIT,
-    FaultKind.MISALIGNED,
-    FaultKind.NO_TRANSCRIPTS,
-    FaultKind.PARTIAL_LIST,
-    FaultKind.USELESS_ROW,
-    FaultKind.UNREAD_CAPTIONS,
-    FaultKind.ODD_CAPTIONS,
-    FaultKind.LEFT_OUT,
-}
+_SPLITS = ("train", "dev", "test")
+_EMPTY_LINES = ("", "\n", "\r\n")
 # Faults of single rows, which `?faulty=skip` leaves out.
 _OF_A_ROW = {
     FaultKind.MALFORMED_ROW,
@@ -96,6 +49,14 @@ _OF_A_ROW = {
 }
 
 
+class RowError(Exception):
+    """A row cannot be used; the message is for the user."""
+
+    def __init__(self, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
 @dataclass
 class Reading:
     """What a reader is given.
@@ -103,20 +64,20 @@ class Reading:
     Attributes:
         spec: What the user wrote, for messages.
         root: File or folder behind the spec's colon; it exists.
-        language: Language the user named with `?language=`, if any.
-        media_root: Folder the user named with `?media=`, if any: where the clips lie.
-        split: Split of all rows of a table, from `?split=`, if the user gave it.
+        language: From `?language=`.
+        media_root: Folder from `?media=`, where the clips lie.
+        split: Split of all rows of a table, from `?split=`.
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
-        tier: ELAN tier the user named with `?tier=`, if any.
-        frame_rate: Pictures per second of frame folders, from `?frame_rate=`, if the user gave it.
-        deinterlace: `?deinterlace=yes`: interlaced frames of videos are made whole.
+        tier: ELAN tier from `?tier=`.
+        frame_rate: Frames per second of frame folders, from `?frame_rate=`.
+        deinterlace: `?deinterlace=yes`: interlaced videos are deinterlaced.
         only: The one split whose media have to be there; None: those of all splits.
         skip_missing: `?missing=skip`: rows whose media are not there are left out, and counted.
         skip_faulty: `?faulty=skip`: so are rows that cannot be used for another reason.
         needs_text: Rows without a text are left out; False: they are read, to be translated.
         faults: Where all faults go. None: the first error ends the reading.
         left_out: What was left out or noted on the way; it becomes the corpus's notes.
-        broken_links: Links in the folders of the clips that lead nowhere.
+        broken_links: Dangling links in the folders of the clips.
     """
 
     spec: str
@@ -142,26 +103,114 @@ class Reading:
         Raises:
             InputError: It is an error, and nobody collects faults.
         """
-        fault = Fault(kind, where, text)
         missing = kind is FaultKind.MISSING_MEDIA and self.skip_missing
         if missing or (kind in _OF_A_ROW and self.skip_faulty):
-            fault = Fault(FaultKind.LEFT_OUT, where, text)
-        if fault.kind in _TO_BE_SAID:
+            kind = FaultKind.LEFT_OUT
+        fault, is_error = Fault(kind, where, text), kind.severity is Severity.ERROR
+        if not is_error and kind is not FaultKind.MEDIA_WITHOUT_ROW:
             self.left_out.add(fault)
         if self.faults is not None:
             self.faults.add(fault)
-        elif fault.kind.severity is Severity.ERROR:
+        elif is_error:
             raise InputError(str(fault))
 
 
-LOST_CHARACTER = "\ufffd"
-"""What stands for a character that could not be read."""
+def read_lines(
+    reading: Reading, path: Path, *, keep_ends: bool = False
+) -> Iterator[tuple[int, str]]:
+    """Read the lines of a UTF-8 file, numbered from 1, without line ends and byte order mark.
 
-ALL = "*"
-"""What stands for all languages in `?language=`."""
+    Only a line feed, or carriage return and line feed, ends a line: a text may hold one of the
+    rarer characters that `str.splitlines` splits at. A line that is not UTF-8 is reported and comes
+    with U+FFFD for each byte that cannot be read. Empty lines at the end are left out; a file
+    without any other has one. Only a line at a time is in memory.
 
-KNOWN_SPLITS = ("train", "dev", "test", "val", "valid", "validation")
-"""Names that mean something to somebody; one of them in other letters is probably a slip."""
+    Raises:
+        InputError: The file cannot be read, is UTF-16, or its lines end in a carriage return alone;
+            or a line is not UTF-8 and nobody collects faults.
+    """
+    number = 0
+    held_back: list[str] = []  # empty lines, which may turn out to be those at the end
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                if number == 1 and raw.startswith(UTF16_MARKS):
+                    raise InputError(f"{path}: {FOUND_UTF16}")
+                if number == 1 and b"\r" in raw and not raw.endswith(b"\n"):
+                    raise InputError(
+                        f"{path}: lines end in a carriage return alone, expected line feeds:"
+                        " save the file with line ends of Unix or Windows"
+                    )
+                codec = "utf-8" if number > 1 else "utf-8-sig"
+                try:
+                    line = raw.decode(codec)
+                except UnicodeDecodeError as error:
+                    if not reading.skip_faulty:  # else its row will be left out, see `Rows`
+                        byte = f"byte 0x{error.object[error.start]:02x} at {error.start}"
+                        where = f"{path}, line {number}"
+                        reading.report(FaultKind.NOT_UTF8, where, f"not UTF-8 ({byte})")
+                    line = raw.decode(codec, errors="replace")
+                if not keep_ends:
+                    line = line.removesuffix("\n").removesuffix("\r")
+                if line in _EMPTY_LINES:
+                    held_back.append(line)
+                    continue
+                if held_back:
+                    yield from enumerate(held_back, start=number - len(held_back))
+                    held_back.clear()
+                yield number, line
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if number == len(held_back):
+        yield 1, ""
+
+
+def read_columns(
+    reading: Reading, path: Path, separator: str, expected: Iterable[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read rows of a file with a header and no quoting, as many label files are.
+
+    A row with another number of fields than the header is reported and left out. The header must
+    hold the `expected` names.
+
+    Yields:
+        Line number from 1, and the fields by the header's names.
+
+    Raises:
+        InputError: As `read_lines`; or the header lacks a name: the message shows the header.
+    """
+    lines = read_lines(reading, path)
+    _, first = next(lines)
+    header = first.split(separator)
+    missing = [name for name in expected if name not in header]
+    if missing:
+        shown = {"\t": "tabs"}.get(separator, f"{separator!r}")
+        raise InputError(
+            f"{path}, line 1: header {first[:200]!r} has no {', '.join(missing)}, expected"
+            f" {', '.join(expected)} separated by {shown}"
+        )
+    for number, line in lines:
+        fields = line.split(separator)
+        if len(fields) == len(header):
+            yield number, dict(zip(header, fields, strict=True))
+            continue
+        names = separator.join(header) if separator.isprintable() else ", ".join(header)
+        text = f"found {len(fields)} fields, expected {len(header)} ({names})"
+        reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {number}", text)
+
+
+class Further(TypedDict, total=False):
+    """What a row may hold beside id, text, split and media: fields of `Sample`; "" is None."""
+
+    language: str | None
+    signer: str | None
+    gloss: str | None
+    transcript: str | None
+    references: Iterable[str]
+    start_seconds: float | None
+    end_seconds: float | None
+    box: tuple[float, float, float, float] | None
+    frame_rate: float | None
 
 
 class Rows:
@@ -169,8 +218,8 @@ class Rows:
 
     Args:
         reading: What was asked for.
-        language: Language of rows that do not say another.
-        forgiving: A row without a text or a length costs itself, as in data of one's own; in a
+        language: Language of rows that name none.
+        forgiving: A row without a text or a length is only left out, as in data of one's own; in a
             release it is an error, since its copy is damaged.
         many: Rows may be in several languages, as with `?language=*`.
     """
@@ -179,33 +228,62 @@ class Rows:
         self, reading: Reading, language: str, *, forgiving: bool = False, many: bool = False
     ) -> None:
         self.reading = reading
+        self.language = language
         self.many = many or reading.language == ALL
         self._forgiving = forgiving
         self._num_without_text = 0
-        self._samples: dict[str, tuple[str, int]] = {}  # by id: split and place there
-        self.language = language
         self._splits: dict[str, list[Sample]] = {}
-        self._number_of: dict[str, int] = {}  # by id: how many rows came before
-        self._files: list[tuple[int, str, str]] = []
-        self._file_of: dict[str, Path] = {}
-        self._places = array("q")
+        self._file_of: dict[str, Path] = {}  # by split
+        self._places: dict[str, tuple[str, int]] = {}  # by id: split and place, for references
+        # Where each id was seen: a million of them, so no more than a number each.
+        self._index_of: dict[str, int] = {}
+        self._numbers = array("q")
+        self._files: list[tuple[int, str, str]] = []  # index of its first row, path, unit
         self._prefix = ""
+        self._id_field, self._text_field = "id", "text"
         self._entries: dict[Path, dict[str, str]] = {}  # of folders in which clips were missed
 
-    def begin(self, path: Path, unit: str = "line", split: str | None = None) -> None:
-        """Say which file the next rows come from, and how messages count its rows.
+    def begin(
+        self,
+        path: Path,
+        unit: str = "line",
+        split: str | None = None,
+        *,
+        id_field: str = "id",
+        text_field: str = "text",
+    ) -> None:
+        """Say which file the next rows come from, and what it calls them, their id and their text.
 
         Args:
             path: The file.
             unit: What `add` counts: "line", "entry", "cue", "row".
             split: A split which the file stands for, even if no row follows.
+            id_field: For messages.
+            text_field: For messages.
         """
-        self._files.append((len(self._places), str(path), unit))
+        self._files.append((len(self._numbers), str(path), unit))
         self._prefix = f"{path}, {unit} "
+        self._id_field, self._text_field = id_field, text_field
         if split is not None:
             split = composed(split)
             self._splits.setdefault(split, [])
             self._file_of.setdefault(split, path)
+
+    @contextmanager
+    def row(self, number: int) -> Iterator[None]:
+        """Report the `RowError` that the block raises, if it does, and go on behind the block."""
+        try:
+            yield
+        except RowError as error:
+            self.report(number, str(error), error.kind)
+
+    def report(self, number: int, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
+        """Report a fault of the row of this number, as `Reading.report` does."""
+        self.reading.report(kind, self.where(number), text)
+
+    def where(self, number: int) -> str:
+        """File and row, as messages begin."""
+        return f"{self._prefix}{number}"
 
     def add(
         self,
@@ -217,100 +295,71 @@ class Rows:
         media: Path | None,
         expected: Path | str,
         or_expected: str = "",
-        id_field: str = "id",
-        text_field: str = "text",
-        references: Iterable[str] = (),
-        language: str | None = None,
-        signer: str | None = None,
-        gloss: str | None = None,
-        transcript: str | None = None,
-        start_seconds: float | None = None,
-        end_seconds: float | None = None,
-        box: tuple[float, float, float, float] | None = None,
-        frame_rate: float | None = None,
+        text_field: str = "",
+        **further: Unpack[Further],
     ) -> bool:
-        """Check a row and keep it as a sample.
+        """Check a row and keep it as a `Sample`, whose fields these are.
+
+        Texts are brought to Unicode NFC, and nothing else is changed in them.
 
         Args:
             number: Place in the file.
-            id: Name of the clip.
-            text: Its sentence; Unicode NFC is made of it, and nothing else is changed.
-            split: Its split.
+            id: Unique in the corpus.
+            text: The sentence.
+            split: Such as "train".
             media: Where the clip lies; None if it is not there.
             expected: Where it was looked for.
             or_expected: What would do as well, for the message.
-            id_field: How the file calls the id.
-            text_field: How the file calls the text.
-            references: Further translations of the clip; blank ones are left aside.
-            language: Of this row's text.
-            signer: Who signs; empty is None.
-            gloss: Glosses separated by spaces; empty is None.
-            transcript: What is said, in the language of the speech; empty is None.
-            start_seconds: Begin within the media.
-            end_seconds: End within the media.
-            box: Part of the picture to use: left, top, right, bottom in 0..1.
-            frame_rate: Pictures per second of a frame folder; None: what was asked for, or 25.
+            text_field: How the file calls this text; empty: as `begin` says.
+            **further: More fields of the sample.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
         """
-        fault: tuple[FaultKind, str] | None = None
-        split = composed(split)
-        if self.reading.references_in_rows and id in self._samples and text.strip():
-            clip = media, split, start_seconds, end_seconds, language or self.language
-            return self._add_reference(number, id, (text, *references), clip)
-        if self.reading.skip_faulty and LOST_CHARACTER in f"{id}{text}":
-            text = f"a character that is not UTF-8, or was lost before ({id_field} {id!r})"
-            self.reading.report(FaultKind.NOT_UTF8, f"{self._prefix}{number}", text)
-            return False
-        if (
-            media is None
-            or id in self._number_of
-            or not id.strip()
-            or not is_unicode(id)
-            or (not text.strip() and self.reading.needs_text)
-            or not are_times(start_seconds, end_seconds)
-        ):
-            said = bool(text.strip()) or not self.reading.needs_text
-            seen = self._place_of(id) if id in self._number_of else None
-            fault = find_row_fault(
-                id, id_field, seen, None if said else text_field, start_seconds, end_seconds
-            )
-            if fault is None:
-                fault = FaultKind.MISSING_MEDIA, self._missing(id, expected, or_expected)
+        reading, split = self.reading, composed(split)
+        start, end = further.get("start_seconds"), further.get("end_seconds")
+        language = further.get("language") or self.language
+        references = further.get("references") or ()
+        if reading.references_in_rows and id in self._places and text.strip():
+            clip = media, split, start, end, language
+            return self._add_references(number, id, (text, *references), clip)
+        fault = self._find_fault(id, text, text_field, start, end)
+        if fault is None and media is None:
+            kind = FaultKind.MISSING_MEDIA
+            if reading.only not in (None, split):
+                kind = FaultKind.LEFT_OUT
+            fault = kind, self._missing(id, expected, or_expected)
         if fault is not None:
             kind = fault[0]
-            if kind is FaultKind.MISSING_MEDIA and self.reading.only not in (None, split):
-                kind = FaultKind.LEFT_OUT
             self._num_without_text += kind is FaultKind.EMPTY_TEXT
             if kind in (FaultKind.EMPTY_TEXT, FaultKind.BAD_TIMES) and self._forgiving:
-                self._splits.setdefault(split, [])  # left without a row it is told
+                self._splits.setdefault(split, [])  # reported if it stays without a row
                 kind = FaultKind.USELESS_ROW
-            self.reading.report(kind, f"{self._prefix}{number}", fault[1])
+            self.report(number, fault[1], kind)
             return False
         assert media is not None
-        self._number_of[id] = len(self._places)
-        self._places.append(number)
-        if not text.isascii():
-            text = unicodedata.normalize("NFC", text)
-        if self.reading.references_in_rows:
-            self._samples[id] = split, len(self._splits.get(split, ()))
-        self._splits.setdefault(split, []).append(
+        self._index_of[id] = len(self._numbers)
+        self._numbers.append(number)
+        samples = self._splits.setdefault(split, [])
+        if reading.references_in_rows:
+            self._places[id] = split, len(samples)
+        frame_rate = further.get("frame_rate")
+        samples.append(
             Sample(
                 id=id,
                 media=media,
-                text=text,
-                references=_composed(references) if references else (),
+                text=_nfc(text),
+                references=_as_references(references),
                 split=split,
-                language=language or self.language,
-                signer=signer or None,
-                gloss=gloss or None,
-                transcript=unicodedata.normalize("NFC", transcript) if transcript else None,
-                start_seconds=start_seconds,
-                end_seconds=end_seconds,
-                box=box,
-                frame_rate=self.reading.frame_rate if frame_rate is None else frame_rate,
-                deinterlace=self.reading.deinterlace,
+                language=language,
+                signer=further.get("signer") or None,
+                gloss=further.get("gloss") or None,
+                transcript=_nfc(further.get("transcript") or "") or None,
+                start_seconds=start,
+                end_seconds=end,
+                box=further.get("box"),
+                frame_rate=reading.frame_rate if frame_rate is None else frame_rate,
+                deinterlace=reading.deinterlace,
             )
         )
         return True
@@ -324,46 +373,75 @@ class Rows:
             self.reading.report(FaultKind.MEDIA_WITHOUT_ROW, str(folder / name), "no row names it")
 
     def corpus(self, name: str, normalisation: str = "nfc.v1") -> Corpus:
-        """The corpus of all rows so far, train, dev and test first.
-
-        Args:
-            name: Kind of the corpus.
-            normalisation: What scoring does to its texts, see `evaluation.normalisation`.
+        """Build the corpus, of the kind `name`, of all rows so far: train, dev and test first.
 
         Raises:
             InputError: A split has no row.
         """
-        order = ["train", "dev", "test"]
-        names = [split for split in order if split in self._splits]
-        names += sorted(self._splits.keys() - set(order))
+        reading = self.reading
+        names = [split for split in _SPLITS if split in self._splits]
+        names += sorted(self._splits.keys() - set(_SPLITS))
+        known = {*_SPLITS, *SPLIT_NAMES}
         for split in names:
-            known = split.strip().casefold()
-            if known in KNOWN_SPLITS and split not in KNOWN_SPLITS:
-                text = f"found the split {split!r}, which is not {known!r} and is not used as such"
-                self.reading.report(FaultKind.ODD_SPLIT, str(self.reading.root), text)
+            meant = split.strip().casefold()
+            if meant in known and split not in known:
+                text = f"found the split {split!r}, which is not {meant!r} and is not used as such"
+                reading.report(FaultKind.ODD_SPLIT, str(reading.root), text)
         for split in [split for split in names if not self._splits[split]]:
             kind = FaultKind.EMPTY_SPLIT
-            if self.reading.skip_missing or self.reading.only not in (None, split):
+            if reading.skip_missing or reading.only not in (None, split):
                 kind = FaultKind.LEFT_OUT
                 names.remove(split)
             text = f"found no row of the split {split!r} to use{self._why()}"
-            self.reading.report(kind, str(self._file_of.get(split, self.reading.root)), text)
+            reading.report(kind, str(self._file_of.get(split, reading.root)), text)
         if not names:
             text = f"found no row, expected at least one{self._why()}"
-            self.reading.report(FaultKind.EMPTY_SPLIT, str(self.reading.root), text)
+            reading.report(FaultKind.EMPTY_SPLIT, str(reading.root), text)
         language = self.language
         if self.many:
             counts = Counter(row.language for split in names for row in self._splits[split])
             language = next((code for code, _ in counts.most_common(1)), language)
         return Corpus(
-            spec=self.reading.spec,
-            root=self.reading.root,
+            spec=reading.spec,
+            root=reading.root,
             name=name,
             language=language,
             splits={split: tuple(self._splits[split]) for split in names},
             normalisation=normalisation,
-            notes=self.reading.left_out.notes(),
+            notes=reading.left_out.notes(),
         )
+
+    def count_without_text(self) -> None:
+        """Count a row that the reader left out since it has no text."""
+        self._num_without_text += 1
+
+    def _find_fault(
+        self, id: str, text: str, text_field: str, start: float | None, end: float | None
+    ) -> tuple[FaultKind, str] | None:
+        """Find why a row cannot be a sample, its media aside."""
+        name, reading = self._id_field, self.reading
+        if reading.skip_faulty and LOST_CHARACTER in f"{id}{text}":
+            found = f"a character that is not UTF-8, or was lost before ({name} {id!r})"
+            return FaultKind.NOT_UTF8, found
+        if not id.strip():
+            return FaultKind.MALFORMED_ROW, f"the field {name} is empty"
+        if not id.isascii() and any("\ud800" <= letter <= "\udfff" for letter in id):
+            found = f"{name} {id!r}: a name that is not UTF-8, expected one that is: rename it"
+            return FaultKind.MALFORMED_ROW, found
+        if id in self._index_of:
+            found = f"{name} {id!r} was seen before ({self._place_of(id)}), expected each once"
+            return FaultKind.DUPLICATE_ID, found
+        if reading.needs_text and not text.strip():
+            field = text_field or self._text_field
+            return FaultKind.EMPTY_TEXT, f"the field {field} is empty ({name} {id!r})"
+        if start is not None and not 0 <= start < math.inf:
+            return FaultKind.BAD_TIMES, f"start {start}, expected seconds from 0 ({name} {id!r})"
+        if end is not None and not math.isfinite(end):
+            return FaultKind.BAD_TIMES, f"end {end}, expected seconds ({name} {id!r})"
+        if end is not None and end <= (start or 0.0):
+            found = f"end {end}, expected more than the start {start or 0.0} ({name} {id!r})"
+            return FaultKind.BAD_TIMES, found
+        return None
 
     def _why(self) -> str:
         """What was left out, for messages that nothing is left; a list of faults has it already."""
@@ -373,25 +451,20 @@ class Rows:
             hint = "; rows without a text are for `unglossed translate` alone"
         return "".join(f"; {note}" for note in notes) + hint
 
-    def count_without_text(self) -> None:
-        """Count a row that the reader left out since it has no text."""
-        self._num_without_text += 1
-
-    def _add_reference(
+    def _add_references(
         self, number: int, id: str, texts: Iterable[str], clip: tuple[object, ...]
     ) -> bool:
-        """Make texts of a row of an id that was seen before further references of its clip."""
-        split, place = self._samples[id]
+        """Keep the texts of a row whose id was seen before as further references of its clip."""
+        split, place = self._places[id]
         first = self._splits[split][place]
-        known = first.media, split, first.start_seconds, first.end_seconds, first.language
-        if clip != known:
+        if clip != (first.media, split, first.start_seconds, first.end_seconds, first.language):
             text = (
                 f"id {id!r} was seen before ({self._place_of(id)}) with other media, times, split"
                 " or language, expected a further text of the same clip"
             )
-            self.reading.report(FaultKind.DUPLICATE_ID, f"{self._prefix}{number}", text)
+            self.report(number, text, FaultKind.DUPLICATE_ID)
             return False
-        references = (*first.references, *_composed(texts))
+        references = (*first.references, *_as_references(texts))
         self._splits[split][place] = replace(first, references=references)
         return True
 
@@ -401,35 +474,38 @@ class Rows:
         link = links.get(where.name) or links.get(where.stem)
         if os.path.lexists(where) and not os.path.exists(where):  # noqa: PTH110 - never raises
             link = where
+        found = ""
+        if link:
+            found = f": {link} is a dangling link"
+        elif near := self._near_miss(where):
+            found = f": found {near}, whose capitals differ"
         alternative = f", or {or_expected}" if or_expected else ""
-        near = None if link else self._near_miss(where)
-        found = f": found {near}, whose capitals differ" if near else ""
-        found = f": {link} is a dangling link" if link else found
         return f"no media for {id!r}{found}, expected {expected}{alternative}"
 
     def _near_miss(self, where: Path) -> str | None:
         if where.parent not in self._entries:
             try:
-                entries = list(list_entries(where.parent))
+                names = list(list_entries(where.parent))
             except InputError:
-                entries = []
-            self._entries[where.parent] = {}
-            for name in entries:
+                names = []
+            known = self._entries[where.parent] = {}
+            for name in names:
                 for form in (name, Path(name).stem):
-                    self._entries[where.parent].setdefault(composed(form).casefold(), name)
-        entries_of = self._entries[where.parent]
-        return entries_of.get(composed(where.name).casefold())
+                    known.setdefault(composed(form).casefold(), name)
+        return self._entries[where.parent].get(composed(where.name).casefold())
 
     def _place_of(self, id: str) -> str:
-        index = self._number_of[id]
-        path, unit = next(
-            (path, unit) for first, path, unit in reversed(self._files) if first <= index
-        )
+        index = self._index_of[id]
+        path, unit = next((*file,) for first, *file in reversed(self._files) if first <= index)
         root = self.reading.root
         # The folder belongs to it: files of one name may lie in several.
         shown = Path(path).name if root.is_file() else os.path.relpath(path, root)
-        return f"{shown}, {unit} {self._places[index]}"
+        return f"{shown}, {unit} {self._numbers[index]}"
 
 
-def _composed(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(unicodedata.normalize("NFC", text) for text in texts if text.strip())
+def _nfc(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _as_references(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_nfc(text) for text in texts if text.strip())

@@ -1,12 +1,18 @@
-"""From a corpus spec, `kind:path` with options after `?`, to the reader of that kind."""
+"""From a corpus spec, `kind:path` with options after `?`, to the reader of that kind.
+
+A package of one's own adds a kind by an entry point of the group `unglossed.corpora`: the kind's
+name, and a function that takes a `Reading` and returns a `Corpus` (see `examples/corpus`).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
@@ -22,13 +28,19 @@ from unglossed.corpora import (
 )
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
-from unglossed.corpora.reading import ALL, Reading
+from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.files import find_path
 from unglossed.media.signal import check_frame_rate
 
-_READERS: dict[str, Callable[[Reading], Corpus]] = {
+Reader = Callable[[Reading], Corpus]
+Texts = Literal["required", "optional"]
+
+ENTRY_POINTS = "unglossed.corpora"
+"""Group of the entry points by which other packages add kinds."""
+
+_READERS: dict[str, Reader] = {
     "phoenix14t": phoenix14t.read_phoenix14t,
     "csl_daily": csl_daily.read_csl_daily,
     "how2sign": how2sign.read_how2sign,
@@ -41,24 +53,53 @@ _READERS: dict[str, Callable[[Reading], Corpus]] = {
     "folder": folder.read_folder,
     "youtube_asl": folder.read_youtube_asl,
 }
-Texts = Literal["required", "optional"]
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
-_OPTIONS = (
-    "language=CODE, media=FOLDER, missing=skip, tier=NAME, frame_rate=NUMBER, deinterlace=yes,"
-    " faulty=skip, split=NAME or references=rows"
-)
-_WITHOUT_VIDEO = ("phoenix14t", "packed", "camgoz", "must_c")
-_WITH_RATES = ("table", "folder", "gfslt")  # the others' pictures have the rate of their corpus
-# Which kinds take an option that not all take, and its only value.
-_FOR = {"faulty": tuple(kind for kind in _READERS if kind != "packed")}
-_FOR |= dict.fromkeys(("split", "references"), ("table",))
+
+
+@dataclass(frozen=True)
+class _Option:
+    """An option of a spec: its value as messages show it, and the kinds that take it.
+
+    A value in capitals stands for any; another is the only one.
+    """
+
+    value: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    refusal: str = "which is for {kinds}"
+
+    def takers(self) -> tuple[str, ...]:
+        """The kinds of ours that take it."""
+        return self.only or tuple(kind for kind in _READERS if kind not in self.without)
+
+
+_OPTIONS = {
+    "language": _Option("CODE"),
+    "media": _Option("FOLDER"),
+    "missing": _Option("skip"),
+    "tier": _Option("NAME"),
+    "frame_rate": _Option(
+        "NUMBER",
+        without=tuple(kind for kind in _READERS if kind not in ("table", "folder", "gfslt")),
+        refusal="which is for table, folder, gfslt: the pictures of {kind} have the rate of their"
+        " corpus",
+    ),
+    "deinterlace": _Option(
+        "yes",
+        without=("phoenix14t", "packed", "camgoz", "must_c"),
+        refusal="which is for videos: {kind} has none",
+    ),
+    "faulty": _Option("skip", without=("packed",)),
+    "split": _Option("NAME", only=("table",)),
+    "references": _Option("rows", only=("table",)),
+}
 _WITH_LANGUAGES = ("table", "packed")
-_VALUES = {"missing": "skip", "faulty": "skip", "references": "rows", "deinterlace": "yes"}
 
 
 def is_spec(text: str) -> bool:
     """Whether a text names a corpus, `kind:path`, and not a file that is there."""
-    return text.partition(":")[0] in _READERS and ":" in text and not Path(text).exists()
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and not Path(text).exists() and (kind in _READERS or kind in _added())
 
 
 def read_corpus(
@@ -68,19 +109,24 @@ def read_corpus(
     only: str | None = None,
     texts: Texts = "required",
 ) -> Corpus:
-    """Read all splits of a corpus.
+    """Read all splits of a corpus: paths and texts; no frame is opened.
+
+    >>> corpus = read_corpus("table:clips.csv?language=de")
+    >>> corpus
+    Corpus('table:clips.csv?language=de', language='de', train: 2, dev: 1)
+    >>> corpus.split("dev")[0]
+    Sample('c', dev, de: 'im osten weht wind', talk.mp4 from 1.5 to 4 s)
 
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
-            question mark, `&` between two: `language=en` takes the texts to be in that language,
-            `media=FOLDER` says where the clips lie, `missing=skip` leaves out and counts rows
-            whose clip is not there, `faulty=skip` those that cannot be used for another reason,
-            `tier=NAME` takes that tier of ELAN files, `split=train` says the split of all rows of
-            a table, `language=*` reads its rows in all languages, `references=rows` takes rows of
-            one id as several texts of one clip, `frame_rate=50` says how many pictures of a frame
-            folder are one second, `deinterlace=yes` makes one whole picture of each frame that a
-            video marks as interlaced.
-        faults: Where all faults of rows go, and the reading goes on; None: the first one is raised.
+            question mark, with `&` between two: `language=en` says the language of the texts,
+            `media=FOLDER` where the clips lie, `split=train` the split of all rows of a table,
+            `tier=NAME` which tier of ELAN files to read, `frame_rate=50` the frames per second of
+            frame folders. `missing=skip` leaves out and counts rows whose clip is not there,
+            `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
+            in all languages, `references=rows` takes its rows of one id as several texts of one
+            clip. `deinterlace=yes` deinterlaces videos that are marked as interlaced.
+        faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
             translated.
@@ -98,13 +144,7 @@ def find_reader(
     only: str | None = None,
     texts: Texts = "required",
 ) -> Callable[[], Corpus]:
-    """Find who reads a corpus; nothing is read yet.
-
-    Args:
-        spec: As in `read_corpus`.
-        faults: As in `read_corpus`.
-        only: As in `read_corpus`.
-        texts: As in `read_corpus`.
+    """Find the reader of a corpus; arguments as in `read_corpus`. Nothing is read yet.
 
     Returns:
         What reads the corpus, and raises InputError if it is not as expected.
@@ -112,7 +152,6 @@ def find_reader(
     Raises:
         InputError: The spec is wrong, or nothing lies at its path.
     """
-    kinds = ", ".join(_READERS)
     if not isinstance(spec, str):
         raise InputError(
             f"corpus: found {type(spec).__name__}, expected a text kind:path, as {_EXAMPLE}"
@@ -122,10 +161,9 @@ def find_reader(
     kind, colon, rest = spec.partition(":")
     if not colon:
         raise InputError(
-            f"corpus {spec!r}: no kind, expected kind:path with a kind of {kinds}, as {_EXAMPLE}"
+            f"corpus {spec!r}: no kind, expected kind:path with a kind of {_kinds()}, as {_EXAMPLE}"
         )
-    if kind not in _READERS:
-        raise InputError(f"corpus {spec!r}: unknown kind {kind!r}, expected one of {kinds}")
+    reader = _find_kind(spec, kind)
     path, options = _split_options(spec, kind, rest)
     if not path:
         raise InputError(f"corpus {spec!r}: no path, expected kind:path, as {_EXAMPLE}")
@@ -138,51 +176,84 @@ def find_reader(
         ) from None
     except OSError as error:
         raise InputError(f"{root}: cannot be opened: {error.strerror}") from error
-    if root.is_dir():
-        with scan(root):
-            pass  # it may be there and still not be ours to read
     media = options.get("media")
+    media_root = find_path(Path(media).expanduser()) if media else None
+    if media_root is not None and not media_root.is_dir():
+        raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
+    for place in (root, media_root):
+        if place is not None and place.is_dir():
+            with scan(place):  # it may be there and still not be ours to read
+                pass
+    rate, split = options.get("frame_rate"), options.get("split")
     reading = Reading(
         spec=spec,
         root=root,
         language=options.get("language"),
-        media_root=find_path(Path(media).expanduser()) if media else None,
+        media_root=media_root,
         tier=options.get("tier"),
-        frame_rate=_frame_rate(spec, kind, options.get("frame_rate")),
-        deinterlace=_deinterlace(spec, kind, options.get("deinterlace")),
+        frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
+        deinterlace="deinterlace" in options,
         only=only,
         skip_missing="missing" in options,
         needs_text=texts == "required",
         skip_faulty="faulty" in options,
-        split=_split_name(options.get("split")),
+        split=split and SPLIT_NAMES.get(split.strip(), split.strip()),
         references_in_rows="references" in options,
         faults=faults,
     )
-    if reading.media_root is not None and not reading.media_root.is_dir():
-        raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
-    if reading.media_root is not None:
-        with scan(reading.media_root):
-            pass
-    return partial(_READERS[kind], reading)
+    return partial(reader, reading)
+
+
+def _added() -> set[str]:
+    """Names of the kinds that other packages add."""
+    return set(entry_points(group=ENTRY_POINTS).names)
+
+
+def _kinds() -> str:
+    return ", ".join(dict.fromkeys([*_READERS, *sorted(_added())]))
+
+
+def _find_kind(spec: str, kind: str) -> Reader:
+    if kind in _READERS:
+        return _READERS[kind]
+    found = list(entry_points(group=ENTRY_POINTS, name=kind))
+    if not found:
+        raise InputError(f"corpus {spec!r}: unknown kind {kind!r}, expected one of {_kinds()}")
+    places = sorted({entry.value for entry in found})
+    if len(places) > 1:
+        raise InputError(
+            f"corpus {spec!r}: the kind {kind!r} is in several packages ({', '.join(places)}),"
+            " expected one: uninstall the others"
+        )
+    try:
+        return cast(Reader, found[0].load())
+    except Exception as error:  # whatever a package of somebody else raises
+        raise InputError(
+            f"corpus {spec!r}: the reader {places[0]} cannot be imported:"
+            f" {type(error).__name__}: {error}"
+        ) from error
 
 
 def _split_options(spec: str, kind: str, rest: str) -> tuple[str, dict[str, str]]:
     path, mark, query = rest.rpartition("?")
     if not mark:
         return rest, {}
+    *forms, last = [f"{name}={option.value}" for name, option in _OPTIONS.items()]
+    expected = f"{', '.join(forms)} or {last}"
     if "=" not in query:
-        raise InputError(f"corpus {spec!r}: option {query!r}, expected {_OPTIONS}")
-    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
-    options = dict(pairs)
-    for key in options:
-        if sum(name == key for name, _ in pairs) > 1:
+        raise InputError(f"corpus {spec!r}: option {query!r}, expected {expected}")
+    options: dict[str, str] = {}
+    for key, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
+        if key in options:
             raise InputError(f"corpus {spec!r}: found the option {key!r} twice, expected it once")
+        options[key] = value
     for key, value in options.items():
-        if key not in ("language", "media", "tier", "frame_rate", "split", *_VALUES):
-            raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {_OPTIONS}")
-        if kind not in _FOR.get(key, _READERS):
-            kinds = ", ".join(_FOR[key])
-            raise InputError(f"corpus {spec!r}: found the option {key!r}, which is for {kinds}")
+        option = _OPTIONS.get(key)
+        if option is None:
+            raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {expected}")
+        if kind in option.without or (option.only and kind not in option.only):
+            why = option.refusal.format(kind=kind, kinds=", ".join(option.takers()))
+            raise InputError(f"corpus {spec!r}: found the option {key!r}, {why}")
         if key == "language" and value == ALL and kind not in _WITH_LANGUAGES:
             kinds = ", ".join(_WITH_LANGUAGES)
             raise InputError(f"corpus {spec!r}: language {value!r}, which is for {kinds}")
@@ -190,28 +261,6 @@ def _split_options(spec: str, kind: str, rest: str) -> tuple[str, dict[str, str]
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")
         if key == "split" and not value.strip():
             raise InputError(f"corpus {spec!r}: split {value!r}, expected a name as train")
-        if value != _VALUES.get(key, value):
-            raise InputError(f"corpus {spec!r}: {key} {value!r}, expected {_VALUES[key]}")
+        if option.value.islower() and value != option.value:
+            raise InputError(f"corpus {spec!r}: {key} {value!r}, expected {option.value}")
     return path, options
-
-
-def _split_name(value: str | None) -> str | None:
-    return None if value is None else table.SPLIT_NAMES.get(value.strip(), value.strip())
-
-
-def _frame_rate(spec: str, kind: str, value: str | None) -> float | None:
-    if value is not None and kind not in _WITH_RATES:
-        kinds = ", ".join(_WITH_RATES)
-        raise InputError(
-            f"corpus {spec!r}: found the option 'frame_rate', which is for {kinds}: the pictures"
-            f" of {kind} have the rate of their corpus"
-        )
-    return None if value is None else check_frame_rate(value, f"corpus {spec!r}, frame_rate")
-
-
-def _deinterlace(spec: str, kind: str, value: str | None) -> bool:
-    if value is not None and kind in _WITHOUT_VIDEO:
-        raise InputError(
-            f"corpus {spec!r}: found the option 'deinterlace', which is for videos: {kind} has none"
-        )
-    return value is not None

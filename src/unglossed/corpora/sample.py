@@ -14,26 +14,26 @@ from unglossed.errors import InputError
 from unglossed.files import composed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Sample:
     """One clip and its reference translation.
 
     Attributes:
-        id: Name of the clip, unique in its corpus.
-        media: Frame folder, video or sound file, or a clip in a shard (`shard.tar/clip`).
+        id: Unique in its corpus.
+        media: Frame folder, video or audio file, or a clip in a shard (`shard.tar/clip`).
         text: Reference as the corpus has it, in Unicode NFC.
-        split: Split that the clip belongs to, such as "train".
+        split: Such as "train".
         language: ISO 639 code of the text, such as "de".
         signer: Who signs, if the corpus tells.
         gloss: Glosses separated by spaces, if the corpus has them.
         start_seconds: Begin of the clip within `media`; None: where `media` begins.
         end_seconds: End of the clip within `media`; None: where `media` ends.
-        box: Part of the picture to use: left, top, right, bottom in 0..1; None: all of it.
+        box: Part of the frame to use: left, top, right, bottom in 0..1; None: all of it.
         transcript: What is said, in the language of the speech, if the corpus has it.
-        references: Further translations of the clip beside `text`, if the corpus has several:
-            scores take each of them for right. Training reads `text` alone.
-        frame_rate: Pictures per second of a frame folder; None: 25. Other media tell their own.
-        deinterlace: Whether frames of a video that are marked as interlaced are made whole.
+        references: Further correct translations beside `text`. Scores use all of them, training
+            reads `text` alone.
+        frame_rate: Frames per second of a frame folder; None: 25. Other media tell their own.
+        deinterlace: Whether to deinterlace frames of a video that are marked as interlaced.
     """
 
     id: str
@@ -51,6 +51,13 @@ class Sample:
     frame_rate: float | None = None
     deinterlace: bool = False
 
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        start, end = self.start_seconds, self.end_seconds
+        times = "" if start is end is None else f" from {start or 0:g} s"
+        times = times if end is None else f" from {start or 0:g} to {end:g} s"
+        return f"Sample({self.id!r}, {self.split}, {self.language}: {text!r}, {self.media}{times})"
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -60,9 +67,9 @@ class Corpus:
         spec: What the user wrote, such as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
         root: File or folder that the spec names.
         name: Kind of the corpus, such as "phoenix14t".
-        language: ISO 639 code of its texts; of several languages that of most.
+        language: ISO 639 code of its texts; of several languages the most frequent one.
         splits: Samples of each split, in the corpus's own order.
-        normalisation: Name of what scoring does to its texts, see `evaluation.normalisation`.
+        normalisation: How scoring normalises its texts, see `evaluation.metrics`.
         notes: What the reader left out by rule, one line a kind with counts; to be shown.
     """
 
@@ -76,7 +83,7 @@ class Corpus:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages of its texts, that of most first."""
+        """The languages of its texts, the most frequent first."""
         counts = Counter(row.language for rows in self.splits.values() for row in rows)
         return tuple(code for code, _ in counts.most_common()) or (self.language,)
 

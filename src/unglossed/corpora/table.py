@@ -20,10 +20,8 @@ from typing import cast
 
 from unglossed.corpora.captions import parse_clock
 from unglossed.corpora.faults import FaultKind
-from unglossed.corpora.lines import read_lines
-from unglossed.corpora.listing import list_entries
-from unglossed.corpora.media_folder import MediaFolder
-from unglossed.corpora.reading import ALL, Reading, Rows
+from unglossed.corpora.listing import MediaFolder, list_entries
+from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, RowError, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.signal import check_frame_rate
@@ -33,8 +31,8 @@ OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript", "frame_
 _NUMBERS = ("start", "end", "frame_rate")
 COLUMNS = REQUIRED + OPTIONAL
 
-# What people call the optional columns. Left aside they would do harm without a word: a segment
-# would become its whole video.
+# What people call the optional columns. Ignored they would do harm: a segment would become its
+# whole video.
 _MEANT = {
     name: column
     for column, names in {
@@ -49,8 +47,6 @@ _MEANT = {
     }.items()
     for name in names.split()
 }
-
-
 # Further texts of a row, each a right translation of the clip.
 _FURTHER = re.compile("text_([2-9]|[1-9][0-9]+)")
 _ALMOST_FURTHER = re.compile(r"text[\s_.-]*[0-9]+", re.IGNORECASE)
@@ -58,11 +54,11 @@ _HINTS = {
     "split": "?split=train says it for all rows, and table:FOLDER reads its train, dev and test",
     "text": "`unglossed translate` alone takes a table without",
 }
-
 # Columns as these stand in many tables of videos, where they have no effect.
 _RATES = {"fps", "framerate", "framespersecond"}
-
 _HUGE = 1e300  # whole numbers beyond have no float
+_OWN_SPLITS = ("train", "dev", "test")
+_SPLIT_WITHOUT_TEXTS = "test"  # of rows to be translated
 
 Time = str | float
 TableRow = tuple[str, str, str, str, Time, Time, str, str, str, str, Time]
@@ -72,48 +68,15 @@ NumberedRows = Iterator[tuple[int, TableRow, tuple[str, ...]]]
 """Number of a row, its fields, and its further texts."""
 
 
-def read_table_rows(
-    reading: Reading, path: Path, required: Sequence[str] = REQUIRED
-) -> NumberedRows:
-    """Read the rows of a table; its suffix tells the format.
-
-    A row that is malformed is reported and left out. Further texts stand in columns text_2, text_3
-    and so on, or in JSONL and Parquet in a list of texts.
-
-    Args:
-        reading: What was asked for.
-        path: The table.
-        required: Columns that have to be there.
-
-    Yields:
-        Number of the row's first line in the file, of Parquet that of the row, from 1; the row; and
-        its further texts.
-
-    Raises:
-        InputError: The file cannot be read; it lacks a column, or has one that looks like a
-            misspelt one; pyarrow is not installed.
-    """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: unknown kind of table, expected {', '.join(_READERS)}")
-    return reader(reading, path, required)
-
-
-def row_unit(path: Path) -> str:
-    """What the numbers of `read_table_rows` count."""
-    return "row" if path.suffix.lower() == ".parquet" else "line"
-
-
 def _read_separated(
     separator: str, reading: Reading, path: Path, required: Sequence[str]
 ) -> NumberedRows:
     lines = map(itemgetter(1), read_lines(reading, path, keep_ends=True))
     table = csv.reader(lines, delimiter=separator, strict=True)
     try:
-        header = next(table, [])
+        header = _rename(next(table, []))
     except csv.Error as error:
         raise InputError(f"{path}, line 1: header with wrong quotes: {error}") from error
-    header = _rename(header)
     _check_columns(f"{path}, line 1", header, required)
     # A column that is not there is taken from the empty field that each row gets at its end.
     places = [header.index(name) if name in header else -1 for name in COLUMNS]
@@ -132,11 +95,10 @@ def _read_separated(
                     reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {number}", text)
             return
         except csv.Error as error:
-            where = f"{path}, line {last + 1}"
             text = f"wrong quotes: {error}"
             if "new-line character" in str(error):
                 text = "found a carriage return alone, expected it within quotes or not at all"
-            reading.report(FaultKind.MALFORMED_ROW, where, text)
+            reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {last + 1}", text)
             last = table.line_num
 
 
@@ -154,10 +116,10 @@ def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> Number
                 _check_columns(where, names)
                 missing = [name for name in required if name not in row]
                 if missing:
-                    raise _RowError(f"no field {', '.join(missing)}, found {', '.join(names)}")
+                    raise RowError(f"no field {', '.join(missing)}, found {', '.join(names)}")
                 known[names] = _further_columns(names)
             fields, further = _as_row(row, known[names])
-        except _RowError as error:
+        except RowError as error:
             reading.report(FaultKind.MALFORMED_ROW, where, str(error))
         else:
             yield number, fields, further
@@ -169,11 +131,11 @@ def _parse_object(line: str) -> dict[str, object]:
         if "\\u" in line:  # JSON can write half a character, which no file can hold
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise _RowError("found half of a surrogate pair, expected whole characters") from None
+        raise RowError("found half of a surrogate pair, expected whole characters") from None
     except (ValueError, RecursionError) as error:
-        raise _RowError(f"not JSON ({error}), expected an object on each line") from None
+        raise RowError(f"not JSON ({error}), expected an object on each line") from None
     if not isinstance(row, dict):
-        raise _RowError(f"found {line[:60]!r}, expected a JSON object")
+        raise RowError(f"found {line[:60]!r}, expected a JSON object")
     return row
 
 
@@ -183,7 +145,7 @@ def _fields_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _RowError(f"found the field {twice!r} twice, expected it once")
+        raise RowError(f"found the field {twice!r} twice, expected it once")
     return fields
 
 
@@ -209,7 +171,7 @@ def _read_parquet(reading: Reading, path: Path, required: Sequence[str]) -> Numb
                     number += 1
                     try:
                         fields, further = _as_row(dict(zip(columns, values, strict=True)), more)
-                    except _RowError as error:
+                    except RowError as error:
                         where = f"{path}, row {number}"
                         reading.report(FaultKind.MALFORMED_ROW, where, str(error))
                     else:
@@ -227,6 +189,7 @@ _READERS: dict[str, Callable[[Reading, Path, Sequence[str]], NumberedRows]] = {
 }
 
 TABLE_SUFFIXES = tuple(_READERS)
+"""Kinds of tables that are read."""
 
 
 def _rename(names: list[str]) -> list[str]:
@@ -247,12 +210,8 @@ def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = (
     missing = [name for name in required if name not in found]
     if missing:
         other = next((mark for mark in ";\t|," if len(found) == 1 and mark in found[0]), None)
-        hint = ""
-        if other:
-            hint = (
-                f"; the fields seem to be separated by {other!r}: save the table with commas as"
-                " .csv, or with tabs as .tsv"
-            )
+        how = "save the table with commas as .csv, or with tabs as .tsv"
+        hint = f"; the fields seem to be separated by {other!r}: {how}" if other else ""
         if len(missing) == 1 and missing[0] in _HINTS:
             hint += f"; {_HINTS[missing[0]]}"
         raise InputError(
@@ -276,10 +235,6 @@ def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = (
                 f"{where}: found the column {name!r}, which is not read; expected {meant!r}"
                 f"{' in seconds' if meant in ('start', 'end') else ''}: rename or remove it"
             )
-
-
-class _RowError(Exception):
-    """A row cannot be used; the message says why."""
 
 
 def _as_row(row: Mapping[str, object], further: Iterable[str]) -> tuple[TableRow, tuple[str, ...]]:
@@ -308,27 +263,20 @@ def _as_field(name: str, value: object) -> Time:
         if isinstance(value, int) or value.is_integer():
             return str(int(value))
     found = str(value).lower() if isinstance(value, bool) else repr(value)[:60]
-    expected = "a number, or HH:MM:SS.mmm" if name in ("start", "end") else "text"
-    expected = "a number" if name == "frame_rate" else expected
-    raise _RowError(f"the field {name}: found {found}, expected {expected}")
-
-
-SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}
-"""Names of splits that are read under another."""
-
-_OWN_SPLITS = ("train", "dev", "test")
-_SPLIT_WITHOUT_TEXTS = "test"  # of rows to be translated
+    expected = {"start": "a number, or HH:MM:SS.mmm", "frame_rate": "a number"}
+    expected["end"] = expected["start"]
+    raise RowError(f"the field {name}: found {found}, expected {expected.get(name, 'text')}")
 
 
 def read_table(reading: Reading) -> Corpus:
     """Read a table; its suffix tells the format.
 
-    `media` is relative to the table's folder, or to `?media=`: a folder of frames, a video or a
-    sound file. `start` and `end` are seconds or HH:MM:SS.mmm; `frame_rate` says how many
-    pictures of a frame folder are one second, and is not read of other media. The splits val, valid
-    and validation become dev. Where `language` names several languages,
-    `?language=` says which rows are meant; rows that name none have that language. Columns of
-    other names are left aside.
+    `media` is relative to the table's folder, or to `?media=`: a folder of frames, a video or an
+    audio file. `start` and `end` are seconds or HH:MM:SS.mmm; `frame_rate` is that of a frame
+    folder in frames per second, and ignored for other media. The splits val, valid and validation
+    become dev. Where `language` names several languages, `?language=` says which rows to read;
+    rows that name none have that language. Further texts of a row stand in columns text_2, text_3
+    and so on, or in JSONL and Parquet in a list of texts. Columns of other names are ignored.
 
     A folder stands for the tables train, dev and test in it.
 
@@ -389,19 +337,21 @@ def add_table(
             becomes that of the first row.
         reading: What was asked for.
         path: The table.
-        find_media: From a row's media, as written there, to where it lies; None: not there. Asked
-            for each row that names any, also for one that is left out. It raises InputError where
-            it cannot look.
+        find_media: Finds a row's media, as written there; None: not there. Called for each row
+            that names any, also for one that is left out. It raises InputError where it cannot
+            look.
         split_of_all: The split of rows that name none; others may not name another. None: each
             names its own.
 
     Raises:
         InputError: The file cannot be read, lacks a column or has one that looks like a misspelt
-            one, or has several languages of which none was chosen; or, where nobody collects
-            faults, the first wrong row.
+            one, or has several languages of which none was chosen; pyarrow is not installed; or,
+            where nobody collects faults, the first wrong row.
     """
-    unit = row_unit(path)
-    rows.begin(path, unit=unit)
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise InputError(f"{path}: unknown kind of table, expected {', '.join(_READERS)}")
+    rows.begin(path, unit="row" if suffix == ".parquet" else "line")
     root = reading.media_root or path.parent
     if split_of_all is None and not reading.needs_text:
         split_of_all = _SPLIT_WITHOUT_TEXTS
@@ -413,45 +363,41 @@ def add_table(
     splits: dict[str, str] = {}
     signers: dict[str, str] = {}  # one string for each signer, not one for each row
     with _garbage_left():
-        for number, row, references in read_table_rows(reading, path, required):
+        for number, row, references in _READERS[suffix](reading, path, required):
             id, media, text, split, start, end, signer, language, gloss, transcript, rate = row
             try:
                 found = _find(find_media, media) if media else None
                 if found is None and "\\" in media:  # a path of Windows
                     found = _find(find_media, media.replace("\\", "/"))
                 if language != rows.language or not rows.language:
-                    _settle_language(rows, f"{path}, {unit} {number}", id, language)
+                    _settle_language(rows, number, id, language)
                 if split not in splits:
                     splits[split] = _split_name(id, split, split_of_all)
                 if not media:
-                    raise _LeftOutError(FaultKind.MALFORMED_ROW, "the field media is empty")
-                start_seconds = _parse_seconds("start", start)
-                end_seconds = _parse_seconds("end", end)
-                frame_rate = _parse_rate(rate) if rate and found and found.is_dir() else None
-            except _LeftOutError as fault:
-                reading.report(fault.kind, f"{path}, {unit} {number}", str(fault))
-                continue
-            rows.add(
-                number,
-                id=id,
-                media=found,
-                expected="" if found else root / media,
-                text=text,
-                split=splits[split],
-                language=language or None,
-                references=references,
-                signer=signers.setdefault(signer, signer),
-                gloss=gloss,
-                transcript=transcript,
-                start_seconds=start_seconds,
-                end_seconds=end_seconds,
-                frame_rate=frame_rate,
-            )
+                    raise RowError("the field media is empty")
+                rows.add(
+                    number,
+                    id=id,
+                    media=found,
+                    expected="" if found else root / media,
+                    text=text,
+                    split=splits[split],
+                    language=language,
+                    references=references,
+                    signer=signers.setdefault(signer, signer),
+                    gloss=gloss,
+                    transcript=transcript,
+                    start_seconds=_parse_seconds("start", start),
+                    end_seconds=_parse_seconds("end", end),
+                    frame_rate=_parse_rate(rate) if rate and found and found.is_dir() else None,
+                )
+            except RowError as error:
+                rows.report(number, str(error), error.kind)
 
 
 @contextmanager
 def _garbage_left() -> Iterator[None]:
-    """Look for no garbage: a million rows are there to stay, and each search looks at them all."""
+    """Stop the garbage collector, which would look at all of a million rows again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -461,47 +407,35 @@ def _garbage_left() -> Iterator[None]:
             gc.enable()
 
 
-class _LeftOutError(Exception):
-    """A row is not used; the message says why."""
-
-    def __init__(self, kind: FaultKind, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
 def _find(find_media: Callable[[str], Path | None], media: str) -> Path | None:
     try:
         return find_media(media)
     except InputError as error:
-        raise _LeftOutError(FaultKind.UNREADABLE_MEDIA, str(error)) from error
+        raise RowError(str(error), FaultKind.UNREADABLE_MEDIA) from error
 
 
-def _settle_language(rows: Rows, where: str, id: str, language: str) -> None:
+def _settle_language(rows: Rows, number: int, id: str, language: str) -> None:
     """Make a row's language the corpus's, or refuse the row or the table."""
-    if not language:
-        if rows.many and not rows.language:
-            text = f"the field language is empty, expected a code as de, en, zh (id {id!r})"
-            raise _LeftOutError(FaultKind.MALFORMED_ROW, text)
-        if not rows.language:
-            raise InputError(
-                f"{where}: no language, expected the column language or ?language=CODE in the spec"
-            )
+    expected = "expected a code as de, en, zh"
+    chosen, own = rows.reading.language, rows.language
+    if language and not re.fullmatch("[a-z]{2,3}", language):
+        raise RowError(f"the field language holds {language[:60]!r}, {expected}")
+    if not language and not own:
+        if rows.many:
+            raise RowError(f"the field language is empty, {expected} (id {id!r})")
+        text = "no language, expected the column language or ?language=CODE in the spec"
+        raise InputError(f"{rows.where(number)}: {text}")
+    if not language or rows.many:
         return
-    if not re.fullmatch("[a-z]{2,3}", language):
-        text = f"the field language holds {language[:60]!r}, expected a code as de, en, zh"
-        raise _LeftOutError(FaultKind.MALFORMED_ROW, text)
-    if rows.many:
-        return
-    if rows.reading.language:
-        text = f"language {language!r}, {rows.reading.language!r} was chosen (id {id!r})"
-        raise _LeftOutError(FaultKind.LEFT_OUT, text)
-    if rows.language:
+    if chosen:
+        text = f"language {language!r}, {chosen!r} was chosen (id {id!r})"
+        raise RowError(text, FaultKind.LEFT_OUT)
+    if own:
         text = (
-            f"language {language!r} beside {rows.language!r}, expected a choice:"
-            f" ?language={rows.language} or ?language={language} in the spec, or ?language=* for"
-            " all"
+            f"language {language!r} beside {own!r}, expected a choice: ?language={own} or"
+            f" ?language={language} in the spec, or ?language=* for all"
         )
-        rows.reading.report(FaultKind.MIXED_LANGUAGES, where, text)
+        rows.report(number, text, FaultKind.MIXED_LANGUAGES)
         return
     rows.language = language
 
@@ -509,27 +443,27 @@ def _settle_language(rows: Rows, where: str, id: str, language: str) -> None:
 def _split_name(id: str, split: str, split_of_all: str | None) -> str:
     name = split.strip()
     if not name and split_of_all is None:
-        raise _LeftOutError(FaultKind.MALFORMED_ROW, f"the field split is empty (id {id!r})")
+        raise RowError(f"the field split is empty (id {id!r})")
     found = SPLIT_NAMES.get(name, name)
     if split_of_all not in (None, found, _SPLIT_WITHOUT_TEXTS) and name:
         text = f"the field split holds {name[:60]!r}, expected {split_of_all!r} (id {id!r})"
-        raise _LeftOutError(FaultKind.MALFORMED_ROW, text)
+        raise RowError(text)
     return found or split_of_all or ""
 
 
 def _parse_seconds(field: str, value: str | float) -> float | None:
     if value == "":
         return None
+    seconds = None
     try:
         number = float(value)
-        if type(value) is not str or "_" not in value:  # which Python reads as no character
+        if type(value) is not str or "_" not in value:  # which Python ignores in numbers
             return number
-        seconds = None
     except ValueError:
         seconds = parse_clock(str(value).strip())
     if seconds is None:
         text = f"the field {field} holds {str(value)[:60]!r}, expected seconds or HH:MM:SS.mmm"
-        raise _LeftOutError(FaultKind.MALFORMED_ROW, text)
+        raise RowError(text)
     return seconds
 
 
@@ -537,4 +471,4 @@ def _parse_rate(value: str | float) -> float:
     try:
         return check_frame_rate(value, "the field frame_rate")
     except InputError as error:
-        raise _LeftOutError(FaultKind.MALFORMED_ROW, str(error)) from error
+        raise RowError(str(error)) from error
