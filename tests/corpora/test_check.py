@@ -170,7 +170,7 @@ PLANTED = {
         suffix=".mp4",
     ),
     "sound_alone": Planted(
-        FaultKind.UNREADABLE_MEDIA, "media", "found sound alone", write=write_sound, suffix=".mp4"
+        FaultKind.UNREADABLE_MEDIA, "media", "found audio only", write=write_sound, suffix=".mp4"
     ),
     "no_pictures": Planted(FaultKind.UNREADABLE_MEDIA, "media", "no frame", write=write_stray),
     "gaps": Planted(
