@@ -88,11 +88,11 @@ def check_clips(
         spec: The corpus, for messages.
         samples: The clips.
         faults: Where faults go.
-        deep: Decode every file as well, from beginning to end.
-        limits: Lengths that clips should have; None: any.
+        deep: As of `check_corpus`, and so are `limits`, `num_workers` and `progress`.
+        limits: Lengths that clips should have.
         needs: What a recipe needs; None: clips are video if any of them is.
-        num_workers: Processes that look at media; None for one per core.
-        progress: Show a bar on stderr.
+        num_workers: Processes that look at media.
+        progress: Show a bar.
         on_lengths: Called with the clips' lengths in seconds (clips,), NaN where not known.
 
     Returns:

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from io import StringIO
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,9 +152,9 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
             the words of its language are.
     """
     corpus = read_corpus(spec)
-    languages = corpus.languages
-    tokenizers = {code: _TOKENIZERS[tokenisation(code)] for code in languages}
-    media = list(dict.fromkeys(row.media for rows in corpus.splits.values() for row in rows))
+    samples = [row for rows in corpus.splits.values() for row in rows]
+    media = list(dict.fromkeys(row.media for row in samples))
+    tokenizers = {code: _TOKENIZERS[tokenisation(code)] for code in corpus.languages}
     facts: dict[Path, MediaFacts] = {}
     looks = look_at_media(media, num_workers=num_workers, progress=progress)
     for path, look in zip(media, looks, strict=True):
@@ -160,21 +162,24 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
             raise InputError(f"{path}: {look.text}")
         facts[path] = look.facts
     has_frames = any(fact.kind != "audio" for fact in facts.values())
-    counts: dict[str, _Counts] = {}
+    clips: dict[str, list[_Clip]] = {}
     splits: dict[str, SplitStats] = {}
-    for language in languages:
-        split_words = _splitter(tokenizers[language][0]())
-        suffix = f" {language}" if len(languages) > 1 else ""
+    for language, (tokenizer, _) in tokenizers.items():
+        split_words = _splitter(tokenizer())
+        suffix = f" {language}" if len(tokenizers) > 1 else ""
         own = {
-            name + suffix: [row for row in rows if row.language == language]
+            name + suffix: [
+                _Clip(row, split_words(row.text), _length(row, facts[row.media]))
+                for row in rows
+                if row.language == language
+            ]
             for name, rows in corpus.splits.items()
         }
-        found = {name: _Counts.of(rows, facts, split_words) for name, rows in own.items() if rows}
-        train = found.get("train" + suffix)
-        splits |= {name: one.stats(train, has_frames) for name, one in found.items()}
-        counts |= found
+        train = own.get("train" + suffix)
+        clips |= {name: rows for name, rows in own.items() if rows}
+        splits |= {name: _count(rows, train, has_frames) for name, rows in own.items() if rows}
     tokens = ", ".join(
-        tokens if len(languages) == 1 else f"{code}: {tokens}"
+        tokens if len(tokenizers) == 1 else f"{code}: {tokens}"
         for code, (_, tokens) in tokenizers.items()
     )
     return Stats(
@@ -183,114 +188,86 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         words=f"words: sacreBLEU's tokens ({tokens}) that hold a letter or a digit; upper and lower"
         " case differ",
         splits=splits,
-        total=_Counts.sum(list(counts.values())).stats(None, has_frames),
-        num_words={name: numbers.lengths for name, numbers in counts.items()},
-        seconds={name: numbers.seconds for name, numbers in counts.items()},
-        signers={name: numbers.signers for name, numbers in counts.items()},
+        total=_count(list(chain(*clips.values())), None, has_frames),
+        num_words={name: _num_words(rows) for name, rows in clips.items()},
+        seconds={name: _seconds(rows) for name, rows in clips.items()},
+        signers={name: _signers(rows) for name, rows in clips.items()},
         notes=corpus.notes,
     )
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """What is counted of a set of clips, before anything is compared."""
+class _Clip(NamedTuple):
+    sample: Sample
+    words: list[str]
+    seconds: float
 
-    words: Counter[str]
-    glosses: Counter[str]
-    signers: Counter[str]
-    sentences: frozenset[str]
-    lengths: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    num_references: int
 
-    @staticmethod
-    def of(
-        rows: Sequence[Sample],
-        facts: Mapping[Path, MediaFacts],
-        split_words: Callable[[str], list[str]],
-    ) -> _Counts:
-        words: Counter[str] = Counter()
-        lengths = np.zeros(len(rows), np.int64)
-        seconds = np.zeros(len(rows), np.float64)
-        for index, row in enumerate(rows):
-            found = split_words(row.text)
-            words.update(found)
-            lengths[index] = len(found)
-            begin, duration = facts[row.media].span(row.frame_rate)
-            start = max(row.start_seconds or 0.0, begin)
-            end = duration if row.end_seconds is None else min(row.end_seconds, duration)
-            if end <= start:
-                raise InputError(
-                    f"{row.split} clip {row.id!r}: begins at {start:.2f} s, but {row.media} is only"
-                    f" {duration:.2f} s long"
-                )
-            seconds[index] = end - start
-        return _Counts(
-            words,
-            Counter(gloss for row in rows for gloss in (row.gloss or "").split()),
-            Counter(row.signer for row in rows if row.signer),
-            frozenset(row.text for row in rows),
-            lengths,
-            seconds,
-            sum(len(row.references) for row in rows),
+def _length(row: Sample, facts: MediaFacts) -> float:
+    """Seconds of a clip as training reads it, cut where its medium ends."""
+    begin, duration = facts.span(row.frame_rate)
+    start = max(row.start_seconds or 0.0, begin)
+    end = duration if row.end_seconds is None else min(row.end_seconds, duration)
+    if end <= start:
+        raise InputError(
+            f"{row.split} clip {row.id!r}: begins at {start:.2f} s, but {row.media} is only"
+            f" {duration:.2f} s long"
         )
-
-    @staticmethod
-    def sum(parts: Sequence[_Counts]) -> _Counts:
-        return _Counts(
-            sum((part.words for part in parts), Counter()),
-            sum((part.glosses for part in parts), Counter()),
-            sum((part.signers for part in parts), Counter()),
-            frozenset().union(*(part.sentences for part in parts)),
-            np.concatenate([part.lengths for part in parts]),
-            np.concatenate([part.seconds for part in parts]),
-            sum(part.num_references for part in parts),
-        )
-
-    def stats(self, train: _Counts | None, has_frames: bool) -> SplitStats:
-        """The numbers, compared with those of train where there are any and these are others."""
-        unknown = sentences_in_train = None
-        if train is not None and train is not self:
-            unknown = [count for word, count in self.words.items() if word not in train.words]
-            sentences_in_train = len(self.sentences & train.sentences)
-        num_running_words = self.words.total()
-        # As training resamples a clip: at least one frame of each.
-        frames = np.maximum(np.round(self.seconds * FRAME_RATE), 1)
-        return SplitStats(
-            num_samples=len(self.lengths),
-            num_references=self.num_references or None,
-            hours=float(self.seconds.sum()) / 3600,
-            num_signers=len(self.signers) or None,
-            num_running_words=num_running_words,
-            num_words=len(self.words),
-            num_singletons=list(self.words.values()).count(1) if train is self else None,
-            num_unknown_words=None if unknown is None else len(unknown),
-            unknown_share=None if unknown is None else sum(unknown) / max(num_running_words, 1),
-            num_sentences=len(self.sentences),
-            num_sentences_in_train=sentences_in_train,
-            num_glosses=len(self.glosses) or None,
-            num_running_glosses=self.glosses.total() or None,
-            words_per_sentence=Quantiles.of(self.lengths.astype(np.float64)),
-            seconds_per_clip=Quantiles.of(self.seconds),
-            frames_per_clip=Quantiles.of(frames) if has_frames else None,
-        )
+    return end - start
 
 
 def _splitter(tokenize: Callable[[str], str]) -> Callable[[str], list[str]]:
     """A function that splits a sentence into words with one of sacreBLEU's tokenizers."""
-    is_word: dict[str, bool] = {}
 
-    def split(text: str) -> list[str]:
-        words = []
-        for token in tokenize(text).split():
-            known = is_word.get(token)
-            if known is None:
-                known = is_word[token] = any(map(str.isalnum, token))
-            if known:
-                words.append(token)
-        return words
+    @cache
+    def word(token: str) -> str:
+        return token if any(map(str.isalnum, token)) else ""
 
-    return split
+    return lambda text: [found for token in tokenize(text).split() if (found := word(token))]
+
+
+def _num_words(clips: Sequence[_Clip]) -> NDArray[np.int64]:
+    return np.array([len(clip.words) for clip in clips], np.int64)
+
+
+def _seconds(clips: Sequence[_Clip]) -> NDArray[np.float64]:
+    return np.array([clip.seconds for clip in clips], np.float64)
+
+
+def _signers(clips: Sequence[_Clip]) -> Counter[str]:
+    return Counter(clip.sample.signer for clip in clips if clip.sample.signer)
+
+
+def _count(clips: Sequence[_Clip], train: Sequence[_Clip] | None, has_frames: bool) -> SplitStats:
+    """Count clips; compare them with those of train, where there are any and these are others."""
+    words = Counter(word for clip in clips for word in clip.words)
+    sentences = {clip.sample.text for clip in clips}
+    glosses = Counter(gloss for clip in clips for gloss in (clip.sample.gloss or "").split())
+    unknown = sentences_in_train = None
+    if train and train is not clips:
+        known = {word for clip in train for word in clip.words}
+        unknown = [count for word, count in words.items() if word not in known]
+        sentences_in_train = len(sentences & {clip.sample.text for clip in train})
+    seconds = _seconds(clips)
+    # As training resamples a clip: at least one frame of each.
+    frames = np.maximum(np.round(seconds * FRAME_RATE), 1)
+    return SplitStats(
+        num_samples=len(clips),
+        num_references=sum(len(clip.sample.references) for clip in clips) or None,
+        hours=float(seconds.sum()) / 3600,
+        num_signers=len(_signers(clips)) or None,
+        num_running_words=words.total(),
+        num_words=len(words),
+        num_singletons=list(words.values()).count(1) if train is clips else None,
+        num_unknown_words=None if unknown is None else len(unknown),
+        unknown_share=None if unknown is None else sum(unknown) / max(words.total(), 1),
+        num_sentences=len(sentences),
+        num_sentences_in_train=sentences_in_train,
+        num_glosses=len(glosses) or None,
+        num_running_glosses=glosses.total() or None,
+        words_per_sentence=Quantiles.of(_num_words(clips).astype(np.float64)),
+        seconds_per_clip=Quantiles.of(seconds),
+        frames_per_clip=Quantiles.of(frames) if has_frames else None,
+    )
 
 
 _COUNTS = {
