@@ -40,7 +40,7 @@ def synth(
     ),
     media: Annotated[
         MediaKind | None,
-        typer.Option(help="Folders of pictures, videos or sound; the layout's own by default."),
+        typer.Option(help="Frame folders, video or audio files; the layout's own by default."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")

@@ -107,7 +107,7 @@ def translate(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Videos, folders of frames, or sound; or a corpus, as folder:talks?language=de:"
+            help="Videos, folders of frames, or audio; or a corpus, as folder:talks?language=de:"
             " each of its clips, also those with times and no text."
         ),
     ],
@@ -122,13 +122,15 @@ def translate(
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Draw sentences instead of searching for the best.")
+        bool, typer.Option("--sample", help="Sample sentences instead of searching for the best.")
     ] = False,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 draws vary less.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 samples vary less.")] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
+        float | None, typer.Option(help="Sample from the likeliest tokens with this probability.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed gives the same samples.")
+    ] = None,
     frame_rate: Annotated[
         float | None, typer.Option(help="Pictures a second of folders of frames; 25 by default.")
     ] = None,
@@ -141,12 +143,12 @@ def translate(
         ),
     ] = False,
 ) -> None:
-    """Translate videos, or sound, into text.
+    """Translate videos, or audio, into text.
 
-    A clip that cannot be read costs one line on standard error and the exit code 2; the others are
-    still translated. A clip with nothing in it gets an empty text, a note on standard error and,
-    in JSON, a reason. A clip far longer than those of training is translated, with a note. After
-    notes alone the exit code is 0.
+    A clip that cannot be read costs one line on stderr and exit code 2; the others are still
+    translated. A clip with nothing in it gets an empty text, a note on stderr and, in JSON, a
+    reason. A clip far longer than those of training is translated, with a note. Notes do not
+    change the exit code.
     """
     from unglossed.files import check_writable, write_text
 
@@ -158,7 +160,9 @@ def translate(
         from unglossed.inference.translator import SignTranslator
 
     if sample and beams is not None:
-        raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
+        raise InputError(
+            "--beams is for beam search, not for sampling: leave out --beams or --sample"
+        )
     silence_loading()
     clips = _list_clips(files)
     failed: list[str] = []

@@ -226,21 +226,18 @@ def _cut(text: str, most: int = 60) -> str:
 
 _AROUND = 12
 
+
 # ftfy's own expression takes 20 us a sentence. What it finds holds one of these characters, always,
 # and a neighbour outside ASCII as well, unless it is one of the rare ones. Plain small letters and
 # common marks do not count ("größer", "l’été").
-_PLAIN = "".join(MOJIBAKE_CATEGORIES[name] for name in ("lower_common", "common")) + "ò-öø-ü"
-_PLAIN += MOJIBAKE_CATEGORIES["lower_accented"].replace("œ", "")
-_RARE = "ŒœÂÃÎÐØÙ" + MOJIBAKE_CATEGORIES["c1"] + LOST_CHARACTER
-_SUSPECT = (
-    "Ò-ÖÙ-ÜŐŌŪŲ°"
-    + _RARE
-    + "".join(
-        MOJIBAKE_CATEGORIES[name]
-        for name in "bad law currency start_punctuation end_punctuation numeric upper_accented"
-        " upper_common box".split()
-    )
-)
+def _signs(*kinds: str) -> str:
+    return "".join(MOJIBAKE_CATEGORIES[kind] for kind in kinds)
+
+
+_PLAIN = _signs("lower_common", "common", "lower_accented").replace("œ", "") + "ò-öø-ü"
+_RARE = "ŒœÂÃÎÐØÙ" + _signs("c1") + LOST_CHARACTER
+_SUSPECT = "Ò-ÖÙ-ÜŐŌŪŲ°" + _RARE + _signs("bad", "law", "currency", "numeric", "box")
+_SUSPECT += _signs("start_punctuation", "end_punctuation", "upper_accented", "upper_common")
 _HAS_SUSPECT = re.compile(f"[{_SUSPECT}]").search
 _HAS_PAIR = re.compile(f"[{_RARE}]|[{_SUSPECT}][{_SUSPECT}{_PLAIN}]|[{_PLAIN}][{_SUSPECT}]").search
 # »Äpfel« is German, and bad for ftfy.

@@ -59,7 +59,7 @@ class FaultKind(Enum):
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
     REPEATED_NUMBER = ("several pictures of each number", Severity.WARNING)
     NO_CONTENT = ("clip with nothing in it to translate", Severity.WARNING)
-    OPPOSITE_CHANNELS = ("sound whose channels cancel each other", Severity.WARNING)
+    OPPOSITE_CHANNELS = ("audio whose channels cancel each other", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)
     MISALIGNED = ("clips that are known to be misaligned", Severity.WARNING)
     NO_TRANSCRIPTS = ("file of transcripts that does not fit, left out", Severity.WARNING)
