@@ -129,7 +129,7 @@ def translate(
         float | None, typer.Option(help="Sample from the likeliest tokens with this probability.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="The same seed gives the same samples.")
+        int | None, typer.Option(min=0, help="The same seed, the same samples.")
     ] = None,
     frame_rate: Annotated[
         float | None, typer.Option(help="Pictures a second of folders of frames; 25 by default.")
@@ -160,9 +160,7 @@ def translate(
         from unglossed.inference.translator import SignTranslator
 
     if sample and beams is not None:
-        raise InputError(
-            "--beams is for beam search, not for sampling: leave out --beams or --sample"
-        )
+        raise InputError("--beams is for beam search, not for sampling: leave out --sample")
     silence_loading()
     clips = _list_clips(files)
     failed: list[str] = []
