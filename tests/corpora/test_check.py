@@ -272,7 +272,7 @@ PLANTED = {
     "two_spaces": Planted(
         FaultKind.ODD_TEXT, "clip", "2 spaces in a row at 'da  oben'", {"text": "da  oben"}
     ),
-    "space_before": Planted(FaultKind.ODD_TEXT, "clip", "space at the begin", {"text": " vorn"}),
+    "space_before": Planted(FaultKind.ODD_TEXT, "clip", "space at the start", {"text": " vorn"}),
     "space_after": Planted(FaultKind.ODD_TEXT, "clip", "space at the end", {"text": "hinten "}),
     # What splits have in common.
     "known_sentence": Planted(

@@ -350,7 +350,7 @@ def _count_forms(texts: Iterable[str]) -> Iterator[str]:
 
 def _oddities(text: str) -> Iterator[str]:
     if text[:1].isspace():
-        yield f"white space at the begin {text[:_AROUND]!r}"
+        yield f"white space at the start {text[:_AROUND]!r}"
     if text[-1:].isspace():
         yield f"white space at the end {text[-_AROUND:]!r}"
     if match := _SPACES.search(text.strip()):

@@ -385,7 +385,7 @@ def _sound_index(path: Path, packed: Shard | None) -> ShardIndex | None:
 def key_of(id: str) -> str:
     """Name of a clip in its shard, another for each id.
 
-    Dots would end the key, slashes are folders, and a dash at the begin looks like an option: all
+    Dots would end the key, slashes are folders, and a dash at the start looks like an option: all
     but ASCII letters, digits, dashes and underscores is written as in a URL, so that
     `urllib.parse.unquote` gives the id back. Keys that would be too long end in a checksum instead.
     """
