@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain, groupby, islice, zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,6 @@ _MOST_MISSING = 1000  # `MediaFacts` lists no more
 _HALF_FRAME = 0.5 / FRAME_RATE
 _TINY = 1e-6
 
-Finding = tuple[int, FaultKind, str]
-"""Place of a clip among those of its medium, what is wrong with it, and what was found."""
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -53,20 +51,18 @@ class Limits:
     max_characters: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at one medium found.
+class Finding(NamedTuple):
+    """What is wrong with a medium or, if its place among them is given, with a clip in it."""
 
-    Attributes:
-        facts: Length, size and so on; None: it cannot be read at all.
-        kind: UNREADABLE_MEDIA or DAMAGED_MEDIA; None: nothing is wrong.
-        text: What is wrong, without the medium's own path.
-        findings: What is wrong with clips in it.
-    """
+    kind: FaultKind
+    text: str
+    place: int | None = None
+
+
+class Look(NamedTuple):
+    """What a look at one medium found; without facts it cannot be read at all."""
 
     facts: MediaFacts | None
-    kind: FaultKind | None = None
-    text: str = ""
     findings: tuple[Finding, ...] = ()
 
 
@@ -112,11 +108,9 @@ def check_clips(
     )
     looks = dict(zip(clips, found, strict=True))
     for path, look in looks.items():
-        for kind, text in _faults_of(look, clips[path]):
-            faults.add(Fault(kind, str(path), text))
-    for path, look in looks.items():
-        for place, kind, text in look.findings:
-            faults.add(Fault(kind, _place(clips[path][place]), text))
+        for kind, text, place in chain(look.findings, _find_in(look.facts, clips[path])):
+            where = str(path) if place is None else _place(clips[path][place])
+            faults.add(Fault(kind, where, text))
     for fault in _find_other_signal(spec, looks, needs):
         faults.add(fault)
 
@@ -189,9 +183,9 @@ def _look(path: Path, clips: Sequence[Sample], deep: bool, sound: bool) -> Look:
         facts = examine(path, sound=sound)
     except (InputError, OSError) as error:
         kind = FaultKind.UNREADABLE_MEDIA if facts is None else FaultKind.DAMAGED_MEDIA
-        return Look(facts, kind, _reason(path, error))
+        return Look(facts, (Finding(kind, _reason(path, error)),))
     is_sound = facts.kind == "audio" or (sound and facts.has_sound)
-    return Look(facts, findings=tuple(_look_into(clips, facts, is_sound)))
+    return Look(facts, tuple(_look_into(clips, facts, is_sound)))
 
 
 def _look_into(clips: Sequence[Sample], facts: MediaFacts, is_sound: bool) -> Iterator[Finding]:
@@ -203,10 +197,10 @@ def _look_into(clips: Sequence[Sample], facts: MediaFacts, is_sound: bool) -> It
         try:
             empty = _emptiness_of_audio(clip) if is_sound else _emptiness_of_video(clip)
         except (InputError, OSError) as error:
-            yield place, FaultKind.DAMAGED_MEDIA, _reason(clip.media, error)
+            yield Finding(FaultKind.DAMAGED_MEDIA, _reason(clip.media, error), place)
             continue
         if empty is not None:
-            yield place, FaultKind.NO_CONTENT, f"{empty.told}: is it the right clip?"
+            yield Finding(FaultKind.NO_CONTENT, f"{empty.told}: is it the right clip?", place)
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -243,37 +237,33 @@ def _place(sample: Sample) -> str:
     return f"{sample.media}, {name_clip(sample)}"
 
 
-def _faults_of(look: Look, clips: Sequence[Sample]) -> Iterator[tuple[FaultKind, str]]:
-    """What is wrong with a medium as a whole."""
-    if look.kind is not None:
-        yield look.kind, look.text
-    facts = look.facts
+def _find_in(facts: MediaFacts | None, clips: Sequence[Sample]) -> Iterator[Finding]:
+    """What the facts of a medium say of it as a whole."""
     if facts is None:
         return
     if facts.has_opposite_channels:
-        yield (
-            FaultKind.OPPOSITE_CHANNELS,
-            "their mean would be all but silent: those against the first are turned over",
-        )
+        text = "their mean would be all but silent: those against the first are turned over"
+        yield Finding(FaultKind.OPPOSITE_CHANNELS, text)
     if facts.num_interlaced and not all(clip.deinterlace for clip in clips):
-        yield (
-            FaultKind.INTERLACED,
+        text = (
             f"{facts.num_interlaced:,} of {facts.num_frames:,} frames are marked as interlaced:"
-            " moving hands are combed; ?deinterlace=yes in the corpus makes each frame whole",
+            " moving hands are combed; ?deinterlace=yes in the corpus makes each frame whole"
         )
+        yield Finding(FaultKind.INTERLACED, text)
     if facts.size_changes:
-        yield FaultKind.SIZE_CHANGES, f"at {first_of(map(_seconds, facts.size_changes))}"
+        text = f"at {first_of(map(_seconds, facts.size_changes))}"
+        yield Finding(FaultKind.SIZE_CHANGES, text)
     if missing := facts.missing_frames:
         more = " or more" if len(missing) == _MOST_MISSING else ""
         shown = first_of(_ranges(missing))
         text = f"{len(missing):,}{more} of the numbers are missing: {shown}"
-        yield FaultKind.FRAME_GAP, text
+        yield Finding(FaultKind.FRAME_GAP, text)
     if facts.pictures_each > 1:
-        yield (
-            FaultKind.REPEATED_NUMBER,
+        text = (
             f"{facts.pictures_each} pictures seem to have each number, and all are read as frames"
-            " that follow each other: keep one picture a frame in the folder",
+            " that follow each other: keep one picture a frame in the folder"
         )
+        yield Finding(FaultKind.REPEATED_NUMBER, text)
 
 
 def first_of(words: Iterable[str]) -> str:

@@ -159,7 +159,7 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
     looks = look_at_media(media, num_workers=num_workers, progress=progress)
     for path, look in zip(media, looks, strict=True):
         if look.facts is None:
-            raise InputError(f"{path}: {look.text}")
+            raise InputError(f"{path}: {look.findings[0].text}")
         facts[path] = look.facts
     has_frames = any(fact.kind != "audio" for fact in facts.values())
     clips: dict[str, list[_Clip]] = {}
