@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 
@@ -26,15 +26,8 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")]
 
 
-class Printable(Protocol):
-    """A result that prints itself as text and as values for JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain values."""
-
-
-def show(result: Printable, as_json: bool) -> None:
-    """Print a result as text or as JSON."""
+def show(result: Any, as_json: bool) -> None:
+    """Print a result as text, or its `to_dict()` as JSON."""
     print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) if as_json else result)
 
 
