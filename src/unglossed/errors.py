@@ -1,21 +1,24 @@
-"""What a user is told: the one exception for what can be wrong, notes.
+"""What a user is told: the one exception for wrong input, and notes.
 
-The command line prints the exception's message as a single line and exits with code 2. A fault of
-the program itself raises anything else and keeps its traceback.
+The command line prints the exception's message as one line and exits with code 2. A fault of the
+program itself raises anything else and keeps its traceback.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 _FROM_WORKER = "Caught InputError in "
 _MARK = "unglossed.errors.InputError: "
+_ENDS_OR_STEERS_A_LINE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_BEGINS_WITH_A_FIELD = re.compile(r"\.|[A-Za-z_]\w*(\.\w+)*: ")
 
 
 class InputError(ValueError):
     r"""A user's input is wrong: the message names file and field, what was found and expected.
 
-    The message is one line: ends of lines in it, as a file's name can have, are written as `\\n`.
+    The message is one line: line ends in it, as a file's name can have, are written as `\\n`.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -27,32 +30,49 @@ class InputError(ValueError):
 
 def one_line(text: str) -> str:
     """A text with what would end its line, or steer a terminal, written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        sign if sign.isprintable() or not _breaks(sign) else repr(sign)[1:-1] for sign in text
-    )
-
-
-def _breaks(sign: str) -> bool:
-    return sign < " " or sign in "\x7f\x85\u2028\u2029"
+    return _ENDS_OR_STEERS_A_LINE.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class InputErrors(InputError):
     """Several mistakes at once, in one message.
 
     Args:
-        faults: what is wrong, one mistake each.
-        where: what all of them are in, such as a file; empty: each says it itself.
+        faults: One mistake each.
+        where: What all of them are in, such as a file; empty: each says it itself.
     """
 
     def __init__(self, faults: Sequence[str], where: str = "") -> None:
         self.faults = tuple(faults)
+        self.where = where
         count = f"{len(faults)} mistakes: " if len(faults) > 1 else ""
         super().__init__((f"{where}: " if where else "") + count + "; ".join(faults))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str]]:
         return InputError, (str(self),)
+
+
+@contextmanager
+def field(name: str) -> Iterator[None]:
+    """Prefix an `InputError` that the block raises with the field that it is about.
+
+    In `field("stages.x.encoder")` the message "source: found 3" becomes
+    "stages.x.encoder.source: found 3", and "found 3" becomes "stages.x.encoder: found 3".
+    """
+
+    def within(message: str) -> str:
+        if not _BEGINS_WITH_A_FIELD.match(message):
+            return f"{name}: {message}"
+        return name + "." + message.removeprefix(".")
+
+    try:
+        yield
+    except InputErrors as error:
+        if error.where:
+            raise InputErrors(error.faults, f"{name}: {error.where}") from error
+        raise InputErrors([within(fault) for fault in error.faults]) from error
+    except InputError as error:
+        error.args = (within(str(error)),)
+        raise
 
 
 class Mistakes:
@@ -63,7 +83,7 @@ class Mistakes:
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Note the mistake that the block raises, if it does, and go on behind it."""
+        """Note the mistake that the block raises, if it does, and go on after it."""
         try:
             yield
         except InputError as error:
@@ -77,5 +97,5 @@ class Mistakes:
 
 
 def note(text: str) -> None:
-    """Tell the user, in a line on standard error, what does not stop the work."""
+    """Print a note to stderr: one line about what does not stop the work."""
     print(f"note: {one_line(text)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all; by one at a time; told from names on the hub."""
+"""Files and folders: written whole or not at all, by one process at a time; names in any form."""
 
 from __future__ import annotations
 
@@ -14,19 +14,32 @@ from typing import BinaryIO, TypeVar
 
 from unglossed.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+RUN_FILE = "run.json"
+"""The file that makes a folder a run of `unglossed train`."""
+
 V = TypeVar("V")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FAILED_WRITE = re.compile(r"os error (\d+)|PytorchStreamWriter|unexpected pos \d+")
+"""How Rust (safetensors, tokenizers) and torch say that the system refused what they wrote."""
+_held: set[BinaryIO] = set()
 
 
 class Names(dict[str, V]):
-    """What a folder holds, by its name there."""
+    """What a folder holds, by name; a name is found in any Unicode form."""
 
     _forms: dict[str, list[str]] | None = None
 
     def key(self, name: str) -> str | None:
-        """The name that the folder has for a name, as it is or in another form; None: not there.
+        """The folder's own form of a name; None: there is no such name.
 
         Raises:
-            InputError: It has several, none of them as it is.
+            InputError: It has several other forms, but not this one.
         """
         if name in self:
             return name
@@ -46,26 +59,18 @@ class Names(dict[str, V]):
         return found[0] if found else None
 
     def find(self, name: str) -> V | None:
-        """What bears a name, as it is or in another form; None: nothing does.
-
-        Raises:
-            InputError: As `key`.
-        """
+        """What has a name, see `key`; None: nothing does."""
         key = self.key(name)
         return None if key is None else self[key]
 
 
 def composed(name: str) -> str:
-    """A name in Unicode NFC, by which names of other forms are compared."""
+    """A name in Unicode NFC, in which names are compared."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def find_path(path: Path) -> Path:
-    """A path as the disk has it; the same path where there is no such thing in any form.
-
-    Raises:
-        InputError: As `Names.key`.
-    """
+    """A path in the Unicode form of the disk, see `Names.key`; unchanged where nothing is there."""
     if str(path).isascii() or path.parent == path or os.path.lexists(path):
         return path
     folder = find_path(path.parent)
@@ -76,40 +81,21 @@ def find_path(path: Path) -> Path:
     return folder / (Names(names).key(path.name) or path.name)
 
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
-
-RUN_FILE = "run.json"
-"""What tells that a folder is a run of `unglossed train`."""
-
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FAILED_WRITE = re.compile(r"os error (\d+)|PytorchStreamWriter|unexpected pos \d+")
-"""How Rust (safetensors, tokenizers) and torch say that the system did not take what they wrote."""
-_held: set[BinaryIO] = set()
-
-
 def may_be_on_hub(name: str | Path) -> bool:
-    """Whether a name with a slash can be one on the hub, and not a folder misspelt.
+    """Whether a name with a slash can be one on the hub.
 
-    `runs/dmeo` looks like a hub name: where there is a folder `runs`, it is a misspelt one.
+    `runs/dmeo` looks like one: where there is a folder `runs`, it is a misspelt folder.
     """
     path = Path(name)
-    misspelt = path.exists() or path.parent.is_dir()
-    return not misspelt and _HUB_NAME.fullmatch(str(name)) is not None
+    is_local = path.exists() or path.parent.is_dir()
+    return not is_local and _HUB_NAME.fullmatch(str(name)) is not None
 
 
 def as_path(value: object, name: str) -> Path:
-    """A path out of what a caller gave.
-
-    Args:
-        value: a text or a path.
-        name: of the argument, for the message.
+    """A path from the text or path that a caller gave as the argument `name`.
 
     Raises:
-        InputError: it is neither, or empty, or no name that a file can have.
+        InputError: It is neither, or empty, or not a name that a file can have.
     """
     if not isinstance(value, (str, Path)):
         raise InputError(f"{name}: found {type(value).__name__}, expected a path")
@@ -125,10 +111,10 @@ def as_path(value: object, name: str) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write into that takes the name `path` only when the block ends well.
+    """A file to write into that gets the name `path` only when the block ends without an error.
 
     A reader sees the old content or the new, never a part. Missing folders are made. A link stays
-    one, and what is no file, such as a terminal or a pipe, is written to as it is.
+    a link, and a terminal or a pipe is written to directly.
     """
     if path.exists() and not path.is_file():
         yield path
@@ -146,12 +132,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have what is raised in the block because a disk is full name the file or folder, in one line.
-
-    Python's own writing names no file, and libraries in other languages raise errors of their own.
+    """Name the file in errors of a full disk: Python does not, libraries raise errors of their own.
 
     Raises:
-        OSError: with the file's name and the system's reason.
+        OSError: With the file's name and the system's reason.
     """
     try:
         yield
@@ -169,15 +153,15 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether this says that a disk, or what a user may have of it, is full."""
+    """Whether a disk, or the user's share of it, is full."""
     return error.errno in _FULL
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the work whether `whole_file` can write a file.
+    """Refuse, before the work, a file that `whole_file` cannot write.
 
     Raises:
-        InputError: It cannot.
+        InputError: It cannot be written.
     """
     try:
         if path.is_dir():
@@ -192,10 +176,10 @@ def check_writable(path: Path) -> None:
 
 
 def check_new_folder(path: Path) -> None:
-    """Refuse a folder to write to that has something in it, which would be lost.
+    """Refuse to write to a folder that holds something, which would be lost.
 
     Raises:
-        InputError: There is something, or a file of this name.
+        InputError: It does, or it is a file.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: exists already, expected a new or an empty folder")
@@ -209,9 +193,9 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of `target` only when the block ends well.
+    """A folder to fill that replaces `target` only when the block ends without an error.
 
-    Where `target` cannot be replaced, as the root of a file system cannot, its content is.
+    Where `target` itself cannot be replaced (the root of a file system), its content is.
     """
     target = target.resolve()
     partial = _partial(target)
@@ -233,7 +217,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def link(source: str, target: str) -> None:
-    """Give a file a second name; a copy of it where there are no links."""
+    """Make a hard link to a file; a copy where there are no links."""
     with suppress(OSError):
         os.link(source, target)
         return
@@ -242,15 +226,15 @@ def link(source: str, target: str) -> None:
 
 @contextmanager
 def exclusive(path: Path, on_busy: Callable[[], object]) -> Iterator[BinaryIO]:
-    """Hold the lock of a file, open to append to, in the block; missing folders are made.
+    """Hold the lock of a file, open for appending, in the block; missing folders are made.
 
-    A process that is killed lets go, whatever becomes of those that it forked; one that was started
-    in the block and has the file as its output holds the lock after it, too. Where there are no
-    locks (Windows, some file systems) the block is not kept from others.
+    A killed process releases the lock, whatever becomes of those that it forked; one that was
+    started in the block with the file as its output keeps it. Where there are no locks (Windows,
+    some file systems) nothing is locked.
 
     Args:
-        path: the file.
-        on_busy: called when another holds the lock, which is then waited for, unless this raises.
+        path: The file.
+        on_busy: Called when another process holds the lock; unless it raises, we wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -270,7 +254,7 @@ def exclusive(path: Path, on_busy: Callable[[], object]) -> Iterator[BinaryIO]:
 
 
 def _let_go() -> None:
-    """Close locked files in a process that was forked: it would hold the locks of one killed."""
+    """Close locked files in a forked process, which would hold the locks of a killed parent."""
     while _held:
         _held.pop().close()
 

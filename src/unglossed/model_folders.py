@@ -1,8 +1,8 @@
-"""What a saved model's folder holds: bound together when it is written, compared when it is read.
+"""Checksums of a saved model's folder: written with it, compared when it is read.
 
-A model, its tokenizer, its processor's settings and its decoding belong together: another one's
-file, or none, in the place of one of them gives other texts without a sign of it. `checksums.json`
-names them all. A folder without one, as earlier versions and other programs write it, passes.
+A model, its tokenizer, its processor's settings and its decoding belong together: another model's
+file instead of one of them would silently give other texts. `checksums.json` lists them all. A
+folder without one, as earlier versions and other programs write it, passes.
 """
 
 from __future__ import annotations
@@ -18,27 +18,39 @@ from unglossed.errors import InputError
 from unglossed.files import write_text
 
 CHECKSUMS = "checksums.json"
-"""Name of the file in a folder that holds the checksums of the others."""
+"""The file in a folder that holds the checksums of the others."""
+CONFIG = "config.json"
 
 _VERSION = 1
+_READ_BY_LOADERS = re.compile(
+    r"""
+    .*config\.(json|yaml) | decoding\.yaml                # model, tokenizer, processor, adapter
+    | .*\.(safetensors|bin)(\.index\.json)?                 # weights, whole and in parts
+    | (tokenizer|vocab|merges|special_tokens|added_tokens|tekken|chat_template)\b.*
+    | (tokenizer|vocab|special_tokens|added_tokens|chat_template)_.*
+    | .*\.(model|spm|tiktoken|py)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Names of files that the loaders of transformers and ours read where they find them."""
+_OF_THIS_MACHINE = ("_name_or_path", "auto_map")
+"""Keys of a configuration that say where it came from, and what code came with it."""
+_verified: dict[Path, frozenset[tuple[str, int, int]]] = {}
+"""Folders verified in this process: their files by name, size and time of change."""
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Write `checksums.json` into a folder, over all its files or those named.
+    """Write `checksums.json` into a folder.
 
     Args:
-        folder: what it lies in; links in it are followed.
-        names: paths relative to the folder, with `/`; all files, also in subfolders, by default.
+        folder: The folder; links in it are followed.
+        names: Paths relative to the folder, with `/`; all files, also in subfolders, by default.
     """
     if names is None:
         names = (
@@ -52,10 +64,10 @@ def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def read_checksums(folder: Path) -> dict[str, str] | None:
-    """What a folder's `checksums.json` says, by name; none where there is no such file.
+    """The checksums of a folder's `checksums.json`, by name; None where there is no such file.
 
     Raises:
-        InputError: it is damaged, or of a later version.
+        InputError: It is damaged, or of a later version.
     """
     path = folder / CHECKSUMS
     try:
@@ -74,22 +86,20 @@ def verify_checksums(folder: Path, names: Iterable[str] | None = None) -> bool:
     """Compare a folder's files with its `checksums.json`.
 
     Args:
-        folder: what was written with `write_checksums`.
-        names: only these of the files that it lists; all by default.
+        folder: Written with `write_checksums`.
+        names: Only these of the files that it lists; all by default.
 
     Returns:
-        Whether there was a `checksums.json`, so that something was compared.
+        Whether there was a `checksums.json` to compare with.
 
     Raises:
-        InputError: names the first file that is missing or differs.
+        InputError: Names the first file that is missing or differs.
     """
     sums = read_checksums(folder)
     if sums is None:
         return False
-    wanted = set(sums if names is None else names)
-    for name, expected in sums.items():
-        if name not in wanted:
-            continue
+    wanted = sums.keys() if names is None else sums.keys() & set(names)
+    for name in sorted(wanted):
         path = folder / name
         try:
             found = file_checksum(path)
@@ -97,7 +107,7 @@ def verify_checksums(folder: Path, names: Iterable[str] | None = None) -> bool:
             raise InputError(f"{path}: missing, though {CHECKSUMS} lists it") from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        if found != expected:
+        if found != sums[name]:
             raise InputError(
                 f"{path}: differs from what was saved (its checksum does): it is damaged or comes"
                 f" from elsewhere; if you changed it on purpose, write {found} for it in"
@@ -106,33 +116,8 @@ def verify_checksums(folder: Path, names: Iterable[str] | None = None) -> bool:
     return True
 
 
-CONFIG = "config.json"
-
-_READ_BY_LOADERS = re.compile(
-    r"""
-    .*config\.(json|yaml) | decoding\.yaml                # model, tokenizer, processor, adapter
-    | .*\.(safetensors|bin)(\.index\.json)?                 # weights, whole and in parts
-    | (tokenizer|vocab|merges|special_tokens|added_tokens|tekken|chat_template)\b.*
-    | (tokenizer|vocab|special_tokens|added_tokens|chat_template)_.*
-    | .*\.(model|spm|tiktoken|py)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-"""Names of files that the loaders of transformers and ours read where they find them."""
-
-_OF_THIS_MACHINE = ("_name_or_path", "auto_map")
-"""Keys of a configuration that say where it came from, and what code came with it."""
-
-_verified: dict[Path, frozenset[tuple[str, int, int]]] = {}
-"""What was found to be whole in this process: files by name, size and time of change."""
-
-
 def bind_folder(folder: Path) -> None:
-    """Finish a model's folder: no paths of this machine in it, and checksums of all its files.
-
-    Args:
-        folder: everything else is written.
-    """
+    """Finish a model's folder: remove paths of this machine, write checksums of all files."""
     for path in folder.glob("*config.json"):
         fields = json.loads(path.read_text(encoding="utf-8"))
         if (plain := without_origin(fields)) != fields:
@@ -141,7 +126,7 @@ def bind_folder(folder: Path) -> None:
 
 
 def without_origin(fields: Any) -> Any:
-    """A configuration, nested ones included, without what tells where it was loaded from."""
+    """A configuration, nested ones included, without where it was loaded from."""
     if isinstance(fields, dict):
         kept = {key: value for key, value in fields.items() if key not in _OF_THIS_MACHINE}
         return {key: without_origin(value) for key, value in kept.items()}
@@ -149,15 +134,12 @@ def without_origin(fields: Any) -> Any:
 
 
 def verify_folder(folder: Path) -> None:
-    """Compare a model's folder with its checksums, if it has any; once in a process.
+    """Compare the folder of a model or processor with its checksums, if any; once in a process.
 
-    It costs 1.04 seconds a GB (one core of an AMD EPYC, the files in the memory of the system).
-
-    Args:
-        folder: of a model, or of a run's processor.
+    It costs 1.04 seconds a GB (one core of an AMD EPYC, files in the page cache).
 
     Raises:
-        InputError: names a file that is missing, damaged or of another model; or one that was not
+        InputError: Names a file that is missing, damaged or of another model; or one that was not
             saved with the model and would be read as a part of it.
     """
     folder = folder.resolve()

@@ -1,6 +1,6 @@
 """What asks the program to end: Ctrl-C, `kill` (SIGTERM), a closed terminal (SIGHUP).
 
-Each is taken as Ctrl-C is: KeyboardInterrupt, upon which what was begun is tidied up.
+Each raises KeyboardInterrupt, as Ctrl-C does, so that unfinished work is cleaned up.
 """
 
 import math
@@ -11,7 +11,7 @@ import time
 STOPS = [
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))
 ]
-"""What asks a process to end, and leaves it time to tidy up: Ctrl-C, `kill`, a closed terminal."""
+"""Signals that ask a process to end and leave it time to clean up."""
 
 _stopped_by: int | None = None
 
@@ -22,11 +22,11 @@ def stopped_by() -> int | None:
 
 
 def take_interrupts_once(seconds: float = 2.0) -> None:
-    """Take `kill` and a closed terminal as Ctrl-C, and either that comes again soon for one.
+    """Handle `kill` and a closed terminal as Ctrl-C, and repeated signals as one.
 
-    What stops has to tidy up: a signal within so many seconds after another does nothing. A process
-    that ignores a signal, as Ctrl-C in the background or the end of a terminal under `nohup`, goes
-    on doing so. Processes that this one forks are ended by a signal at once.
+    Cleaning up takes time: a signal within so many seconds after another does nothing. A signal
+    that the process ignores (Ctrl-C in the background, SIGHUP under `nohup`) stays ignored. Forked
+    processes are ended by a signal at once.
     """
     last = -math.inf
     owner = os.getpid()
@@ -49,7 +49,7 @@ def take_interrupts_once(seconds: float = 2.0) -> None:
 
 
 def leave_interrupts() -> None:
-    """Nothing is left to stop: Ctrl-C does nothing any more, and the rest what it does to any."""
+    """Nothing is left to stop: ignore Ctrl-C and restore the defaults of the others."""
     for number in STOPS:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)

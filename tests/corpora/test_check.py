@@ -170,7 +170,7 @@ PLANTED = {
         suffix=".mp4",
     ),
     "sound_alone": Planted(
-        FaultKind.UNREADABLE_MEDIA, "media", "found sound alone", write=write_sound, suffix=".mp4"
+        FaultKind.UNREADABLE_MEDIA, "media", "found audio only", write=write_sound, suffix=".mp4"
     ),
     "no_pictures": Planted(FaultKind.UNREADABLE_MEDIA, "media", "no frame", write=write_stray),
     "gaps": Planted(
@@ -272,7 +272,7 @@ PLANTED = {
     "two_spaces": Planted(
         FaultKind.ODD_TEXT, "clip", "2 spaces in a row at 'da  oben'", {"text": "da  oben"}
     ),
-    "space_before": Planted(FaultKind.ODD_TEXT, "clip", "space at the begin", {"text": " vorn"}),
+    "space_before": Planted(FaultKind.ODD_TEXT, "clip", "space at the start", {"text": " vorn"}),
     "space_after": Planted(FaultKind.ODD_TEXT, "clip", "space at the end", {"text": "hinten "}),
     # What splits have in common.
     "known_sentence": Planted(

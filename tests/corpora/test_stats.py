@@ -13,12 +13,19 @@ from typer.testing import CliRunner
 from unglossed.cli import app
 from unglossed.corpora.stats import check_output, corpus_stats, write_stats
 from unglossed.errors import InputError
+from unglossed.plots import draw_histograms
 
 
 def write_frames(folder: Path, num_frames: int) -> None:
     folder.mkdir(parents=True)
     for number in range(num_frames):
         assert cv2.imwrite(str(folder / f"{number:03d}.png"), np.zeros((8, 8, 3), np.uint8))
+
+
+def write_all(stats, folder):
+    """What `corpus stats --output` writes."""
+    write_stats(stats, folder)
+    draw_histograms(folder, stats.seconds, stats.num_words, stats.signers)
 
 
 def write_table(folder: Path, rows: list[dict[str, str]], language: str = "de") -> str:
@@ -183,7 +190,7 @@ def test_files_are_written_and_others_stay(stats, tmp_path):
     folder = tmp_path / "figures"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    write_stats(stats, folder)
+    write_all(stats, folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "clip_seconds.svg",
         "mine.txt",
@@ -195,12 +202,12 @@ def test_files_are_written_and_others_stay(stats, tmp_path):
     assert written == json.loads(json.dumps(stats.to_dict()))
     assert written["splits"]["test"]["num_unknown_words"] == 4
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    write_stats(stats, folder)
+    write_all(stats, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
 
 
 def test_figures_are_svg_with_labelled_axes(stats, tmp_path):
-    write_stats(stats, tmp_path / "figures")
+    write_all(stats, tmp_path / "figures")
 
     def words_in(name):
         root = ElementTree.parse(tmp_path / "figures" / name).getroot()
@@ -214,7 +221,7 @@ def test_figures_are_svg_with_labelled_axes(stats, tmp_path):
 
 def test_without_signers_there_is_no_figure_of_them(tmp_path):
     stats = corpus_stats(write_table(tmp_path, [{"media": "frames25", "text": "ein Wort"}]))
-    write_stats(stats, tmp_path / "figures")
+    write_all(stats, tmp_path / "figures")
     assert not (tmp_path / "figures/samples_per_signer.svg").exists()
     assert "signers" not in str(stats).partition("\n")[2]
 
@@ -226,7 +233,7 @@ def test_many_signers_are_cut_to_those_who_sign_most(tmp_path):
     ]
     rows += [row | {"start": "0.05"} for row in rows[35:]]
     stats = corpus_stats(write_table(tmp_path, rows))
-    write_stats(stats, tmp_path / "figures")
+    write_all(stats, tmp_path / "figures")
     figure = (tmp_path / "figures/samples_per_signer.svg").read_text(encoding="utf-8")
     assert "the 30 of 40 signers with the most samples" in figure
     assert "$S39" in figure

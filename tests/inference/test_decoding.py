@@ -147,7 +147,7 @@ def test_evaluate_takes_a_contrast(model: Path, tmp_path: Path) -> None:
 def test_beams_are_not_for_drawing(model: Path) -> None:
     result = run("translate", model, "clip", "--sample", "--beams", 3)
     assert result.exit_code == 2
-    assert "--beams is for the search, not for drawing texts" in result.stderr
+    assert "--beams is for beam search, not for sampling" in result.stderr
 
 
 def test_a_folder_of_clips_is_hinted_at(model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from unglossed import cli
+from unglossed.cli import app, tools
 from unglossed.corpora.faults import Faults, Severity
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
@@ -368,14 +368,14 @@ def test_impossible_combination_is_one_clear_line(tmp_path, arguments, message):
 
 
 def test_command_offers_every_layout_and_prints_the_spec(tmp_path):
-    assert [layout.value for layout in cli.Layout] == list(LAYOUTS)
+    assert [layout.value for layout in tools.Layout] == list(LAYOUTS)
     kinds = {kind for layout in LAYOUTS.values() for kind in layout.media}
-    assert {kind.value for kind in cli.MediaKind} == kinds
+    assert {kind.value for kind in tools.MediaKind} == kinds
     languages = {language for layout in LAYOUTS.values() for language in layout.languages}
-    assert {language.value for language in cli.Language} == languages
+    assert {language.value for language in tools.Language} == languages
     out = tmp_path / "out"
     arguments = ["--layout", "csl_daily", "--sentences", "4", "--size", "16x16", "--level", "1"]
-    result = CliRunner().invoke(cli.app, ["synth", str(out), *arguments, "--workers", "1"])
+    result = CliRunner().invoke(app, ["synth", str(out), *arguments, "--workers", "1"])
     assert result.exit_code == 0, result.output
     assert result.stdout == f"csl_daily:{out}\n"
     facts = read_json(out / "generated.json")

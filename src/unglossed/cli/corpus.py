@@ -1,20 +1,15 @@
-"""The verbs `unglossed corpus ...`: look at a corpus before training, and pack it.
-
-As in `cli`, nothing heavy is imported before a verb runs.
-"""
+"""The verbs `unglossed corpus ...`: check a corpus before training, count it, pack it."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from unglossed.cli.common import CORPUS, FAULTS_FOUND, AsJson, Overrides, show
 from unglossed.errors import InputError, note
-
-FAULTS_FOUND = 1
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,20 +17,16 @@ app = typer.Typer(
     help="Check a corpus, count what it holds, or pack it for fast reading.",
 )
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help=CORPUS)]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes that read; as many as cores by default.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")]
 
 
 @app.command()
 def check(
     spec: Spec,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
-    ] = None,
+    overrides: Overrides = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Decode every file as well, from beginning to end.")
     ] = False,
@@ -71,7 +62,7 @@ def check(
         max_examples=examples,
         progress=sys.stderr.isatty(),
     )
-    print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report)
+    show(report, as_json)
     if report.has_errors:
         raise typer.Exit(FAULTS_FOUND)
 
@@ -94,9 +85,12 @@ def stats(
     counted = corpus_stats(spec, num_workers=workers, progress=sys.stderr.isatty())
     for line in counted.notes:
         note(line)
-    print(json.dumps(counted.to_dict(), indent=2, ensure_ascii=False) if as_json else counted)
+    show(counted, as_json)
     if output is not None:
+        from unglossed.plots import draw_histograms
+
         write_stats(counted, output)
+        draw_histograms(output, counted.seconds, counted.num_words, counted.signers)
 
 
 @app.command()

@@ -1,7 +1,4 @@
-"""The verbs that train: `unglossed train` and, before it, `unglossed extract`.
-
-As in `cli.py`, nothing heavy is imported before a verb runs.
-"""
+"""The verbs that train: `unglossed train` and, before it, `unglossed extract`."""
 
 from __future__ import annotations
 
@@ -10,18 +7,10 @@ from typing import Annotated
 
 import typer
 
+from unglossed.cli.common import CorpusSpec, Overrides
 from unglossed.errors import InputError
 
 RecipeName = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")]
-CorpusSpec = Annotated[
-    str, typer.Option("--corpus", metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
-]
-
-
 MaxDamaged = Annotated[
     int | None,
     typer.Option(
@@ -64,7 +53,6 @@ def train(
 
     if accept_changes and not resume:
         raise InputError("--accept-changes is for a run that is resumed: add --resume")
-
     try:
         model = train_recipe(
             recipe,
@@ -107,14 +95,13 @@ def extract(
     """Store what frozen encoders give, for `train --features DIR`."""
     from unglossed.training.extract import extract_features
 
-    print(
-        extract_features(
-            recipe,
-            corpus,
-            output,
-            trained=run,
-            overrides=overrides or [],
-            check_media=not no_check,
-            max_damaged=max_damaged,
-        )
+    stored = extract_features(
+        recipe,
+        corpus,
+        output,
+        trained=run,
+        overrides=overrides or [],
+        check_media=not no_check,
+        max_damaged=max_damaged,
     )
+    print(stored)

@@ -1,11 +1,7 @@
-"""The verbs that use a trained model or score its texts: evaluate, score, translate.
-
-As in `cli.py`, nothing heavy is imported before a verb runs.
-"""
+"""The verbs that use a trained model or score its texts: evaluate, score, translate."""
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,19 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from unglossed.cli.common import INPUT_WRONG, fail, given, silence_loading, uncollected
+from unglossed.cli.common import (
+    INPUT_WRONG,
+    AsJson,
+    CorpusSpec,
+    ModelName,
+    fail,
+    given,
+    show,
+    silence_loading,
+    uncollected,
+)
 from unglossed.errors import InputError, note
-from unglossed.inference.decoding import check_count
 
+Format = StrEnum("Format", ["text", "json"])
 
-class Format(StrEnum):
-    """How translations are written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-# Decoding, of `evaluate` and `translate` alike; what is not given is as the model's recipe says.
+# Decoding, in `evaluate` and `translate`; the default is what the model's recipe says.
 Beams = Annotated[
     int | None, typer.Option(min=1, help="Width of the beam search; the recipe's by default.")
 ]
@@ -42,8 +41,8 @@ PrecisionName = Annotated[
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
-    corpus: Annotated[str, typer.Option(metavar="SPEC", help="Corpus, e.g. phoenix14t:/data/PT.")],
+    model: ModelName,
+    corpus: CorpusSpec,
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for metrics.json and predictions.jsonl.")
     ],
@@ -58,7 +57,7 @@ def evaluate(
     with uncollected():
         from unglossed.evaluation.evaluate import evaluate as evaluate_model
 
-    check_counts(batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
+    _check_counts(batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
     silence_loading()
     scores = evaluate_model(
         model,
@@ -92,7 +91,7 @@ def score(
             " those that look alike).",
         ),
     ] = "nfc.v1",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score sentences in one file against those in others; no model is needed.
 
@@ -100,20 +99,19 @@ def score(
     """
     from unglossed.evaluation.text_files import score_files
 
-    scores = score_files(hypotheses, references or [], language, normalisation)
-    print(json.dumps(scores.to_dict(), indent=2) if as_json else scores)
+    show(score_files(hypotheses, references or [], language, normalisation), as_json)
 
 
 def translate(
-    model: Annotated[str, typer.Argument(help="Run folder, model folder or hub name.")],
+    model: ModelName,
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Videos, folders of frames, or sound; or a corpus, as folder:talks?language=de:"
+            help="Videos, folders of frames, or audio; or a corpus, as folder:talks?language=de:"
             " each of its clips, also those with times and no text."
         ),
     ],
-    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.TEXT,
+    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.text,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
     ] = None,
@@ -124,13 +122,15 @@ def translate(
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Draw sentences instead of searching for the best.")
+        bool, typer.Option("--sample", help="Sample sentences instead of searching for the best.")
     ] = False,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 draws vary less.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 samples vary less.")] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest tokens with this probability.")
+        float | None, typer.Option(help="Sample from the likeliest tokens with this probability.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same draws.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed, the same samples.")
+    ] = None,
     frame_rate: Annotated[
         float | None, typer.Option(help="Pictures a second of folders of frames; 25 by default.")
     ] = None,
@@ -143,16 +143,16 @@ def translate(
         ),
     ] = False,
 ) -> None:
-    """Translate videos, or sound, into text.
+    """Translate videos, or audio, into text.
 
-    A clip that cannot be read costs one line on standard error and the exit code 2; the others are
-    still translated. A clip with nothing in it gets an empty text, a note on standard error and,
-    in JSON, a reason. A clip far longer than those of training is translated, with a note. After
-    notes alone the exit code is 0.
+    A clip that cannot be read costs one line on stderr and exit code 2; the others are still
+    translated. A clip with nothing in it gets an empty text, a note on stderr and, in JSON, a
+    reason. A clip far longer than those of training is translated, with a note. Notes do not
+    change the exit code.
     """
     from unglossed.files import check_writable, write_text
 
-    check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
+    _check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
     if output is not None:
         check_writable(output)
     with uncollected():
@@ -160,9 +160,9 @@ def translate(
         from unglossed.inference.translator import SignTranslator
 
     if sample and beams is not None:
-        raise InputError("--beams is for the search, not for drawing texts: leave out --sample")
+        raise InputError("--beams is for beam search, not for sampling: leave out --sample")
     silence_loading()
-    clips = list_clips(files)
+    clips = _list_clips(files)
     failed: list[str] = []
 
     def report_failure(media: str, error: InputError) -> None:
@@ -186,7 +186,7 @@ def translate(
             seed=seed,
         ),
     )
-    if form is Format.JSON:
+    if form is Format.json:
         text = format_json(translations)
     else:
         text = format_text(translations, named=len(clips) > 1)
@@ -198,10 +198,10 @@ def translate(
         raise typer.Exit(INPUT_WRONG)
 
 
-def list_clips(files: list[str]) -> list[Any]:
+def _list_clips(files: list[str]) -> list[Any]:
     """The clips that the names on the command line stand for: a corpus has one or more."""
     if not any(":" in file for file in files):
-        return list(files)
+        return [*files]
     from unglossed.corpora.registry import is_spec, read_corpus
 
     clips: list[Any] = []
@@ -216,8 +216,11 @@ def list_clips(files: list[str]) -> list[Any]:
     return clips
 
 
-def check_counts(**options: int | None) -> None:
-    """Refuse numbers beyond their bounds before anything heavy is loaded."""
+def _check_counts(**options: int | None) -> None:
+    """Refuse numbers beyond their bounds before a model is loaded."""
+    with uncollected():
+        from unglossed.inference.decoding import check_count
+
     for name, value in options.items():
         if value is not None:
             check_count(name, value, f"--{name.replace('_', '-')}")

@@ -1,4 +1,4 @@
-"""Checks a copy of a corpus before an hour of training is lost: one pass, all faults.
+"""Check a copy of a corpus before an hour of training is lost: one pass, all faults.
 
 The reader reports what is wrong with rows; here come texts, media, times, and what splits share.
 Nothing is changed on disk.
@@ -7,25 +7,24 @@ Nothing is changed on disk.
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import ftfy
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES
 
-from unglossed.corpora.check_media import Limits, check_clips, name_clip
+from unglossed.corpora.check_media import Limits, check_clips, first_of, name_clip
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.needs import Needs, find_other_language, find_unfit
 from unglossed.corpora.packed import verify_shards
 from unglossed.corpora.reading import LOST_CHARACTER
 from unglossed.corpora.registry import find_reader
 from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, one_line
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Report:
         num_samples: Usable samples of each split; empty if the corpus could not be read.
         num_media: Files and frame folders that these samples lie in.
         deep: Whether every file was decoded.
-        num_references: Further references of the samples, beside a text each.
+        num_references: References of the samples beyond the first.
         num_of_language: Samples of each language.
     """
 
@@ -81,76 +80,164 @@ class Report:
         }
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(one_line(line) for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        total = sum(self.num_samples.values())
+        total = _counted(sum(self.num_samples.values()), "sample")
         splits = ", ".join(f"{name} {count:,}" for name, count in self.num_samples.items())
-        yield (
-            f"{_one_line(self.spec)}: {_counted(total, 'sample')}"
-            + (f" ({_one_line(splits)})" if splits else "")
-            + f" in {self.num_media:,} media"
-        )
+        yield f"{self.spec}: {total}{splits and f' ({splits})'} in {self.num_media:,} media"
         if len(self.num_of_language) > 1:
-            told = ", ".join(f"{code} {count:,}" for code, count in self.num_of_language.items())
-            yield f"languages: {told}"
+            counts = ", ".join(f"{code} {count:,}" for code, count in self.num_of_language.items())
+            yield f"languages: {counts}"
         if self.num_references:
             yield f"further references: {self.num_references:,}"
-        for severity in Severity:
-            kinds = [kind for kind in self.faults if kind.severity is severity]
-            if kinds:
-                yield ""
-                yield f"{severity}s"
-            for kind in kinds:
-                count, examples = self.faults.count(kind), self.faults.examples(kind)
-                yield f"  {kind.title}: {count:,}"
-                yield from (f"    {_one_line(str(fault))}" for fault in examples)
-                if count > len(examples):
-                    yield f"    and {count - len(examples):,} more"
-        yield ""
-        yield self._verdict()
+        severity = None
+        for kind in self.faults:
+            if kind.severity is not severity:
+                severity = kind.severity
+                yield from ("", f"{severity}s")
+            count, examples = self.faults.count(kind), self.faults.examples(kind)
+            yield f"  {kind.title}: {count:,}"
+            yield from (f"    {fault}" for fault in examples)
+            if count > len(examples):
+                yield f"    and {count - len(examples):,} more"
+        yield from ("", self._verdict())
 
     def _verdict(self) -> str:
         looked = "every file was decoded" if self.deep else "files were not decoded, see --deep"
-        counts = {severity: self.faults.total(severity) for severity in Severity}
-        if not sum(counts.values()):
+        if not list(self.faults):
             return f"Nothing wrong was found ({looked})."
-        told = ", ".join(_counted(count, str(severity)) for severity, count in counts.items())
+        counts = ", ".join(_counted(self.faults.total(one), str(one)) for one in Severity)
         is_fit = not (self.has_errors or self.faults.count(FaultKind.MISSING_SPLIT))
-        end = "fit to train on" if is_fit else "not fit to train on"
-        return f"{told}: {end} ({looked})."
+        return f"{counts}: {'fit' if is_fit else 'not fit'} to train on ({looked})."
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _one_line(text: str) -> str:
-    """A text that cannot break out of its line: what a terminal would act on is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text
+def check_corpus(
+    spec: str,
+    *,
+    deep: bool = False,
+    limits: Limits | None = None,
+    needs: Needs | None = None,
+    num_workers: int | None = None,
+    max_examples: int = 5,
+    progress: bool = False,
+) -> Report:
+    """Find every fault of a corpus.
+
+    Args:
+        spec: As in `read_corpus`.
+        deep: Decode every file as well, from beginning to end.
+        limits: Lengths that clips should have; None: any.
+        needs: What the recipe needs that the corpus is meant for; None: any recipe.
+        num_workers: Processes that look at media; None for one per core.
+        max_examples: Faults of each kind that the report names.
+        progress: Show a bar on stderr.
+
+    Returns:
+        All faults. A corpus whose structure cannot be read is one of them.
+
+    Raises:
+        InputError: The spec is wrong, or nothing lies at its path.
+    """
+    faults = Faults(max_examples)
+    read = find_reader(spec, faults)
+    try:
+        corpus = read()
+    except InputError as error:
+        where, colon, text = str(error).partition(": ")
+        if not colon:
+            where, text = spec, where
+        faults.add(Fault(FaultKind.UNREADABLE, where, text))
+        return Report(spec, faults, {}, 0, deep)
+    limits = limits or Limits()
+    samples = [sample for rows in corpus.splits.values() for sample in rows]
+    check_texts(samples, faults, limits)
+    _check_forms(corpus, faults)
+    _check_splits(corpus, faults)
+    unfit = find_unfit(corpus, needs)
+    for fault in chain(unfit, find_other_language(corpus, needs or Needs())):
+        faults.add(fault)
+    num_media = check_clips(
+        spec,
+        samples,
+        faults,
+        deep=deep,
+        limits=limits,
+        needs=needs,
+        num_workers=num_workers,
+        progress=progress,
+    )
+    if deep and corpus.name == "packed" and samples:
+        shards = samples[0].media.parents[1]  # may lie elsewhere than the table, see `?media=`
+        for fault in verify_shards(corpus.root, shards):
+            faults.add(fault)
+    return Report(
+        spec,
+        faults,
+        {name: len(rows) for name, rows in corpus.splits.items()},
+        num_media,
+        deep,
+        num_references=sum(len(sample.references) for sample in samples),
+        num_of_language=Counter(sample.language for sample in samples),
     )
 
 
-NUM_CHARACTERS_AROUND = 12
+def _check_forms(corpus: Corpus, faults: Faults) -> None:
+    """Warn of signs that the texts of one language have in two forms."""
+    for language in corpus.languages:
+        rows = (row for row in chain(*corpus.splits.values()) if row.language == language)
+        texts = (text for row in rows for text in (row.text, *row.references))
+        where = f"{corpus.spec}, texts in {language}"
+        for found in _count_forms(texts):
+            faults.add(Fault(FaultKind.TWO_FORMS, where, found))
+
+
+def _check_splits(corpus: Corpus, faults: Faults) -> None:
+    """Note which sentences and which signers two splits have in common."""
+    texts = {name: {row.text for row in rows} for name, rows in corpus.splits.items()}
+    signers = {
+        name: {row.signer for row in rows if row.signer} for name, rows in corpus.splits.items()
+    }
+    for first, second in combinations(corpus.splits, 2):
+        where = f"{second} and {first}"
+        shared = texts[second] & texts[first]
+        if shared:
+            found = (
+                f"{len(shared):,} of {len(texts[second]):,} distinct {second} sentences also occur"
+                f" in {first}, such as {_cut(min(shared))!r}"
+            )
+            faults.add(Fault(FaultKind.SHARED_SENTENCE, where, found))
+        names = sorted(signers[second] & signers[first])
+        if names:
+            found = (
+                f"{len(names):,} of {len(signers[second]):,} {second} signers or speakers are also"
+                f" in {first}: {first_of(names)}"
+            )
+            faults.add(Fault(FaultKind.SHARED_SIGNER, where, found))
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+_AROUND = 12
+
 
 # ftfy's own expression takes 20 us a sentence. What it finds holds one of these characters, always,
 # and a neighbour outside ASCII as well, unless it is one of the rare ones. Plain small letters and
 # common marks do not count ("größer", "l’été").
-_PLAIN = "".join(MOJIBAKE_CATEGORIES[name] for name in ("lower_common", "common")) + "ò-öø-ü"
-_PLAIN += MOJIBAKE_CATEGORIES["lower_accented"].replace("œ", "")
-_RARE = "ŒœÂÃÎÐØÙ" + MOJIBAKE_CATEGORIES["c1"] + LOST_CHARACTER
-_SUSPECT = (
-    "Ò-ÖÙ-ÜŐŌŪŲ°"
-    + _RARE
-    + "".join(
-        MOJIBAKE_CATEGORIES[name]
-        for name in "bad law currency start_punctuation end_punctuation numeric upper_accented"
-        " upper_common box".split()
-    )
-)
+def _signs(*kinds: str) -> str:
+    return "".join(MOJIBAKE_CATEGORIES[kind] for kind in kinds)
+
+
+_PLAIN = _signs("lower_common", "common", "lower_accented").replace("œ", "") + "ò-öø-ü"
+_RARE = "ŒœÂÃÎÐØÙ" + _signs("c1") + LOST_CHARACTER
+_SUSPECT = "Ò-ÖÙ-ÜŐŌŪŲ°" + _RARE + _signs("bad", "law", "currency", "numeric", "box")
+_SUSPECT += _signs("start_punctuation", "end_punctuation", "upper_accented", "upper_common")
 _HAS_SUSPECT = re.compile(f"[{_SUSPECT}]").search
 _HAS_PAIR = re.compile(f"[{_RARE}]|[{_SUSPECT}][{_SUSPECT}{_PLAIN}]|[{_PLAIN}][{_SUSPECT}]").search
 # »Äpfel« is German, and bad for ftfy.
@@ -160,6 +247,7 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]
 _CONTROL_TOKEN = re.compile(
     r"</?s>|<(?:pad|unk|mask|bos|eos|extra_id_\d+)>|<\|[^<>|]+\|>|\[(?:CLS|SEP|PAD|UNK|MASK|/?INST)\]"
 )
+_MAY_BE_ODD = re.compile(r"  |[&<\[]|^ | $").search
 # What programs write where there is no value, or none that they could compute.
 _NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "#name?", "#ref!", "#value!", "#div/0!"}
 # Between letters: 'quoted' words and feet (5') are no apostrophes.
@@ -185,16 +273,31 @@ _UNSEEN = {
 _CONTROLS = re.compile(f"[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2061-\\u2064{''.join(_UNSEEN)}]")
 
 
+def check_texts(samples: Sequence[Sample], faults: Faults, limits: Limits | None = None) -> None:
+    """Look for texts that are damaged, odd, or longer than they should be; add them to `faults`."""
+    most = (limits or Limits()).max_characters
+    for sample, text in ((row, text) for row in samples for text in (row.text, *row.references)):
+        damage = find_mojibake(text) if may_be_damaged(text) else None
+        if damage:
+            kind = FaultKind.MOJIBAKE if damage[1] else FaultKind.ODD_TEXT
+            faults.add(Fault(kind, name_clip(sample), damage[0]))
+        oddity = find_odd_text(text)
+        if oddity is None and text.strip().lower() in _NO_VALUE:
+            oddity = f"{text!r} is what programs write where there is no value"
+        if oddity:
+            faults.add(Fault(FaultKind.ODD_TEXT, name_clip(sample), oddity))
+        if len(text) > most:
+            found = f"found {len(text)} characters, expected at most {most}"
+            faults.add(Fault(FaultKind.TOO_LONG, name_clip(sample), found))
+
+
 def may_be_damaged(text: str) -> bool:
     """Look quickly whether `find_mojibake` may find something; never wrongly False."""
     return not text.isascii() and bool(_HAS_SUSPECT(text) and _HAS_PAIR(text))
 
 
 def find_mojibake(text: str) -> tuple[str, bool] | None:
-    """Tell where a sentence was damaged by a wrong encoding, and what it may have been.
-
-    Args:
-        text: A sentence in Unicode NFC.
+    """Find where a sentence in Unicode NFC was damaged by a wrong encoding.
 
     Returns:
         The place and ftfy's repair in words, and whether it is sure: ftfy can undo the damage, or
@@ -218,54 +321,19 @@ def find_mojibake(text: str) -> tuple[str, bool] | None:
 
 
 def find_odd_text(text: str) -> str | None:
-    """Tell which characters of a sentence nobody meant to write.
+    """Describe the characters of a sentence that nobody meant to write; None: there are none.
 
     Those are control and zero-width characters, soft hyphens, HTML entities, names of control
     tokens, several spaces in a row, and white space at either end.
-
-    Args:
-        text: A sentence.
-
-    Returns:
-        What was found, in words; None: nothing was.
     """
-    if (
-        text.isprintable()
-        and "  " not in text
-        and "&" not in text
-        and "<" not in text
-        and "[" not in text
-        and text[:1] != " "
-        and text[-1:] != " "
-    ):
-        return None
-    return ", ".join(_oddities(text)) or None
+    is_plain = text.isprintable() and not _MAY_BE_ODD(text)
+    return None if is_plain else ", ".join(_oddities(text)) or None
 
 
-def find_no_value(text: str) -> str | None:
-    """Tell whether a sentence is none, but what a program writes where there is no value.
+def _count_forms(texts: Iterable[str]) -> Iterator[str]:
+    """Find signs that the texts of one language have in two forms, and count the texts of each.
 
-    Args:
-        text: A sentence.
-
-    Returns:
-        What was found, in words; None: nothing was.
-    """
-    if text.strip().lower() not in _NO_VALUE:
-        return None
-    return f"{text!r} is what programs write where there is no value"
-
-
-def count_forms(texts: Iterable[str]) -> Iterator[str]:
-    """Tell which signs stand in the texts in two forms that mean the same.
-
-    A model learns both and scores take them for different, so that each costs points.
-
-    Args:
-        texts: All sentences of a corpus in one language.
-
-    Yields:
-        For each such sign the forms, with the number of texts that have each.
+    A model learns both forms, and scores take them for different: each costs points.
     """
     apostrophes: Counter[str] = Counter()
     marks: Counter[str] = Counter()
@@ -282,9 +350,9 @@ def count_forms(texts: Iterable[str]) -> Iterator[str]:
 
 def _oddities(text: str) -> Iterator[str]:
     if text[:1].isspace():
-        yield f"white space at the begin {text[:NUM_CHARACTERS_AROUND]!r}"
+        yield f"white space at the start {text[:_AROUND]!r}"
     if text[-1:].isspace():
-        yield f"white space at the end {text[-NUM_CHARACTERS_AROUND:]!r}"
+        yield f"white space at the end {text[-_AROUND:]!r}"
     if match := _SPACES.search(text.strip()):
         found = _around(text.strip(), *match.span())
         yield f"{len(match[0])} spaces in a row at {found}"
@@ -303,145 +371,6 @@ def _oddities(text: str) -> Iterator[str]:
 
 def _around(text: str, start: int, end: int) -> str:
     """A part of a text with its neighbours, quoted."""
-    first, last = max(0, start - NUM_CHARACTERS_AROUND), end + NUM_CHARACTERS_AROUND
+    first, last = max(0, start - _AROUND), end + _AROUND
     before, after = "…" if first else "", "…" if last < len(text) else ""
     return repr(before + text[first:last] + after)
-
-
-_MOST_NAMES = 5
-
-
-def check_corpus(
-    spec: str,
-    *,
-    deep: bool = False,
-    limits: Limits | None = None,
-    needs: Needs | None = None,
-    num_workers: int | None = None,
-    max_examples: int = 5,
-    progress: bool = False,
-) -> Report:
-    """Find every fault of a corpus.
-
-    Args:
-        spec: As in `read_corpus`.
-        deep: Decode every file as well, from beginning to end.
-        limits: Lengths that clips should have; None: any.
-        needs: What the recipe needs that the corpus is meant for; None: no particular one.
-        num_workers: Processes that look at media; None for one per core.
-        max_examples: Faults of each kind that the report names.
-        progress: Show a bar on standard error.
-
-    Returns:
-        All faults. A corpus whose structure cannot be read is one of them.
-
-    Raises:
-        InputError: The spec is wrong, or nothing lies at its path.
-    """
-    faults = Faults(max_examples)
-    read = find_reader(spec, faults)
-    try:
-        corpus = read()
-    except InputError as error:
-        where, colon, text = str(error).partition(": ")
-        if not colon:
-            where, text = spec, where
-        faults.add(Fault(FaultKind.UNREADABLE, where, text))
-        return Report(spec, faults, {}, 0, deep)
-    limits = limits or Limits()
-    samples = [sample for rows in corpus.splits.values() for sample in rows]
-    check_texts(samples, faults, limits)
-    _check_forms(corpus, faults)
-    _check_splits(corpus, faults)
-    for fault in (*find_unfit(corpus, needs), *find_other_language(corpus, needs or Needs())):
-        faults.add(fault)
-    num_media = check_clips(
-        spec,
-        samples,
-        faults,
-        deep=deep,
-        limits=limits,
-        needs=needs,
-        num_workers=num_workers,
-        progress=progress,
-    )
-    if deep and corpus.name == "packed" and samples:
-        shards = samples[0].media.parents[1]  # may lie elsewhere than the table, see `?media=`
-        for fault in verify_shards(corpus.root, shards):
-            faults.add(fault)
-    num_samples = {name: len(rows) for name, rows in corpus.splits.items()}
-    return Report(
-        spec,
-        faults,
-        num_samples,
-        num_media,
-        deep,
-        num_references=sum(len(sample.references) for sample in samples),
-        num_of_language=Counter(sample.language for sample in samples),
-    )
-
-
-def check_texts(samples: Sequence[Sample], faults: Faults, limits: Limits | None = None) -> None:
-    """Look for texts that are damaged, odd, or longer than they should be.
-
-    Args:
-        samples: The clips.
-        faults: Where faults go.
-        limits: Lengths that texts should have; None: any.
-    """
-    most = (limits or Limits()).max_characters or math.inf
-    for sample, text in ((row, text) for row in samples for text in (row.text, *row.references)):
-        damage = find_mojibake(text) if may_be_damaged(text) else None
-        if damage:
-            kind = FaultKind.MOJIBAKE if damage[1] else FaultKind.ODD_TEXT
-            faults.add(Fault(kind, name_clip(sample), damage[0]))
-        oddity = find_odd_text(text) or find_no_value(text)
-        if oddity:
-            faults.add(Fault(FaultKind.ODD_TEXT, name_clip(sample), oddity))
-        if len(text) > most:
-            found = f"found {len(text)} characters, expected at most {most}"
-            faults.add(Fault(FaultKind.TOO_LONG, name_clip(sample), found))
-
-
-def _check_forms(corpus: Corpus, faults: Faults) -> None:
-    """Warn of signs that stand in two forms in the texts of one language."""
-    for language in corpus.languages:
-        texts = (
-            text
-            for rows in corpus.splits.values()
-            for row in rows
-            if row.language == language
-            for text in (row.text, *row.references)
-        )
-        where = f"{corpus.spec}, texts in {language}"
-        for found in count_forms(texts):
-            faults.add(Fault(FaultKind.TWO_FORMS, where, found))
-
-
-def _check_splits(corpus: Corpus, faults: Faults) -> None:
-    """Note which sentences and which signers two splits have in common."""
-    texts = {name: {row.text for row in rows} for name, rows in corpus.splits.items()}
-    signers = {
-        name: {row.signer for row in rows if row.signer} for name, rows in corpus.splits.items()
-    }
-    for first, second in combinations(corpus.splits, 2):
-        where = f"{second} and {first}"
-        shared = texts[second] & texts[first]
-        if shared:
-            found = (
-                f"{len(shared):,} of {len(texts[second]):,} distinct {second} sentences also occur"
-                f" in {first}, such as {_cut(min(shared))!r}"
-            )
-            faults.add(Fault(FaultKind.SHARED_SENTENCE, where, found))
-        names = sorted(signers[second] & signers[first])
-        if names:
-            shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
-            found = (
-                f"{len(names):,} of {len(signers[second]):,} {second} signers or speakers are also"
-                f" in {first}: {shown}"
-            )
-            faults.add(Fault(FaultKind.SHARED_SIGNER, where, found))
-
-
-def _cut(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

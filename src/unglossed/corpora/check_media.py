@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, groupby, zip_longest
+from functools import cache, partial
+from itertools import chain, groupby, islice, zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,147 +29,13 @@ from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts, examine, probe
 from unglossed.media.signal import frames_in_parts, kept_indices
 
-_SAMPLING_RATE = 0.25
-_FEWEST_FRAMES = 8  # of fewer all are looked at
-
-Finding = tuple[int, FaultKind, str]
-"""Place of a clip among those of its medium, what is wrong with it, and what was found."""
-
-
-def look_into_clips(
-    clips: Sequence[Sample], facts: MediaFacts, *, sound: bool
-) -> Iterator[Finding]:
-    """Read the clips of a medium that can be decoded.
-
-    Args:
-        clips: That lie in it; those which begin past its end are left aside.
-        facts: What the medium is.
-        sound: Whether its sound is what is read.
-
-    Yields:
-        What is wrong with a clip.
-    """
-    for place, clip in enumerate(clips):
-        begin, end = facts.span(clip.frame_rate)
-        if max(clip.start_seconds or 0.0, begin) >= end:
-            continue
-        try:
-            empty = _sound_in(clip) if sound else _pictures_in(clip)
-        except (InputError, OSError) as error:
-            yield place, FaultKind.DAMAGED_MEDIA, reason_of(clip.media, error)
-            continue
-        if empty is not None:
-            yield place, FaultKind.NO_CONTENT, f"{empty.told}: is it the right clip?"
-
-
-def reason_of(path: Path, error: Exception) -> str:
-    """What is wrong with a medium, without its own path; the name of a picture in it stays."""
-    text = getattr(error, "strerror", None) or str(error)
-    rest = text.removeprefix(str(path))
-    return rest.lstrip("/: ") if rest != text else text
-
-
-def _sound_in(clip: Sample) -> Emptiness | None:
-    sound = read_audio(clip.media, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
-    return emptiness_of_sound(sound)
-
-
-def _pictures_in(clip: Sample) -> Emptiness | None:
-    kept = kept_indices(clip, _SAMPLING_RATE)
-    if len(kept) < _FEWEST_FRAMES:
-        kept = kept_indices(clip, 1.0)
-    frames = frames_in_parts(clip, np.unique(kept))
-    empty = emptiness_of_frames(chain.from_iterable(frames))
-    if clip.start_seconds is not None or clip.end_seconds is not None:
-        for _ in frames:  # though the first may have settled that there is something
-            pass
-    return empty
-
-
+# To see whether a clip holds anything every fourth frame will do, or all of less than 8.
+_FRAME_SHARE = 0.25
+_FEWEST_FRAMES = 8
 # Headers are quick: a process gets many at a time, and is not worth its start for fewer.
 _CHUNK_SIZE = 64
 _FEWEST_CHUNKS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at one medium found.
-
-    Attributes:
-        facts: Length, size and so on; None: it cannot be read at all.
-        kind: UNREADABLE_MEDIA or DAMAGED_MEDIA; None: nothing is wrong.
-        text: What is wrong, without the medium's own path.
-        findings: What is wrong with clips in it.
-    """
-
-    facts: MediaFacts | None
-    kind: FaultKind | None = None
-    text: str = ""
-    findings: tuple[Finding, ...] = ()
-
-
-def look_at_media(
-    media: Sequence[Path],
-    clips: Sequence[Sequence[Sample]] = (),
-    *,
-    deep: bool = False,
-    sound: bool = False,
-    num_workers: int | None = None,
-    progress: bool = False,
-) -> list[Look]:
-    """Read the headers or listings of media, or decode them.
-
-    Args:
-        media: Frame folders, video or sound files, or clips in shards; each once.
-        clips: If `deep`, those in each of the media, which are read as training reads them.
-        deep: Decode every file from beginning to end.
-        sound: Whether the sound of videos is what is read.
-        num_workers: Processes; None for one per core. Few files are looked at in this process.
-        progress: Show a bar on standard error.
-
-    Returns:
-        A look at each, in the order of `media`.
-    """
-    size = 1 if deep else _CHUNK_SIZE
-    pairs = list(zip_longest(media, clips if deep else (), fillvalue=()))
-    chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-    num_workers = min(num_workers or num_cores(), math.ceil(len(chunks) / _FEWEST_CHUNKS))
-    looks: list[Look] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
-    ) as bar:
-        task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
-        for found in map_in_order(partial(_look_at, deep=deep, sound=sound), chunks, num_workers):
-            looks += found
-            bar.update(task, completed=len(looks))
-    return looks
-
-
-def _look_at(media: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, sound: bool) -> list[Look]:
-    return [_look_deep(path, clips, sound) if deep else _look(path) for path, clips in media]
-
-
-def _look(path: Path) -> Look:
-    try:
-        return Look(probe(path))
-    except (InputError, OSError) as error:
-        return Look(None, FaultKind.UNREADABLE_MEDIA, reason_of(path, error))
-
-
-def _look_deep(path: Path, clips: Sequence[Sample], sound: bool) -> Look:
-    look = _look(path)
-    if look.facts is None:
-        return look
-    try:
-        facts = examine(path, sound=sound)
-    except (InputError, OSError) as error:
-        return Look(look.facts, FaultKind.DAMAGED_MEDIA, reason_of(path, error))
-    is_sound = facts.kind == "audio" or (sound and facts.has_sound)
-    return Look(facts, findings=tuple(look_into_clips(clips, facts, sound=is_sound)))
-
-
-_MOST_GAPS = 5
+_MOST_SHOWN = 5
 _MOST_MISSING = 1000  # `MediaFacts` lists no more
 # An end less than half a frame past the media's end cuts nothing.
 _HALF_FRAME = 0.5 / FRAME_RATE
@@ -177,17 +44,26 @@ _TINY = 1e-6
 
 @dataclass(frozen=True)
 class Limits:
-    """Lengths that a user wants clips and texts to have.
-
-    Attributes:
-        min_seconds: Shorter clips are reported.
-        max_seconds: Longer clips are reported.
-        max_characters: Longer texts are reported; None: any length is fine.
-    """
+    """Lengths that clips and texts should have; others are reported."""
 
     min_seconds: float = 0.0
     max_seconds: float = math.inf
-    max_characters: int | None = None
+    max_characters: float = math.inf
+
+
+class Finding(NamedTuple):
+    """What is wrong with a medium or, if its place among them is given, with a clip in it."""
+
+    kind: FaultKind
+    text: str
+    place: int | None = None
+
+
+class Look(NamedTuple):
+    """What a look at one medium found; without facts it cannot be read at all."""
+
+    facts: MediaFacts | None
+    findings: tuple[Finding, ...] = ()
 
 
 def check_clips(
@@ -208,55 +84,147 @@ def check_clips(
         spec: The corpus, for messages.
         samples: The clips.
         faults: Where faults go.
-        deep: Decode every file as well, from beginning to end.
-        limits: Lengths that clips should have; None: any.
+        deep: As of `check_corpus`, and so are `limits`, `num_workers` and `progress`.
+        limits: Lengths that clips should have.
         needs: What a recipe needs; None: clips are video if any of them is.
-        num_workers: Processes that look at media; None for one per core.
-        progress: Show a bar on standard error.
+        num_workers: Processes that look at media.
+        progress: Show a bar.
         on_lengths: Called with the clips' lengths in seconds (clips,), NaN where not known.
 
     Returns:
         Number of media.
     """
-    numbers: dict[Path, int] = {}
-    medium_of = np.fromiter(
-        (numbers.setdefault(sample.media, len(numbers)) for sample in samples),
-        np.int64,
-        len(samples),
-    )
-    media = list(numbers)
     is_sound = needs is not None and needs.signal == "sound"
-    clips: list[list[Sample]] = [[] for _ in media]
-    for sample, medium in zip(samples, medium_of.tolist(), strict=True):
-        clips[medium].append(sample)
-    looks = look_at_media(
-        media, clips, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
+    clips: dict[Path, list[Sample]] = {}
+    for sample in samples:
+        clips.setdefault(sample.media, []).append(sample)
+    found = look_at_media(
+        list(clips),
+        list(clips.values()),
+        deep=deep,
+        sound=is_sound,
+        num_workers=num_workers,
+        progress=progress,
     )
-    _check_media(media, looks, clips, faults)
-    for look, inside in zip(looks, clips, strict=True):
-        for place, kind, text in look.findings:
-            faults.add(Fault(kind, _place(inside[place]), text))
-    _check_signal(spec, media, looks, needs, faults)
-    spans = np.array([_span_of(look.facts, is_sound) for look in looks], np.float64)
-    spans = spans.reshape(-1, 2)[medium_of]
-    for place, sample in enumerate(samples):
-        if sample.frame_rate is not None:
-            spans[place] = _span_of(looks[medium_of[place]].facts, is_sound, sample.frame_rate)
-    lengths = _check_times(samples, medium_of, spans, limits or Limits(), faults)
+    looks = dict(zip(clips, found, strict=True))
+    for path, look in looks.items():
+        for kind, text, place in chain(look.findings, _find_in(look.facts, clips[path])):
+            where = str(path) if place is None else _place(clips[path][place])
+            faults.add(Fault(kind, where, text))
+    for fault in _find_other_signal(spec, looks, needs):
+        faults.add(fault)
+
+    @cache
+    def span(media: Path, frame_rate: float | None) -> tuple[float, float]:
+        facts = looks[media].facts
+        if facts is None:
+            return math.nan, math.nan
+        if is_sound and facts.sound_seconds is not None:
+            return 0.0, facts.sound_seconds
+        return facts.span(frame_rate)
+
+    spans = [span(sample.media, sample.frame_rate) for sample in samples]
+    lengths = _check_times(
+        samples, np.array(spans, np.float64).reshape(-1, 2), limits or Limits(), faults
+    )
     if on_lengths is not None:
         on_lengths(lengths)
-    return len(media)
+    return len(looks)
 
 
-def _span_of(
-    facts: MediaFacts | None, is_sound: bool, frame_rate: float | None = None
-) -> tuple[float, float]:
-    """Begin and end in seconds of what is read of a medium; NaN where that cannot be read."""
-    if facts is None:
-        return math.nan, math.nan
-    if is_sound and facts.sound_seconds is not None:
-        return 0.0, facts.sound_seconds
-    return facts.span(frame_rate)
+def look_at_media(
+    media: Sequence[Path],
+    clips: Sequence[Sequence[Sample]] = (),
+    *,
+    deep: bool = False,
+    sound: bool = False,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> list[Look]:
+    """Read the headers or listings of media, or decode them.
+
+    Args:
+        media: Frame folders, video or audio files, or clips in shards; each once.
+        clips: If `deep`, those in each of the media, which are read as training reads them.
+        deep: Decode every file from beginning to end.
+        sound: Whether the audio of videos is what is read.
+        num_workers: Processes; None for one per core. Few files are looked at in this process.
+        progress: Show a bar on stderr.
+
+    Returns:
+        A look at each, in the order of `media`.
+    """
+    size = 1 if deep else _CHUNK_SIZE
+    pairs = list(zip_longest(media, clips if deep else (), fillvalue=()))
+    chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    num_workers = min(num_workers or num_cores(), math.ceil(len(chunks) / _FEWEST_CHUNKS))
+    looks: list[Look] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
+    ) as bar:
+        task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
+        for found in map_in_order(partial(_look_at, deep=deep, sound=sound), chunks, num_workers):
+            looks += found
+            bar.update(task, completed=len(looks))
+    return looks
+
+
+def _look_at(pairs: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, sound: bool) -> list[Look]:
+    return [_look(path, clips, deep, sound) for path, clips in pairs]
+
+
+def _look(path: Path, clips: Sequence[Sample], deep: bool, sound: bool) -> Look:
+    facts = None
+    try:
+        facts = probe(path)
+        if not deep:
+            return Look(facts)
+        facts = examine(path, sound=sound)
+    except (InputError, OSError) as error:
+        kind = FaultKind.UNREADABLE_MEDIA if facts is None else FaultKind.DAMAGED_MEDIA
+        return Look(facts, (Finding(kind, _reason(path, error)),))
+    is_sound = facts.kind == "audio" or (sound and facts.has_sound)
+    return Look(facts, tuple(_look_into(clips, facts, is_sound)))
+
+
+def _look_into(clips: Sequence[Sample], facts: MediaFacts, is_sound: bool) -> Iterator[Finding]:
+    """Read the clips of a medium, but for those that begin past its end."""
+    for place, clip in enumerate(clips):
+        begin, end = facts.span(clip.frame_rate)
+        if max(clip.start_seconds or 0.0, begin) >= end:
+            continue
+        try:
+            empty = _emptiness_of_audio(clip) if is_sound else _emptiness_of_video(clip)
+        except (InputError, OSError) as error:
+            yield Finding(FaultKind.DAMAGED_MEDIA, _reason(clip.media, error), place)
+            continue
+        if empty is not None:
+            yield Finding(FaultKind.NO_CONTENT, f"{empty.told}: is it the right clip?", place)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What is wrong with a medium, without its own path; the name of a picture in it stays."""
+    text = getattr(error, "strerror", None) or str(error)
+    rest = text.removeprefix(str(path))
+    return rest.lstrip("/: ") if rest != text else text
+
+
+def _emptiness_of_audio(clip: Sample) -> Emptiness | None:
+    sound = read_audio(clip.media, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
+    return emptiness_of_sound(sound)
+
+
+def _emptiness_of_video(clip: Sample) -> Emptiness | None:
+    kept = kept_indices(clip, _FRAME_SHARE)
+    if len(kept) < _FEWEST_FRAMES:
+        kept = kept_indices(clip, 1.0)
+    frames = frames_in_parts(clip, np.unique(kept))
+    empty = emptiness_of_frames(chain.from_iterable(frames))
+    if clip.start_seconds is not None or clip.end_seconds is not None:
+        for _ in frames:  # though the first may have settled that there is something
+            pass
+    return empty
 
 
 def name_clip(sample: Sample) -> str:
@@ -264,91 +232,91 @@ def name_clip(sample: Sample) -> str:
     return f"{sample.split} clip {sample.id!r}"
 
 
-def _check_media(
-    media: Sequence[Path],
-    looks: Sequence[Look],
-    clips: Sequence[Sequence[Sample]],
-    faults: Faults,
-) -> None:
-    for path, look, inside in zip(media, looks, clips, strict=True):
-        if look.kind is not None:
-            faults.add(Fault(look.kind, str(path), look.text))
-        if look.facts is None:
-            continue
-        if look.facts.has_opposite_channels:
-            found = "their mean would be all but silent: those against the first are turned over"
-            faults.add(Fault(FaultKind.OPPOSITE_CHANNELS, str(path), found))
-        if look.facts.num_interlaced and not all(clip.deinterlace for clip in inside):
-            found = (
-                f"{look.facts.num_interlaced:,} of {look.facts.num_frames:,} frames are marked as"
-                " interlaced: moving hands are combed; ?deinterlace=yes in the corpus makes each"
-                " frame whole"
-            )
-            faults.add(Fault(FaultKind.INTERLACED, str(path), found))
-        if look.facts.size_changes:
-            times = [_seconds(time) for time in look.facts.size_changes[:_MOST_GAPS]]
-            more = ", …" if len(look.facts.size_changes) > _MOST_GAPS else ""
-            faults.add(Fault(FaultKind.SIZE_CHANGES, str(path), f"at {', '.join(times)}{more}"))
-        if look.facts.missing_frames:
-            missing = look.facts.missing_frames
-            ranges = list(_ranges(missing))
-            shown = ", ".join(ranges[:_MOST_GAPS]) + (", …" if len(ranges) > _MOST_GAPS else "")
-            more = " or more" if len(missing) == _MOST_MISSING else ""
-            found = f"{len(missing):,}{more} of the numbers are missing: {shown}"
-            faults.add(Fault(FaultKind.FRAME_GAP, str(path), found))
-        if look.facts.pictures_each > 1:
-            found = (
-                f"{look.facts.pictures_each} pictures seem to have each number, and all are read"
-                " as frames that follow each other: keep one picture a frame in the folder"
-            )
-            faults.add(Fault(FaultKind.REPEATED_NUMBER, str(path), found))
+def _place(sample: Sample) -> str:
+    """Where a clip lies, and its id: what leads to its row with one search."""
+    return f"{sample.media}, {name_clip(sample)}"
 
 
-def _check_signal(
-    spec: str, media: Sequence[Path], looks: Sequence[Look], needs: Needs | None, faults: Faults
-) -> None:
-    """Report media without what the recipe reads, or what most others have."""
-    facts = {
-        path: look.facts for path, look in zip(media, looks, strict=True) if look.facts is not None
-    }
+def _find_in(facts: MediaFacts | None, clips: Sequence[Sample]) -> Iterator[Finding]:
+    """What the facts of a medium say of it as a whole."""
+    if facts is None:
+        return
+    if facts.has_opposite_channels:
+        text = "their mean would be all but silent: those against the first are turned over"
+        yield Finding(FaultKind.OPPOSITE_CHANNELS, text)
+    if facts.num_interlaced and not all(clip.deinterlace for clip in clips):
+        text = (
+            f"{facts.num_interlaced:,} of {facts.num_frames:,} frames are marked as interlaced:"
+            " moving hands are combed; ?deinterlace=yes in the corpus makes each frame whole"
+        )
+        yield Finding(FaultKind.INTERLACED, text)
+    if facts.size_changes:
+        text = f"at {first_of(map(_seconds, facts.size_changes))}"
+        yield Finding(FaultKind.SIZE_CHANGES, text)
+    if missing := facts.missing_frames:
+        more = " or more" if len(missing) == _MOST_MISSING else ""
+        shown = first_of(_ranges(missing))
+        text = f"{len(missing):,}{more} of the numbers are missing: {shown}"
+        yield Finding(FaultKind.FRAME_GAP, text)
+    if facts.pictures_each > 1:
+        text = (
+            f"{facts.pictures_each} pictures seem to have each number, and all are read as frames"
+            " that follow each other: keep one picture a frame in the folder"
+        )
+        yield Finding(FaultKind.REPEATED_NUMBER, text)
+
+
+def first_of(words: Iterable[str]) -> str:
+    """The first of many words, and whether there are more."""
+    shown = list(islice(words, _MOST_SHOWN + 1))
+    return ", ".join(shown[:_MOST_SHOWN]) + (", …" if len(shown) > _MOST_SHOWN else "")
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[str]:
+    """Rising numbers in words: neighbours as one range."""
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        yield f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s"
+
+
+def _find_other_signal(spec: str, looks: dict[Path, Look], needs: Needs | None) -> Iterator[Fault]:
+    """Find media without what the recipe reads, or what most others have."""
+    facts = {path: look.facts for path, look in looks.items() if look.facts is not None}
     if needs is None:
-        wants_sound = all(fact.kind == "audio" for fact in facts.values())
+        wants_audio = all(fact.kind == "audio" for fact in facts.values())
     else:
-        wants_sound = needs.signal == "sound"
+        wants_audio = needs.signal == "sound"
     wrong = [
         path
         for path, fact in facts.items()
-        if not (fact.has_sound if wants_sound else fact.kind != "audio")
+        if not (fact.has_sound if wants_audio else fact.kind != "audio")
     ]
-    if not wrong:
-        return
-    found, expected = ("pictures", "sound") if wants_sound else ("sound", "pictures")
-    if needs is not None and len(wrong) == len(facts):
+    found, expected = ("video", "audio") if wants_audio else ("audio", "video")
+    if needs is not None and wrong and len(wrong) == len(facts):
         text = (
-            f"found {found} alone in all {len(wrong):,} media, such as {wrong[0]}, expected"
-            f" {expected}: the recipe has {'' if wants_sound else 'no '}`audio`"
+            f"found {found} only in all {len(wrong):,} media, such as {wrong[0]}, expected"
+            f" {expected}: the recipe has {'' if wants_audio else 'no '}`audio`"
         )
-        faults.add(Fault(FaultKind.UNFIT, spec, text))
+        yield Fault(FaultKind.UNFIT, spec, text)
         return
     rest = "as the other clips have" if needs is None else "as the recipe reads"
     for path in wrong:
-        text = f"found {found} alone, expected {expected} {rest}"
-        faults.add(Fault(FaultKind.UNREADABLE_MEDIA, str(path), text))
+        text = f"found {found} only, expected {expected} {rest}"
+        yield Fault(FaultKind.UNREADABLE_MEDIA, str(path), text)
 
 
 def _check_times(
-    samples: Sequence[Sample],
-    medium_of: NDArray[np.int64],
-    spans: NDArray[np.float64],
-    limits: Limits,
-    faults: Faults,
+    samples: Sequence[Sample], spans: NDArray[np.float64], limits: Limits, faults: Faults
 ) -> NDArray[np.float64]:
     """Compare the clips' times with the lengths of their media, the limits, and one another.
 
     Args:
         samples: The clips.
-        medium_of: Number of each clip's medium: (clips,).
-        spans: Its begin and end in seconds, NaN where not known: (clips, 2).
+        spans: Begin and end of each clip's medium in seconds, NaN where not known: (clips, 2).
         limits: Lengths that clips should have.
         faults: Where faults go.
 
@@ -359,46 +327,43 @@ def _check_times(
     starts = np.array([sample.start_seconds for sample in samples], np.float64)  # None becomes NaN
     starts = np.nan_to_num(np.fmax(starts, begins))
     ends = np.array([sample.end_seconds for sample in samples], np.float64)  # None becomes NaN
-
-    def report(kind: FaultKind, where: NDArray[np.bool_], found: Callable[[int], str]) -> None:
-        for index in np.flatnonzero(where).tolist():
-            faults.add(Fault(kind, _place(samples[index]), found(index)))
-
-    def too_late(index: int) -> str:
-        name = samples[index].media.name
-        return f"but {name} is only {_seconds(durations[index])} long"
-
     outside = starts >= durations
-    report(
-        FaultKind.BAD_TIMES,
-        outside,
-        lambda index: f"begins at {_seconds(starts[index])}, {too_late(index)}",
-    )
-    report(
-        FaultKind.PAST_END,
-        (ends > durations + _HALF_FRAME) & ~outside,
-        lambda index: f"ends at {_seconds(ends[index])}, {too_late(index)}",
-    )
     stops = np.fmin(ends, durations)
     lengths = np.where(outside, np.nan, stops - starts)
-    least, most = limits.min_seconds, limits.max_seconds
-    report(
-        FaultKind.TOO_SHORT,
-        lengths < least - _TINY,
-        lambda index: f"{_seconds(lengths[index])} long, expected at least {_seconds(least)}",
-    )
-    report(
-        FaultKind.TOO_LONG,
-        lengths > most + _TINY,
-        lambda index: f"{_seconds(lengths[index])} long, expected at most {_seconds(most)}",
-    )
-    boxes: dict[object, int] = {}
-    box_of = np.fromiter((boxes.setdefault(row.box, len(boxes)) for row in samples), np.int64)
-    keys = (box_of, np.nan_to_num(stops, nan=-1.0).round(3), starts.round(3), medium_of)
+
+    def past(verb: str, times: NDArray[np.float64]) -> Callable[[int], str]:
+        return lambda index: (
+            f"{verb} at {_seconds(times[index])}, but {samples[index].media.name} is only"
+            f" {_seconds(durations[index])} long"
+        )
+
+    def long(expected: str, limit: float) -> Callable[[int], str]:
+        return lambda index: (
+            f"{_seconds(lengths[index])} long, expected at {expected} {_seconds(limit)}"
+        )
+
+    is_past = (ends > durations + _HALF_FRAME) & ~outside
+    is_short, is_long = lengths < limits.min_seconds - _TINY, lengths > limits.max_seconds + _TINY
+    for kind, where, told in (
+        (FaultKind.BAD_TIMES, outside, past("begins", starts)),
+        (FaultKind.PAST_END, is_past, past("ends", ends)),
+        (FaultKind.TOO_SHORT, is_short, long("least", limits.min_seconds)),
+        (FaultKind.TOO_LONG, is_long, long("most", limits.max_seconds)),
+    ):
+        for index in np.flatnonzero(where).tolist():
+            faults.add(Fault(kind, _place(samples[index]), told(index)))
+    boxes, media = (_numbered(row.box for row in samples), _numbered(row.media for row in samples))
+    keys = (boxes, np.nan_to_num(stops, nan=-1.0).round(3), starts.round(3), media)
     for index, first in _repeated(keys):
         found = f"its media and times are also those of {name_clip(samples[first])}"
         faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
     return lengths
+
+
+def _numbered(values: Iterable[object]) -> NDArray[np.int64]:
+    """The same number for equal values."""
+    numbers: dict[object, int] = {}
+    return np.fromiter((numbers.setdefault(one, len(numbers)) for one in values), np.int64)
 
 
 def _repeated(keys: Sequence[NDArray[np.generic]]) -> list[tuple[int, int]]:
@@ -412,19 +377,3 @@ def _repeated(keys: Sequence[NDArray[np.generic]]) -> list[tuple[int, int]]:
         earlier, later = int(order[place]), int(order[place + 1])
         firsts[later] = firsts.get(earlier, earlier)
     return sorted(firsts.items())
-
-
-def _ranges(numbers: Sequence[int]) -> Iterator[str]:
-    """Rising numbers in words: neighbours as one range."""
-    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        run = [number for _, number in group]
-        yield f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}"
-
-
-def _place(sample: Sample) -> str:
-    """Where a clip lies, and its id: what leads to its row with one search."""
-    return f"{sample.media}, {name_clip(sample)}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s"

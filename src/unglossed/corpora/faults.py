@@ -1,11 +1,12 @@
 """What can be wrong with a copy of a corpus: kinds of faults, and a list that counts them.
 
-Readers and the checker report into one list; who trains reads without one and stops at the first
+Readers and the checker report into one list; training reads without one and stops at the first
 error.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -58,7 +59,7 @@ class FaultKind(Enum):
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
     REPEATED_NUMBER = ("several pictures of each number", Severity.WARNING)
     NO_CONTENT = ("clip with nothing in it to translate", Severity.WARNING)
-    OPPOSITE_CHANNELS = ("sound whose channels cancel each other", Severity.WARNING)
+    OPPOSITE_CHANNELS = ("audio whose channels cancel each other", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)
     MISALIGNED = ("clips that are known to be misaligned", Severity.WARNING)
     NO_TRANSCRIPTS = ("file of transcripts that does not fit, left out", Severity.WARNING)
@@ -76,13 +77,7 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault.
-
-    Attributes:
-        kind: What is wrong.
-        where: File and line, or clip.
-        text: What was found and what was expected.
-    """
+    """One fault: where it is (file and line, or clip), what was found and what was expected."""
 
     kind: FaultKind
     where: str
@@ -101,19 +96,18 @@ class Faults:
 
     def __init__(self, max_examples: int = 20) -> None:
         self.max_examples = max_examples
-        self._counts: dict[FaultKind, int] = {}
-        self._examples: dict[FaultKind, list[Fault]] = {}
+        self._counts: Counter[FaultKind] = Counter()
+        self._examples: defaultdict[FaultKind, list[Fault]] = defaultdict(list)
 
     def add(self, fault: Fault) -> None:
         """Count a fault, and keep it if it is one of the first of its kind."""
-        self._counts[fault.kind] = self._counts.get(fault.kind, 0) + 1
-        examples = self._examples.setdefault(fault.kind, [])
-        if len(examples) < self.max_examples:
-            examples.append(fault)
+        self._counts[fault.kind] += 1
+        if self._counts[fault.kind] <= self.max_examples:
+            self._examples[fault.kind].append(fault)
 
     def count(self, kind: FaultKind) -> int:
         """How often this kind was found."""
-        return self._counts.get(kind, 0)
+        return self._counts[kind]
 
     def total(self, severity: Severity) -> int:
         """How many faults of this severity were found."""
@@ -137,5 +131,5 @@ class Faults:
 
 
 def most_unreadable(num_clips: int) -> int:
-    """How many clips may be unreadable where the work goes on: one in a hundred, five at least."""
+    """How many clips may be unreadable before work stops: one in a hundred, five at least."""
     return max(5, num_clips // 100)

@@ -1,4 +1,4 @@
-"""What training needs of a corpus, as far as its rows tell; media are `check_clips`'s work."""
+"""What training needs of a corpus, as far as its rows tell; `check_media` looks at its media."""
 
 from __future__ import annotations
 
@@ -34,12 +34,9 @@ class Needs:
 
 
 def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
-    """Find for what reasons a corpus cannot be trained on, or not with a recipe.
+    """Find why a corpus cannot be trained on, by a recipe with these needs or by any.
 
-    Args:
-        corpus: The corpus.
-        needs: Those of the recipe; None: any recipe. Then a missing split is only a warning, as
-            nothing else is wrong with a corpus that is evaluated on.
+    Without needs a missing split is only a warning: the corpus may be there to be evaluated on.
     """
     for language in corpus.languages:
         try:
@@ -62,29 +59,29 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
             kind = FaultKind.MISSING_SPLIT if needs is None else FaultKind.UNFIT
             yield Fault(kind, corpus.spec, f"{text} (found {found})")
         elif needs is not None:
-            for what, stage in (
-                ("gloss", needs.glosses_for),
-                ("transcript", needs.transcripts_for),
-            ):
-                samples = corpus.splits[split]
-                without = [one.id for one in samples if not (getattr(one, what) or "").split()]
-                if stage is not None and without:
-                    names = {"gloss": "glosses", "transcript": "transcripts"}[what]
-                    text = (
-                        f"found {len(without)} of {len(samples)} {split} clips without {names}"
-                        f" (first: {without[0]}), expected {names} for stages.{stage}"
-                    )
-                    yield Fault(FaultKind.UNFIT, corpus.spec, text)
+            yield from _find_untold(corpus, split, "gloss", "glosses", needs.glosses_for)
+            yield from _find_untold(
+                corpus, split, "transcript", "transcripts", needs.transcripts_for
+            )
+
+
+def _find_untold(
+    corpus: Corpus, split: str, field: str, names: str, stage: str | None
+) -> Iterator[Fault]:
+    samples = corpus.splits[split]
+    without = [one.id for one in samples if not (getattr(one, field) or "").split()]
+    if stage is not None and without:
+        text = (
+            f"found {len(without)} of {len(samples)} {split} clips without {names}"
+            f" (first: {without[0]}), expected {names} for stages.{stage}"
+        )
+        yield Fault(FaultKind.UNFIT, corpus.spec, text)
 
 
 def find_other_language(corpus: Corpus, needs: Needs) -> Iterator[Fault]:
     """Find whether a recipe's texts start with the code of another language than the corpus's.
 
     Only a warning: whether its tokenizer has a better code is known once it is loaded.
-
-    Args:
-        corpus: The corpus.
-        needs: Those of the recipe.
     """
     found = needs.start_token and language_of(needs.start_token)
     if found and found not in map(base_language, corpus.languages):

@@ -1,11 +1,11 @@
 """A packed corpus, as `pack` writes it: a manifest, a table of rows, and shards of pictures.
 
-Reads the manifest, the rows and the shards' indexes; a shard itself is opened by who reads a clip.
+Reads the manifest, the rows and the shards' indexes; `media.packed` opens a shard to read a clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,7 +18,7 @@ from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import add_table
 from unglossed.errors import InputError
 from unglossed.files import write_text
-from unglossed.media.packed import read_index
+from unglossed.media.packed import ShardIndex, read_index
 from unglossed.model_folders import file_checksum
 
 MANIFEST = "manifest.json"
@@ -28,15 +28,11 @@ SHARDS = "shards"
 
 
 class Plan(BaseModel):
-    """What is packed, and how; written before the first shard.
+    """What is packed, and how (see `pack_corpus`); written before the first shard.
 
     Attributes:
         version: Of the layout.
         source: Spec of the corpus that is packed, with whole paths.
-        splits: Splits that are packed.
-        short_side: Most pixels of a picture's short side.
-        quality: Of the JPEG pictures, 1 to 100.
-        max_shard_bytes: A shard that would grow beyond this ends before the clip.
         source_rows: SHA-256 over the rows that are packed.
     """
 
@@ -62,19 +58,32 @@ class Shard(BaseModel):
     num_clips: int
     num_frames: int
 
+    @staticmethod
+    def of(path: Path, index: ShardIndex) -> Shard:
+        """The entry of a shard, from its index."""
+        num_frames = sum(frames for _, _, frames in index.clips.values())
+        return Shard(
+            name=path.name,
+            size=index.size,
+            sha256=index.sha256,
+            num_clips=len(index.clips),
+            num_frames=num_frames,
+        )
+
+    def describes(self, index: ShardIndex | None) -> bool:
+        """Whether an index is of this shard, as far as size and checksum tell."""
+        return index is not None and (index.size, index.sha256) == (self.size, self.sha256)
+
 
 class Manifest(Plan):
-    """What a packed corpus holds.
+    """What a packed corpus holds: clips and frames over all splits, shards in the rows' order.
 
     Attributes:
         language: Of the texts.
-        normalisation: What scoring does to them, see `evaluation.normalisation`.
+        normalisation: What scoring does to them, see `evaluation.metrics`.
         notes: What the source's reader left out.
         frame_rate: Frames a second of every clip.
-        num_clips: Over all splits.
-        num_frames: Likewise.
         rows_sha256: Checksum of the table.
-        shards: In the order of the rows.
     """
 
     language: str
@@ -133,11 +142,18 @@ def read_packed(reading: Reading) -> Corpus:
         rows.leftover(paths[shard], clips[shard], keys)
     corpus = rows.corpus("packed", manifest.normalisation)
     corpus = replace(corpus, notes=manifest.notes + corpus.notes)
+    if reading.language == ALL:
+        return corpus
     if len(corpus.languages) > 1:
         return _choose_language(reading, corpus)
-    if reading.language in (None, ALL, manifest.language):
+    if reading.language in (None, manifest.language):
         return corpus
-    return _in_language(corpus, reading.language)
+    # The texts are in another language than the source said.
+    splits = {
+        name: tuple(replace(sample, language=reading.language) for sample in samples)
+        for name, samples in corpus.splits.items()
+    }
+    return replace(corpus, language=reading.language, splits=splits)
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -146,32 +162,28 @@ def read_manifest(root: Path) -> Manifest:
     Raises:
         InputError: It is not there or malformed, or packing has not ended.
     """
-    if not (root / MANIFEST).is_file():
-        if (root / PLAN).is_file():
-            raise InputError(
-                f"{root}: packing was interrupted, expected {MANIFEST}:"
-                " run the same `unglossed corpus pack` again, it goes on"
-            )
+    if (root / MANIFEST).is_file():
+        return read_document(Manifest, root / MANIFEST)
+    if (root / PLAN).is_file():
         raise InputError(
-            f"{root}: found no {MANIFEST}, expected a folder that `unglossed corpus pack` made"
+            f"{root}: packing was interrupted, expected {MANIFEST}:"
+            " run the same `unglossed corpus pack` again, it goes on"
         )
-    return read_document(Manifest, root / MANIFEST)
+    raise InputError(
+        f"{root}: found no {MANIFEST}, expected a folder that `unglossed corpus pack` made"
+    )
 
 
 def read_document(kind: type[PlanType], path: Path) -> PlanType:
-    """Read a plan or a manifest.
-
-    Raises:
-        InputError: It cannot be read, or is malformed: the message names the field.
-    """
+    """Read a plan or a manifest; the error about a malformed one names the field."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {f'{field}: ' if field else ''}{first['msg']}") from None
+        parts = [str(path), ".".join(map(str, first["loc"])), first["msg"]]
+        raise InputError(": ".join(part for part in parts if part)) from None
 
 
 def write_document(document: Plan, path: Path) -> None:
@@ -187,32 +199,25 @@ def file_size(path: Path) -> int | None:
         return None
 
 
-def verify_shards(root: Path, shards: Path | None = None) -> tuple[Fault, ...]:
+def verify_shards(root: Path, shards: Path | None = None) -> Iterator[Fault]:
     """Compare the checksums of all shards with the manifest; every byte is read.
 
     Args:
         root: Folder of the packed corpus.
         shards: Folder of its shards; None: the one in it.
 
-    Returns:
+    Yields:
         A fault for each file that is missing or differs.
-
-    Raises:
-        InputError: As `read_manifest`.
     """
-    manifest = read_manifest(root)
-    shards = shards or root / SHARDS
-    faults = []
-    for path, checksum in {shards / one.name: one.sha256 for one in manifest.shards}.items():
+    for shard in read_manifest(root).shards:
+        path = (shards or root / SHARDS) / shard.name
         try:
             found = file_checksum(path)
         except OSError as error:
-            faults.append(Fault(FaultKind.UNREADABLE_MEDIA, str(path), f"{error.strerror}"))
+            yield Fault(FaultKind.UNREADABLE_MEDIA, str(path), f"{error.strerror}")
             continue
-        if found != checksum:
-            text = _differs(found, checksum)
-            faults.append(Fault(FaultKind.DAMAGED_MEDIA, str(path), text))
-    return tuple(faults)
+        if found != shard.sha256:
+            yield Fault(FaultKind.DAMAGED_MEDIA, str(path), _differs(found, shard.sha256))
 
 
 def _differs(found: str, expected: str) -> str:
@@ -222,29 +227,15 @@ def _differs(found: str, expected: str) -> str:
     )
 
 
-def _in_language(corpus: Corpus, language: str) -> Corpus:
-    """The same corpus, its texts taken to be in another language than its source said."""
-    splits = {
-        name: tuple(replace(sample, language=language) for sample in samples)
-        for name, samples in corpus.splits.items()
-    }
-    return replace(corpus, language=language, splits=splits)
-
-
 def _choose_language(reading: Reading, corpus: Corpus) -> Corpus:
     """The part of a corpus in several languages that was asked for."""
-    if reading.language == ALL:
-        return corpus
     if reading.language in corpus.languages:
         kept = {
             name: tuple(row for row in rows if row.language == reading.language)
             for name, rows in corpus.splits.items()
         }
-        return replace(
-            corpus,
-            language=reading.language,
-            splits={name: rows for name, rows in kept.items() if rows},
-        )
+        splits = {name: rows for name, rows in kept.items() if rows}
+        return replace(corpus, language=reading.language, splits=splits)
     found, chosen = ", ".join(corpus.languages), reading.language
     choices = " or ".join(f"?language={code}" for code in corpus.languages)
     text = (
@@ -271,7 +262,7 @@ def _list_clips(reading: Reading, root: Path, manifest: Manifest) -> dict[str, C
                 " not the shard of this corpus",
             )
         index = read_index(path)
-        if (index.size, index.sha256) != (shard.size, shard.sha256):
+        if not shard.describes(index):
             raise InputError(
                 f"{path}: its index and {MANIFEST} differ in size or checksum,"
                 " expected both from one packing: the same `unglossed corpus pack` again makes it"

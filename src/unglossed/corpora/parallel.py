@@ -1,7 +1,8 @@
 """Work on many items in several processes, with results in the items' order.
 
-Each process is spoken to through a pipe of its own and holds no lock, so that all of them can be
-ended at any moment; `concurrent.futures` waits for what is being worked on.
+Each process has a pipe of its own and holds no lock, so that all can be killed at any moment, and
+ends with its parent even in the middle of an item. Pools do not: `concurrent.futures` and joblib's
+loky share queues with locks, and a process that hangs in an item outlives a killed parent.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAITING_PER_PROCESS = 4
+_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+"""What a pipe raises when there is no process at its other end."""
 
 
 def map_in_order(
@@ -36,8 +39,8 @@ def map_in_order(
 ) -> Generator[Result, None, None]:
     """Apply a function to items, in one or more processes.
 
-    Only a few results are made before they are asked for, as they may be large. The processes end
-    with the generator, whatever they are at: close it, unless all results are taken.
+    Only a few results are computed ahead, as they may be large. The processes end with the
+    generator, whatever they are doing: close it, unless all results are taken.
 
     Args:
         work: What is done with each item; it and the items can be pickled.
@@ -100,7 +103,7 @@ def _start_workers(
     context = multiprocessing.get_context("spawn")
     workers: dict[Connection, BaseProcess] = {}
     try:
-        with _put_off_interrupts():
+        with _interrupts_delayed():
             for _ in range(num_workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(work, theirs), daemon=True)
@@ -117,8 +120,8 @@ def _start_workers(
 
 
 @contextmanager
-def _put_off_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C and its like until the block ends; processes started in it never hear of them.
+def _interrupts_delayed() -> Iterator[None]:
+    """Delay Ctrl-C and its like until the block ends; processes started in it ignore them.
 
     Python prints a traceback if it is interrupted while it starts.
     """
@@ -146,10 +149,10 @@ def _put_off_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _alive(process: BaseProcess) -> Iterator[None]:
-    """Turn what a pipe raises when there is no process at its other end into one line."""
+    """Turn the error of a pipe whose process has gone into one line."""
     try:
         yield
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except _GONE:
         process.join()
         raise InputError(
             f"a worker process was ended from outside or crashed (code {process.exitcode}):"
@@ -160,16 +163,24 @@ def _alive(process: BaseProcess) -> Iterator[None]:
 def _serve(work: Callable[[Any], Any], connection: Connection) -> None:
     """Work on items until the parent ends this process, or ends itself."""
     for number in STOPS:
-        signal.signal(number, signal.SIG_IGN)  # who is asked to stop is the parent
+        signal.signal(number, signal.SIG_IGN)  # it is the parent that is asked to stop
     cv2.setNumThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone
+    with suppress(*_GONE):
         while True:
             item = connection.recv()
             try:
                 connection.send((work(item), None))
             except Exception as error:
                 connection.send((None, _portable(error)))
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent was killed, even in the middle of its work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:
@@ -181,11 +192,3 @@ def _portable(error: Exception) -> Exception:
         return RuntimeError(text)
     error.add_note(text)
     return error
-
-
-def _leave_with_parent() -> None:
-    """End this process when its parent was killed, even in the middle of its work."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

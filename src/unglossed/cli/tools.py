@@ -1,0 +1,217 @@
+"""The verbs beside training and translating: synth, trim, export, doctor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from unglossed.cli.common import FAULTS_FOUND, AsJson, ModelName, show, silence_loading
+from unglossed.errors import InputError
+
+Language = StrEnum("Language", ["de", "en", "zh"])
+Layout = StrEnum("Layout", ["phoenix14t", "csl_daily", "how2sign", "openasl", "folder", "must_c"])
+MediaKind = StrEnum("MediaKind", ["png", "jpg", "mp4", "wav"])
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to write the corpus to.")],
+    sentences: Annotated[
+        int, typer.Option(min=1, help="Number of clips over all splits, at least 4.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Pixels of a frame, from 16x16; mp4 needs even ones.")
+    ] = "210x260",
+    level: Annotated[
+        int, typer.Option(min=1, max=3, help="Part of the grammar: 1 is small, 3 is all of it.")
+    ] = 3,
+    language: Annotated[
+        Language | None, typer.Option(help="Language of the text; the layout's own by default.")
+    ] = None,
+    layout: Annotated[Layout, typer.Option(help="Corpus whose layout to write.")] = (
+        Layout.phoenix14t
+    ),
+    media: Annotated[
+        MediaKind | None,
+        typer.Option(help="Frame folders, video or audio files; the layout's own by default."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
+    ] = None,
+) -> None:
+    """Generate a corpus of drawn signing, or of speech, with its sentences."""
+    from unglossed_synth.corpus import write_corpus
+
+    width, cross, height = size.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(f"--size: found {size!r}, expected WxH in pixels such as 210x260")
+    write_corpus(
+        out,
+        sentences,
+        seed,
+        width=int(width),
+        height=int(height),
+        level=level,
+        language=language and language.value,
+        layout=layout.value,
+        media=media and media.value,
+        num_workers=workers,
+        progress=True,
+    )
+    print(f"{layout.value}:{out}")
+
+
+def trim(
+    model: Annotated[str, typer.Argument(help="Language model: folder or hub name.")],
+    text: Annotated[str, typer.Option(metavar="SPEC", help="Corpus whose train texts to keep.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the model to.")],
+    as_json: AsJson = False,
+) -> None:
+    """Cut a language model's vocabulary to what the training text needs, and prove it harmless."""
+    from unglossed.corpora.registry import read_corpus
+    from unglossed.trimming.trim import trim_model
+
+    silence_loading()
+    texts = [sample.text for sample in read_corpus(text, only="train").split("train")]
+    show(trim_model(model, texts, output), as_json)
+
+
+def export(
+    model: ModelName,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write encoder.onnx to.")],
+) -> None:
+    """Write a model's encoder and adapter as ONNX, checked against the model."""
+    from unglossed.inference.export import export_encoder
+
+    silence_loading()
+    difference = export_encoder(model, output)
+    print(f"{output}: onnxruntime's numbers differ from the model's by {difference:.0e} at most")
+
+
+def doctor() -> None:
+    """Show what this machine has, and what would be missing for what."""
+    findings = [
+        Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}"),
+        *(_package(*package) for package in _PACKAGES),
+        *(_package(name, purpose, extra) for name, extra, purpose in _EXTRAS),
+        *_torch(),
+        _codecs(),
+        _disk(),
+    ]
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.works else "MISSING"
+        print(f"{mark}  {finding.subject:{width}}  {finding.text}")
+    if not all(finding.works for finding in findings):
+        raise typer.Exit(FAULTS_FOUND)
+
+
+class Finding(NamedTuple):
+    """One line of the doctor: `works` is False where something is missing."""
+
+    subject: str
+    works: bool
+    text: str
+
+
+# Distributions that are needed, and for what. torch has a line of its own.
+_PACKAGES = (
+    ("transformers", "models and their text generation"),
+    ("accelerate", "training"),
+    ("sentencepiece", "the tokenizers of mBART and mT5"),
+    ("opencv-python-headless", "reading, resizing and drawing frames"),
+    ("av", "reading and writing video files"),
+    ("pysubs2", "writing captions: .srt and .vtt"),
+    ("pympi-ling", "annotations of ELAN, .eaf"),
+    ("ftfy", "finding damaged text in a corpus"),
+    ("matplotlib", "histograms of a corpus"),
+    ("sacrebleu", "scores"),
+    ("tensorboard", "learning curves while training"),
+)
+# Distributions that only some work needs, the extra that brings each, and for what.
+_EXTRAS = (
+    ("pyarrow", "parquet", "own tables in Parquet files"),
+    ("espeakng-loader", "espeak", "speech of the generated corpus"),
+    ("gguf", "gguf", "language models in GGUF files"),
+    ("bitsandbytes", "quantization", "language models with weights of 4 or 8 bits"),
+)
+_DECODERS = ("h264", "hevc", "vp8", "vp9", "av1")
+_ENCODER = "libx264"
+_WANTED_GIB = 2.0
+
+
+def _package(name: str, purpose: str, extra: str = "") -> Finding:
+    try:
+        return Finding(name, True, f"{version(name)}: {purpose}")
+    except PackageNotFoundError:
+        if extra:
+            told = f"not installed: for {purpose}; pip install 'unglossed[{extra}]'"
+            return Finding(name, True, told)
+        return Finding(name, False, f"not installed: {purpose} cannot work; pip install {name}")
+
+
+def _torch() -> list[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        return [Finding("torch", False, f"cannot be imported ({error}): pip install torch")]
+    threads = f"threads: {torch.get_num_threads()}, cores: {os.cpu_count()}"
+    gpu = "none: everything runs on the CPU"
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        gpu = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
+    elif torch.backends.mps.is_available():
+        gpu = "Apple MPS"
+    return [
+        Finding("torch", True, str(torch.__version__)),
+        Finding("cpu", True, f"{torch.backends.cpu.get_cpu_capability()}, {threads}"),
+        Finding("bfloat16", True, _bfloat16(torch.cpu)),
+        Finding("gpu", True, gpu),
+    ]
+
+
+def _bfloat16(cpu: object) -> str:
+    # torch tells in public since 2.11; before, only a trial would.
+    capabilities: dict[str, Any] = getattr(cpu, "get_capabilities", dict)()
+    names = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+    if units := [name for name in names if capabilities.get(name)]:
+        return f"in hardware ({', '.join(units)}): training in half precision is the faster way"
+    if capabilities:
+        return "not in hardware: training in float32 is the faster way"
+    return "not known with this version of torch"
+
+
+def _codecs() -> Finding:
+    try:
+        import av
+        from av.codec import Codec
+    except ImportError as error:
+        return Finding("video codecs", False, f"PyAV cannot be imported ({error})")
+
+    def works(name: str, mode: str) -> bool:
+        try:
+            Codec(name, mode)
+        except av.error.FFmpegError:
+            return False
+        return True
+
+    read = [name for name in _DECODERS if works(name, "r")]
+    unread = [name for name in _DECODERS if name not in read]
+    writes = works(_ENCODER, "w")
+    told = f"reads {', '.join(read)}" + (f"; does not read {', '.join(unread)}" if unread else "")
+    told += "; writes h264" if writes else "; cannot write H.264: `synth --media mp4` needs it"
+    return Finding("video codecs", writes and not unread, told)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / 2**30
+    is_enough = free >= _WANTED_GIB
+    need = "" if is_enough else f": the demo writes up to {_WANTED_GIB:.0f} GiB"
+    return Finding("disk", is_enough, f"{free:.1f} GiB free in this folder{need}")
