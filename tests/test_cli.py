@@ -304,12 +304,12 @@ def test_check_and_train_agree_that_a_corpus_does_not_fit_a_recipe(tmp_path: Pat
     hears = f"stages.1.encoder={json.dumps({'config': {'frontend': FRONTEND}})}"
     assert run("corpus", "check", corpus, "--recipe", tiny).exit_code == 0
     result = run("corpus", "check", corpus, "--recipe", recipe)
-    said = "found pictures alone in all 4 media"
+    said = "found video alone in all 4 media"
     assert result.exit_code == 1
     assert "does not fit the recipe: 1" in result.stdout
     assert said in result.stdout
     refused = run("train", recipe, "--corpus", corpus, "--output", tmp_path / "run", hears)
-    assert_refused(refused, said.replace("4", "3"), "expected sound")  # test is not trained on
+    assert_refused(refused, said.replace("4", "3"), "expected audio")  # test is not trained on
 
 
 def test_check_takes_changes_of_the_recipe_as_train_does(tmp_path: Path) -> None:

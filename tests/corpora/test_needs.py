@@ -120,9 +120,9 @@ def test_a_missing_split_is_a_warning_that_says_what_train_does(
 @pytest.mark.parametrize(
     ("medium", "needs", "said"),
     [
-        ("frames", SPEECH, "found pictures alone in all 2 media"),
-        ("silent.mp4", SPEECH, "found pictures alone in all 2 media"),
-        ("sound.m4a", Needs(), "found sound alone in all 2 media"),
+        ("frames", SPEECH, "found video alone in all 2 media"),
+        ("silent.mp4", SPEECH, "found video alone in all 2 media"),
+        ("sound.m4a", Needs(), "found audio alone in all 2 media"),
     ],
 )
 def test_a_corpus_of_another_kind_does_not_fit_the_recipe(
@@ -145,11 +145,11 @@ def test_videos_with_sound_fit_both(write, needs: Needs | None, deep: bool) -> N
 def test_a_clip_of_another_kind_among_many_is_named(write, tmp_path: Path) -> None:
     spec = write(*splits_of("both.mp4"), ("frames", "train", "de", ""))
     text = only(check_corpus(spec, needs=SPEECH), FaultKind.UNREADABLE_MEDIA)
-    assert text.startswith(f"{tmp_path / '2-frames'}: found pictures alone, expected sound")
+    assert text.startswith(f"{tmp_path / '2-frames'}: found video alone, expected audio")
     spec = write(*splits_of("both.mp4"), ("sound.m4a", "train", "de", ""))
     for needs in (None, Needs()):
         text = only(check_corpus(spec, needs=needs), FaultKind.UNREADABLE_MEDIA)
-        assert text.startswith(f"{tmp_path / '2-sound.m4a'}: found sound alone, expected pictures")
+        assert text.startswith(f"{tmp_path / '2-sound.m4a'}: found audio alone, expected video")
 
 
 def test_a_recipe_for_glosses_needs_some_in_every_clip(write) -> None:

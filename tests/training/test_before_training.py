@@ -91,14 +91,14 @@ def test_sound_for_a_recipe_of_video_and_the_reverse(
     spec = write(media="talk.wav")
     message = refused(spec, tmp_path / "run")
     assert message == (
-        f"{spec}: found sound alone in all 1 media, such as {tmp_path / 'talk.wav'}, expected"
+        f"{spec}: found audio alone in all 1 media, such as {tmp_path / 'talk.wav'}, expected"
         " pictures: the recipe has no `audio`"
     )
     speech = "audio={audio_rate: 16000, max_seconds: 8}"
     frontend = f"stages.1.encoder={json.dumps({'config': {'frontend': tiny.FRONTEND}})}"
     message = refused(write(), tmp_path / "run", speech, frontend)
-    assert "found pictures alone in all 1 media" in message
-    assert message.endswith("expected sound: the recipe has `audio`")
+    assert "found video alone in all 1 media" in message
+    assert message.endswith("expected audio: the recipe has `audio`")
 
 
 def empty(path: Path) -> None:
@@ -140,7 +140,7 @@ def test_further_faults_are_counted(write: Callable[..., str], tmp_path: Path) -
     with (tmp_path / "own.csv").open("a", encoding="utf-8") as file:
         file.write("more,bad.wav,eis,train,,,de\n")
     message = refused(spec, tmp_path / "run")  # sound alone is no damage, and is never left out
-    assert message.startswith(f"{tmp_path / 'bad.wav'}: found sound alone, expected pictures")
+    assert message.startswith(f"{tmp_path / 'bad.wav'}: found audio alone, expected video")
     assert message.endswith("(and 1 more: see `unglossed corpus check`)")
 
 

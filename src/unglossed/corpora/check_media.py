@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby, zip_longest
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -22,28 +22,23 @@ from unglossed.corpora.needs import Needs
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.audio import read_audio
-from unglossed.media.contents import Emptiness, emptiness_of_frames, emptiness_of_sound
 from unglossed.media.frames import FRAME_RATE
-from unglossed.media.probe import MediaFacts, examine, probe
-from unglossed.media.signal import frames_in_parts, kept_indices
-
-_SAMPLING_RATE = 0.25
-_FEWEST_FRAMES = 8  # of fewer all are looked at
+from unglossed.media.probe import MediaFacts
+from unglossed.media.signal import common_kind, media_facts, signal_class, signal_in
 
 Finding = tuple[int, FaultKind, str]
 """Place of a clip among those of its medium, what is wrong with it, and what was found."""
 
 
 def look_into_clips(
-    clips: Sequence[Sample], facts: MediaFacts, *, sound: bool
+    clips: Sequence[Sample], facts: MediaFacts, *, signal: str
 ) -> Iterator[Finding]:
     """Read the clips of a medium that can be decoded.
 
     Args:
         clips: That lie in it; those which begin past its end are left aside.
         facts: What the medium is.
-        sound: Whether its sound is what is read.
+        signal: Kind of signal that is read, as far as the medium holds it.
 
     Yields:
         What is wrong with a clip.
@@ -53,7 +48,7 @@ def look_into_clips(
         if max(clip.start_seconds or 0.0, begin) >= end:
             continue
         try:
-            empty = _sound_in(clip) if sound else _pictures_in(clip)
+            empty = signal_in(facts, signal).emptiness_in(clip)
         except (InputError, OSError) as error:
             yield place, FaultKind.DAMAGED_MEDIA, reason_of(clip.media, error)
             continue
@@ -66,23 +61,6 @@ def reason_of(path: Path, error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     rest = text.removeprefix(str(path))
     return rest.lstrip("/: ") if rest != text else text
-
-
-def _sound_in(clip: Sample) -> Emptiness | None:
-    sound = read_audio(clip.media, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
-    return emptiness_of_sound(sound)
-
-
-def _pictures_in(clip: Sample) -> Emptiness | None:
-    kept = kept_indices(clip, _SAMPLING_RATE)
-    if len(kept) < _FEWEST_FRAMES:
-        kept = kept_indices(clip, 1.0)
-    frames = frames_in_parts(clip, np.unique(kept))
-    empty = emptiness_of_frames(chain.from_iterable(frames))
-    if clip.start_seconds is not None or clip.end_seconds is not None:
-        for _ in frames:  # though the first may have settled that there is something
-            pass
-    return empty
 
 
 # Headers are quick: a process gets many at a time, and is not worth its start for fewer.
@@ -112,7 +90,7 @@ def look_at_media(
     clips: Sequence[Sequence[Sample]] = (),
     *,
     deep: bool = False,
-    sound: bool = False,
+    signal: str = "video",
     num_workers: int | None = None,
     progress: bool = False,
 ) -> list[Look]:
@@ -122,7 +100,7 @@ def look_at_media(
         media: Frame folders, video or sound files, or clips in shards; each once.
         clips: If `deep`, those in each of the media, which are read as training reads them.
         deep: Decode every file from beginning to end.
-        sound: Whether the sound of videos is what is read.
+        signal: Kind of signal that is read.
         num_workers: Processes; None for one per core. Few files are looked at in this process.
         progress: Show a bar on standard error.
 
@@ -139,33 +117,32 @@ def look_at_media(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
     ) as bar:
         task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
-        for found in map_in_order(partial(_look_at, deep=deep, sound=sound), chunks, num_workers):
+        for found in map_in_order(partial(_look_at, deep=deep, signal=signal), chunks, num_workers):
             looks += found
             bar.update(task, completed=len(looks))
     return looks
 
 
-def _look_at(media: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, sound: bool) -> list[Look]:
-    return [_look_deep(path, clips, sound) if deep else _look(path) for path, clips in media]
+def _look_at(media: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, signal: str) -> list[Look]:
+    return [_look_deep(path, clips, signal) if deep else _look(path) for path, clips in media]
 
 
 def _look(path: Path) -> Look:
     try:
-        return Look(probe(path))
+        return Look(media_facts(path))
     except (InputError, OSError) as error:
         return Look(None, FaultKind.UNREADABLE_MEDIA, reason_of(path, error))
 
 
-def _look_deep(path: Path, clips: Sequence[Sample], sound: bool) -> Look:
+def _look_deep(path: Path, clips: Sequence[Sample], signal: str) -> Look:
     look = _look(path)
     if look.facts is None:
         return look
     try:
-        facts = examine(path, sound=sound)
+        facts = media_facts(path, signal, deep=True)
     except (InputError, OSError) as error:
         return Look(look.facts, FaultKind.DAMAGED_MEDIA, reason_of(path, error))
-    is_sound = facts.kind == "audio" or (sound and facts.has_sound)
-    return Look(facts, findings=tuple(look_into_clips(clips, facts, sound=is_sound)))
+    return Look(facts, findings=tuple(look_into_clips(clips, facts, signal=signal)))
 
 
 _MOST_GAPS = 5
@@ -225,23 +202,23 @@ def check_clips(
         len(samples),
     )
     media = list(numbers)
-    is_sound = needs is not None and needs.signal == "sound"
+    signal = "video" if needs is None else needs.signal
     clips: list[list[Sample]] = [[] for _ in media]
     for sample, medium in zip(samples, medium_of.tolist(), strict=True):
         clips[medium].append(sample)
     looks = look_at_media(
-        media, clips, deep=deep, sound=is_sound, num_workers=num_workers, progress=progress
+        media, clips, deep=deep, signal=signal, num_workers=num_workers, progress=progress
     )
     _check_media(media, looks, clips, faults)
     for look, inside in zip(looks, clips, strict=True):
         for place, kind, text in look.findings:
             faults.add(Fault(kind, _place(inside[place]), text))
     _check_signal(spec, media, looks, needs, faults)
-    spans = np.array([_span_of(look.facts, is_sound) for look in looks], np.float64)
+    spans = np.array([_span_of(look.facts, signal) for look in looks], np.float64)
     spans = spans.reshape(-1, 2)[medium_of]
     for place, sample in enumerate(samples):
         if sample.frame_rate is not None:
-            spans[place] = _span_of(looks[medium_of[place]].facts, is_sound, sample.frame_rate)
+            spans[place] = _span_of(looks[medium_of[place]].facts, signal, sample.frame_rate)
     lengths = _check_times(samples, medium_of, spans, limits or Limits(), faults)
     if on_lengths is not None:
         on_lengths(lengths)
@@ -249,14 +226,12 @@ def check_clips(
 
 
 def _span_of(
-    facts: MediaFacts | None, is_sound: bool, frame_rate: float | None = None
+    facts: MediaFacts | None, signal: str, frame_rate: float | None = None
 ) -> tuple[float, float]:
     """Begin and end in seconds of what is read of a medium; NaN where that cannot be read."""
     if facts is None:
         return math.nan, math.nan
-    if is_sound and facts.sound_seconds is not None:
-        return 0.0, facts.sound_seconds
-    return facts.span(frame_rate)
+    return signal_class(signal)().span_of(facts, frame_rate)
 
 
 def name_clip(sample: Sample) -> str:
@@ -311,22 +286,16 @@ def _check_signal(
     facts = {
         path: look.facts for path, look in zip(media, looks, strict=True) if look.facts is not None
     }
-    if needs is None:
-        wants_sound = all(fact.kind == "audio" for fact in facts.values())
-    else:
-        wants_sound = needs.signal == "sound"
-    wrong = [
-        path
-        for path, fact in facts.items()
-        if not (fact.has_sound if wants_sound else fact.kind != "audio")
-    ]
+    expected = common_kind(facts.values()) if needs is None else needs.signal
+    wanted = signal_class(expected)()
+    wrong = [path for path, fact in facts.items() if not wanted.is_in(fact)]
     if not wrong:
         return
-    found, expected = ("pictures", "sound") if wants_sound else ("sound", "pictures")
+    found = signal_in(facts[wrong[0]]).kind
     if needs is not None and len(wrong) == len(facts):
         text = (
             f"found {found} alone in all {len(wrong):,} media, such as {wrong[0]}, expected"
-            f" {expected}: the recipe has {'' if wants_sound else 'no '}`audio`"
+            f" {expected}: the recipe has {'' if expected == 'audio' else 'no '}`audio`"
         )
         faults.add(Fault(FaultKind.UNFIT, spec, text))
         return

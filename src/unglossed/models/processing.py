@@ -299,7 +299,7 @@ class TranslatorProcessor(ProcessorMixin):
         augmentation: AugmentationConfig | None,
         generator: np.random.Generator | None,
     ) -> NDArray[Any]:
-        if self.audio_rate is not None:
+        if clip.ndim != 4:  # no frames
             return clip
         return render_view(
             clip,

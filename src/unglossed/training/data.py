@@ -19,8 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from unglossed.corpora.parallel import num_cores
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.augment import AugmentationConfig
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import AugmentationConfig, generator_for
 from unglossed.media.signal import signal_of
 from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels

@@ -81,7 +81,7 @@ def feature_settings(
 
 def varies(clips: ClipDataset) -> bool:
     """Whether two views of a clip differ: pictures in training do, sound never."""
-    return clips.training and clips.processor.audio_rate is None
+    return clips.training and clips.signal.varies
 
 
 def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:

@@ -246,7 +246,7 @@ class Recipe(Settings):
         for stage in self.stages:
             learns.setdefault(stage.objective, stage.name)
         return Needs(
-            signal="sound" if self.audio is not None else "video",
+            signal="audio" if self.audio is not None else "video",
             glosses_for=learns.get("gloss_ctc"),
             transcripts_for=learns.get("transcript_ctc"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,

@@ -13,7 +13,7 @@ from unglossed.errors import InputError
 from unglossed.evaluation.metrics import score, word_error_rate
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translator import translate_features
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.recogniser import GlossRecogniser, decode_greedily
 from unglossed.models.translator import PartModel, Translator
