@@ -189,11 +189,9 @@ def read_audio(
     """Read audio, or a part of it, as one channel: the mean of all.
 
     Cinema channels are weighted as players do, and where channels cancel each other in what is
-    read, those against the first are inverted.
-
-    A part has the samples that the whole has there: it is cut on the grid of `rate` that begins
-    with the file, exactly where the container counts samples (wav, flac, mp3, mp4), else to about a
-    millisecond.
+    read, those against the first are inverted. A part has the samples that the whole has there: it
+    is cut on the grid of `rate` that begins with the file, exactly where the container counts
+    samples (wav, flac, mp3, mp4), else to about a millisecond.
 
     Args:
         path: An audio file, or a video with audio.
@@ -237,11 +235,7 @@ def audio_seconds(path: Path) -> float:
 
 
 def examine_audio(path: Path) -> tuple[float, bool]:
-    """Decode a file's audio to the end: its length in seconds, and whether its channels cancel.
-
-    Raises:
-        InputError: As `read_audio`.
-    """
+    """Decode a file's audio to the end: its length in seconds, and whether its channels cancel."""
     source = _source_rate(path)
     place, balance = 0, Balance()
     for place, piece in _place_pieces(path, source, None):
@@ -251,14 +245,9 @@ def examine_audio(path: Path) -> tuple[float, bool]:
 
 
 def draw_audio(audio: Audio, rate: int) -> list[NDArray[np.uint8]]:
-    """Draw a spectrogram, loud is light, and cut it into eight pieces of equal time.
+    """Draw a spectrogram as eight pictures (height, width, 3) RGB of equal time, loud is light.
 
-    Args:
-        audio: (samples,) at least one.
-        rate: Samples a second.
-
-    Returns:
-        Pictures (height, width, 3) RGB: time to the right, frequency up to half the rate.
+    Time runs to the right, frequency up to half the rate.
     """
     window, hop = max(rate // 40, 2), max(rate // 100, 1)
     padded = np.pad(audio, (0, window - 1))

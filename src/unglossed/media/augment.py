@@ -1,7 +1,8 @@
-"""From kept frames to the square view that the image backbone sees.
+"""From kept frames to the square view that the image backbone sees, and what is drawn for it.
 
 Every geometric change of a clip is one affine map, the same for all its frames, so that each frame
-is interpolated once. Clips are never mirrored, as signs are handed.
+is interpolated once. Clips are never mirrored, as signs are handed. Draws depend on nothing but
+(seed, epoch, sample id): worker processes, batch order and a resumed run never change them.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def render_view(
         resize: Side of the square before cropping, in pixels.
         crop: Side of the view, at most `resize`.
         augmentation: What training may change; None changes nothing.
-        generator: Training: draws augmentation and crop. None, for evaluation: a centre crop and
-            no augmentation.
+        generator: Draws augmentation and crop in training. None, for evaluation: a centre crop
+            without augmentation.
 
     Returns:
         (n, crop, crop, 3) uint8.
@@ -160,16 +161,8 @@ def _scaling(x: float, y: float) -> NDArray[np.float64]:
 def generator_for(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
     """Make the generator for every draw that concerns one sample in one epoch.
 
-    The triple is hashed with BLAKE2b, because Python's own `hash` of a string differs between
-    processes.
-
-    Args:
-        seed: The run's seed.
-        epoch: Epoch number, from 0.
-        sample_id: `Sample.id`; any text.
-
-    Returns:
-        A generator at its beginning: equal arguments give equal draws on every machine.
+    Equal arguments give equal draws on every machine: they are hashed with BLAKE2b, as Python's own
+    `hash` of a string differs between processes.
     """
     key = f"{seed}/{epoch}/{sample_id}".encode()
     digest = hashlib.blake2b(key, digest_size=16).digest()

@@ -18,7 +18,7 @@ from functools import lru_cache
 from io import FileIO
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,11 +69,7 @@ def index_path(shard: Path) -> Path:
 
 
 def read_index(shard: Path) -> ShardIndex:
-    """Read the index of a shard; it is kept in memory until the file changes.
-
-    Raises:
-        InputError: It is not there, or not an index.
-    """
+    """Read the index of a shard; cached until the file changes."""
     path = index_path(shard)
     try:
         status = path.stat()
@@ -83,11 +79,7 @@ def read_index(shard: Path) -> ShardIndex:
 
 
 def scan_shard(shard: Path) -> ShardIndex:
-    """Rebuild the index of a shard from the shard itself; every byte is read.
-
-    Raises:
-        InputError: It cannot be read, or is no shard.
-    """
+    """Rebuild the index of a shard from the shard itself; every byte is read."""
     clips: dict[str, tuple[int, int, int]] = {}
     try:
         with shard.open("rb") as file:
@@ -152,9 +144,8 @@ class PackedClip:
 
     Attributes:
         key: Its name in the shard: no dot, no slash, at most 80 ASCII characters.
-        row: What the clip's JSON member holds, beside what reading the pictures needs.
-        width: Width of its pictures, in pixels.
-        height: Height of its pictures.
+        row: What the clip's JSON member holds, besides what reading the pictures needs.
+        width: Width of its pictures in pixels, as `height`.
         pictures: JPEG files, 25 for each second.
     """
 
@@ -219,8 +210,7 @@ class ShardWriter:
         self.num_bytes += len(data)
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(NamedTuple):
     """A clip's pictures by its JSON member, and where in the shard they begin."""
 
     width: int

@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,20 +170,16 @@ _REMEDY = "keep one picture a frame in the folder, and the others elsewhere"
 
 
 class _Name(NamedTuple):
-    """A file's name: the text around its numbers, these, and their digits."""
+    """A file's name with its numbers, their digits and the text around them; sorts by numbers."""
 
-    text: tuple[str, ...]
     numbers: tuple[int, ...]
     name: str
+    text: tuple[str, ...]
     digits: tuple[str, ...]
 
 
 def order_pictures(folder: Path, names: Sequence[str]) -> list[str]:
-    """Order the pictures of a folder by the numbers in their names.
-
-    Args:
-        folder: Where they lie, for messages.
-        names: Their names, at least one.
+    """Order the pictures of a folder, at least one, by the numbers in their names.
 
     Raises:
         InputError: Two have one number (0001.png and 0001.jpg, or 0001_mask.png), or some have a
@@ -192,27 +189,22 @@ def order_pictures(folder: Path, names: Sequence[str]) -> list[str]:
     if len({name.translate(_DIGITS_ALIKE) for name in names}) == 1:
         return sorted(names)
     rows: dict[tuple[str, ...], list[_Name]] = {}
-    for one in sorted(map(_split, names), key=_place):
+    for one in sorted(map(_split, names)):
         rows.setdefault(one.text, []).append(one)
     for text, row in rows.items():
         if _are_fractions(row):
-            rows[text] = row = sorted(map(_with_fraction, row), key=_place)
+            rows[text] = row = sorted(map(_with_fraction, row))
         _check_numbers(folder, row)
     if len(rows) > 1:
         _check_rows(folder, sorted(rows.values(), key=lambda row: (-len(row), row[0].text)))
-    return [one.name for one in sorted((one for row in rows.values() for one in row), key=_place)]
+    return [one.name for one in sorted(chain.from_iterable(rows.values()))]
 
 
 def pictures_each(names: Sequence[str]) -> int:
     """How many pictures each number seems to have: 2 of 0001_0, 0001_1, 0002_0, 0002_1, ...
 
-    Names like these may as well be parts that follow each other, so that this is a guess.
-
-    Args:
-        names: As `order_pictures` gives them.
-
-    Returns:
-        1, unless each of two numbers in the names comes with each of the other.
+    It is 1 unless each of two numbers in the names comes with each of the other. This is a guess:
+    such names may also be parts that follow each other.
     """
     numbers = {one.numbers for one in map(_split, names)}
     if len({len(row) for row in numbers}) > 1:
@@ -224,7 +216,7 @@ def pictures_each(names: Sequence[str]) -> int:
 
 def _split(name: str) -> _Name:
     text = re.split(r"([0-9]+)", os.path.splitext(name)[0].casefold())  # noqa: PTH122
-    return _Name(tuple(text[::2]), tuple(map(int, text[1::2])), name, tuple(text[1::2]))
+    return _Name(tuple(map(int, text[1::2])), name, tuple(text[::2]), tuple(text[1::2]))
 
 
 def _are_fractions(row: Sequence[_Name]) -> bool:
@@ -241,17 +233,11 @@ def _with_fraction(one: _Name) -> _Name:
     return one._replace(numbers=(*one.numbers[:-1], int(one.digits[-1].ljust(_PLACES, "0"))))
 
 
-def _place(one: _Name) -> tuple[tuple[int, ...], str]:
-    return one.numbers, one.name
-
-
 def _check_numbers(folder: Path, row: Iterable[_Name]) -> None:
-    """Refuse names that differ in their ending, their zeros or their capitals alone."""
-    found: dict[tuple[int, ...], str] = {}
-    for one in row:
-        other = found.setdefault(one.numbers, one.name)
-        if other != one.name:
-            raise _two(folder, *sorted((other, one.name)))
+    """Refuse names that differ only in their ending, their zeros or their capitals."""
+    for one, other in pairwise(row):
+        if one.numbers == other.numbers:
+            raise _two(folder, one.name, other.name)
 
 
 def _check_rows(folder: Path, rows: Sequence[Sequence[_Name]]) -> None:
@@ -267,7 +253,7 @@ def _check_rows(folder: Path, rows: Sequence[Sequence[_Name]]) -> None:
     ] or list(range(len(first[0].numbers)))
     found: dict[tuple[int, ...], str] = {}
     for row in rows:
-        for one in sorted(row, key=_place):
+        for one in row:
             if len(one.numbers) != len(first[0].numbers):
                 counts = f"{len(first)} pictures as {first[0].name}, {len(row)} as {one.name}"
                 raise InputError(f"{folder}: found {counts}, expected one row of frames: {_REMEDY}")
@@ -310,11 +296,7 @@ def _may_be_clip(path: Path) -> bool:
 
 
 def read_picture(path: Path, reduction: int = 1) -> Picture:
-    """Read a PNG or JPEG file: (height, width, 3) uint8, RGB.
-
-    Args:
-        path: The file.
-        reduction: A JPEG is decoded at one part in 1, 2, 4 or 8 of its size.
+    """Read a PNG or JPEG file, a JPEG at one part in `reduction`: (height, width, 3) uint8, RGB.
 
     Raises:
         InputError: It is no picture, damaged or truncated.

@@ -146,18 +146,17 @@ def examine(media: Path, *, audio: bool = False) -> MediaFacts:
     if is_audio:
         seconds, opposite = examine_audio(media)
         return replace(_audio_facts(seconds), has_opposite_channels=opposite)
-    content = check_video(media)
-    timeline = content.timeline
+    timeline, sizes, num_interlaced = check_video(media)
+    changes = [place for place, (one, other) in enumerate(pairwise(sizes), 1) if one != other]
     length, opposite = examine_audio(media) if audio and has_audio else (None, False)
     return MediaFacts(
-        *("video", timeline.seconds, timeline.num_frames),
-        *(content.width, content.height, timeline.mean_rate),
+        *("video", timeline.seconds, timeline.num_frames, *sizes[0], timeline.mean_rate),
         has_audio=has_audio,
         begin_seconds=timeline.begin_seconds,
         audio_seconds=length,
         has_opposite_channels=opposite,
-        num_interlaced=content.num_interlaced,
-        size_changes=tuple(timeline.times[list(content.changes)].tolist()),
+        num_interlaced=num_interlaced,
+        size_changes=tuple(timeline.times[changes].tolist()),
     )
 
 

@@ -25,7 +25,6 @@ from unglossed.media.audio import AUDIO_SUFFIXES, draw_audio, read_audio
 from unglossed.media.contents import (
     Emptiness,
     emptiness_of,
-    emptiness_of_audio,
     emptiness_of_frames,
 )
 from unglossed.media.frames import (
@@ -156,17 +155,12 @@ class Signal(ABC):
         )
 
     def facts_of(self, media: Path, *, deep: bool = False) -> MediaFacts:
-        """Facts about media that hold this signal.
-
-        Args:
-            media: A file or folder.
-            deep: Decode all of it.
+        """Facts about media that hold this signal; if `deep`, all of it is decoded.
 
         Raises:
             InputError: It cannot be read; if `deep`, it is damaged anywhere.
         """
-        count = len(self.read(WholeFile(media)))
-        return MediaFacts(self.kind, count / self.units_per_second)
+        return examine(media, audio=self.kind == "audio") if deep else probe(media)
 
     def is_in(self, facts: MediaFacts) -> bool:
         """Whether media hold this signal."""
@@ -177,11 +171,7 @@ class Signal(ABC):
         return facts.span(frame_rate)
 
     def seconds_of(self, clip: Clip) -> float:
-        """Length of a clip, from the headers of its media as far as they tell.
-
-        Raises:
-            InputError: The media cannot be read.
-        """
+        """Length of a clip, from the headers of its media as far as they tell."""
         begin, end = self.span_of(self.facts_of(clip.media), clip.frame_rate)
         return min(end, clip.end_seconds or end) - max(clip.start_seconds or 0.0, begin)
 
@@ -190,11 +180,7 @@ class Signal(ABC):
         return emptiness_of(content)
 
     def emptiness_in(self, clip: Clip) -> Emptiness | None:
-        """Read a clip of any length and say why it has nothing to translate.
-
-        Raises:
-            InputError: The clip cannot be read.
-        """
+        """Read a clip of any length and say why it has nothing to translate."""
         return self.emptiness(self.read(clip))
 
     def pictures(self, content: NDArray[Any]) -> Sequence[NDArray[np.uint8]]:
@@ -245,10 +231,6 @@ class VideoSignal(Signal):
         kept = self.fit(clip, _keep(frames, clip, self.frame_share, generator), limit, cut)
         read = frames.read(kept, self._at_least(clip.box), deinterlace=clip.deinterlace)
         return cut_box(read, clip.box)
-
-    def facts_of(self, media: Path, *, deep: bool = False) -> MediaFacts:
-        """Facts about a video, a folder of pictures or a packed clip."""
-        return examine(media) if deep else probe(media)
 
     def is_in(self, facts: MediaFacts) -> bool:
         """Whether media hold frames."""
@@ -320,10 +302,6 @@ class AudioSignal(Signal):
             end = most if end is None else min(end, most)
         return self.fit(clip, read_audio(clip.media, self.audio_rate, start, end), limit, cut)
 
-    def facts_of(self, media: Path, *, deep: bool = False) -> MediaFacts:
-        """Facts about a file, whose audio is decoded if `deep`."""
-        return examine(media, audio=True) if deep else probe(media)
-
     def is_in(self, facts: MediaFacts) -> bool:
         """Whether media hold audio, as a video may."""
         return facts.has_audio
@@ -333,10 +311,6 @@ class AudioSignal(Signal):
         if facts.audio_seconds is not None:
             return 0.0, facts.audio_seconds
         return facts.span(frame_rate)
-
-    def emptiness(self, content: NDArray[Any]) -> Emptiness | None:
-        """Whether the audio is silent."""
-        return emptiness_of_audio(content)
 
     def pictures(self, content: NDArray[Any]) -> Sequence[NDArray[np.uint8]]:
         """A spectrogram, cut into pieces."""
@@ -382,12 +356,7 @@ def signal_class(kind: str) -> type[Signal]:
 
 
 def signal_of(processor: Any) -> Signal:
-    """How the clips of a model are read.
-
-    Args:
-        processor: Its `signal` names the kind; without one, an `audio_rate` means audio, else it is
-            video.
-    """
+    """How a model's clips are read: by its processor's `signal`, else its `audio_rate`, if any."""
     kind = getattr(processor, "signal", None)
     return signal_class(kind or ("video" if processor.audio_rate is None else "audio")).of(
         processor
@@ -402,12 +371,7 @@ def kind_of_file(name: str) -> str | None:
 
 
 def signal_in(facts: MediaFacts, wanted: str = "video") -> Signal:
-    """The signal to look for in media: the wanted one, or what they hold instead.
-
-    Args:
-        facts: What the media are.
-        wanted: A kind of signal.
-    """
+    """The signal to look for in media: the wanted one, or what they hold instead."""
     signal = signal_class(wanted)()
     if signal.is_in(facts):
         return signal
@@ -421,15 +385,12 @@ def common_kind(facts: Iterable[MediaFacts]) -> str:
 
 
 def media_facts(media: Path, wanted: str = "video", *, deep: bool = False) -> MediaFacts:
-    """Facts about media of any kind.
+    """Facts about media of any kind, see `Signal.facts_of`.
 
     Args:
         media: A frame folder, a file, or a clip in a shard.
         wanted: Kind of signal that is read from it, as far as it holds it.
         deep: Decode all of it.
-
-    Raises:
-        InputError: It cannot be read; if `deep`, it is damaged anywhere.
     """
     kind = kind_of_file(media.name)
     if kind is None or kind in _BUILT_IN:
@@ -463,9 +424,6 @@ def sample_indices(
 
     Returns:
         Rising indices: (ceil(num_frames * rate),). A last group that is not full still gives one.
-
-    Raises:
-        InputError: The rate is not one over a whole number.
     """
     size = group_size(rate)
     starts = np.arange(0, num_frames, size, dtype=np.int64)
@@ -478,13 +436,7 @@ def sample_indices(
 def kept_indices(
     clip: Clip, frame_share: float, generator: np.random.Generator | None = None
 ) -> NDArray[np.int64]:
-    """Which frames of a clip's media are kept: (kept,) indices into them.
-
-    Args:
-        clip: Where it lies.
-        frame_share: Share of the 25 fps frames that is kept.
-        generator: Training: a random frame of each group; None: the first.
-    """
+    """Which frames of a clip's media are kept, see `sample_indices`: (kept,) indices into them."""
     return _keep(open_frames(clip.media, clip.frame_rate), clip, frame_share, generator)
 
 
@@ -496,17 +448,10 @@ def _keep(
 
 
 def frames_in_parts(clip: Clip, kept: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Read a clip's frames in parts that fit into memory, however long it is.
-
-    Args:
-        clip: Where it lies.
-        kept: Indices into the media's frames: (kept,).
+    """Read frames (kept,) of a clip of any length in parts that fit into memory.
 
     Yields:
         (n, height, width, 3) uint8 RGB, cut to the clip's box.
-
-    Raises:
-        InputError: As `Frames.read`.
     """
     return _in_parts(open_frames(clip.media, clip.frame_rate), clip, kept)
 
@@ -531,15 +476,7 @@ def cut_box(frames: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
 
 
 def check_frame_rate(value: object, where: str) -> float:
-    """Read a rate of pictures that a user gave as a number or its digits.
-
-    Args:
-        value: What was given.
-        where: Its name in the message.
-
-    Raises:
-        InputError: It is no number from 1 to 1000.
-    """
+    """Read a rate of pictures, a number from 1 to 1000 or its digits; `where` names it."""
     least, most = _FRAME_RATES
     try:
         rate = math.nan if isinstance(value, bool) else float(cast(Any, value))
@@ -554,11 +491,7 @@ def check_frame_rate(value: object, where: str) -> float:
 
 
 def at_frame_rate(clip: Clip, frame_rate: float) -> Clip:
-    """The same clip, its frame folder taken at another rate than 25 pictures a second.
-
-    Raises:
-        InputError: The rate is out of range, or the media has one of its own.
-    """
+    """The same clip, its frame folder read at another rate than 25 pictures a second."""
     rate = check_frame_rate(frame_rate, "frame_rate")
     if clip.media.exists() and not clip.media.is_dir():
         raise InputError(f"{clip.media}: found a frame rate for it, expected it for frame folders")

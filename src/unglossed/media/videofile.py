@@ -134,40 +134,13 @@ class Timeline:
         return self.num_frames / self.seconds
 
 
-@dataclass(frozen=True)
-class VideoContent:
-    """The result of decoding all of a video file.
-
-    Attributes:
-        timeline: When its frames are shown.
-        width: Width of the first frame as it is read, to which all are brought.
-        height: Height of the first frame.
-        changes: Places of the frames whose size differs from that of the one before.
-        num_interlaced: Number of frames that are marked as two fields of different times.
-    """
-
-    timeline: Timeline
-    width: int
-    height: int
-    changes: tuple[int, ...]
-    num_interlaced: int
-
-
 def read_timeline(path: Path) -> Timeline:
-    """Find out when the frames of a video file are shown; cached until the file changes.
-
-    Raises:
-        InputError: As `read_video`.
-    """
+    """Find out when the frames of a video file are shown; cached until the file changes."""
     return _scan(path, *_state(path))
 
 
 def first_size(path: Path) -> tuple[int, int]:
-    """Width and height of a video's first frame as it is read; cached until the file changes.
-
-    Raises:
-        InputError: As `read_video`.
-    """
+    """Width and height of a video's first frame as it is read; cached until the file changes."""
     return _decode_first(path, *_state(path))
 
 
@@ -192,16 +165,15 @@ def read_video(
     return np.stack([frames[place] for place in order])
 
 
-def check_video(path: Path) -> VideoContent:
-    """Decode all of a video file; a damaged frame anywhere is an `InputError`."""
+def check_video(path: Path) -> tuple[Timeline, list[tuple[int, int]], int]:
+    """Decode all of a video file; a damaged frame anywhere is an `InputError`.
+
+    Returns:
+        When its frames are shown, width and height of each, and how many are marked as interlaced.
+    """
     timeline = read_timeline(path)
-    sizes: list[tuple[int, int]] = []
-    num_interlaced = 0
-    for frame in _decode_checked(path, timeline):
-        sizes.append(turned_size(frame))
-        num_interlaced += frame.interlaced_frame
-    changes = (place for place, (one, other) in enumerate(pairwise(sizes), 1) if one != other)
-    return VideoContent(timeline, *sizes[0], tuple(changes), num_interlaced)
+    frames = [(turned_size(one), one.interlaced_frame) for one in _decode_checked(path, timeline)]
+    return timeline, [size for size, _ in frames], sum(mark for _, mark in frames)
 
 
 def deinterlace(

@@ -75,6 +75,8 @@ def feature_settings(
         "seed": clips.seed if varied else None,
         "augmentation": vars(augmentation) if varied and augmentation else None,
     }
+    if processor.signal is not None:  # what is not used leaves the settings as they always were
+        settings["signal"] = processor.signal
     known: dict[str, Any] = json.loads(json.dumps(settings))
     return known
 
