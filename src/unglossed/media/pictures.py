@@ -137,7 +137,7 @@ def _is_whole_png(data: bytes) -> bool:
         end = place + 8 + int.from_bytes(view[place : place + 4], "big")
         if zlib.crc32(view[place + 4 : end]).to_bytes(4, "big") != view[end : end + 4]:
             return False
-        name = view[place + 4 : place + 8]
+        name = data[place + 4 : place + 8]
         if name == b"IEND":
             return has_pixels
         has_pixels = has_pixels or name == b"IDAT"
