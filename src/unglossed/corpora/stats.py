@@ -30,6 +30,7 @@ from unglossed.errors import InputError
 from unglossed.files import write_text
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts
+from unglossed.media.signal import VideoSignal
 
 _COUNTS = {
     "num_samples": "samples",
@@ -245,7 +246,7 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         if look.facts is None:
             raise InputError(f"{path}: {look.text}")
         facts[path] = look.facts
-        has_pictures = has_pictures or look.facts.kind != "audio"
+        has_pictures = has_pictures or VideoSignal().is_in(look.facts)
     counts: dict[str, _Counts] = {}
     trains: dict[str, _Counts | None] = {}  # by column: what it is compared with
     for language in languages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -90,41 +90,33 @@ def read_channels(frame: av.AudioFrame) -> Channels:
     return Channels(np.stack(rows), names)
 
 
-class Balance:
-    """Finds out whether the channels cancel each other in their mean."""
+def _signs(pieces: Iterable[Channels]) -> NDArray[np.float64] | None:
+    """Factor for each channel so that they do not cancel in their mean; None: they do not.
 
-    def __init__(self) -> None:
-        self._names: tuple[str, ...] = ()
-        self._products: NDArray[np.float64] = np.zeros((0, 0))
-        self._sums: NDArray[np.float64] = np.zeros(0)
-        self._num_samples = 0
-
-    def add(self, channels: Channels) -> None:
-        """Add a piece; one with other channels starts afresh."""
-        if channels.names != self._names:
-            self._names, count = channels.names, len(channels.names)
-            self._products, self._sums = np.zeros((count, count)), np.zeros(count)
-            self._num_samples = 0
-        for block in _blocks(channels.samples):
+    Where the channels change on the way, the last ones count.
+    """
+    names: tuple[str, ...] = ()
+    products, sums, count = np.zeros((0, 0)), np.zeros(0), 0
+    for piece in pieces:
+        if piece.names != names:
+            names, num = piece.names, len(piece.names)
+            products, sums, count = np.zeros((num, num)), np.zeros(num), 0
+        for block in _blocks(piece.samples):
             values = _scaled(block.astype(np.float64), block.dtype)
-            self._products += values @ values.T
-            self._sums += values.sum(axis=1)
-            self._num_samples += values.shape[1]
-
-    @property
-    def signs(self) -> NDArray[np.float64] | None:
-        """Factor for each channel so that they do not cancel; None: they do not."""
-        if len(self._names) < 2 or not self._num_samples:
-            return None
-        mean = self._sums / self._num_samples
-        covariance = self._products / self._num_samples - np.outer(mean, mean)
-        weights = _weights(self._names)
-        power = weights * covariance.diagonal()
-        if weights @ covariance @ weights >= _CANCELLED * power.sum():
-            return None
-        # The first that is heard, not the loudest: in another part that might be another.
-        first = int(np.argmax(power >= _HEARD * power.max()))
-        return np.where(covariance[first] < 0, -1.0, 1.0)
+            products += values @ values.T
+            sums += values.sum(axis=1)
+            count += values.shape[1]
+    if len(names) < 2 or not count:
+        return None
+    mean = sums / count
+    covariance = products / count - np.outer(mean, mean)
+    weights = _weights(names)
+    power = weights * covariance.diagonal()
+    if weights @ covariance @ weights >= _CANCELLED * power.sum():
+        return None
+    # The first that is heard, not the loudest: in another part that might be another.
+    first = int(np.argmax(power >= _HEARD * power.max()))
+    return np.where(covariance[first] < 0, -1.0, 1.0)
 
 
 def mix(pieces: Sequence[Channels]) -> Audio:
@@ -135,10 +127,8 @@ def mix(pieces: Sequence[Channels]) -> Audio:
     mixed = []
     for _, run in groupby(pieces, lambda piece: (piece.names, piece.samples.dtype)):
         alike = list(run)
-        balance = Balance()
-        for piece in alike:
-            balance.add(piece)
-        mixed += [_mix(piece, balance.signs) for piece in alike]
+        signs = _signs(alike)
+        mixed += [_mix(piece, signs) for piece in alike]
     return np.concatenate(mixed) if mixed else np.zeros(0, np.float32)
 
 
@@ -236,12 +226,16 @@ def audio_seconds(path: Path) -> float:
 
 def examine_audio(path: Path) -> tuple[float, bool]:
     """Decode a file's audio to the end: its length in seconds, and whether its channels cancel."""
-    source = _source_rate(path)
-    place, balance = 0, Balance()
-    for place, piece in _place_pieces(path, source, None):
-        balance.add(piece)
-        place += len(piece)
-    return place / source, balance.signs is not None
+    source, end = _source_rate(path), 0
+
+    def pieces() -> Iterator[Channels]:
+        nonlocal end
+        for place, piece in _place_pieces(path, source, None):
+            end = place + len(piece)
+            yield piece
+
+    signs = _signs(pieces())
+    return end / source, signs is not None
 
 
 def draw_audio(audio: Audio, rate: int) -> list[NDArray[np.uint8]]:

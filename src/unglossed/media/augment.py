@@ -86,7 +86,7 @@ def render_view(
             view[index] = square[top : top + crop, left : left + crop]
         return view if colours is None else _recolour(view, colours)
 
-    squeeze = _scaling(resize / width, resize / height)
+    squeeze = np.diag([resize / width, resize / height, 1.0])
     cut = _translation(-left, -top)
     # What has been averaged down is already square: the move must happen in squeezed proportions.
     matrix = cut @ squeeze @ move @ (np.linalg.inv(squeeze) if shrink else np.eye(3))
@@ -152,10 +152,6 @@ def _recolour(view: Frames, table: NDArray[np.uint8]) -> Frames:
 
 def _translation(x: float, y: float) -> NDArray[np.float64]:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
-
-
-def _scaling(x: float, y: float) -> NDArray[np.float64]:
-    return np.diag([x, y, 1.0])
 
 
 def generator_for(seed: int, epoch: int, sample_id: str) -> np.random.Generator:

@@ -175,11 +175,7 @@ def find_audio(container: av.container.InputContainer) -> av.AudioStream | None:
 
 
 def pick_video(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The video stream of an open file.
-
-    Raises:
-        InputError: There is none, or its frames are larger than any camera's.
-    """
+    """The video stream of an open file; none, or one of absurd size, is an `InputError`."""
     stream = find_video(container)
     if stream is None:
         if find_audio(container) and container.streams.video:
@@ -190,11 +186,7 @@ def pick_video(path: Path, container: av.container.InputContainer) -> av.VideoSt
 
 
 def pick_audio(path: Path, container: av.container.InputContainer) -> av.AudioStream:
-    """The audio stream of an open file.
-
-    Raises:
-        InputError: There is none, or one without a sample rate.
-    """
+    """The audio stream of an open file; none, or one without a rate, is an `InputError`."""
     stream = find_audio(container)
     if stream is None:
         raise InputError(f"{path}: no audio stream (found {_kinds(container)})")

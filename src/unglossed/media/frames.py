@@ -77,18 +77,15 @@ class Frames:
     ) -> NDArray[np.uint8]:
         """Read the frames, or some of them.
 
-        A picture that is not asked for is not opened. A video is decoded from the keyframe before
-        the first frame wanted to the last, and frames far apart are sought one by one; only a file
-        whose time stamps are not reliable is decoded from its beginning. Its rotation mark, as
-        phones write it, is honoured; HDR and wide colours become those of BT.709; frames that
-        change their size on the way are brought to that of the first.
+        Pictures that are not asked for are not opened. A video is decoded from keyframes, or from
+        its beginning if its time stamps are not reliable. Rotation marks are honoured; HDR and wide
+        colours become those of BT.709; frames that change size are brought to that of the first.
 
         Args:
             indices: Frames wanted, counted from 0, in any order; None for all.
             at_least: Width and height that are needed: JPEG pictures of twice the size and more are
                 decoded at a half, a quarter or an eighth of it, which is faster.
-            deinterlace: Make one whole picture of each frame of a video that is marked as
-                interlaced.
+            deinterlace: Deinterlace the frames of a video that are marked as interlaced.
 
         Returns:
             (n, height, width, 3) uint8, RGB, in the order of `indices`.
@@ -140,11 +137,7 @@ class Frames:
         return nearest
 
     def check(self) -> None:
-        """Decode every frame.
-
-        Raises:
-            InputError: One is damaged, or a folder's pictures differ in size.
-        """
+        """Decode every frame; one that is damaged, or of another size, is an `InputError`."""
         self.read()
 
     def _size(self) -> Size:
@@ -201,25 +194,14 @@ class _Video(Frames):
 
 
 def open_pictures(media: Path, rate: float | None = None) -> Frames | None:
-    """Open a clip that is stored as pictures: in a folder or a shard; None: it is a file.
-
-    Args:
-        media: Where it lies.
-        rate: Pictures per second of a folder; None: 25.
-
-    Raises:
-        InputError: As `open_frames`.
-    """
+    """Open a clip that is stored as pictures, in a folder or a shard; None: it is a file."""
     if packed.is_packed(media):
         return _Packed(media)
     return _Folder(media, rate or FRAME_RATE) if media.is_dir() else None
 
 
 def open_frames(media: Path, rate: float | None = None) -> Frames:
-    """Open a clip: a video file, a folder of pictures, or a clip in a shard.
-
-    A folder's pictures are ordered by the numbers in their names; gaps and other files do not
-    matter.
+    """Open a clip: a video file, a folder of numbered pictures, or a clip in a shard.
 
     Args:
         media: Where it lies.

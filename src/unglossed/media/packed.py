@@ -140,7 +140,7 @@ def read_frames(
 
 @dataclass(frozen=True, slots=True)
 class PackedClip:
-    """A clip to be written.
+    """A clip to write.
 
     Attributes:
         key: Its name in the shard: no dot, no slash, at most 80 ASCII characters.

@@ -45,10 +45,9 @@ class MediaFacts:
         kind: "frames" (a folder of pictures, or a clip in a shard), "video", "audio", or a kind of
             signal that another package adds.
         duration_seconds: Length; of a video that of its frames, not of its audio.
-        num_frames: None if the headers do not tell, and for audio.
-        width: Width of the frames as they are read, turned by the rotation mark; None for audio.
-        height: Height of the frames.
-        frame_rate: Frames per second, on average; None for audio.
+        num_frames: None if the headers do not tell, and for audio, as all that follows.
+        width: Of the frames as they are read, turned by the rotation mark, as `height`.
+        frame_rate: Frames per second, on average.
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
         pictures_each: How many pictures of a folder seem to have one number, see `pictures_each`.

@@ -194,10 +194,9 @@ class VideoSignal(Signal):
     """Clips as frames on the 25 fps grid, thinned: (kept, height, width, 3) uint8 RGB.
 
     Attributes:
-        frame_share: Share of the 25 fps frames that is kept; in training a random frame of each
-            group, else the first.
-        resize: Side to which frames are resized, in pixels: much larger JPEG pictures are decoded
-            at a reduced size. None: every picture is read at its own size.
+        frame_share: Share of the 25 fps frames that is kept, see `sample_indices`.
+        resize: Side in pixels to which frames are resized: much larger JPEG pictures are decoded at
+            a reduced size. None: every picture is read at its own size.
     """
 
     frame_share: float = 0.25
@@ -265,11 +264,7 @@ class VideoSignal(Signal):
 
 @dataclass(frozen=True, slots=True)
 class AudioSignal(Signal):
-    """Clips as audio of one channel: (samples,) float32 in -1..1.
-
-    Attributes:
-        audio_rate: Samples a second.
-    """
+    """Clips as audio of one channel, `audio_rate` samples a second: (samples,) in -1..1."""
 
     audio_rate: int = 16000
 

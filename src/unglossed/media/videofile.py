@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import pairwise
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -50,6 +50,7 @@ _KEYFRAMES_BACK = (0, 1, 4)
 
 Frame = NDArray[np.uint8]
 Kept = TypeVar("Kept")
+Found = TypeVar("Found")
 Marks = list[tuple[int | None, bool]]
 """Stamp of each frame, and whether it is a keyframe."""
 
@@ -93,9 +94,7 @@ class Timeline:
     """The frames of a video file in the order in which they are shown.
 
     Attributes:
-        num_frames: How many can be read.
         ticks: Their stamps, rising: (num_frames,); None if stamps are missing or double.
-        tick_seconds: Length of a tick.
         begin_seconds: When the first frame is shown, counted as players do, from where the file's
             first stream begins.
         keyframes: Places of the frames to which the container can seek, rising: (keyframes,).
@@ -134,14 +133,33 @@ class Timeline:
         return self.num_frames / self.seconds
 
 
-def read_timeline(path: Path) -> Timeline:
-    """Find out when the frames of a video file are shown; cached until the file changes."""
-    return _scan(path, *_state(path))
+def _until_it_changes(look: Callable[[Path], Found]) -> Callable[[Path], Found]:
+    """Cache what is found out about a file by its time stamp and size."""
+
+    @lru_cache(maxsize=4096)
+    def cached(path: Path, modified: int, num_bytes: int) -> Found:
+        del modified, num_bytes
+        return look(path)
+
+    @wraps(look)
+    def ask(path: Path) -> Found:
+        try:
+            status = path.stat()
+        except (OSError, ValueError):  # no name of a file: a zero byte, half of a surrogate pair
+            raise InputError(
+                f"{path}: not found, expected a video file or a folder of frames"
+            ) from None
+        return cached(path, status.st_mtime_ns, status.st_size)
+
+    return ask
 
 
+@_until_it_changes
 def first_size(path: Path) -> tuple[int, int]:
-    """Width and height of a video's first frame as it is read; cached until the file changes."""
-    return _decode_first(path, *_state(path))
+    """Width and height of a video's first frame as it is read."""
+    for frame in decode_frames(path):
+        return turned_size(frame)
+    raise _empty(path)
 
 
 def read_video(
@@ -211,27 +229,9 @@ def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
     return frame.width, frame.height, frame.format.name
 
 
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):  # no name of a file: a zero byte, half of a surrogate pair
-        raise InputError(
-            f"{path}: not found, expected a video file or a folder of frames"
-        ) from None
-    return status.st_mtime_ns, status.st_size
-
-
-@lru_cache(maxsize=4096)
-def _decode_first(path: Path, modified: int, num_bytes: int) -> tuple[int, int]:
-    del modified, num_bytes
-    for frame in decode_frames(path):
-        return turned_size(frame)
-    raise _empty(path)
-
-
-@lru_cache(maxsize=4096)
-def _scan(path: Path, modified: int, num_bytes: int) -> Timeline:
-    del modified, num_bytes
+@_until_it_changes
+def read_timeline(path: Path) -> Timeline:
+    """Find out when the frames of a video file are shown."""
     marks = packets = None
     with open_video(path) as (container, stream):
         size = stream.codec_context.width, stream.codec_context.height
@@ -283,8 +283,8 @@ def _scan_packets(container: av.container.InputContainer, stream: av.VideoStream
         if shown is None:
             return None
         opening = opening or packet
-        # A file may be cut out of another between keyframes, or so that frames refer to what went
-        # before its first one: who knows what can be decoded.
+        # A file may be cut out of another between keyframes, or so that frames refer to what came
+        # before: only decoding tells what is left.
         early = None not in (packet.pts, opening.pts) and packet.pts < opening.pts
         if early or not opening.is_keyframe:
             return None
