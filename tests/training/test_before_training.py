@@ -37,7 +37,7 @@ def write_sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), "s16", "mono")
-        frame.audio_rate = 16000
+        frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -92,7 +92,7 @@ def test_sound_for_a_recipe_of_video_and_the_reverse(
     message = refused(spec, tmp_path / "run")
     assert message == (
         f"{spec}: found audio alone in all 1 media, such as {tmp_path / 'talk.wav'}, expected"
-        " pictures: the recipe has no `audio`"
+        " video: the recipe has no `audio`"
     )
     speech = "audio={audio_rate: 16000, max_seconds: 8}"
     frontend = f"stages.1.encoder={json.dumps({'config': {'frontend': tiny.FRONTEND}})}"

@@ -94,6 +94,7 @@ class Signal(ABC):
 
     A package adds a kind by an entry point of the group `unglossed.signals`, which leads to a
     subclass that can be made without arguments. What it reads has one row for each unit of time.
+    A kind in files of its own overrides `facts_of` as well, see `examples/signal`.
 
     Attributes:
         kind: Its name in recipes, model folders and messages.
