@@ -121,7 +121,7 @@ def test_recipe_for_sound_is_one(tmp_path: Path) -> None:
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     path = tmp_path / "my_speech.yaml"
     path.write_text(example, encoding="utf-8")
-    assert load_recipe(path).needs.signal == "sound"
+    assert load_recipe(path).needs.signal == "audio"
 
 
 def test_worked_example_of_a_folder_is_read_as_the_page_says(tmp_path: Path) -> None:

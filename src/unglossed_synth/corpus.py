@@ -18,7 +18,7 @@ from rich.progress import track
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.errors import InputError
 from unglossed.files import check_new_folder, whole_file, whole_folder
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.encoding import write_sound, write_video
 from unglossed_synth.grammar import LEVELS
 from unglossed_synth.layouts import LAYOUTS, Layout

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unglossed.errors import InputError
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.grammar import draw_meaning
 from unglossed_synth.meaning import Meaning
 from unglossed_synth.saying import LANGUAGES, say

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.drawing import draw_frames
 from unglossed_synth.encoding import write_picture, write_sound, write_video
 from unglossed_synth.motion import FRAME_RATE, Poses, animate

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
 
 SAMPLE_RATE = 16000

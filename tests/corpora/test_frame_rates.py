@@ -18,7 +18,7 @@ from unglossed.corpora.pack import fingerprint, pack_corpus
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.stats import corpus_stats
 from unglossed.errors import InputError
-from unglossed.media.frames import num_frames
+from unglossed.media.frames import open_frames
 from unglossed.training.features import clip_keys
 
 
@@ -118,7 +118,7 @@ def test_packing_brings_folders_to_25_a_second(folder: Path, tmp_path: Path) -> 
     )
     pack_corpus(f"table:{path}", tmp_path / "packed", num_workers=1, progress=False)
     packed = read_corpus(f"packed:{tmp_path / 'packed'}").split("train")
-    assert [num_frames(sample.media) for sample in packed] == [10, 40]
+    assert [open_frames(sample.media).num_frames for sample in packed] == [10, 40]
     assert [sample.frame_rate for sample in packed] == [None, None]
 
 

@@ -12,7 +12,7 @@ from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.how2sign import label_path, video_folder
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.frames import frame_indices_at
+from unglossed.media.frames import open_frames
 
 HEADER = (
     "VIDEO_ID\tVIDEO_NAME\tSENTENCE_ID\tSENTENCE_NAME\tSTART_REALIGNED\tEND_REALIGNED\tSENTENCE"
@@ -173,8 +173,8 @@ def test_end_past_the_end_of_the_video_is_kept_and_cut_when_read(base):
         writer.write(np.zeros((32, 32, 3), np.uint8))
     writer.release()
     assert sample.end_seconds == 9999.9
-    indices = frame_indices_at(
-        sample.media, start_seconds=sample.start_seconds, end_seconds=sample.end_seconds
+    indices = open_frames(sample.media).indices_at(
+        start_seconds=sample.start_seconds, end_seconds=sample.end_seconds
     )
     assert indices.tolist() == list(range(10))
 

@@ -59,9 +59,7 @@ def test_a_clip_with_nothing_in_it_gets_no_invented_sentence(translator, clips, 
         assert row.to_dict()["reason"] == name
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 4
-    assert (
-        told[0] == f"note: {clips['black']}: nothing is in it to translate: the pictures are black"
-    )
+    assert told[0] == f"note: {clips['black']}: nothing is in it to translate: the video is black"
 
 
 def test_it_is_translated_where_asked(translator, clips) -> None:
@@ -69,7 +67,7 @@ def test_it_is_translated_where_asked(translator, clips) -> None:
     assert row.text
     assert row.score is not None
     assert row.reason is None
-    assert row.notes == ("nothing is in it to translate: the pictures stand still, nothing moves",)
+    assert row.notes == ("nothing is in it to translate: the video stands still, nothing moves",)
 
 
 def test_the_command_gives_an_empty_line_a_note_and_exit_code_0(model, clips) -> None:
@@ -84,9 +82,7 @@ def test_the_command_gives_an_empty_line_a_note_and_exit_code_0(model, clips) ->
     result = CliRunner().invoke(app, ["translate", str(model), files[0], *options])
     (row,) = json.loads(result.stdout)
     assert row["text"]
-    assert row["notes"] == [
-        "nothing is in it to translate: the pictures stand still, nothing moves"
-    ]
+    assert row["notes"] == ["nothing is in it to translate: the video stands still, nothing moves"]
 
 
 def test_a_clip_far_longer_than_training_saw_is_told(model, clips, tmp_path: Path, capsys) -> None:
@@ -126,7 +122,7 @@ def test_evaluation_translates_every_clip_and_counts_those_noted(
     rows = [json.loads(line) for line in lines]
     assert [row.get("notes") for row in rows] == [
         None,
-        ["nothing is in it to translate: the pictures stand still, nothing moves"],
+        ["nothing is in it to translate: the video stands still, nothing moves"],
         None,
     ]
     assert all(row["hypothesis"] for row in rows)

@@ -160,7 +160,7 @@ def test_sound_leaves_room_for_a_text_as_long_as_trainings_longest(
 
 def test_without_a_limit_of_the_training_too_long_sound_is_refused(tmp_path: Path) -> None:
     long = tiny.write_sound(tmp_path / "long.wav", noise(16000 * 5))
-    with pytest.raises(InputError, match=r"5\.0 seconds of sound, expected at most 1\.3"):
+    with pytest.raises(InputError, match=r"5\.0 seconds of audio, expected at most 1\.3"):
         translator(tiny.FRONTEND, max_seconds=None).translate(long, **SHORT)
 
 
@@ -176,11 +176,11 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (no_sample, "no sound"),
+        (no_sample, "no audio"),
         (empty, "the file is empty (0 bytes)"),
-        (cut_off, "the file is cut"),
-        (corrupt, "not a readable sound"),
-        (mute_video, "no sound (found video)"),
+        (cut_off, "the file is truncated"),
+        (corrupt, "not a readable audio file"),
+        (mute_video, "no audio stream (found video)"),
         (missing, "not found"),
     ],
 )

@@ -165,7 +165,7 @@ def test_part_without_sound_is_refused(tmp_path, whole_numbers, start, end):
     with pytest.raises(InputError) as error:
         read_audio(path, RATE, start, end)
     told = "its end" if end is None else f"{end:g} seconds"
-    expected = f"no sound between {start:g} seconds and {told}: the file is 5.00 seconds long"
+    expected = f"no audio between {start:g} seconds and {told}: the file is 5.00 seconds long"
     assert str(error.value) == f"{path}: {expected}"
 
 
@@ -177,7 +177,7 @@ def test_samples_that_are_no_numbers_are_damage(tmp_path, write_sound, rate, val
     path = write_sound(tmp_path / "a.wav", samples, "pcm_f32le", rate)
     for read in (read_audio, audio_seconds):
         with pytest.raises(
-            InputError, match=r"damaged at \d\.\d+ seconds: found samples that are no"
+            InputError, match=r"damaged at \d\.\d+ seconds: found samples that are NaN"
         ):
             read(path)
     assert len(read_audio(path, RATE, 0.0, 0.5)) == RATE // 2
@@ -205,7 +205,7 @@ class TestWhatIsNoSound:
 
     def test_missing(self, tmp_path, function):
         assert re.search(
-            "not found, expected a file with sound", self.refused(function, tmp_path / "a.wav")
+            "not found, expected a file with audio", self.refused(function, tmp_path / "a.wav")
         )
 
     def test_zero_bytes(self, tmp_path, function):
@@ -217,12 +217,12 @@ class TestWhatIsNoSound:
     def test_no_sound_at_all(self, tmp_path, function):
         (tmp_path / "a.wav").write_text("hello " * 100)
         message = self.refused(function, tmp_path / "a.wav")
-        assert re.search("not a readable sound", message)
+        assert re.search("not a readable audio file", message)
 
     def test_silent_video(self, tmp_path, function, pictures, write_video):
         path = write_video(tmp_path / "v.mp4", pictures)
         message = self.refused(function, path)
-        assert re.search(r"no sound \(found video\)", message)
+        assert re.search(r"no audio stream \(found video\)", message)
 
     @pytest.mark.parametrize(
         ("name", "codec"), [("a.wav", "pcm_s16le"), ("a.m4a", "aac"), ("a.mka", "aac")]
@@ -231,7 +231,7 @@ class TestWhatIsNoSound:
         path = write_sound(tmp_path / name, tones(RATE), codec)
         path.write_bytes(path.read_bytes()[:-5000])
         assert re.search(
-            r"the file is cut: found \d+ of its \d+ bytes", self.refused(function, path)
+            r"the file is truncated: found \d+ of its \d+ bytes", self.refused(function, path)
         )
 
     @pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
@@ -243,7 +243,7 @@ class TestWhatIsNoSound:
         data[middle : middle + 4000] = bytes(4000)
         path.write_bytes(data)
         message = self.refused(function, path)
-        assert re.search(r"the sound is damaged at \d\.\d\d seconds", message)
+        assert re.search(r"the audio is damaged at \d\.\d\d seconds", message)
 
     def test_flac_that_ends_early(self, tmp_path, function, write_sound):
         path = write_sound(tmp_path / "a.flac", tones(RATE), "flac")
@@ -251,7 +251,7 @@ class TestWhatIsNoSound:
             packets = [packet for packet in container.demux() if packet.size]
         path.write_bytes(path.read_bytes()[: -sum(packet.size for packet in packets[-2:])])
         assert re.search(
-            r"the sound ends after \d\.\d+ seconds, expected 10\.00 as its",
+            r"the audio ends after \d\.\d+ seconds, expected 10\.00 as its",
             self.refused(function, path),
         )
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unglossed.media.augment import AugmentationConfig, render_view
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import AugmentationConfig, generator_for, render_view
 
 STILL = AugmentationConfig(
     probability=1.0, rotation_degrees=0.0, resize_fraction=0.0, shift_pixels=0.0

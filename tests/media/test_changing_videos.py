@@ -14,7 +14,7 @@ from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.pack import encode_clip
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.frames import num_frames, read_frames
+from unglossed.media.frames import open_frames, read_frames
 from unglossed.media.pictures import read_picture
 from unglossed.media.probe import examine, probe
 from unglossed.media.signal import VideoSignal, WholeFile
@@ -142,7 +142,7 @@ def test_pictures_that_change_size_are_brought_to_the_first(tmp_path, name, code
     facts = examine(path)
     assert (facts.width, facts.height) == (probe(path).width, probe(path).height) == (64, 48)
     assert facts.size_changes == pytest.approx((0.8, 1.6), abs=1e-3)
-    assert num_frames(path) == 60
+    assert open_frames(path).num_frames == 60
 
 
 def test_changes_of_size_are_noted_and_pack(tmp_path):

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from unglossed.media.audio import Channels, examine_sound, mix, read_audio, read_channels
+from unglossed.media.audio import Channels, examine_audio, mix, read_audio, read_channels
 
 RATE = 16000
 
@@ -47,7 +47,7 @@ def test_channels_that_cancel_are_turned_over(
     assert np.corrcoef(heard, signs[0] * speech)[0, 1] > 0.999
     if share is not None:
         assert np.abs(heard) == pytest.approx(share * np.abs(speech) / 2**15, abs=1e-6)
-    assert examine_sound(path) == (2.0, True)
+    assert examine_audio(path) == (2.0, True)
     part = read_audio(path, RATE, 0.5, 0.75)
     assert np.array_equal(part, heard[RATE // 2 : 3 * RATE // 4])
 
@@ -57,7 +57,7 @@ def test_an_offset_or_noise_does_not_hide_that_channels_cancel(
 ) -> None:
     noise = np.random.default_rng(1).normal(0, 100, (2, len(speech)))
     path = write_wav(tmp_path / "a.wav", np.stack([speech, -speech]) + noise + 3000)
-    assert examine_sound(path)[1]
+    assert examine_audio(path)[1]
     assert np.corrcoef(read_audio(path), speech)[0, 1] > 0.99
 
 
@@ -71,7 +71,7 @@ def test_other_channels_are_their_mean_to_the_bit(
     path = write_wav(tmp_path / "a.wav", channels)
     expected = channels.astype(np.int64).sum(axis=0) / 2**16
     assert np.array_equal(read_audio(path), expected.astype(np.float32))
-    assert not examine_sound(path)[1]
+    assert not examine_audio(path)[1]
 
 
 def test_a_single_loud_channel_of_many_is_no_sign_of_cancelling(speech: np.ndarray) -> None:

@@ -111,7 +111,7 @@ def test_sound_is_cut_or_refused_at_the_limit(
     sound = signal.read(clip)
     assert len(sound) == pytest.approx(8000, abs=1100)  # the codec pads
     assert len(signal.read(clip, limit=4000, cut=True)) == 4000
-    with pytest.raises(InputError, match=r"seconds of sound, expected at most 0\.5"):
+    with pytest.raises(InputError, match=r"seconds of audio, expected at most 0\.5"):
         signal.read(clip, limit=4000)
 
 

@@ -9,14 +9,12 @@ import pytest
 
 from unglossed.errors import InputError
 from unglossed.files import write_text
-from unglossed.media.frames import frame_indices_at, frame_times, read_frames
-from unglossed.media.frames import num_frames as num_frames_of
+from unglossed.media.frames import open_frames, read_frames
 from unglossed.media.packed import (
     PackedClip,
     ShardWriter,
     index_path,
     is_packed,
-    num_frames,
     picture_size,
     read_index,
     scan_shard,
@@ -84,7 +82,11 @@ def test_any_frames_in_any_order(shard, indices):
 
 
 def test_clips_of_a_shard_have_their_own_length_and_size(shard):
-    assert [num_frames(shard / key) for key in ("short", "first", "narrow")] == [1, 9, 9]
+    assert [open_frames(shard / key).num_frames for key in ("short", "first", "narrow")] == [
+        1,
+        9,
+        9,
+    ]
     assert picture_size(shard / "first") == (48, 32)
     assert picture_size(shard / "narrow") == (20, 32)
     assert read_frames(shard / "narrow").shape == (9, 32, 20, 3)
@@ -93,11 +95,11 @@ def test_clips_of_a_shard_have_their_own_length_and_size(shard):
 
 def test_time_is_that_of_a_frame_folder(shard, tmp_path, pictures, write_folder):
     clip, folder = shard / "first", write_folder(tmp_path / "folder", pictures)
-    assert num_frames_of(clip) == 9
-    assert np.array_equal(frame_times(clip), frame_times(folder))
+    assert open_frames(clip).num_frames == 9
+    assert np.array_equal(open_frames(clip).times, open_frames(folder).times)
     for times in ((None, None), (0.08, None), (0.04, 0.2), (None, 9.0)):
-        wanted = frame_indices_at(folder, 25.0, *times)
-        assert np.array_equal(frame_indices_at(clip, 25.0, *times), wanted)
+        wanted = open_frames(folder).indices_at(25.0, *times)
+        assert np.array_equal(open_frames(clip).indices_at(25.0, *times), wanted)
     rng = [np.random.default_rng(3) for _ in range(2)]
     kept = kept_indices(WholeFile(clip), 0.25, rng[0])
     assert np.array_equal(kept, kept_indices(WholeFile(folder), 0.25, rng[1]))
@@ -168,13 +170,13 @@ def test_shard_that_was_cut_short(shard):
 
 def test_what_is_not_there(shard):
     with pytest.raises(InputError, match=r"tar/other: no such clip, expected one of the 3 in this"):
-        num_frames_of(shard / "other")
+        open_frames(shard / "other")
     with pytest.raises(
         InputError, match=r"dev-000000.index.json: not found, expected the index of a shard"
     ):
-        num_frames_of(shard.with_name("dev-000000.tar") / "first")
+        open_frames(shard.with_name("dev-000000.tar") / "first")
     shard.unlink()
-    assert num_frames_of(shard / "first") == 9
+    assert open_frames(shard / "first").num_frames == 9
     with pytest.raises(
         InputError, match=r"train-000000.tar: the shard cannot be read: no such fil"
     ):
@@ -184,7 +186,7 @@ def test_what_is_not_there(shard):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "empty, cut short or not the index of a shard: the same `unglossed corpus pack` ag"),
+        ("", "empty, truncated or no index of a shard: run the same `unglossed corpus pack` ag"),
         ("{", "not the index of a shard"),
         ("[]", "not the index of a shard"),
         ('{"version": 1, "size": 3}', "not the index of a shard"),
@@ -199,7 +201,7 @@ def test_what_is_not_there(shard):
 def test_malformed_index(shard, text, message):
     index_path(shard).write_text(text)
     with pytest.raises(InputError, match=message) as error:
-        num_frames(shard / "first")
+        open_frames(shard / "first")
     assert str(error.value).startswith(str(index_path(shard)))
     assert "\n" not in str(error.value)
 
@@ -215,9 +217,9 @@ def test_index_is_made_anew_from_the_shard(shard):
 
 
 def test_index_that_was_replaced_is_read_again(shard, pictures):
-    assert num_frames(shard / "first") == 9
+    assert open_frames(shard / "first").num_frames == 9
     pack(shard, {"first": pictures[:4], "new": pictures})
-    assert num_frames(shard / "first") == 4
+    assert open_frames(shard / "first").num_frames == 4
     assert len(read_frames(shard / "new")) == 9
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unglossed.media.frames import frame_times, num_frames, read_frames
-from unglossed.media.timeline import count_shown
+from unglossed.media.frames import open_frames, read_frames
+from unglossed.media.videofile import count_shown
 
 SHADES = np.arange(30) * 8
 PICTURES = np.broadcast_to(SHADES[:, None, None, None], (30, 64, 64, 3)).astype(np.uint8)
@@ -56,8 +56,8 @@ def test_hidden_frames_are_not_counted(tmp_path, write_video, codec, encoder):
     plain = write_video(tmp_path / "plain.webm", PICTURES, encoder, options=options)
     path = rewrite(plain, tmp_path / "v.webm", codec)
     shown = [number for number in range(30) if number not in (10, 20)]
-    assert num_frames(path) == 28
-    assert frame_times(path) == pytest.approx(np.array(shown) / 25, abs=1e-3)
+    assert open_frames(path).num_frames == 28
+    assert open_frames(path).times == pytest.approx(np.array(shown) / 25, abs=1e-3)
     shades = read_frames(path).mean(axis=(1, 2, 3))
     assert np.abs(shades - SHADES[shown]).max() < 4
     for place in (9, 10, 18, 19, 27):

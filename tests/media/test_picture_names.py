@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.media.frames import num_frames, read_frames
+from unglossed.media.frames import open_frames, read_frames
 from unglossed.media.pictures import order_pictures, pictures_each
 
 FOLDER = Path("clip")
@@ -72,7 +72,7 @@ def test_hidden_files_and_those_of_file_managers_are_no_frames(tmp_path: Path) -
     for name in ("1.png", "2.png", "._1.png", ".1.png", "Thumbs.db", "desktop.ini", "1.json"):
         (tmp_path / name).touch()
     (tmp_path / "3.png").mkdir()
-    assert num_frames(tmp_path) == 2
+    assert open_frames(tmp_path).num_frames == 2
 
 
 def test_a_link_to_no_picture_is_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""PNG files: every kind gives OpenCV's pixels, and what is damaged is refused."""
+"""PNG files: every kind gives the pixels that were written, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unglossed.media import pictures as png
-from unglossed.media.pictures import SIGNATURE, decode_png
-
-
-@pytest.fixture(params=["isal", "zlib"], autouse=True)
-def inflater(request, monkeypatch):
-    """Both ways of inflating: a machine may have no ISA-L."""
-    module = zlib if request.param == "zlib" else pytest.importorskip("isal.isal_zlib")
-    monkeypatch.setattr(png, "_inflater", module)
+from unglossed.media.pictures import SIGNATURE, decode_png, read_picture, read_size
 
 
 def picture(height, width, channels=3, kind=np.uint8):
@@ -83,21 +75,35 @@ def test_data_in_many_chunks_is_one_stream():
 ROWS = bytes([0, 1, 2, 3, 4, 5, 6]) * 3
 
 
+# Behind right checksums, which only a faulty writer makes, libpng prints lines of its own.
 @pytest.mark.parametrize(
-    "data",
+    ("data", "is_silent"),
     [
-        wrap(2, 3, zlib.compress(ROWS)[:-4] + b"\0\0\0\0"),
-        wrap(2, 3, zlib.compress(ROWS)[:-6]),
-        wrap(2, 3, b"no stream"),
-        wrap(2, 3, b""),
-        wrap(2, 3, zlib.compress(ROWS[:7] + b"\5" + ROWS[8:])),
-        wrap(2, 3, zlib.compress(ROWS[:-1])),
-        wrap(0, 3, zlib.compress(bytes(3))),
-        wrap(2, 3, zlib.compress(ROWS))[:-1],
-        SIGNATURE,
+        (wrap(2, 3, zlib.compress(ROWS)[:-4] + b"\0\0\0\0"), False),
+        (wrap(2, 3, zlib.compress(ROWS)[:-6]), False),
+        (wrap(2, 3, b"no stream"), False),
+        (wrap(2, 3, b""), True),
+        (wrap(2, 3, zlib.compress(ROWS[:7] + b"\5" + ROWS[8:])), False),
+        (wrap(2, 3, zlib.compress(ROWS[:-1])), False),
+        (wrap(0, 3, zlib.compress(bytes(3))), True),
+        (wrap(2, 3, zlib.compress(ROWS))[:-1], True),
+        (wrap(2, 3, zlib.compress(ROWS)).replace(b"IDAT", b"IDAT\1", 1), True),
+        (SIGNATURE, True),
     ],
-    ids="checksum cut none empty filter short width end signature".split(),
+    ids="checksum cut none empty filter short width end flipped signature".split(),
 )
-def test_damaged_data_is_refused_in_silence(data, capfd):
+def test_damaged_data_is_refused(data, is_silent, capfd):
     assert decode_png(data) is None
-    assert capfd.readouterr() == ("", "")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == "" or not is_silent
+
+
+def test_a_turn_mark_of_eight_bit_rgb_is_ignored_as_the_header_tells_the_size(tmp_path):
+    tag = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    chunk = struct.pack(">I", len(tag)) + b"eXIf" + tag
+    chunk += struct.pack(">I", zlib.crc32(b"eXIf" + tag))
+    data = encode(picture(4, 6))
+    (tmp_path / "1.png").write_bytes(data[:33] + chunk + data[33:])
+    assert read_picture(tmp_path / "1.png").shape == (4, 6, 3)
+    assert read_size(tmp_path / "1.png") == (6, 4)

@@ -5,9 +5,9 @@ import pytest
 
 import tiny
 from unglossed.errors import InputError
-from unglossed.media.frames import frame_indices_at
-from unglossed.media.probe import MediaFacts, examine, probe, sound_seconds
-from unglossed.media.signal import WholeFile
+from unglossed.media.frames import open_frames
+from unglossed.media.probe import MediaFacts, examine, probe
+from unglossed.media.signal import AudioSignal, WholeFile
 
 BOTH = pytest.mark.parametrize("look", [probe, examine])
 
@@ -164,9 +164,9 @@ def test_sound(tmp_path, write_sound, look, name, codec):
 def test_length_is_where_segments_end(tmp_path, pictures, write_video):
     path = write_video(tmp_path / "v.mp4", pictures)
     end = examine(path).duration_seconds
-    assert len(frame_indices_at(path, start_seconds=end - 0.01)) == 1
+    assert len(open_frames(path).indices_at(start_seconds=end - 0.01)) == 1
     with pytest.raises(InputError, match="no frame between"):
-        frame_indices_at(path, start_seconds=end)
+        open_frames(path).indices_at(start_seconds=end)
 
 
 def test_only_examining_decodes_a_video(tmp_path, write_video):
@@ -187,7 +187,7 @@ def test_only_examining_decodes_sound(tmp_path, write_sound):
     data[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
     path.write_bytes(data)
     assert probe(path).duration_seconds == 10
-    with pytest.raises(InputError, match=r"a\.flac: the sound is damaged at"):
+    with pytest.raises(InputError, match=r"a\.flac: the audio is damaged at"):
         examine(path)
 
 
@@ -203,7 +203,7 @@ class TestWhatIsNoMedium:
             look(tmp_path / "v.mp4")
 
     def test_neither_video_nor_sound(self, tmp_path, look):
-        for name, kind in (("v.mp4", "video"), ("a.wav", "sound")):
+        for name, kind in (("v.mp4", "video"), ("a.wav", "audio")):
             (tmp_path / name).write_text("<html>404</html>")
             with pytest.raises(InputError, match=f"{name}: not a readable {kind}"):
                 look(tmp_path / name)
@@ -215,17 +215,19 @@ class TestWhatIsNoMedium:
     def test_cut_file(self, tmp_path, pictures, write_video, look):
         path = write_video(tmp_path / "v.webm", pictures, "libvpx-vp9")
         path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(InputError, match=r"v\.webm: the file is cut: found \d+ of its \d+"):
+        with pytest.raises(
+            InputError, match=r"v\.webm: the file is truncated: found \d+ of its \d+"
+        ):
             look(path)
 
 
 def test_pictures_and_sound_of_a_video_have_each_their_length(tmp_path):
     path = tiny.write_film(tmp_path / "v.mp4", 2, 4)
-    for facts in (probe(path), examine(path, sound=True)):
+    for facts in (probe(path), examine(path, audio=True)):
         assert facts.duration_seconds == pytest.approx(2, abs=0.01)
-        assert facts.sound_seconds == pytest.approx(4, abs=0.15)
-    assert sound_seconds(WholeFile(path)) == pytest.approx(4, abs=0.15)
-    assert sound_seconds(WholeFile(path, 1.0, 1.5)) == 0.5
+        assert facts.audio_seconds == pytest.approx(4, abs=0.15)
+    assert AudioSignal().seconds_of(WholeFile(path)) == pytest.approx(4, abs=0.15)
+    assert AudioSignal().seconds_of(WholeFile(path, 1.0, 1.5)) == 0.5
 
 
 def test_the_sound_of_a_video_is_examined_where_it_is_read(tmp_path):
@@ -236,9 +238,9 @@ def test_the_sound_of_a_video_is_examined_where_it_is_read(tmp_path):
     for place in places[20:60]:
         data[place : place + 24] = b"\xff" * 24
     path.write_bytes(data)
-    assert examine(path).has_sound
-    with pytest.raises(InputError, match=r"v\.mp4: the sound is damaged at"):
-        examine(path, sound=True)
+    assert examine(path).has_audio
+    with pytest.raises(InputError, match=r"v\.mp4: the audio is damaged at"):
+        examine(path, audio=True)
 
 
 def test_length_of_an_mp3_of_two_bit_rates_is_counted_not_guessed(tmp_path, write_sound):

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 
 
 def test_draws_are_the_same_on_every_machine():

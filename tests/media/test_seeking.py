@@ -10,7 +10,7 @@ from unglossed.corpora.check_media import check_clips
 from unglossed.corpora.faults import Faults, Severity
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.frames import frame_indices_at, frame_times, num_frames, read_frames
+from unglossed.media.frames import open_frames, read_frames
 from unglossed.media.probe import examine, probe
 
 BLOCK = 16
@@ -94,13 +94,13 @@ def numbers_at(times, start, end):
 
 def test_segments_are_exact_to_the_frame(video):
     path, times = video
-    assert num_frames(path) == NUM_FRAMES
-    assert frame_times(path) == pytest.approx(times, abs=1e-3)
+    assert open_frames(path).num_frames == NUM_FRAMES
+    assert open_frames(path).times == pytest.approx(times, abs=1e-3)
     random = np.random.default_rng(0)
     for _ in range(50):
         start = random.uniform(0, times[-1])
         end = start + random.uniform(0.05, 2.0)
-        kept = frame_indices_at(path, start_seconds=start, end_seconds=end)
+        kept = open_frames(path).indices_at(start_seconds=start, end_seconds=end)
         found = read_numbers(read_frames(path, kept))
         assert found.tolist() == kept.tolist()
         assert np.abs(found - numbers_at(times, start, end)).max() <= 1  # stamps are rounded
@@ -130,7 +130,7 @@ def test_live_recording_without_table_of_contents(tmp_path, numbers, write_live)
     path = write_live(tmp_path / "v.webm", numbers)
     wanted = np.arange(200, 230)
     assert read_numbers(read_frames(path, wanted)).tolist() == wanted.tolist()
-    assert frame_times(path) == pytest.approx(np.arange(NUM_FRAMES) / 25)
+    assert open_frames(path).times == pytest.approx(np.arange(NUM_FRAMES) / 25)
 
 
 def test_rotation_mark_holds_in_a_segment(tmp_path, numbers, write_video):
@@ -202,7 +202,7 @@ def test_edit_list_that_begins_between_keyframes(tmp_path, numbers, write_video)
     path = remux(
         whole, tmp_path / "v.mp4", 0, 70, container_options={"avoid_negative_ts": "disabled"}
     )
-    assert num_frames(path) == NUM_FRAMES - 70
+    assert open_frames(path).num_frames == NUM_FRAMES - 70
     assert read_numbers(read_frames(path, [0, 5, 160])).tolist() == [70, 75, 230]
     assert read_numbers(read_frames(path)).tolist() == list(range(70, NUM_FRAMES))
 
@@ -212,17 +212,17 @@ def test_file_cut_out_between_keyframes(tmp_path, numbers, write_video):
     path = remux(whole, tmp_path / "v.mkv", 70)
     found = read_numbers(read_frames(path))
     assert found[-1] == NUM_FRAMES - 1
-    assert len(found) == num_frames(path)
+    assert len(found) == open_frames(path).num_frames
     assert read_numbers(read_frames(path, [len(found) - 60])).tolist() == [NUM_FRAMES - 60]
 
 
 def test_times_past_the_end(tmp_path, numbers, write_video):
     path = write_video(tmp_path / "v.mp4", numbers)
-    kept = frame_indices_at(path, start_seconds=11.8, end_seconds=20.0)
+    kept = open_frames(path).indices_at(start_seconds=11.8, end_seconds=20.0)
     assert kept.tolist() == [295, 296, 297, 298, 299]
     message = r"v\.mp4: no frame between 12\.5 and 20\.0 seconds: the clip is 12\.00 seconds long"
     with pytest.raises(InputError, match=message):
-        frame_indices_at(path, start_seconds=12.5, end_seconds=20.0)
+        open_frames(path).indices_at(start_seconds=12.5, end_seconds=20.0)
 
 
 @pytest.mark.parametrize(
@@ -276,11 +276,10 @@ def test_parts_count_from_where_sound_begins_if_pictures_begin_later(tmp_path, n
             container.mux(audio.encode(piece))
         container.mux(audio.encode())
 
-    assert frame_indices_at(path, start_seconds=1.48, end_seconds=1.72).tolist() == list(
-        range(12, 18)
-    )
-    assert frame_indices_at(path, start_seconds=2.8)[-1] == 49
-    assert len(frame_indices_at(path)) == 50
+    part = open_frames(path).indices_at(start_seconds=1.48, end_seconds=1.72)
+    assert part.tolist() == list(range(12, 18))
+    assert open_frames(path).indices_at(start_seconds=2.8)[-1] == 49
+    assert len(open_frames(path).indices_at()) == 50
     for facts in (probe(path), examine(path)):
         assert facts.begin_seconds == pytest.approx(1.0, abs=0.03)
         assert facts.duration_seconds == pytest.approx(2.0, abs=0.03)

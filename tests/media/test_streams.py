@@ -9,7 +9,7 @@ import pytest
 
 from unglossed.errors import InputError
 from unglossed.media.audio import read_audio
-from unglossed.media.frames import frame_times, num_frames, read_frames
+from unglossed.media.frames import open_frames, read_frames
 from unglossed.media.probe import examine, probe, revisions_of
 
 RATE = 16000
@@ -74,7 +74,7 @@ def test_a_cover_is_no_clip(tmp_path, write_sound, name):
         facts = look(path)
         assert (facts.kind, facts.num_frames) == ("audio", None)
         assert facts.duration_seconds == pytest.approx(2, abs=0.15)
-    with pytest.raises(InputError, match="no video: found sound with a cover picture"):
+    with pytest.raises(InputError, match="no video: found audio with a cover picture"):
         read_frames(path)
 
 
@@ -138,8 +138,8 @@ FILES = {
 def test_frames_and_length_of_every_container(tmp_path, kind):
     name, codec, fmt, piped, options = FILES[kind]
     path = write_numbered(tmp_path / name, codec, fmt, piped, **options)
-    assert num_frames(path) == NUMBER
-    assert frame_times(path) == pytest.approx(np.arange(NUMBER) / 25, abs=1e-3)
+    assert open_frames(path).num_frames == NUMBER
+    assert open_frames(path).times == pytest.approx(np.arange(NUMBER) / 25, abs=1e-3)
     for look in (probe, examine):
         assert look(path).duration_seconds == pytest.approx(4.0, abs=0.002)
         assert look(path).begin_seconds == 0
@@ -151,7 +151,7 @@ def test_frames_and_length_of_every_container(tmp_path, kind):
 
 def test_what_is_not_asked_for_is_not_decoded_in_program_streams(tmp_path):
     path = write_numbered(tmp_path / "v.mpg", "mpeg2video", "vob", bf="2")
-    assert num_frames(path) == NUMBER
+    assert open_frames(path).num_frames == NUMBER
     status = path.stat()
     data = path.read_bytes()
     path.write_bytes(data[:4096] + bytes(len(data) // 4) + data[4096 + len(data) // 4 :])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from unglossed.errors import InputError
-from unglossed.media.frames import frame_indices_at, frame_times, num_frames, read_frames
+from unglossed.media.frames import open_frames, read_frames
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def brightness(frames):
 
 def test_folder_gives_the_pictures_as_rgb(tmp_path, pictures, write_folder):
     folder = write_folder(tmp_path / "clip", pictures)
-    assert num_frames(folder) == 9
+    assert open_frames(folder).num_frames == 9
     assert (read_frames(folder) == pictures).all()
 
 
@@ -28,7 +28,7 @@ def test_folder_is_ordered_by_number_with_gaps_and_strays(tmp_path, pictures, wr
     folder = write_folder(tmp_path / "clip", pictures[:3], names)
     for stray in ("profile.py.lprof", "._im1.png", "Thumbs.db"):
         (folder / stray).write_bytes(b"not a picture")
-    assert num_frames(folder) == 3
+    assert open_frames(folder).num_frames == 3
     assert (read_frames(folder) == pictures[:3]).all()
 
 
@@ -65,7 +65,7 @@ def test_folder_of_jpeg_and_grey_pictures(tmp_path):
 def test_video_gives_every_frame_and_the_asked_ones(tmp_path, pictures, write_video, name, codec):
     path = write_video(tmp_path / name, pictures, codec)
     frames = read_frames(path)
-    assert num_frames(path) == len(frames) == 9
+    assert open_frames(path).num_frames == len(frames) == 9
     assert np.abs(frames.astype(int) - pictures).mean() < 6
     chosen = read_frames(path, np.array([7, 0, 3, 3]))
     assert (chosen == frames[[7, 0, 3, 3]]).all()
@@ -80,16 +80,16 @@ def test_rotation_mark_of_a_phone_is_honoured(tmp_path, pictures, write_video):
 
 def test_video_at_25_frames_keeps_every_frame(tmp_path, pictures, write_video):
     path = write_video(tmp_path / "v.mp4", pictures)
-    assert frame_times(path) == pytest.approx(np.arange(9) / 25)
-    assert frame_indices_at(path).tolist() == list(range(9))
+    assert open_frames(path).times == pytest.approx(np.arange(9) / 25)
+    assert open_frames(path).indices_at().tolist() == list(range(9))
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(100, 2), (50, 4), (30, 8), (24, 9), (12, 19)])
 def test_other_rates_are_thinned_or_filled_by_time(tmp_path, pictures, write_video, rate, expected):
     path = write_video(tmp_path / "v.mp4", pictures, rate=rate)
-    chosen = frame_indices_at(path)
+    chosen = open_frames(path).indices_at()
     assert len(chosen) == expected
-    distances = np.abs(frame_times(path)[:, None] - np.arange(expected) / 25)
+    distances = np.abs(open_frames(path).times[:, None] - np.arange(expected) / 25)
     taken = distances[chosen, np.arange(expected)]
     assert taken == pytest.approx(distances.min(axis=0), abs=1e-4)
 
@@ -98,19 +98,23 @@ def test_uneven_times_are_evened_out(tmp_path, pictures, write_video):
     times = [0, 10, 20, 30, 40, 200, 210, 220, 230]
     path = write_video(tmp_path / "v.webm", pictures, "libvpx-vp9", times_ms=times)
     # Grid 0, 40, ... 240 ms; the pause from 40 to 200 ms holds the nearer neighbour.
-    assert frame_indices_at(path).tolist() == [0, 4, 4, 4, 5, 5]
+    assert open_frames(path).indices_at().tolist() == [0, 4, 4, 4, 5, 5]
 
 
 def test_part_of_a_clip(tmp_path, pictures, write_folder):
     folder = write_folder(tmp_path / "clip", pictures)
-    assert frame_indices_at(folder, start_seconds=0.12, end_seconds=0.24).tolist() == [3, 4, 5]
-    assert frame_indices_at(folder, end_seconds=99.0).tolist() == list(range(9))
+    assert open_frames(folder).indices_at(start_seconds=0.12, end_seconds=0.24).tolist() == [
+        3,
+        4,
+        5,
+    ]
+    assert open_frames(folder).indices_at(end_seconds=99.0).tolist() == list(range(9))
     with pytest.raises(InputError, match=r"clip: no frame between 5.0 and 6.0 seconds: .* 0.36"):
-        frame_indices_at(folder, start_seconds=5.0, end_seconds=6.0)
+        open_frames(folder).indices_at(start_seconds=5.0, end_seconds=6.0)
 
 
 def test_single_frame(tmp_path, pictures, write_folder):
-    assert frame_indices_at(write_folder(tmp_path / "clip", pictures[:1])).tolist() == [0]
+    assert open_frames(write_folder(tmp_path / "clip", pictures[:1])).indices_at().tolist() == [0]
 
 
 @pytest.mark.parametrize("missing", [1, 4, 12, 30, 0.5, 0.9])
@@ -157,7 +161,7 @@ def one_line(error):
     return "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("function", [num_frames, frame_times, frame_indices_at, read_frames])
+@pytest.mark.parametrize("function", [open_frames, read_frames])
 class TestWhatIsNoClip:
     def test_missing(self, tmp_path, function):
         with pytest.raises(InputError, match=r"nothing\.mp4: not found") as error:
@@ -211,8 +215,10 @@ def test_file_without_its_end_is_refused(
     path = write_video(tmp_path / name, noise, codec, container_options=container)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    for function in (num_frames, read_frames):
-        with pytest.raises(InputError, match=r"v\.\w+: the file is cut: found \d+ of its \d+ by"):
+    for function in (open_frames, read_frames):
+        with pytest.raises(
+            InputError, match=r"v\.\w+: the file is truncated: found \d+ of its \d+ by"
+        ):
             function(path)
     assert capfd.readouterr().err == ""
 
@@ -226,9 +232,9 @@ def test_more_than_the_container_declares_is_no_fault(tmp_path, noise, write_vid
 
 def test_live_recording_is_read_and_has_no_end_to_miss(tmp_path, noise, write_live):
     path = write_live(tmp_path / "v.webm", noise)
-    assert num_frames(path) == len(read_frames(path)) == len(noise)
+    assert open_frames(path).num_frames == len(read_frames(path)) == len(noise)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert 0 < num_frames(path) == len(read_frames(path)) < len(noise)
+    assert 0 < open_frames(path).num_frames == len(read_frames(path)) < len(noise)
 
 
 @pytest.mark.parametrize("threads", ["one", "many"])
@@ -251,11 +257,11 @@ def test_names_that_look_like_something_else(tmp_path, monkeypatch, pictures, wr
     monkeypatch.chdir(tmp_path)
     for name in ("-abc-00:01:02.123-00:01:04.567.mp4", "http:clip.mp4", "%03d ü.mp4"):
         write_video(tmp_path / "v.mp4", pictures).rename(tmp_path / name)
-        assert num_frames(Path(name)) == len(read_frames(Path(name))) == 9
+        assert open_frames(Path(name)).num_frames == len(read_frames(Path(name))) == 9
 
 
 def test_replaced_video_is_counted_anew(tmp_path, pictures, write_video):
     path = write_video(tmp_path / "v.mp4", pictures)
-    assert num_frames(path) == 9
+    assert open_frames(path).num_frames == 9
     write_video(path, pictures[:4])
-    assert num_frames(path) == 4
+    assert open_frames(path).num_frames == 4

@@ -7,7 +7,7 @@ import pytest
 
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.media.frames import num_frames, read_frames
+from unglossed.media.frames import open_frames, read_frames
 from unglossed_synth.corpus import (
     read_meanings,
     write_clip,
@@ -67,7 +67,7 @@ def test_reader_finds_every_clip(corpus_folder):
                 sample.gloss,
             )
             assert row["text"]["de"] == sample.text
-            assert num_frames(sample.media) == row["num_frames"]
+            assert open_frames(sample.media).num_frames == row["num_frames"]
             assert Meaning.from_dict(row["meaning"]).to_dict() == row["meaning"]
     frames = read_frames(corpus.split("test")[0].media)
     assert frames.shape[1:] == (52, 42, 3)
@@ -121,7 +121,7 @@ def test_clip_of_no_corpus_is_signed_by_somebody_of_the_corpus(tmp_path):
     write_clip(tmp_path / "c.mp4", meaning, 7, 2, 42, 52, signer="Signer02")
     first, second, third = (tmp_path / f"{name}.mp4" for name in "abc")
     assert first.read_bytes() == second.read_bytes() != third.read_bytes()
-    assert num_frames(first) > 20
+    assert open_frames(first).num_frames > 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
 
 

@@ -23,15 +23,10 @@ from unglossed.corpora.needs import Needs
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.media.audio import read_audio
-from unglossed.media.contents import Emptiness, emptiness_of_frames, emptiness_of_sound
 from unglossed.media.frames import FRAME_RATE
-from unglossed.media.probe import MediaFacts, examine, probe
-from unglossed.media.signal import frames_in_parts, kept_indices
+from unglossed.media.probe import MediaFacts
+from unglossed.media.signal import common_kind, media_facts, signal_class, signal_in
 
-# To see whether a clip holds anything every fourth frame will do, or all of less than 8.
-_FRAME_SHARE = 0.25
-_FEWEST_FRAMES = 8
 # Headers are quick: a process gets many at a time, and is not worth its start for fewer.
 _CHUNK_SIZE = 64
 _FEWEST_CHUNKS = 4
@@ -94,7 +89,7 @@ def check_clips(
     Returns:
         Number of media.
     """
-    is_sound = needs is not None and needs.signal == "sound"
+    signal = "video" if needs is None else needs.signal
     clips: dict[Path, list[Sample]] = {}
     for sample in samples:
         clips.setdefault(sample.media, []).append(sample)
@@ -102,7 +97,7 @@ def check_clips(
         list(clips),
         list(clips.values()),
         deep=deep,
-        sound=is_sound,
+        signal=signal,
         num_workers=num_workers,
         progress=progress,
     )
@@ -119,9 +114,7 @@ def check_clips(
         facts = looks[media].facts
         if facts is None:
             return math.nan, math.nan
-        if is_sound and facts.sound_seconds is not None:
-            return 0.0, facts.sound_seconds
-        return facts.span(frame_rate)
+        return signal_class(signal)().span_of(facts, frame_rate)
 
     spans = [span(sample.media, sample.frame_rate) for sample in samples]
     lengths = _check_times(
@@ -137,7 +130,7 @@ def look_at_media(
     clips: Sequence[Sequence[Sample]] = (),
     *,
     deep: bool = False,
-    sound: bool = False,
+    signal: str = "video",
     num_workers: int | None = None,
     progress: bool = False,
 ) -> list[Look]:
@@ -147,7 +140,7 @@ def look_at_media(
         media: Frame folders, video or audio files, or clips in shards; each once.
         clips: If `deep`, those in each of the media, which are read as training reads them.
         deep: Decode every file from beginning to end.
-        sound: Whether the audio of videos is what is read.
+        signal: Kind of signal that is read.
         num_workers: Processes; None for one per core. Few files are looked at in this process.
         progress: Show a bar on stderr.
 
@@ -164,38 +157,37 @@ def look_at_media(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
     ) as bar:
         task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
-        for found in map_in_order(partial(_look_at, deep=deep, sound=sound), chunks, num_workers):
+        for found in map_in_order(partial(_look_at, deep=deep, signal=signal), chunks, num_workers):
             looks += found
             bar.update(task, completed=len(looks))
     return looks
 
 
-def _look_at(pairs: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, sound: bool) -> list[Look]:
-    return [_look(path, clips, deep, sound) for path, clips in pairs]
+def _look_at(pairs: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, signal: str) -> list[Look]:
+    return [_look(path, clips, deep, signal) for path, clips in pairs]
 
 
-def _look(path: Path, clips: Sequence[Sample], deep: bool, sound: bool) -> Look:
+def _look(path: Path, clips: Sequence[Sample], deep: bool, signal: str) -> Look:
     facts = None
     try:
-        facts = probe(path)
+        facts = media_facts(path)
         if not deep:
             return Look(facts)
-        facts = examine(path, sound=sound)
+        facts = media_facts(path, signal, deep=True)
     except (InputError, OSError) as error:
         kind = FaultKind.UNREADABLE_MEDIA if facts is None else FaultKind.DAMAGED_MEDIA
         return Look(facts, (Finding(kind, _reason(path, error)),))
-    is_sound = facts.kind == "audio" or (sound and facts.has_sound)
-    return Look(facts, tuple(_look_into(clips, facts, is_sound)))
+    return Look(facts, tuple(_look_into(clips, facts, signal)))
 
 
-def _look_into(clips: Sequence[Sample], facts: MediaFacts, is_sound: bool) -> Iterator[Finding]:
+def _look_into(clips: Sequence[Sample], facts: MediaFacts, signal: str) -> Iterator[Finding]:
     """Read the clips of a medium, but for those that begin past its end."""
     for place, clip in enumerate(clips):
         begin, end = facts.span(clip.frame_rate)
         if max(clip.start_seconds or 0.0, begin) >= end:
             continue
         try:
-            empty = _emptiness_of_audio(clip) if is_sound else _emptiness_of_video(clip)
+            empty = signal_in(facts, signal).emptiness_in(clip)
         except (InputError, OSError) as error:
             yield Finding(FaultKind.DAMAGED_MEDIA, _reason(clip.media, error), place)
             continue
@@ -208,23 +200,6 @@ def _reason(path: Path, error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     rest = text.removeprefix(str(path))
     return rest.lstrip("/: ") if rest != text else text
-
-
-def _emptiness_of_audio(clip: Sample) -> Emptiness | None:
-    sound = read_audio(clip.media, start_seconds=clip.start_seconds, end_seconds=clip.end_seconds)
-    return emptiness_of_sound(sound)
-
-
-def _emptiness_of_video(clip: Sample) -> Emptiness | None:
-    kept = kept_indices(clip, _FRAME_SHARE)
-    if len(kept) < _FEWEST_FRAMES:
-        kept = kept_indices(clip, 1.0)
-    frames = frames_in_parts(clip, np.unique(kept))
-    empty = emptiness_of_frames(chain.from_iterable(frames))
-    if clip.start_seconds is not None or clip.end_seconds is not None:
-        for _ in frames:  # though the first may have settled that there is something
-            pass
-    return empty
 
 
 def name_clip(sample: Sample) -> str:
@@ -286,26 +261,22 @@ def _seconds(value: float) -> str:
 def _find_other_signal(spec: str, looks: dict[Path, Look], needs: Needs | None) -> Iterator[Fault]:
     """Find media without what the recipe reads, or what most others have."""
     facts = {path: look.facts for path, look in looks.items() if look.facts is not None}
-    if needs is None:
-        wants_audio = all(fact.kind == "audio" for fact in facts.values())
-    else:
-        wants_audio = needs.signal == "sound"
-    wrong = [
-        path
-        for path, fact in facts.items()
-        if not (fact.has_sound if wants_audio else fact.kind != "audio")
-    ]
-    found, expected = ("video", "audio") if wants_audio else ("audio", "video")
-    if needs is not None and wrong and len(wrong) == len(facts):
+    expected = common_kind(facts.values()) if needs is None else needs.signal
+    wanted = signal_class(expected)()
+    wrong = [path for path, fact in facts.items() if not wanted.is_in(fact)]
+    if not wrong:
+        return
+    found = signal_in(facts[wrong[0]]).kind
+    if needs is not None and len(wrong) == len(facts):
         text = (
             f"found {found} only in all {len(wrong):,} media, such as {wrong[0]}, expected"
-            f" {expected}: the recipe has {'' if wants_audio else 'no '}`audio`"
+            f" {expected}: the recipe has {'' if expected == 'audio' else 'no '}`audio`"
         )
         yield Fault(FaultKind.UNFIT, spec, text)
         return
     rest = "as the other clips have" if needs is None else "as the recipe reads"
     for path in wrong:
-        text = f"found {found} only, expected {expected} {rest}"
+        text = f"found {signal_in(facts[path]).kind} only, expected {expected} {rest}"
         yield Fault(FaultKind.UNREADABLE_MEDIA, str(path), text)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from unglossed.corpora.faults import Fault, FaultKind
 from unglossed.corpora.languages import base_language, language_of, tokenisation
@@ -21,13 +20,13 @@ class Needs:
     """What a recipe needs of a corpus.
 
     Attributes:
-        signal: What clips are read for.
+        signal: Kind of signal that clips are read as.
         glosses_for: The stage that learns glosses; None: there is none.
         transcripts_for: The stage that learns transcripts; None: there is none.
         start_token: Token of a pre-trained tokenizer with which texts start; None: its own.
     """
 
-    signal: Literal["video", "sound"] = "video"
+    signal: str = "video"
     glosses_for: str | None = None
     transcripts_for: str | None = None
     start_token: str | None = None

@@ -35,6 +35,7 @@ from unglossed.errors import InputError
 from unglossed.files import write_text
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts
+from unglossed.media.signal import VideoSignal
 
 _TOKENIZERS = {
     "13a": (Tokenizer13a, "13a"),
@@ -161,7 +162,7 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         if look.facts is None:
             raise InputError(f"{path}: {look.findings[0].text}")
         facts[path] = look.facts
-    has_frames = any(fact.kind != "audio" for fact in facts.values())
+    has_frames = any(VideoSignal().is_in(fact) for fact in facts.values())
     clips: dict[str, list[_Clip]] = {}
     splits: dict[str, SplitStats] = {}
     for language, (tokenizer, _) in tokenizers.items():

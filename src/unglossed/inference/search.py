@@ -15,7 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from unglossed.inference.contrast import LanguageContrast
 from unglossed.inference.decoding import DecodingSettings
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed.models.language_model import IGNORED, DecoderOnly, LanguageModel
 from unglossed.models.translator import Translator
 

@@ -28,8 +28,7 @@ from unglossed.inference.precision import (
     read_precision,
 )
 from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
-from unglossed.media.contents import Emptiness, emptiness_of
-from unglossed.media.probe import sound_seconds
+from unglossed.media.contents import Emptiness
 from unglossed.media.signal import Clip, WholeFile, at_frame_rate, check_frame_rate, signal_of
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.saved import TrainedLengths, load_translator
@@ -110,7 +109,7 @@ def read_clip(
     if cut is None and processor.trained_seconds is not None:
         lengths = TrainedLengths.from_dict(processor.trained_seconds)
         notes += filter(None, [lengths.told(len(content) / signal_of(processor).units_per_second)])
-    empty = emptiness_of(content)
+    empty = signal_of(processor).emptiness(content)
     if empty is not None:
         notes.append(f"nothing is in it to translate: {empty.told}")
     return ClipContent(content, empty, tuple(notes))
@@ -130,7 +129,7 @@ def _read(
     read = signal.read(where, limit=most + 1, cut=True)  # one more tells whether there is more
     if len(read) <= most:
         return read, None
-    seconds, kept = sound_seconds(where), most / signal.units_per_second
+    seconds, kept = signal.seconds_of(where), most / signal.units_per_second
     return read[:most], f"{seconds:.1f} seconds, cut to {kept:.1f}"
 
 

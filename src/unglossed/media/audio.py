@@ -1,10 +1,9 @@
-"""Read the sound of a file, or a stretch of it: one channel, at the rate that a model wants."""
+"""Read audio of a file, or a part of it, as one channel at the rate that a model wants."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.containers import open_container, origin_seconds, pick_sound, reason
+from unglossed.media.containers import open_container, origin_seconds, pick_audio, reason
+
+AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
+"""Endings of files that are taken for audio when a folder is listed, in lower case."""
+
+# Audio decoded before the part wanted: codecs need some to be right, and resampling a little.
+_WARM_UP_SECONDS = 0.1
+_STEPS_BACK = (1.0, 10.0)
+# Program streams stamp one packet in many: after a seek FFmpeg guesses, and begins within a frame.
+_NOT_SEEKABLE = "mpeg"
+# Stamps are rounded, to milliseconds in Matroska; a hole is longer than that and filled with
+# silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
+_HOLE_SECONDS = (0.05, 60.0)
+# Of a spectrogram: how many pieces of which size, and the range from loudest to black.
+_PICTURE_PIECES, _PICTURE_SIZE, _PICTURE_DECIBELS = 8, (60, 90), 60
 
 _DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _U8_ZERO = 128
@@ -28,18 +41,18 @@ _OTHER_WEIGHT = 0.5
 # common keep one part in as many as there are, which is 1/8 in the largest cinema.
 _CANCELLED = 0.05
 _HEARD = 0.1  # of the power of the loudest
-_BLOCK = 1 << 20
+_BLOCK = 1 << 20  # samples at a time
 
-Sound = NDArray[np.float32]
+Audio = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Sound as it was decoded.
+    """Audio as it was decoded.
 
     Attributes:
         samples: (channels, n) in the decoder's own format.
-        names: What the channels are, such as FL, FR: one layout for each number of them.
+        names: Names of the channels, such as FL, FR.
     """
 
     samples: NDArray[Any]
@@ -54,7 +67,7 @@ class Channels:
         return self.samples.dtype.kind != "f" or bool(np.isfinite(self.samples).all())
 
     def cut(self, begin: int) -> Channels:
-        """What follows the first `begin` samples."""
+        """The samples from `begin` on."""
         return Channels(self.samples[:, begin:], self.names)
 
     def silence(self, length: int) -> Channels:
@@ -77,59 +90,49 @@ def read_channels(frame: av.AudioFrame) -> Channels:
     return Channels(np.stack(rows), names)
 
 
-class Balance:
-    """Finds out whether the channels of sound cancel each other in their mean."""
+def _signs(pieces: Iterable[Channels]) -> NDArray[np.float64] | None:
+    """Factor for each channel so that they do not cancel in their mean; None: they do not.
 
-    def __init__(self) -> None:
-        self._names: tuple[str, ...] = ()
-        self._products: NDArray[np.float64] = np.zeros((0, 0))
-        self._sums: NDArray[np.float64] = np.zeros(0)
-        self._num_samples = 0
-
-    def add(self, channels: Channels) -> None:
-        """Take in a stretch of sound; one of other channels begins anew."""
-        if channels.names != self._names:
-            self._names, count = channels.names, len(channels.names)
-            self._products, self._sums = np.zeros((count, count)), np.zeros(count)
-            self._num_samples = 0
-        for block in _blocks(channels.samples):
+    Where the channels change on the way, the last ones count.
+    """
+    names: tuple[str, ...] = ()
+    products, sums, count = np.zeros((0, 0)), np.zeros(0), 0
+    for piece in pieces:
+        if piece.names != names:
+            names, num = piece.names, len(piece.names)
+            products, sums, count = np.zeros((num, num)), np.zeros(num), 0
+        for block in _blocks(piece.samples):
             values = _scaled(block.astype(np.float64), block.dtype)
-            self._products += values @ values.T
-            self._sums += values.sum(axis=1)
-            self._num_samples += values.shape[1]
-
-    @property
-    def signs(self) -> NDArray[np.float64] | None:
-        """By what to multiply each channel so that they do not cancel; None: they do not."""
-        if len(self._names) < 2 or not self._num_samples:
-            return None
-        mean = self._sums / self._num_samples
-        covariance = self._products / self._num_samples - np.outer(mean, mean)
-        weights = _weights(self._names)
-        power = weights * covariance.diagonal()
-        if weights @ covariance @ weights >= _CANCELLED * power.sum():
-            return None
-        # The first that is heard, not the loudest: in another part that might be another.
-        first = int(np.argmax(power >= _HEARD * power.max()))
-        return np.where(covariance[first] < 0, -1.0, 1.0)
+            products += values @ values.T
+            sums += values.sum(axis=1)
+            count += values.shape[1]
+    if len(names) < 2 or not count:
+        return None
+    mean = sums / count
+    covariance = products / count - np.outer(mean, mean)
+    weights = _weights(names)
+    power = weights * covariance.diagonal()
+    if weights @ covariance @ weights >= _CANCELLED * power.sum():
+        return None
+    # The first that is heard, not the loudest: in another part that might be another.
+    first = int(np.argmax(power >= _HEARD * power.max()))
+    return np.where(covariance[first] < 0, -1.0, 1.0)
 
 
-def mix(pieces: Sequence[Channels]) -> Sound:
+def mix(pieces: Sequence[Channels]) -> Audio:
     """Make one channel of pieces that follow each other: (n,) in -1..1.
 
-    Whether channels cancel is told from all pieces together, and so from what is read.
+    Whether channels cancel is decided on all pieces together, that is on what is read.
     """
     mixed = []
     for _, run in groupby(pieces, lambda piece: (piece.names, piece.samples.dtype)):
         alike = list(run)
-        balance = Balance()
-        for piece in alike:
-            balance.add(piece)
-        mixed += [_mix(piece, balance.signs) for piece in alike]
+        signs = _signs(alike)
+        mixed += [_mix(piece, signs) for piece in alike]
     return np.concatenate(mixed) if mixed else np.zeros(0, np.float32)
 
 
-def _mix(channels: Channels, signs: NDArray[np.float64] | None) -> Sound:
+def _mix(channels: Channels, signs: NDArray[np.float64] | None) -> Audio:
     samples, dtype = channels.samples, channels.samples.dtype
     mixed = np.empty(samples.shape[1], np.float32)
     place = 0
@@ -145,7 +148,7 @@ def _mix(channels: Channels, signs: NDArray[np.float64] | None) -> Sound:
 
 
 def _weights(names: tuple[str, ...]) -> NDArray[np.float64]:
-    """What part of the mix each channel is; they add up to 1."""
+    """Share of each channel in the mix; they add up to 1."""
     parts = np.ones(len(names))
     if len(names) > 1 and _CENTRE in names:
         parts = np.array([_WEIGHTS.get(name, _OTHER_WEIGHT) for name in names])
@@ -153,7 +156,7 @@ def _weights(names: tuple[str, ...]) -> NDArray[np.float64]:
 
 
 def _scaled(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values of a format, as they are or computed from such, in -1..1."""
+    """Values of a sample format in -1..1."""
     one = values.dtype.type
     if dtype.kind == "u":
         return values / one(_U8_ZERO) - one(1)
@@ -167,115 +170,81 @@ def _blocks(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield samples[:, begin : begin + _BLOCK]
 
 
-AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .wma .aif .aiff .mka".split())
-"""Endings of files that are taken for sound when a folder is listed, in lower case."""
-
-# Sound decoded before the part wanted: codecs need some to be right, and resampling a little.
-_WARM_UP_SECONDS = 0.1
-_STEPS_BACK = (1.0, 10.0)
-# Program streams stamp one packet in many: after a seek FFmpeg guesses, and begins within a frame.
-_NOT_SEEKABLE = "mpeg"
-# Stamps are rounded, to milliseconds in Matroska; a hole is longer than that and filled with
-# silence, so that what follows keeps its time. A leap of a minute is a fault of the stamps.
-_HOLE_SECONDS = (0.05, 60.0)
-_BLOCK_SAMPLES = 1 << 20
-# Of a spectrogram: how many pieces of which size, and the range from loudest to black.
-_PICTURE_PIECES, _PICTURE_SIZE, _PICTURE_DECIBELS = 8, (60, 90), 60
-
-
 def read_audio(
     path: Path,
     rate: int = 16000,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
-) -> Sound:
-    """Read sound, or a part of it, as one channel: the mean of them.
+) -> Audio:
+    """Read audio, or a part of it, as one channel: the mean of all.
 
-    Of a cinema's channels the speakers' weights count (see `channels`), and where channels cancel
-    each other in what is read, those against the first are turned over.
-
-    A part is what the same samples of the whole would be: it is cut on the grid of `rate` that
-    begins with the file, exactly where the container counts samples (wav, flac, mp3, mp4), else to
-    about a millisecond.
+    Cinema channels are weighted as players do, and where channels cancel each other in what is
+    read, those against the first are inverted. A part has the samples that the whole has there: it
+    is cut on the grid of `rate` that begins with the file, exactly where the container counts
+    samples (wav, flac, mp3, mp4), else to about a millisecond.
 
     Args:
-        path: A sound file, or a video with sound.
+        path: An audio file, or a video with audio.
         rate: Samples per second wanted.
         start_seconds: Begin of the part; None begins with the file.
-        end_seconds: Its end, may lie past the end of the sound; None ends with it.
+        end_seconds: Its end, may lie past the end of the audio; None ends with it.
 
     Returns:
         (n,) float32 in -1..1.
 
     Raises:
-        InputError: Nothing is there, the file is empty, damaged or cut, has no sound, or the part
-            holds none.
+        InputError: Nothing is there, the file is empty, damaged or truncated, has no audio, or the
+            part holds none.
     """
     start = max(start_seconds or 0.0, 0.0)
     first = round(start * rate)
     last = None if end_seconds is None else max(round(end_seconds * rate), first)
-    with _open_sound(path) as (_, stream):
-        source = int(stream.codec_context.sample_rate)
+    source = _source_rate(path)
     # Every so many samples one of the source falls together with one of the result.
     common = math.gcd(source, rate)
     offset = max(0, math.floor((start - _WARM_UP_SECONDS) * common))
     end = None if last is None else math.ceil((last / rate + _WARM_UP_SECONDS) * source)
-    sound = np.zeros(0, np.float32)
+    audio = np.zeros(0, np.float32)
     if last is None or last > first:
-        sound = _decode(path, source, offset * (source // common), end)
-        sound = _resample(sound, source, rate)
+        audio = _decode(path, source, offset * (source // common), end)
+        audio = _resample(audio, source, rate)
     begin = first - offset * (rate // common)
-    part = sound[begin : None if last is None else begin + last - first]
+    part = audio[begin : None if last is None else begin + last - first]
     if not len(part):
         end_told = "its end" if end_seconds is None else f"{end_seconds:g} seconds"
         raise InputError(
-            f"{path}: no sound between {start:g} seconds and {end_told}: the file is"
+            f"{path}: no audio between {start:g} seconds and {end_told}: the file is"
             f" {audio_seconds(path):.2f} seconds long"
         )
     return part
 
 
 def audio_seconds(path: Path) -> float:
-    """Decode a file's sound to the end and tell how long it is.
-
-    Raises:
-        InputError: As `read_audio`.
-    """
-    with _open_sound(path) as (_, stream):
-        source = int(stream.codec_context.sample_rate)
-    place = 0
-    for place, piece in _place_pieces(path, source, None):
-        place += len(piece)
-    return place / source
+    """Length of a file's audio, found by decoding it to the end."""
+    return examine_audio(path)[0]
 
 
-def examine_sound(path: Path) -> tuple[float, bool]:
-    """Decode a file's sound to the end: how long it is, and whether its channels cancel.
+def examine_audio(path: Path) -> tuple[float, bool]:
+    """Decode a file's audio to the end: its length in seconds, and whether its channels cancel."""
+    source, end = _source_rate(path), 0
 
-    Raises:
-        InputError: As `read_audio`.
-    """
-    with _open_sound(path) as (_, stream):
-        source = int(stream.codec_context.sample_rate)
-    place, balance = 0, Balance()
-    for place, piece in _place_pieces(path, source, None):
-        balance.add(piece)
-        place += len(piece)
-    return place / source, balance.signs is not None
+    def pieces() -> Iterator[Channels]:
+        nonlocal end
+        for place, piece in _place_pieces(path, source, None):
+            end = place + len(piece)
+            yield piece
+
+    signs = _signs(pieces())
+    return end / source, signs is not None
 
 
-def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
-    """Draw a spectrogram, loud is light, and cut it into pieces of equal time.
+def draw_audio(audio: Audio, rate: int) -> list[NDArray[np.uint8]]:
+    """Draw a spectrogram as eight pictures (height, width, 3) RGB of equal time, loud is light.
 
-    Args:
-        sound: (samples,) at least one.
-        rate: Samples a second.
-
-    Returns:
-        Eight pictures (height, width, 3) RGB: time to the right, frequency up to half the rate.
+    Time runs to the right, frequency up to half the rate.
     """
     window, hop = max(rate // 40, 2), max(rate // 100, 1)
-    padded = np.pad(sound, (0, window - 1))
+    padded = np.pad(audio, (0, window - 1))
     views = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     power = np.abs(np.fft.rfft(views * np.hanning(window))) ** 2
     level = 10 * np.log10(np.maximum(power, 1e-10))
@@ -286,29 +255,28 @@ def draw_sound(sound: Sound, rate: int) -> list[NDArray[np.uint8]]:
     return np.split(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), _PICTURE_PIECES, axis=1)
 
 
-@contextmanager
-def _open_sound(path: Path) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
-    with open_container(path, "sound") as container:
-        yield container, pick_sound(path, container)
+def _source_rate(path: Path) -> int:
+    with open_container(path, "audio") as container:
+        return int(pick_audio(path, container).codec_context.sample_rate)
 
 
-def _decode(path: Path, source: int, begin: int, end: int | None) -> Sound:
+def _decode(path: Path, source: int, begin: int, end: int | None) -> Audio:
     """Decode source samples `begin` to `end`: one channel, at the source's rate."""
     for back in _STEPS_BACK:
         seconds = begin / source - back
         if seconds <= 0:
             break
-        sound = _collect(path, source, begin, end, seconds)
-        if sound is not None:
-            return sound
-    sound = _collect(path, source, begin, end, None)
-    return np.zeros(0, np.float32) if sound is None else sound
+        audio = _collect(path, source, begin, end, seconds)
+        if audio is not None:
+            return audio
+    audio = _collect(path, source, begin, end, None)
+    return np.zeros(0, np.float32) if audio is None else audio
 
 
 def _collect(
     path: Path, source: int, begin: int, end: int | None, seconds: float | None
-) -> Sound | None:
-    """Gather samples after a seek to `seconds`; None if that did not lead where it should."""
+) -> Audio | None:
+    """Gather samples after a seek to `seconds`; None if the seek missed."""
     pieces: list[Channels] = []
     expected = begin
     try:
@@ -333,13 +301,10 @@ def _collect(
 
 
 def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tuple[int, Channels]]:
-    """Decode from the file's begin, or from a seek on.
-
-    Yields:
-        Place of the piece in source samples from the file's begin, and its samples.
-    """
+    """Decode from the file's begin, or from a seek on; yield each piece with its first sample."""
     place: int | None = None
-    with _open_sound(path) as (container, stream):
+    with open_container(path, "audio") as container:
+        stream = pick_audio(path, container)
         base = stream.time_base
         # It counts its samples without fail; other formats may have holes and err in their length.
         strict = container.format.name == "flac"
@@ -367,7 +332,7 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
                         place = told
                 piece = read_channels(frame)
                 if not piece.is_finite:
-                    raise _damaged(path, place / source, "found samples that are no numbers")
+                    raise _damaged(path, place / source, "found samples that are NaN or infinite")
                 yield place, piece
                 place += len(piece)
         except av.error.FFmpegError as error:
@@ -375,26 +340,26 @@ def _place_pieces(path: Path, source: int, seconds: float | None) -> Iterator[tu
         declared = round(float((stream.duration or 0) * base) * source)
         if strict and (place or 0) < declared:
             raise InputError(
-                f"{path}: the sound ends after {(place or 0) / source:.2f} seconds, "
-                f"expected {declared / source:.2f} as its header says: the file is cut"
+                f"{path}: the audio ends after {(place or 0) / source:.2f} seconds, "
+                f"expected {declared / source:.2f} as its header says: the file is truncated"
             )
 
 
-def _resample(sound: Sound, source: int, rate: int) -> Sound:
-    if source != rate and len(sound):
+def _resample(audio: Audio, source: int, rate: int) -> Audio:
+    if source != rate and len(audio):
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         pieces = []
-        for begin in range(0, len(sound), _BLOCK_SAMPLES):
-            block = sound[None, begin : begin + _BLOCK_SAMPLES]
+        for begin in range(0, len(audio), _BLOCK):
+            block = audio[None, begin : begin + _BLOCK]
             frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
             frame.sample_rate = source
             frame.pts = begin
             pieces += resampler.resample(frame)
         pieces += resampler.resample(None)
-        sound = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
-    return np.clip(sound, -1.0, 1.0)
+        audio = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return np.clip(audio, -1.0, 1.0)
 
 
 def _damaged(path: Path, seconds: float, why: Exception | str = "") -> InputError:
     detail = f": {reason(why) if isinstance(why, Exception) else why}" if why else ""
-    return InputError(f"{path}: the sound is damaged at {seconds:.2f} seconds{detail}")
+    return InputError(f"{path}: the audio is damaged at {seconds:.2f} seconds{detail}")

@@ -1,11 +1,13 @@
-"""From kept frames to the square view that the image backbone sees.
+"""From kept frames to the square view that the image backbone sees, and what is drawn for it.
 
 Every geometric change of a clip is one affine map, the same for all its frames, so that each frame
-is interpolated once. Clips are never mirrored, as signs are handed.
+is interpolated once. Clips are never mirrored, as signs are handed. Draws depend on nothing but
+(seed, epoch, sample id): worker processes, batch order and a resumed run never change them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,8 +60,8 @@ def render_view(
         resize: Side of the square before cropping, in pixels.
         crop: Side of the view, at most `resize`.
         augmentation: What training may change; None changes nothing.
-        generator: Training: draws augmentation and crop. None, for evaluation: a centre crop and
-            no augmentation.
+        generator: Draws augmentation and crop in training. None, for evaluation: a centre crop
+            without augmentation.
 
     Returns:
         (n, crop, crop, 3) uint8.
@@ -84,7 +86,7 @@ def render_view(
             view[index] = square[top : top + crop, left : left + crop]
         return view if colours is None else _recolour(view, colours)
 
-    squeeze = _scaling(resize / width, resize / height)
+    squeeze = np.diag([resize / width, resize / height, 1.0])
     cut = _translation(-left, -top)
     # What has been averaged down is already square: the move must happen in squeezed proportions.
     matrix = cut @ squeeze @ move @ (np.linalg.inv(squeeze) if shrink else np.eye(3))
@@ -152,5 +154,13 @@ def _translation(x: float, y: float) -> NDArray[np.float64]:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def _scaling(x: float, y: float) -> NDArray[np.float64]:
-    return np.diag([x, y, 1.0])
+def generator_for(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
+    """Make the generator for every draw that concerns one sample in one epoch.
+
+    Equal arguments give equal draws on every machine: they are hashed with BLAKE2b, as Python's own
+    `hash` of a string differs between processes.
+    """
+    key = f"{seed}/{epoch}/{sample_id}".encode()
+    digest = hashlib.blake2b(key, digest_size=16).digest()
+    # PCG64 by name: `default_rng` is free to change its bit generator in a later numpy.
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))

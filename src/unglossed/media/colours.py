@@ -1,9 +1,9 @@
-"""From a decoded frame to 8-bit RGB as a screen of BT.709 shows it.
+"""Convert a decoded frame to 8-bit RGB as a screen of BT.709 shows it.
 
-FFmpeg converts what is tagged BT.601 or BT.709. What players do beyond it is done here: pictures
-without a tag go by their size, and those of phones in HLG, PQ, BT.2020 or Display P3 by the curves
-and the primaries of the standards. FFmpeg could do the latter as well, but spends seconds on a
-table for every new size of picture.
+FFmpeg converts what is tagged BT.601 or BT.709. Here is what players do beyond it: frames without a
+tag go by their size, and those of phones in HLG, PQ, BT.2020 or Display P3 by the curves and the
+primaries of the standards. FFmpeg could do the latter too, but spends seconds on a table for every
+new frame size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 _UNSPECIFIED = 2  # ISO/IEC 23091-2 numbers curves, primaries and matrices alike
 _MATRICES = {"YCgCo": 8, "BT.2020 with constant luminance": 10, "ICtCp": 14, "IPT-PQ-C2": 15}
-# From where on players take pictures without a tag for HD.
+# From this size on players take frames without a tag for HD.
 _HD_WIDTH, _HD_HEIGHT = 1280, 577
 
 _WHITE = 203.0  # cd/m2 of SDR white in an HDR picture: ITU-R BT.2408
@@ -44,9 +44,9 @@ _FULL_SIGNAL = 65283  # FFmpeg's white in 16 bits
 
 
 def to_rgb8(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Picture of a frame: (height, width, 3) uint8, RGB.
+    """Pixels of a frame: (height, width, 3) uint8, RGB.
 
-    What is brighter than SDR white, or outside the colours of BT.709, is cut off there.
+    What is brighter than SDR white, or outside the colours of BT.709, is clipped.
     """
     matrix = _matrix_of(frame)
     if is_wide(frame.color_trc, frame.color_primaries):
@@ -55,22 +55,22 @@ def to_rgb8(frame: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def is_wide(curve: int, primaries: int) -> bool:
-    """Whether colours are those of HDR or of more colours than BT.709 has."""
+    """Whether colours are HDR, or wider than BT.709."""
     return curve in _HDR or primaries in _WIDE
 
 
 def is_untagged_hd(matrix: int, width: int, height: int) -> bool:
-    """Whether the size alone tells that a picture's colours are coded as in HD."""
+    """Whether only the size of a frame tells that its colours are coded as in HD."""
     return matrix == _UNSPECIFIED and (width >= _HD_WIDTH or height >= _HD_HEIGHT)
 
 
 def unknown_matrix(matrix: int) -> str | None:
-    """Name of a way to code colours that is not read; None for all others."""
+    """Name of a colour coding that is not supported; None for all others."""
     return next((name for name, number in _MATRICES.items() if number == matrix), None)
 
 
 def _matrix_of(frame: av.VideoFrame) -> Colorspace | None:
-    """By which matrix a frame's colours are coded; None: as FFmpeg reads its tag."""
+    """The matrix of a frame's colours; None: FFmpeg reads its tag."""
     if frame.colorspace != _UNSPECIFIED:
         return None
     if frame.color_primaries == ColorPrimaries.BT2020 or frame.color_trc in _HDR:
@@ -93,7 +93,7 @@ def _narrow(frame: av.VideoFrame, matrix: Colorspace | None) -> NDArray[np.uint8
 
 @lru_cache(maxsize=4)
 def _curve(curve: int) -> NDArray[np.float32]:
-    """Light of every 16-bit signal; ITU-R BT.2100, tables 4 and 5, for HDR."""
+    """Light of every 16-bit signal; for HDR by ITU-R BT.2100, tables 4 and 5."""
     signal = np.minimum(np.arange(1 << 16) / _FULL_SIGNAL, 1)
     if curve == ColorTrc.SMPTE2084:
         power = signal ** (1 / 78.84375)

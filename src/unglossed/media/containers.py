@@ -1,7 +1,7 @@
-"""Opening a media file by PyAV; what is wrong with it is said in one line.
+"""Open media files with PyAV, choose their streams and decode video frames.
 
-A file whose end is missing is often read without complaint as a shorter one. Here it is noticed by
-the lengths that the container itself declares, where it declares any.
+FFmpeg often reads a truncated file without complaint as a shorter one. Here it is noticed by the
+lengths that the container declares, if any.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ from unglossed.errors import InputError
 from unglossed.media.colours import to_rgb8, unknown_matrix
 from unglossed.media.pictures import MOST_PIXELS, check_size
 
-Kind = Literal["video", "sound"]
+Kind = Literal["video", "audio"]
 
-_EXPECTED = {
-    "video": "a video file or a folder of frames",
-    "sound": "a file with sound",
-}
+_EXPECTED = {"video": "a video file or a folder of frames", "audio": "a file with audio"}
 # FFmpeg searches the first five megabytes of a wav file for a film's sound track hidden in it.
 _WAV_OPTIONS = {"probesize": "32768"}
 
@@ -42,14 +39,10 @@ _EBML_SEGMENT = b"\x18\x53\x80\x67"
 
 @contextmanager
 def open_container(path: Path, kind: Kind) -> Iterator[av.container.InputContainer]:
-    """Open a file for reading.
-
-    Args:
-        path: The file.
-        kind: What it should be, for the message.
+    """Open a file for reading; `kind` is what messages expect it to be.
 
     Raises:
-        InputError: It is not there, empty, no media file, or its end is missing.
+        InputError: It is missing, empty, truncated or no media file.
     """
     if path.suffix == ".tar":
         raise InputError(f"{path}: found a shard, expected a clip in it, as {path / 'KEY'}")
@@ -61,18 +54,18 @@ def open_container(path: Path, kind: Kind) -> Iterator[av.container.InputContain
     try:
         declared = declared_size(path)
         if declared is not None and size < declared:
-            raise InputError(f"{path}: the file is cut: found {size} of its {declared} bytes")
+            raise InputError(f"{path}: the file is truncated: found {size} of its {declared} bytes")
         options = _WAV_OPTIONS if path.suffix.lower() == ".wav" else {}
         # Absolute, or a colon in the name would be taken for the end of a protocol's name.
         container = av.open(str(path.absolute()), options=options)
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
-        raise InputError(f"{path}: not a readable {kind}: {reason(error)}") from error
+        raise InputError(f"{path}: not a readable {kind} file: {reason(error)}") from error
     with container:
         yield container
 
 
 def origin_seconds(container: av.container.InputContainer) -> float:
-    """Stamp, in seconds, of what players count from: where the first of the streams begins.
+    """Stamp, in seconds, that players count from: where the first of the streams begins.
 
     What starts before 0 is warm-up of a codec; broadcasts start anywhere above.
     """
@@ -80,7 +73,7 @@ def origin_seconds(container: av.container.InputContainer) -> float:
 
 
 def header_seconds(container: av.container.InputContainer, stream: av.Stream) -> float | None:
-    """Length of a stream as the file's headers have it; None if they do not."""
+    """Length of a stream in the file's headers; None if they have none."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     # Matroska counts from 0, wherever the stream begins.
@@ -94,17 +87,16 @@ def header_seconds(container: av.container.InputContainer, stream: av.Stream) ->
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg or the system says is wrong, in one line."""
+    """The message of FFmpeg or the system, in one line."""
     text = getattr(error, "strerror", None) or str(error)
     return str(text).splitlines()[0].lower()
 
 
 def declared_size(path: Path) -> int | None:
-    """How many bytes a file should have at least, as its container says.
+    """Least number of bytes that a file should have according to its container.
 
-    Returns:
-        None if it does not say: other containers than MP4, Matroska (WebM), AVI and WAV, and live
-        recordings, such as those of browsers.
+    None for containers other than MP4, Matroska (WebM), AVI and WAV, and for live recordings, such
+    as those of browsers.
     """
     with path.open("rb") as file:
         head = file.read(12)
@@ -134,7 +126,7 @@ def _walk_boxes(file: BinaryIO) -> int:
 
 
 def _find_segment_end(file: BinaryIO) -> int | None:
-    """End of the one large element that follows the header of a Matroska file."""
+    """End of the large element after the header of a Matroska file."""
     place = 0
     while True:
         file.seek(place)
@@ -147,7 +139,7 @@ def _find_segment_end(file: BinaryIO) -> int | None:
             return None
         mask = (1 << 7 * width) - 1  # the bits that are not the mark of the width
         size = int.from_bytes(head[name : name + width], "big") & mask
-        if size == mask:  # all ones: not known when it was written
+        if size == mask:  # all ones: unknown when it was written
             return None
         place += name + width + size
         if head[:name] == _EBML_SEGMENT:
@@ -172,65 +164,52 @@ Stream = TypeVar("Stream", av.VideoStream, av.AudioStream)
 
 
 def find_video(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The video stream that players show; None: there is none that can be read."""
+    """The video stream that players show; None if none can be read."""
     videos = container.streams.video
     return _choose(stream for stream in videos if not stream.disposition & _COVERS)
 
 
-def find_sound(container: av.container.InputContainer) -> av.AudioStream | None:
-    """The sound stream that players play; None: there is none that can be read."""
+def find_audio(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The audio stream that players play; None if none can be read."""
     return _choose(container.streams.audio)
 
 
 def pick_video(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The video stream of a file that is open.
-
-    Raises:
-        InputError: There is none, or its pictures are larger than any camera's.
-    """
+    """The video stream of an open file; none, or one of absurd size, is an `InputError`."""
     stream = find_video(container)
     if stream is None:
-        if find_sound(container) and container.streams.video:
-            raise InputError(f"{path}: no video: found sound with a cover picture")
+        if find_audio(container) and container.streams.video:
+            raise InputError(f"{path}: no video: found audio with a cover picture")
         raise InputError(f"{path}: no video stream (found {_kinds(container)})")
     check_size(path, (stream.codec_context.width, stream.codec_context.height))
     return stream
 
 
-def pick_sound(path: Path, container: av.container.InputContainer) -> av.AudioStream:
-    """The sound stream of a file that is open.
-
-    Raises:
-        InputError: There is none, or one without a sample rate.
-    """
-    stream = find_sound(container)
+def pick_audio(path: Path, container: av.container.InputContainer) -> av.AudioStream:
+    """The audio stream of an open file; none, or one without a rate, is an `InputError`."""
+    stream = find_audio(container)
     if stream is None:
-        raise InputError(f"{path}: no sound (found {_kinds(container)})")
+        raise InputError(f"{path}: no audio stream (found {_kinds(container)})")
     if not stream.codec_context.sample_rate:
-        raise InputError(f"{path}: the sound is damaged: it has no sample rate")
+        raise InputError(f"{path}: the audio is damaged: it has no sample rate")
     return stream
 
 
 def _choose(streams: Iterable[Stream]) -> Stream | None:
+    def rank(stream: Stream) -> tuple[bool, bool, int]:  # of equal streams the first is read
+        disposition = stream.disposition
+        return not disposition & Disposition.default, bool(disposition & _FOR_SOME), stream.index
+
     # A stream of a codec that FFmpeg does not know, as of a phone's spatial sound, has no context.
-    known = [stream for stream in streams if stream.codec_context is not None]
-    return min(known, key=_rank, default=None)
-
-
-def _rank(stream: av.stream.Stream) -> tuple[bool, bool, int]:
-    """Of equal streams the first is read."""
-    disposition = stream.disposition
-    return not disposition & Disposition.default, bool(disposition & _FOR_SOME), stream.index
+    return min((one for one in streams if one.codec_context is not None), key=rank, default=None)
 
 
 def _kinds(container: av.container.InputContainer) -> str:
-    return (
-        ", ".join(
-            stream.type if stream.codec_context else f"{stream.type} of an unknown codec"
-            for stream in container.streams
-        )
-        or "nothing"
-    )
+    kinds = [
+        stream.type if stream.codec_context else f"{stream.type} of an unknown codec"
+        for stream in container.streams
+    ]
+    return ", ".join(kinds) or "nothing"
 
 
 @contextmanager
@@ -238,18 +217,17 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
     """Open a video file: container and the video stream that players show.
 
     Raises:
-        InputError: As `open_container` and `pick_video`, or its colours are coded in a way that is
-            not read.
+        InputError: As `open_container` and `pick_video`, or its colour coding is not supported.
     """
     with open_container(path, "video") as container:
         stream = pick_video(path, container)
         coding = unknown_matrix(stream.codec_context.colorspace)
         if coding is not None:
             raise InputError(
-                f"{path}: found colours coded as {coding}, which are not read, expected BT.601,"
+                f"{path}: found colours coded as {coding}, which is not supported, expected BT.601,"
                 " BT.709 or BT.2020: convert the video"
             )
-        # Of pictures that turn out larger than the header says.
+        # Frames may turn out larger than the header says.
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         yield container, stream
 
@@ -258,11 +236,11 @@ def decode_frames(path: Path) -> Iterator[av.VideoFrame]:
     """Decode a whole file in order.
 
     Raises:
-        InputError: As `open_video`, or when it comes to a frame that is damaged.
+        InputError: As `open_video`, or at a frame that is damaged.
     """
     count = 0
     with open_video(path) as (container, stream):
-        # Not in threads: there PyAV passes over a frame that cannot be decoded.
+        # Not in threads: there PyAV skips a frame that cannot be decoded.
         stream.codec_context.thread_type = "NONE"
         try:
             for frame in container.decode(stream):
@@ -275,7 +253,7 @@ def decode_frames(path: Path) -> Iterator[av.VideoFrame]:
 
 
 def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Picture of a frame, turned as its mark says: (height, width, 3) uint8, RGB."""
+    """Pixels of a frame, turned by its rotation mark: (height, width, 3) uint8, RGB."""
     picture = to_rgb8(frame)
     across, down, sideways = _turn(frame)
     if sideways:
@@ -290,17 +268,17 @@ def turned_size(frame: av.VideoFrame) -> tuple[int, int]:
 
 
 def damaged(path: Path, index: int, error: Exception | None = None) -> InputError:
-    """The error about a frame that cannot be decoded, which is not raised here."""
+    """Make the error about a frame that cannot be decoded."""
     detail = f": {reason(error)}" if error else ""
     return InputError(f"{path}: the video is damaged at frame {index}{detail}")
 
 
 def _turn(frame: av.VideoFrame) -> tuple[int, int, bool]:
-    """How a frame's mark has it shown: -1 where mirrored across and down, after a turn sideways.
+    """Read a frame's rotation mark: steps across and down (-1: mirrored) after a quarter turn.
 
     The mark is the 3 x 3 matrix of MP4 (ISO/IEC 14496-12, 8.3.2), rows first, of which the first
-    two numbers of the first two rows turn and mirror: (x, y) goes to (ax + cy, bx + dy). To
-    the nearest quarter turn; a matrix that would leave nothing of the picture counts for nothing.
+    two numbers of the first two rows turn and mirror: (x, y) goes to (ax + cy, bx + dy). It is
+    rounded to the nearest quarter turn; a matrix that would leave nothing of the frame is ignored.
     """
     mark = frame.side_data.get("DISPLAYMATRIX")
     if mark is None:

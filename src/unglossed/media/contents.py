@@ -1,7 +1,7 @@
-"""Tells clips with nothing in them to translate: silence, black, blank or still pictures.
+"""Recognise clips with nothing to translate: silent audio; black, blank or still video.
 
-Works on what a model is given of a clip and opens no file. Only what is all but exactly empty is
-told: little movement, dark pictures and quiet speech are content.
+Works on what a model reads of a clip and opens no file. Only what is almost exactly empty counts:
+little movement, dark video and quiet speech are content.
 """
 
 from __future__ import annotations
@@ -15,27 +15,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Pictures are compared by the mean brightness of so many fields a side, 0..255: what a codec or a
-# sensor adds to a picture goes under in them, a hand that moves changes some by 10 to 100.
+# Frames are compared by the mean brightness, 0..255, of so many fields a side: what a codec or a
+# sensor adds vanishes in them, a moving hand changes some by 10 to 100.
 _FIELDS = 16
-_NO_MOTION = 1.5
-"""Change of a field over the whole clip that a still picture may have."""
-_MOST_PULSE = 8.0
-"""The same, where a codec refines a picture or begins it anew and then keeps it as it is, ..."""
-_MOST_CHANGES = 0.25
-"""... so that no more than this share of the pictures differs from the one before, ..."""
-_SAME = 0.25
-"""... which means by more than so much, in any field."""
-_NO_CONTRAST = 2.0
-"""Difference between two fields of one picture that a blank one may have."""
-_DARKEST = 4.0
-"""Brightest field of a black picture."""
-_SILENCE = 2.0**-13
-"""Swing of silence around its mean: four steps of 16 bits, 78 dB below the loudest sound."""
+_NO_MOTION = 1.5  # change of a field over the whole clip that still video may have
+# The same where a codec refines a frame or begins it anew and then keeps it, so that no more than
+# this share of the frames differs from the one before by more than so much in any field.
+_MOST_PULSE, _MOST_CHANGES, _SAME = 8.0, 0.25, 0.25
+_NO_CONTRAST = 2.0  # difference between two fields that a blank frame may have
+_DARKEST = 4.0  # brightest field of a black frame
+_SILENCE = 2.0**-13  # swing of silence around its mean: four steps of 16 bits, -78 dB
 
 
 class Emptiness(StrEnum):
-    """Why there is nothing to translate in a clip."""
+    """Why a clip has nothing to translate."""
 
     SILENT = "silent"
     BLACK = "black"
@@ -50,39 +43,44 @@ class Emptiness(StrEnum):
 
 
 _TOLD = {
-    Emptiness.SILENT: "the sound is silent",
-    Emptiness.BLACK: "the pictures are black",
-    Emptiness.BLANK: "the pictures are blank, one colour all over",
-    Emptiness.STILL: "the pictures stand still, nothing moves",
-    Emptiness.ONE_FRAME: "there is one picture only, nothing can move",
+    Emptiness.SILENT: "the audio is silent",
+    Emptiness.BLACK: "the video is black",
+    Emptiness.BLANK: "the video is blank, one colour all over",
+    Emptiness.STILL: "the video stands still, nothing moves",
+    Emptiness.ONE_FRAME: "there is only one frame, nothing can move",
 }
 
 
 def emptiness_of(content: NDArray[Any]) -> Emptiness | None:
-    """Tell why there is nothing to translate in a clip; None: there is something.
+    """Say why a clip has nothing to translate; None if it has something, or the kind is unknown.
 
     Args:
-        content: Frames (n, height, width, 3) uint8 RGB, thinned or not, or sound (n,) in -1..1;
+        content: Frames (n, height, width, 3) uint8 RGB, thinned or not, or audio (n,) in -1..1;
             at least one frame or sample.
     """
-    return emptiness_of_sound(content) if content.ndim == 1 else emptiness_of_frames(content)
+    known = {1: emptiness_of_audio, 4: emptiness_of_frames}.get(content.ndim)
+    return None if known is None else known(content)
+
+
+def emptiness_of_audio(audio: NDArray[np.floating[Any]]) -> Emptiness | None:
+    """Say whether audio (n,) in -1..1 is silent up to an offset and its last bits."""
+    return Emptiness.SILENT if np.ptp(audio) <= 2 * _SILENCE else None
 
 
 def emptiness_of_frames(frames: Iterable[NDArray[np.uint8]]) -> Emptiness | None:
-    """Tell whether pictures are black, blank, all alike, or one alone.
+    """Say whether frames are black, blank, all alike, or a single one.
 
-    Pictures are compared by the mean brightness, in 0..255, of 16 x 16 fields. They are blank if no
-    two fields of any of them differ by more than 2, and black if besides no field is above 4. They
+    Frames are compared by the mean brightness, in 0..255, of 16 x 16 fields. They are blank if no
+    two fields of any of them differ by more than 2, and black if also no field is above 4. They
     stand still if no field changes by more than 1.5 over the whole clip; or by more than 8 where
-    three of four are as the one before, which is how a codec stores a picture that stands still.
+    three of four equal the one before, which is how a codec stores a still scene.
 
-    A hand of a fiftieth of the picture's height that moves is told from that. What a camera adds as
-    noise to a still scene is movement where it shows in the fields, as in small or grainy pictures:
-    such a clip is not told as still.
+    A moving hand of a fiftieth of the frame's height is content. So is the noise of a camera where
+    it shows in the fields, as in small or grainy frames.
 
     Args:
         frames: (height, width, 3) uint8 RGB each, at least one; reading ends at the first that
-            settles that there is something.
+            proves content.
     """
     rows: list[NDArray[np.float32]] = []
     darkest = brightest = np.zeros(0, np.float32)
@@ -105,17 +103,8 @@ def emptiness_of_frames(frames: Iterable[NDArray[np.uint8]]) -> Emptiness | None
     return None if moved and np.mean(changes) > _MOST_CHANGES else Emptiness.STILL
 
 
-def emptiness_of_sound(sound: NDArray[np.floating[Any]]) -> Emptiness | None:
-    """Tell whether sound is silent but for the last bits of its samples, an offset aside.
-
-    Args:
-        sound: (n,) in -1..1, at least one sample.
-    """
-    return Emptiness.SILENT if np.ptp(sound) <= 2 * _SILENCE else None
-
-
 def _fields(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean brightness (rows, columns) of a picture's fields."""
+    """Mean brightness (rows, columns) of a frame's fields."""
     height, width = frame.shape[:2]
     bright = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     size = (min(_FIELDS, width), min(_FIELDS, height))

@@ -18,8 +18,7 @@ from functools import lru_cache
 from io import FileIO
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from unglossed.media.pictures import Size, decode_jpeg, find_reduction
 
 INDEX_VERSION = 1
 
-_REPAIR = "the same `unglossed corpus pack` again makes it anew"
+_REPAIR = "run the same `unglossed corpus pack` again to rebuild it"
 
 _BLOCK = tarfile.BLOCKSIZE  # of a member's header; its data is padded to a multiple of it
 _NAME = 100  # bytes of the header, its first, that hold the member's name
@@ -43,7 +42,7 @@ class ShardIndex:
         size: Bytes of the shard.
         sha256: Its checksum in hexadecimal digits.
         clips: By key: begin and length of the JSON member's data, and number of frames.
-        rows: Checksum of the rows that the shard was made of; empty: not known.
+        rows: Checksum of the rows that the shard was made of; empty: unknown.
     """
 
     size: int
@@ -53,17 +52,13 @@ class ShardIndex:
 
     def to_json(self) -> str:
         """The text of an index file."""
-        facts = {
-            "version": INDEX_VERSION,
-            "size": self.size,
-            "sha256": self.sha256,
-            "rows": self.rows,
-        }
-        return json.dumps({**facts, "clips": self.clips}, separators=(",", ":")) + "\n"
+        names = ("size", "sha256", "rows", "clips")
+        facts = {"version": INDEX_VERSION} | {name: getattr(self, name) for name in names}
+        return json.dumps(facts, separators=(",", ":")) + "\n"
 
 
 def is_packed(media: Path) -> bool:
-    """Whether a path is that of a clip in a shard, whether or not it is there."""
+    """Whether a path is that of a clip in a shard, which may not exist."""
     shard = media.parent
     return shard.name.endswith(".tar") and not shard.is_dir()
 
@@ -74,26 +69,17 @@ def index_path(shard: Path) -> Path:
 
 
 def read_index(shard: Path) -> ShardIndex:
-    """Read the index of a shard; it is kept in memory until the file changes.
-
-    Raises:
-        InputError: It is not there, or not an index.
-    """
+    """Read the index of a shard; cached until the file changes."""
     path = index_path(shard)
     try:
         status = path.stat()
     except OSError:
         raise InputError(f"{path}: not found, expected the index of a shard: {_REPAIR}") from None
-    index: ShardIndex = _load_index(path, status.st_mtime_ns, status.st_size)
-    return index
+    return _load_index(path, status.st_mtime_ns, status.st_size)
 
 
 def scan_shard(shard: Path) -> ShardIndex:
-    """Make the index of a shard anew from the shard itself; every byte is read.
-
-    Raises:
-        InputError: It cannot be read, or is no shard.
-    """
+    """Rebuild the index of a shard from the shard itself; every byte is read."""
     clips: dict[str, tuple[int, int, int]] = {}
     try:
         with shard.open("rb") as file:
@@ -114,48 +100,28 @@ def scan_shard(shard: Path) -> ShardIndex:
 
 
 def num_frames(media: Path) -> int:
-    """Count the frames of a clip; only the index is read.
-
-    Raises:
-        InputError: The index has no such clip, or cannot be read.
-    """
+    """Count the frames of a clip from the index alone."""
     return _find(media)[2]
 
 
 def picture_size(media: Path) -> tuple[int, int]:
-    """Width and height of a clip's pictures, as its row says; no picture is opened.
-
-    Raises:
-        InputError: As `read_frames`.
-    """
+    """Width and height of a clip's pictures, from its row."""
     with _open(media.parent) as shard:
         head = _read_head(shard, media)
     return head.width, head.height
 
 
 def read_frames(
-    media: Path,
-    indices: Sequence[int] | NDArray[np.int64] | None = None,
-    at_least: Size | None = None,
+    media: Path, wanted: Sequence[int], at_least: Size | None = None
 ) -> NDArray[np.uint8]:
-    """Read the frames of a clip, or only some of them.
-
-    Args:
-        media: A clip in a shard.
-        indices: Frames wanted, counted from 0, in any order; None for all.
-        at_least: Width and height that are needed, see `video.read_frames`.
-
-    Returns:
-        (n, height, width, 3) uint8, RGB, in the order of `indices`.
+    """Read some frames of a clip, see `Frames.read`.
 
     Raises:
-        InputError: Shard, index or clip are not there, or damaged.
+        InputError: Shard, index or clip are missing or damaged.
     """
     # Opened for each clip, so that processes that were forked share no place in the file.
     with _open(media.parent) as shard:
         head = _read_head(shard, media)
-        numbers = list(range(len(head.sizes)))
-        wanted = numbers if indices is None else [numbers[index] for index in indices]
         places = sorted(set(wanted))
         # Each is copied from a buffer that the next uses again: fresh memory is what costs here.
         reduction = find_reduction((head.width, head.height), at_least)
@@ -163,22 +129,23 @@ def read_frames(
         frames = np.empty((len(places), height, width, 3), np.uint8)
         pictures = _read_pictures(shard, head, places)
         for frame, place, data in zip(frames, places, pictures, strict=True):
-            picture = decode_jpeg(data, reduction) if _is_whole(data, place, head) else None
+            # A damaged JPEG would be decoded to a picture that is partly grey.
+            is_whole = zlib.crc32(data) == head.checksums[place]
+            picture = decode_jpeg(data, reduction) if is_whole else None
             if picture is None or picture.shape != frame.shape:
                 raise InputError(f"{media}: the shard is damaged at frame {place} of this clip")
             frame[...] = picture
-    return frames if wanted == places else frames[np.searchsorted(places, wanted)]
+    return frames if list(wanted) == places else frames[np.searchsorted(places, wanted)]
 
 
 @dataclass(frozen=True, slots=True)
 class PackedClip:
-    """A clip to be written.
+    """A clip to write.
 
     Attributes:
         key: Its name in the shard: no dot, no slash, at most 80 ASCII characters.
-        row: What the clip's JSON member holds, beside what reading the pictures needs.
-        width: Of its pictures, in pixels.
-        height: Likewise.
+        row: What the clip's JSON member holds, besides what reading the pictures needs.
+        width: Width of its pictures in pixels, as `height`.
         pictures: JPEG files, 25 for each second.
     """
 
@@ -189,16 +156,12 @@ class PackedClip:
     pictures: list[bytes]
 
     def size(self) -> int:
-        """Bytes of a shard that the clip takes, but for its row."""
+        """Bytes of a shard that the clip takes, without its row."""
         return sum(_BLOCK + _padded(len(picture)) for picture in self.pictures)
 
 
 class ShardWriter:
-    """Writes a shard; the same clips give the same bytes.
-
-    Args:
-        path: File to write.
-    """
+    """Writes a shard; the same clips give the same bytes."""
 
     def __init__(self, path: Path) -> None:
         self.num_bytes = 0
@@ -209,12 +172,7 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def add(self, clip: PackedClip) -> None:
@@ -234,11 +192,7 @@ class ShardWriter:
         self.clips[clip.key] = begin, len(head), len(clip.pictures)
 
     def finish(self) -> ShardIndex:
-        """Write the end of the tar file.
-
-        Returns:
-            The shard's index.
-        """
+        """Write the end of the tar file, and return the shard's index."""
         self._write(bytes(2 * _BLOCK))
         self._file.close()
         return ShardIndex(self.num_bytes, self._hash.hexdigest(), self.clips)
@@ -256,9 +210,8 @@ class ShardWriter:
         self.num_bytes += len(data)
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What a clip's JSON member says of its pictures, and where in the shard they begin."""
+class _Head(NamedTuple):
+    """A clip's pictures by its JSON member, and where in the shard they begin."""
 
     width: int
     height: int
@@ -269,15 +222,13 @@ class _Head:
 
 @lru_cache(maxsize=4096)
 def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
-    """Read an index; time stamp and size are there to notice that a file was replaced."""
-    del modified, size
+    del modified, size  # part of the key of the cache, to notice that a file was replaced
     try:
         facts = json.loads(path.read_bytes())
         version = facts["version"]
         if version == INDEX_VERSION:
-            index = ShardIndex(
-                facts["size"], facts["sha256"], facts["clips"], facts.get("rows", "")
-            )
+            rows = facts.get("rows", "")
+            index = ShardIndex(facts["size"], facts["sha256"], facts["clips"], rows)
             for begin, length, frames in index.clips.values():
                 if not (_BLOCK <= begin <= begin + length <= index.size and frames > 0):
                     raise ValueError(f"a clip lies at {begin}, outside the shard")
@@ -285,9 +236,7 @@ def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError(
-            f"{path}: empty, cut short or not the index of a shard: {_REPAIR}"
-        ) from None
+        raise InputError(f"{path}: empty, truncated or no index of a shard: {_REPAIR}") from None
     raise InputError(f"{path}: version {version!r}, expected {INDEX_VERSION}")
 
 
@@ -331,12 +280,11 @@ def _read_head(shard: FileIO, media: Path) -> _Head:
 
 
 def _padded(size: int) -> int:
-    """Bytes that a member's data takes in a tar file."""
     return -(-size // _BLOCK) * _BLOCK
 
 
 def _read_pictures(shard: FileIO, head: _Head, places: list[int]) -> Iterator[bytes]:
-    """Read pictures one by one; a disk or a file server hears of all of them before."""
+    """Read pictures one by one, after announcing all of them to the disk or file server."""
     if hasattr(os, "posix_fadvise"):
         begin, last = head.begins[places[0]], places[-1]
         length = head.begins[last] + head.sizes[last] - begin
@@ -348,8 +296,3 @@ def _read_pictures(shard: FileIO, head: _Head, places: list[int]) -> Iterator[by
 def _read_at(shard: FileIO, begin: int, length: int) -> bytes:
     shard.seek(begin)
     return shard.read(length)
-
-
-def _is_whole(data: bytes, place: int, head: _Head) -> bool:
-    # A damaged JPEG would be decoded to a picture that is partly grey.
-    return zlib.crc32(data) == head.checksums[place]

@@ -1,7 +1,7 @@
-"""Folders of numbered pictures: their order and their content.
+"""Folders of numbered pictures: the order of the names, and the pictures themselves.
 
-A picture that is cut is an error, never half a picture, and so is a damaged PNG. OpenCV makes up
-what a JPEG lacks that is damaged within: only `check_picture` finds that.
+A truncated picture is an error, never half a picture, and so is a damaged PNG. OpenCV fills in what
+is damaged within a JPEG: only `check_picture` finds that.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import cv2
@@ -23,20 +24,36 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 
+Picture = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Width and height."""
+
 MOST_PIXELS = 1 << 27
 """More than any camera has."""
 _LONGEST_SIDE = (1 << 15) - 1  # what OpenCV can turn and JPEG can hold
-_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+PICTURE_SUFFIXES = (".png", *_JPEG_SUFFIXES)
+_JPEG_HEAD_BYTES = 4096  # tables, comments and a small colour profile stand before the size
 _EXIF = 0xE1
+_REDUCTIONS = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_BEGIN = SIGNATURE + b"\0\0\0\rIHDR"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+# Behind the size: eight bits, RGB, not interlaced, as nearly all frames of videos are stored.
+_PNG_PLAIN = b"\x08\x02\0\0\0"
 
 
-def check_size(path: Path, size: tuple[int, int] | None) -> None:
-    """Refuse a picture, or the pictures of a video, by the size that a header claims.
+def check_size(path: Path, size: Size | None) -> None:
+    """Refuse a picture, or the frames of a video, by the size that a header claims.
 
     Raises:
         InputError: A side is longer than 32,767 pixels, or all have more than 2**27.
     """
-    if size is not None and is_too_large(size):
+    if size is not None and _is_too_large(size):
         width, height = size
         raise InputError(
             f"{path}: claims {width}x{height} pixels, expected at most {MOST_PIXELS:,}, and"
@@ -44,15 +61,20 @@ def check_size(path: Path, size: tuple[int, int] | None) -> None:
         )
 
 
-def is_too_large(size: tuple[int, int]) -> bool:
-    """Whether pictures of this width and height are refused."""
-    width, height = size
-    return width * height > MOST_PIXELS or max(size) > _LONGEST_SIDE
+def check_sizes(media: Path, sizes: set[Size]) -> None:
+    """Refuse a clip whose frames have more than one size."""
+    if len(sizes) > 1:
+        found = ", ".join(sorted(f"{width}x{height}" for width, height in sizes))
+        raise InputError(f"{media}: found frames of different sizes ({found}), expected one size")
 
 
-def claimed_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the first bytes of a PNG, JPEG, WebP, GIF or BMP say; None otherwise."""
-    if data.startswith(_PNG) and len(data) >= 24:
+def _is_too_large(size: Size) -> bool:
+    return size[0] * size[1] > MOST_PIXELS or max(size) > _LONGEST_SIDE
+
+
+def _claimed_size(data: bytes) -> Size | None:
+    """Size that the first bytes of a PNG, JPEG, WebP, GIF or BMP claim; None otherwise."""
+    if data.startswith(SIGNATURE) and len(data) >= 24:
         return struct.unpack_from(">II", data, 16)
     if data.startswith((b"GIF87a", b"GIF89a")) and len(data) >= 10:
         return struct.unpack_from("<HH", data, 6)
@@ -61,17 +83,13 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
         return abs(width), abs(height)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         return _webp_size(data)
-    return jpeg_size(data)
+    return _jpeg_size(data)
 
 
-def jpeg_size(data: bytes, *, may_be_turned: bool = True) -> tuple[int, int] | None:
-    """Width and height as the first bytes of a JPEG say; None if they do not.
+def _jpeg_size(data: bytes, *, may_be_turned: bool = True) -> Size | None:
+    """Size that the first bytes of a JPEG claim (ITU-T T.81, B.1.1 and B.2.2).
 
-    ITU-T T.81, B.1.1 and B.2.2: segments with a mark and a length, one of them with the size.
-
-    Args:
-        data: Its begin.
-        may_be_turned: Whether to look past Exif, which may say that the picture is turned.
+    Exif may say that the picture is turned, and is an obstacle unless `may_be_turned`.
     """
     place = 2
     while data[:2] == b"\xff\xd8" and place + 9 <= len(data) and data[place] == 0xFF:
@@ -85,135 +103,65 @@ def jpeg_size(data: bytes, *, may_be_turned: bool = True) -> tuple[int, int] | N
     return None
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _webp_size(data: bytes) -> Size | None:
     """RFC 9649, section 2: the canvas of an extended file, or the frame of a simple one."""
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return (
-            1 + int.from_bytes(data[24:27], "little"),
-            1 + int.from_bytes(data[27:30], "little"),
-        )
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    match data[12:16]:
+        case b"VP8X":
+            width, height = (int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+            return 1 + width, 1 + height
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     return None
 
 
-try:
-    from isal import isal_zlib
-
-    _inflater: Any = isal_zlib
-except ImportError:  # there is no ISA-L for this machine: slower, the same pixels
-    _inflater = zlib
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-END = b"\0\0\0\0IEND\xaeB`\x82"
-_HEADER = struct.Struct(">IIBBBBB")
-HEAD_BYTES = len(SIGNATURE) + 8 + _HEADER.size + 4
-"""Signature and first chunk, which has the size."""
-# Eight bits, RGB, not interlaced: the way in which nearly all video frames are stored.
-_PLAIN = (8, 2, 0, 0, 0)
-_NUM_FILTERS = 5
-_MOST_BYTES = 1 << 28  # inflated; larger pictures are left to OpenCV, which has limits of its own
-_STORED_BYTES = 65535  # most that a block holds which is not compressed
-
-
-def decode_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a PNG file.
-
-    Args:
-        data: All of the file.
-
-    Returns:
-        (height, width, 3) uint8, RGB; None if the file is damaged, truncated or no picture.
-    """
+def decode_png(data: bytes) -> Picture | None:
+    """Decode a PNG file to (height, width, 3) RGB; None if it is damaged, truncated or no PNG."""
     # Checked before decoding: libpng would print its own lines about a damaged file.
-    chunks = _read_chunks(data)
-    if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != _HEADER.size:
+    if not _is_whole_png(data):
         return None
-    header = chunks[0][1]
-    width, height, *kind = _HEADER.unpack(header)
-    if not width or not height or is_too_large((width, height)):
-        return None
-    size = height * (1 + 3 * width)
-    if tuple(kind) == _PLAIN and size <= _MOST_BYTES:
-        stream = b"".join(content for name, content in chunks if name == b"IDAT")
-        try:
-            rows = _inflater.decompressobj().decompress(stream, size)
-        except _inflater.error:
-            return None
-        return _undo_filters(rows, header, width, height) if len(rows) == size else None
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        return None
-    return None if picture is None else np.asarray(picture, np.uint8)
+    # Eight-bit RGB is never turned, so that its header tells its size.
+    is_plain = data[24:29] == _PNG_PLAIN
+    return _decode(data, cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION * is_plain))
 
 
-def plain_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height as a PNG's first `HEAD_BYTES` say; None unless it is 8-bit RGB.
-
-    A picture of another kind may bear a mark that OpenCV turns it by.
-    """
-    start = len(SIGNATURE) + 8
-    chunk = head[start - 4 : -4]
-    if len(head) < HEAD_BYTES or head[start - 8 : start] != b"\0\0\0\rIHDR":
-        return None
-    if _inflater.crc32(chunk).to_bytes(4, "big") != head[-4:]:
-        return None
-    width, height, *kind = _HEADER.unpack(chunk[4:])
-    return (width, height) if tuple(kind) == _PLAIN and width and height else None
-
-
-def _read_chunks(data: bytes) -> list[tuple[bytes, memoryview]] | None:
-    """Names and contents of the chunks up to the end mark; None if one is cut or damaged."""
-    view = memoryview(data)
-    chunks = []
-    place = len(SIGNATURE)
+def _is_whole_png(data: bytes) -> bool:
+    """Whether all chunks up to the end mark are there, bear their checksums and hold pixels."""
+    if not data.startswith(_PNG_BEGIN) or 0 in struct.unpack_from(">II", data.ljust(24), 16):
+        return False
+    view, place, has_pixels = memoryview(data), len(SIGNATURE), False
     while place + 12 <= len(data):
         end = place + 8 + int.from_bytes(view[place : place + 4], "big")
-        if _inflater.crc32(view[place + 4 : end]).to_bytes(4, "big") != view[end : end + 4]:
-            return None
-        chunks.append((bytes(view[place + 4 : place + 8]), view[place + 8 : end]))
-        if chunks[-1][0] == b"IEND":
-            return chunks
+        if zlib.crc32(view[place + 4 : end]).to_bytes(4, "big") != view[end : end + 4]:
+            return False
+        name = data[place + 4 : place + 8]
+        if name == b"IEND":
+            return has_pixels
+        has_pixels = has_pixels or name == b"IDAT"
         place = end + 4
-    return None
+    return False
 
 
-def _undo_filters(
-    rows: bytes, header: memoryview, width: int, height: int
-) -> NDArray[np.uint8] | None:
-    """Turn filtered rows, each after the number of its filter, into a picture."""
-    if np.frombuffer(rows, np.uint8)[:: 1 + 3 * width].max() >= _NUM_FILTERS:
+def decode_jpeg(data: bytes, reduction: int = 1) -> Picture | None:
+    """Decode a JPEG file to one part in `reduction` of its size, rounded up; None if it is none."""
+    if reduction == 1:
+        return _decode(data, cv2.IMREAD_COLOR_RGB)
+    picture = _decode(data, _REDUCTIONS[reduction])
+    return None if picture is None else picture[..., ::-1]
+
+
+def _decode(data: bytes, flags: int) -> Picture | None:
+    size = _claimed_size(data)
+    if size is not None and _is_too_large(size):
         return None
-    view = memoryview(rows)
-    pieces: list[bytes | memoryview] = [b"\x78\x01"]  # a zlib stream: RFC 1950, RFC 1951 3.2.4
-    for begin in range(0, len(rows), _STORED_BYTES):
-        piece = view[begin : begin + _STORED_BYTES]
-        last = begin + _STORED_BYTES >= len(rows)
-        pieces += [struct.pack("<BHH", last, len(piece), len(piece) ^ 0xFFFF), piece]
-    pieces.append(_inflater.adler32(rows).to_bytes(4, "big"))
-    png = [SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", *pieces), *_chunk(b"IEND")]
-    # A context of its own for each: FFmpeg's decodes a second picture wrongly.
-    context = av.CodecContext.create("png", "r")
-    context.thread_type = "NONE"
-    (frame,) = context.decode(av.Packet(b"".join(png)))
-    assert frame.format.name == "rgb24", frame
-    plane = frame.planes[0]
-    padded = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-    return padded[:, : 3 * width].reshape(height, width, 3)
-
-
-def _chunk(name: bytes, *pieces: bytes | memoryview) -> list[bytes | memoryview]:
-    checksum = _inflater.crc32(name)
-    for piece in pieces:
-        checksum = _inflater.crc32(piece, checksum)
-    length = sum(map(len, pieces))
-    return [length.to_bytes(4, "big"), name, *pieces, checksum.to_bytes(4, "big")]
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # OpenCV refuses the size, in a kind of picture whose header it knows
+        return None
+    return None if picture is None else np.asarray(picture, np.uint8)
 
 
 _DIGITS_ALIKE = str.maketrans("123456789", "000000000")
@@ -222,20 +170,16 @@ _REMEDY = "keep one picture a frame in the folder, and the others elsewhere"
 
 
 class _Name(NamedTuple):
-    """A file's name: the text around its numbers, these, and their digits."""
+    """A file's name with its numbers, their digits and the text around them; sorts by numbers."""
 
-    text: tuple[str, ...]
     numbers: tuple[int, ...]
     name: str
+    text: tuple[str, ...]
     digits: tuple[str, ...]
 
 
 def order_pictures(folder: Path, names: Sequence[str]) -> list[str]:
-    """Order the pictures of a folder by the numbers in their names.
-
-    Args:
-        folder: Where they lie, for messages.
-        names: Their names, at least one.
+    """Order the pictures of a folder, at least one, by the numbers in their names.
 
     Raises:
         InputError: Two have one number (0001.png and 0001.jpg, or 0001_mask.png), or some have a
@@ -245,27 +189,22 @@ def order_pictures(folder: Path, names: Sequence[str]) -> list[str]:
     if len({name.translate(_DIGITS_ALIKE) for name in names}) == 1:
         return sorted(names)
     rows: dict[tuple[str, ...], list[_Name]] = {}
-    for one in sorted(map(_split, names), key=_place):
+    for one in sorted(map(_split, names)):
         rows.setdefault(one.text, []).append(one)
     for text, row in rows.items():
         if _are_fractions(row):
-            rows[text] = row = sorted(map(_with_fraction, row), key=_place)
+            rows[text] = row = sorted(map(_with_fraction, row))
         _check_numbers(folder, row)
     if len(rows) > 1:
         _check_rows(folder, sorted(rows.values(), key=lambda row: (-len(row), row[0].text)))
-    return [one.name for one in sorted((one for row in rows.values() for one in row), key=_place)]
+    return [one.name for one in sorted(chain.from_iterable(rows.values()))]
 
 
 def pictures_each(names: Sequence[str]) -> int:
     """How many pictures each number seems to have: 2 of 0001_0, 0001_1, 0002_0, 0002_1, ...
 
-    Names like these may as well be parts that follow each other, so that this is a guess.
-
-    Args:
-        names: As `order_pictures` gives them.
-
-    Returns:
-        1, unless each of two numbers in the names comes with each of the other.
+    It is 1 unless each of two numbers in the names comes with each of the other. This is a guess:
+    such names may also be parts that follow each other.
     """
     numbers = {one.numbers for one in map(_split, names)}
     if len({len(row) for row in numbers}) > 1:
@@ -277,7 +216,7 @@ def pictures_each(names: Sequence[str]) -> int:
 
 def _split(name: str) -> _Name:
     text = re.split(r"([0-9]+)", os.path.splitext(name)[0].casefold())  # noqa: PTH122
-    return _Name(tuple(text[::2]), tuple(map(int, text[1::2])), name, tuple(text[1::2]))
+    return _Name(tuple(map(int, text[1::2])), name, tuple(text[::2]), tuple(text[1::2]))
 
 
 def _are_fractions(row: Sequence[_Name]) -> bool:
@@ -294,17 +233,11 @@ def _with_fraction(one: _Name) -> _Name:
     return one._replace(numbers=(*one.numbers[:-1], int(one.digits[-1].ljust(_PLACES, "0"))))
 
 
-def _place(one: _Name) -> tuple[tuple[int, ...], str]:
-    return one.numbers, one.name
-
-
 def _check_numbers(folder: Path, row: Iterable[_Name]) -> None:
-    """Refuse names that differ in their ending, their zeros or their capitals alone."""
-    found: dict[tuple[int, ...], str] = {}
-    for one in row:
-        other = found.setdefault(one.numbers, one.name)
-        if other != one.name:
-            raise _two(folder, *sorted((other, one.name)))
+    """Refuse names that differ only in their ending, their zeros or their capitals."""
+    for one, other in pairwise(row):
+        if one.numbers == other.numbers:
+            raise _two(folder, one.name, other.name)
 
 
 def _check_rows(folder: Path, rows: Sequence[Sequence[_Name]]) -> None:
@@ -320,7 +253,7 @@ def _check_rows(folder: Path, rows: Sequence[Sequence[_Name]]) -> None:
     ] or list(range(len(first[0].numbers)))
     found: dict[tuple[int, ...], str] = {}
     for row in rows:
-        for one in sorted(row, key=_place):
+        for one in row:
             if len(one.numbers) != len(first[0].numbers):
                 counts = f"{len(first)} pictures as {first[0].name}, {len(row)} as {one.name}"
                 raise InputError(f"{folder}: found {counts}, expected one row of frames: {_REMEDY}")
@@ -334,19 +267,6 @@ def _two(folder: Path, one: str, other: str) -> InputError:
     return InputError(
         f"{folder}: found {one} and {other}, two pictures of one number, expected one: {_REMEDY}"
     )
-
-
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-PICTURE_SUFFIXES = (".png", *_JPEG_SUFFIXES)
-_JPEG_HEAD_BYTES = 4096  # tables, comments and a small colour profile stand before the size
-_REDUCTIONS = {
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
-
-Picture = NDArray[np.uint8]
-Size = tuple[int, int]
 
 
 def list_pictures(folder: Path) -> list[str]:
@@ -371,17 +291,12 @@ def list_pictures(folder: Path) -> list[str]:
 
 
 def _may_be_clip(path: Path) -> bool:
-    # Asked of the name, since `video` imports this module; hidden files are nobody's clips.
     kind = mimetypes.guess_type(path.name)[0] or ""
     return not path.name.startswith(".") and (path.is_dir() or kind.startswith("video/"))
 
 
 def read_picture(path: Path, reduction: int = 1) -> Picture:
-    """Read a PNG or JPEG file: (height, width, 3) uint8, RGB.
-
-    Args:
-        path: The file.
-        reduction: A JPEG is decoded at one part in 1, 2, 4 or 8 of its size.
+    """Read a PNG or JPEG file, a JPEG at one part in `reduction`: (height, width, 3) uint8, RGB.
 
     Raises:
         InputError: It is no picture, damaged or truncated.
@@ -390,23 +305,22 @@ def read_picture(path: Path, reduction: int = 1) -> Picture:
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
-    check_size(path, claimed_size(data))
+    check_size(path, _claimed_size(data))
     if data.startswith(SIGNATURE):
-        picture = decode_png(data)
-        if picture is None:
-            raise InputError(f"{path}: truncated or damaged PNG ({len(data)} bytes)")
-        return picture
-    picture = decode_jpeg(data, reduction) if data else None
+        picture, wrong = decode_png(data), "truncated or damaged PNG ({} bytes)"
+    else:
+        picture = decode_jpeg(data, reduction) if data else None
+        wrong = "no readable picture ({} bytes), expected PNG or JPEG"
     if picture is None:
-        raise InputError(f"{path}: no readable picture ({len(data)} bytes), expected PNG or JPEG")
+        raise InputError(f"{path}: {wrong.format(len(data))}")
     return picture
 
 
 def read_size(path: Path) -> Size:
-    """Width and height of a PNG or JPEG file, from its first and last bytes where they tell.
+    """Size of a PNG or JPEG file, from its first and last bytes where they tell.
 
     A file that does not begin or end as nearly all do is decoded, so that what is no picture, is
-    cut, or bears a mark that has it turned is treated as `read_picture` does.
+    truncated, or is marked as turned is treated as `read_picture` does.
 
     Raises:
         InputError: It is no picture or truncated; damage within it is not looked for.
@@ -414,28 +328,25 @@ def read_size(path: Path) -> Size:
     try:
         with path.open("rb", buffering=0) as file:
             head = file.read(_JPEG_HEAD_BYTES)
-            file.seek(-min(len(END), len(head)), os.SEEK_END)
+            file.seek(-min(len(_PNG_END), len(head)), os.SEEK_END)
             end = file.read()
     except OSError as error:
         raise _unreadable(path, error) from error
     size = None
-    if head.startswith(SIGNATURE) and end == END:
-        size = plain_size(head[:HEAD_BYTES])
+    if head.startswith(_PNG_BEGIN) and head[24:29] == _PNG_PLAIN and end == _PNG_END:
+        if zlib.crc32(head[12:29]).to_bytes(4, "big") == head[29:33]:
+            size = _claimed_size(head)
     elif end.endswith(b"\xff\xd9"):
-        size = jpeg_size(head, may_be_turned=False)
+        size = _jpeg_size(head, may_be_turned=False)
     check_size(path, size)
-    if size is None:
+    if size is None or not all(size):
         height, width = read_picture(path).shape[:2]
-        size = width, height
+        return width, height
     return size
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}")
-
-
 def check_picture(path: Path) -> Size:
-    """Width and height of a picture that is decoded, a JPEG by a decoder that tells of damage.
+    """Size of a picture that is decoded, a JPEG by a decoder that reports damage.
 
     Raises:
         InputError: As `read_picture`, or a JPEG is damaged within, as far as that can be told.
@@ -454,17 +365,12 @@ def check_picture(path: Path) -> Size:
     return width, height
 
 
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read: {(error.strerror or '').lower()}")
+
+
 def read_pictures(folder: Path, names: Sequence[str], at_least: Size | None = None) -> Picture:
-    """Read pictures of one size into one array.
-
-    Args:
-        folder: Where they lie.
-        names: Their names, at least one.
-        at_least: Width and height that are needed: JPEG pictures of twice the size and more are
-            decoded at a half, a quarter or an eighth of it.
-
-    Returns:
-        (n, height, width, 3) uint8, RGB.
+    """Read pictures of one size, at least one, into one array; see `Frames.read`.
 
     Raises:
         InputError: One cannot be read, or they differ in size.
@@ -485,35 +391,8 @@ def read_pictures(folder: Path, names: Sequence[str], at_least: Size | None = No
 
 
 def find_reduction(size: Size, at_least: Size | None) -> int:
-    """How many times smaller a JPEG may be decoded: 1, 2, 4 or 8.
-
-    Args:
-        size: Its width and height.
-        at_least: Width and height that are needed; None: all of it.
-    """
+    """How many times smaller a JPEG of a size may be decoded: 1, 2, 4 or 8."""
     if at_least is None:
         return 1
     spare = min(size[0] / at_least[0], size[1] / at_least[1])
     return max((part for part in _REDUCTIONS if part <= spare), default=1)
-
-
-def decode_jpeg(data: bytes, reduction: int = 1) -> Picture | None:
-    """Decode a JPEG file to one part in `reduction` of its size, rounded up; None if it is none."""
-    size = claimed_size(data)
-    if size is not None and is_too_large(size):
-        return None
-    flags = cv2.IMREAD_COLOR_RGB if reduction == 1 else _REDUCTIONS[reduction]
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # a size that OpenCV refuses, in a kind of picture whose header it knows
-        return None
-    if picture is None:
-        return None
-    return np.asarray(picture if reduction == 1 else picture[..., ::-1], np.uint8)
-
-
-def check_sizes(media: Path, sizes: set[tuple[int, int]]) -> None:
-    """Refuse a clip whose pictures have more than one (width, height)."""
-    if len(sizes) > 1:
-        found = ", ".join(sorted(f"{width}x{height}" for width, height in sizes))
-        raise InputError(f"{media}: found frames of different sizes ({found}), expected one size")

@@ -1,83 +1,34 @@
-"""What a clip is, at two prices: from headers and listings, or by decoding all of it."""
+"""Facts about a media file, at two prices: from headers and listings, or by decoding all of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Literal
 
 import av
 from av.format import Flags
 
 from unglossed.errors import InputError
-from unglossed.media import packed
-from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_sound
+from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_audio
 from unglossed.media.colours import is_untagged_hd, is_wide
 from unglossed.media.containers import (
     Kind,
     damaged,
-    find_sound,
+    find_audio,
     find_video,
     header_seconds,
     open_container,
     origin_seconds,
-    pick_sound,
+    pick_audio,
     pick_video,
     turned_size,
 )
-from unglossed.media.frames import FRAME_RATE
-from unglossed.media.pictures import (
-    check_picture,
-    check_sizes,
-    list_pictures,
-    pictures_each,
-    read_size,
-)
-from unglossed.media.signal import Clip
-from unglossed.media.timeline import Timeline, read_timeline
-from unglossed.media.videofile import check_video
-
-
-def revisions_of(media: Path) -> list[str]:
-    """Name what is read in another way: nothing of nearly all files.
-
-    Channels that cancel each other are turned over. Whether they do is not known from a header, so
-    sound in several channels counts as changed; beside pictures only that of cinemas does.
-    """
-    is_sound = media.suffix.lower() in AUDIO_SUFFIXES
-    try:
-        with open_container(media, "sound" if is_sound else "video") as container:
-            sound = find_sound(container)
-            mixed = sound is not None and sound.channels > (1 if is_sound else 2)
-            found = [] if is_sound else _revisions(container)
-            return [*found, "channels"] if mixed else found
-    except InputError:
-        return []  # whoever reads it will tell
-
-
-def _revisions(container: av.container.InputContainer) -> list[str]:
-    found = []
-    chosen = find_video(container), find_sound(container)
-    first = (*container.streams.video[:1], None)[0], (*container.streams.audio[:1], None)[0]
-    if [stream and stream.index for stream in chosen] != [one and one.index for one in first]:
-        found.append("stream")
-    if container.format.name == "mpeg":
-        found.append("seek")
-    if container.start_time is None:
-        found.append("begin")
-    if chosen[0] is not None:
-        context = chosen[0].codec_context
-        if is_wide(context.color_trc, context.color_primaries):
-            found.append("wide")
-        elif not context.format.is_rgb and is_untagged_hd(
-            context.colorspace, context.width, context.height
-        ):
-            found.append("untagged")
-    return found
-
+from unglossed.media.frames import Frames, open_pictures
+from unglossed.media.pictures import pictures_each
+from unglossed.media.videofile import check_video, read_timeline
 
 # A folder whose pictures bear the time of day would have millions of gaps.
 _MOST_MISSING = 1000
@@ -88,28 +39,28 @@ _WITHOUT_LENGTH = ("mp3", "aac", "ac3", "eac3", "dts", "mpeg", "mpegts", "flv")
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """What there is to know of a clip without looking at its content.
+    """What is known of a clip's media without looking at its content.
 
     Attributes:
-        kind: Frame folder (or clip in a shard), video file or sound file.
-        duration_seconds: Length; of a video that of its pictures, not of its sound.
-        num_frames: Pictures; None if the headers do not tell, and for sound.
-        width: Of the pictures as they are read, turned by the rotation mark; None for sound.
-        height: Likewise.
-        frame_rate: Pictures per second, on average; None for sound.
+        kind: "frames" (a folder of pictures, or a clip in a shard), "video", "audio", or a kind of
+            signal that another package adds.
+        duration_seconds: Length; of a video that of its frames, not of its audio.
+        num_frames: None if the headers do not tell, and for audio, as all that follows.
+        width: Of the frames as they are read, turned by the rotation mark, as `height`.
+        frame_rate: Frames per second, on average.
         missing_frames: Numbers that are missing between the first and the last picture of a folder,
             at most 1000 of them.
-        has_sound: Whether there is sound to read, in a video as well.
         pictures_each: How many pictures of a folder seem to have one number, see `pictures_each`.
-        begin_seconds: When its first picture is shown, see `Timeline`; of sound 0.
-        sound_seconds: Length of that sound; None: none, or a video whose headers do not tell.
-        has_opposite_channels: Whether its channels were found to cancel each other, see `channels`;
-            decoding tells.
-        num_interlaced: Frames of a video marked as interlaced; 0 too where it was not decoded.
-        size_changes: Times of a video at which its pictures change their size, likewise.
+        has_audio: Whether there is audio to read, in a video as well.
+        begin_seconds: When its first frame is shown, see `Timeline`; 0 for audio.
+        audio_seconds: Length of that audio; None: none, or a video whose headers do not tell.
+        num_interlaced: Frames of a video marked as interlaced; 0 if it was not decoded.
+        size_changes: Times of a video at which its frames change their size; () if not decoded.
+        has_opposite_channels: Whether its channels were found to cancel each other; False if not
+            decoded.
     """
 
-    kind: Literal["frames", "video", "audio"]
+    kind: str
     duration_seconds: float
     num_frames: int | None = None
     width: int | None = None
@@ -117,15 +68,15 @@ class MediaFacts:
     frame_rate: float | None = None
     missing_frames: tuple[int, ...] = ()
     pictures_each: int = 1
-    has_sound: bool = False
+    has_audio: bool = False
     begin_seconds: float = 0.0
-    sound_seconds: float | None = None
+    audio_seconds: float | None = None
     num_interlaced: int = 0
     size_changes: tuple[float, ...] = ()
     has_opposite_channels: bool = False
 
     def span(self, frame_rate: float | None = None) -> tuple[float, float]:
-        """When its pictures, or its sound, begin and end, in seconds.
+        """When its frames, or its audio, begin and end, in seconds.
 
         Args:
             frame_rate: Pictures per second, if a frame folder; None: 25.
@@ -142,97 +93,143 @@ def probe(media: Path) -> MediaFacts:
     Live recordings without a length in their header are read through, still without decoding.
 
     Args:
-        media: A frame folder, a video or sound file, or a clip in a shard.
+        media: A frame folder, a video or audio file, or a clip in a shard.
 
     Raises:
         InputError: Nothing is there, or it cannot be read.
     """
-    if media.is_dir():
-        return _probe_folder(media)
-    if packed.is_packed(media):
-        return _probe_packed(media)
+    pictures = open_pictures(media)
+    if pictures is not None:
+        return _facts_of(pictures)
     with open_container(media, _likely_kind(media)) as container:
-        if _is_sound(media, container):
-            stream = pick_sound(media, container)
+        if _is_audio(media, container):
+            stream = pick_audio(media, container)
             length = _seconds_of(media, container, stream)
-            return _sound_facts(audio_seconds(media) if length is None else length)
-        sound = find_sound(container)
+            return _audio_facts(audio_seconds(media) if length is None else length)
+        audio = find_audio(container)
         picked = pick_video(media, container)
         num_frames = None if _is_length_guessed(container, picked) else picked.frames or None
         rate = float(picked.average_rate or 0) or None
         seconds = _seconds_of(media, container, picked)
-        sound_seconds = sound and _seconds_of(media, container, sound)
-        width, height = _first_size(media, container, picked)
+        length = audio and _seconds_of(media, container, audio)
+        size = _first_size(media, container, picked)
         first = float((picked.start_time or 0) * picked.time_base) - origin_seconds(container)
     if seconds is None or rate is None:
         timeline = read_timeline(media)
-        seconds, rate, num_frames = timeline.seconds, _mean_rate(timeline), timeline.num_frames
+        seconds, rate, num_frames = timeline.seconds, timeline.mean_rate, timeline.num_frames
     return MediaFacts(
-        *("video", seconds, num_frames, width, height, rate),
-        has_sound=sound is not None,
+        *("video", seconds, num_frames, *size, rate),
+        has_audio=audio is not None,
         begin_seconds=max(first, 0.0),
-        sound_seconds=sound_seconds,
+        audio_seconds=length,
     )
 
 
-def examine(media: Path, *, sound: bool = False) -> MediaFacts:
-    """Decode everything and tell the truth about it.
+def examine(media: Path, *, audio: bool = False) -> MediaFacts:
+    """Decode everything and report the exact facts.
 
     Args:
         media: As for `probe`.
-        sound: Of a video decode the sound as well.
+        audio: Decode the audio of a video too.
 
     Raises:
         InputError: It cannot be read, is damaged anywhere, or a folder's pictures differ in size.
     """
-    if media.is_dir():
-        facts = _probe_folder(media)
-        sizes = {check_picture(media / name) for name in list_pictures(media)}
-        check_sizes(media, sizes)
-        return facts
-    if packed.is_packed(media):
-        packed.read_frames(media)
-        return _probe_packed(media)
+    pictures = open_pictures(media)
+    if pictures is not None:
+        pictures.check()
+        return _facts_of(pictures)
     with open_container(media, _likely_kind(media)) as container:
-        is_sound = _is_sound(media, container)
-        has_sound = find_sound(container) is not None
-    if is_sound:
-        seconds, opposite = examine_sound(media)
-        return replace(_sound_facts(seconds), has_opposite_channels=opposite)
-    content = check_video(media)
-    timeline = content.timeline
-    sound_seconds, opposite = examine_sound(media) if sound and has_sound else (None, False)
+        is_audio = _is_audio(media, container)
+        has_audio = find_audio(container) is not None
+    if is_audio:
+        seconds, opposite = examine_audio(media)
+        return replace(_audio_facts(seconds), has_opposite_channels=opposite)
+    timeline, sizes, num_interlaced = check_video(media)
+    changes = [place for place, (one, other) in enumerate(pairwise(sizes), 1) if one != other]
+    length, opposite = examine_audio(media) if audio and has_audio else (None, False)
     return MediaFacts(
-        *("video", timeline.seconds, timeline.num_frames),
-        *(content.width, content.height, _mean_rate(timeline)),
-        has_sound=has_sound,
+        *("video", timeline.seconds, timeline.num_frames, *sizes[0], timeline.mean_rate),
+        has_audio=has_audio,
         begin_seconds=timeline.begin_seconds,
-        sound_seconds=sound_seconds,
+        audio_seconds=length,
         has_opposite_channels=opposite,
-        num_interlaced=content.num_interlaced,
-        size_changes=tuple(timeline.times[list(content.changes)].tolist()),
+        num_interlaced=num_interlaced,
+        size_changes=tuple(timeline.times[changes].tolist()),
     )
 
 
-def sound_seconds(clip: Clip) -> float:
-    """Length of a clip's sound, from the headers of its media as far as they tell.
+def revisions_of(media: Path) -> list[str]:
+    """Name what earlier versions read in another way; nothing for nearly all files.
 
-    Raises:
-        InputError: As `probe`.
+    Channels that cancel each other are inverted. The header does not tell whether they do, so audio
+    in several channels counts as changed; in a video only that of cinemas does.
     """
-    facts = probe(clip.media)
-    end = facts.duration_seconds if facts.sound_seconds is None else facts.sound_seconds
-    return min(end, clip.end_seconds or end) - (clip.start_seconds or 0.0)
+    is_audio = _likely_kind(media) == "audio"
+    try:
+        with open_container(media, _likely_kind(media)) as container:
+            audio = find_audio(container)
+            mixed = audio is not None and audio.channels > (1 if is_audio else 2)
+            found = [] if is_audio else _revisions(container)
+            return [*found, "channels"] if mixed else found
+    except InputError:
+        return []  # whoever reads it will report it
 
 
-def _sound_facts(seconds: float) -> MediaFacts:
-    return MediaFacts("audio", seconds, has_sound=True, sound_seconds=seconds)
+def _revisions(container: av.container.InputContainer) -> list[str]:
+    found = []
+    chosen = find_video(container), find_audio(container)
+    first = (*container.streams.video[:1], None)[0], (*container.streams.audio[:1], None)[0]
+    if [stream and stream.index for stream in chosen] != [one and one.index for one in first]:
+        found.append("stream")
+    if container.format.name == "mpeg":
+        found.append("seek")
+    if container.start_time is None:
+        found.append("begin")
+    if chosen[0] is not None:
+        context = chosen[0].codec_context
+        size = context.width, context.height
+        if is_wide(context.color_trc, context.color_primaries):
+            found.append("wide")
+        elif not context.format.is_rgb and is_untagged_hd(context.colorspace, *size):
+            found.append("untagged")
+    return found
+
+
+def _audio_facts(seconds: float) -> MediaFacts:
+    return MediaFacts("audio", seconds, has_audio=True, audio_seconds=seconds)
+
+
+def _facts_of(pictures: Frames) -> MediaFacts:
+    size, count = pictures.size, pictures.num_frames
+    missing = tuple(islice(_find_gaps(pictures.names), _MOST_MISSING))
+    seconds, each = count / pictures.rate, pictures_each(pictures.names)
+    return MediaFacts("frames", seconds, count, *size, pictures.rate, missing, each)
+
+
+def _find_gaps(names: Sequence[str]) -> Iterator[int]:
+    """Numbers that no picture has; that of a name is the last one in it."""
+    found = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
+    numbers = sorted({int(digits[-1]) for digits in found if digits})
+    for one, other in pairwise(numbers):
+        yield from range(one + 1, other)
+
+
+def _likely_kind(path: Path) -> Kind:
+    return "audio" if path.suffix.lower() in AUDIO_SUFFIXES else "video"
+
+
+def _is_audio(path: Path, container: av.container.InputContainer) -> bool:
+    """Whether a file is read for its audio; a cover in an audio file is no video."""
+    if find_video(container) is None:
+        return find_audio(container) is not None or _likely_kind(path) == "audio"
+    return _likely_kind(path) == "audio" and find_audio(container) is not None
 
 
 def _seconds_of(
     media: Path, container: av.container.InputContainer, stream: av.Stream
 ) -> float | None:
-    """Length of a stream as the headers have it, or its packets; None if neither tells."""
+    """Length of a stream in the headers, or by its packets; None if neither tells."""
     if container.format.flags & Flags.no_timestamps.value:
         return None
     if not _is_length_guessed(container, stream):
@@ -255,40 +252,6 @@ def _is_length_guessed(container: av.container.InputContainer, stream: av.Stream
     return container.format.name in _WITHOUT_LENGTH
 
 
-def _probe_folder(folder: Path) -> MediaFacts:
-    names = list_pictures(folder)
-    width, height = read_size(folder / names[0])
-    missing = tuple(islice(_find_gaps(names), _MOST_MISSING))
-    seconds = len(names) / FRAME_RATE
-    each = pictures_each(names)
-    return MediaFacts("frames", seconds, len(names), width, height, FRAME_RATE, missing, each)
-
-
-def _find_gaps(names: list[str]) -> Iterator[int]:
-    """Numbers that no picture has; that of a name is the last one in it."""
-    found = [re.findall(r"[0-9]+", name.rpartition(".")[0]) for name in names]
-    numbers = sorted({int(digits[-1]) for digits in found if digits})
-    for one, other in pairwise(numbers):
-        yield from range(one + 1, other)
-
-
-def _probe_packed(media: Path) -> MediaFacts:
-    num_frames = packed.num_frames(media)
-    width, height = packed.picture_size(media)
-    return MediaFacts("frames", num_frames / FRAME_RATE, num_frames, width, height, FRAME_RATE)
-
-
-def _likely_kind(path: Path) -> Kind:
-    return "sound" if path.suffix.lower() in AUDIO_SUFFIXES else "video"
-
-
-def _is_sound(path: Path, container: av.container.InputContainer) -> bool:
-    """Whether a file is read for its sound; a cover in a sound file is no video."""
-    if find_video(container) is None:
-        return find_sound(container) is not None or _likely_kind(path) == "sound"
-    return _likely_kind(path) == "sound" and find_sound(container) is not None
-
-
 def _first_size(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream
 ) -> tuple[int, int]:
@@ -300,7 +263,3 @@ def _first_size(
     except av.error.FFmpegError as error:
         raise damaged(path, 0, error) from error
     raise damaged(path, 0)
-
-
-def _mean_rate(timeline: Timeline) -> float:
-    return timeline.num_frames / timeline.seconds

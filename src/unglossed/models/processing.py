@@ -220,6 +220,7 @@ class TranslatorProcessor(ProcessorMixin):
         max_tokens: of the longest text of training, the end token among them. A language model that
             reads clip and text in one row is left room for as many behind a clip.
         trained_seconds: lengths of the clips of training, see `TrainedLengths`; None: not known.
+        signal: kind of signal of another package that clips are; None: video or audio.
     """
 
     attributes = ["tokenizer"]
@@ -238,6 +239,7 @@ class TranslatorProcessor(ProcessorMixin):
         new_tokens: Sequence[str] = (),
         max_tokens: int = 1,
         trained_seconds: dict[str, Any] | None = None,
+        signal: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -250,6 +252,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.new_tokens = list(new_tokens)
         self.max_tokens = max_tokens
         self.trained_seconds = trained_seconds
+        self.signal = signal
         super().__init__(tokenizer, **kwargs)
 
     @classmethod
@@ -299,7 +302,7 @@ class TranslatorProcessor(ProcessorMixin):
         augmentation: AugmentationConfig | None,
         generator: np.random.Generator | None,
     ) -> NDArray[Any]:
-        if self.audio_rate is not None:
+        if clip.ndim != 4:  # no frames
             return clip
         return render_view(
             clip,

@@ -23,8 +23,7 @@ from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.parallel import num_cores
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.media.augment import AugmentationConfig
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import AugmentationConfig, generator_for
 from unglossed.media.signal import signal_of
 from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels

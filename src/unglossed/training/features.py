@@ -84,13 +84,15 @@ def feature_settings(
         "seed": clips.seed if varied else None,
         "augmentation": vars(augmentation) if varied and augmentation else None,
     }
+    if processor.signal is not None:  # what is not used leaves the settings as they always were
+        settings["signal"] = processor.signal
     known: dict[str, Any] = json.loads(json.dumps(settings))
     return known
 
 
 def varies(clips: ClipDataset) -> bool:
     """Whether two views of a clip differ: video in training does, audio never."""
-    return clips.training and clips.processor.audio_rate is None
+    return clips.training and clips.signal.varies
 
 
 def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:

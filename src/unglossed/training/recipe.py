@@ -225,6 +225,8 @@ class Recipe(Settings):
     video: VideoSettings = VideoSettings()
     audio: AudioSettings | None = None
     """Set for speech: the clips' sound is read, and `video` counts for nothing."""
+    signal: str | None = None
+    """Kind of signal of another package, which clips are read as instead of video or audio."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1), AS_LIST]
     decoding: DecodingSettings = DecodingSettings()
     """How texts are searched for: by the scores on dev (but for `dev_beams`), and by whoever uses
@@ -246,7 +248,7 @@ class Recipe(Settings):
         for stage in self.stages:
             learns.setdefault(OBJECTIVES[stage.objective].learns, stage.name)
         return Needs(
-            signal="sound" if self.audio is not None else "video",
+            signal=self.signal or ("video" if self.audio is None else "audio"),
             glosses_for=learns.get("gloss"),
             transcripts_for=learns.get("transcript"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
@@ -261,7 +263,7 @@ class Recipe(Settings):
         for stage in self.stages:
             signals = OBJECTIVES[stage.objective].signals
             found = "video" if self.audio is None else "audio"
-            if found not in signals:
+            if self.signal is None and found not in signals:
                 told = f"{stage.objective} is for {signals[0]}, not for {found}"
                 raise ValueError(f"stages.{stage.name}: {told}")
             if NEW_TOKENS in stage.learning_rates and not self.tokenizer.new_tokens:

@@ -139,6 +139,7 @@ class Run:
                     max_tokens=1 + max(map(len, rows)),
                     audio_rate=audio.audio_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
+                    signal=self.recipe.signal,
                 ).save_pretrained(partial)
                 bind_folder(partial)
         return load_processor(folder)  # compared: trained stages know the tokens by their numbers

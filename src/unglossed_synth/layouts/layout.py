@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.planning import Clip
 from unglossed_synth.recording import Recording, Segment
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unglossed.corpora.openasl import BOXES, TABLE, VIDEO_FOLDERS
 from unglossed.files import write_text
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.layouts.layout import Layout, join_sentences, video_ids
 from unglossed_synth.planning import Clip
 from unglossed_synth.recording import Recording, Segment

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.data import MaskingDataset, mask_spans
 from unglossed.training.job import DevSplit, Job, Scores
