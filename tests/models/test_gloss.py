@@ -8,28 +8,28 @@ from transformers import AutoModel
 
 import tiny
 from unglossed.models.recogniser import (
-    GlossRecogniser,
-    GlossRecogniserConfig,
+    Recogniser,
+    RecogniserConfig,
     as_letters,
     decode_greedily,
     frames_needed,
     from_letters,
-    gloss_ids,
+    symbol_ids,
 )
 from unglossed.training.objectives import gloss_loss
 
 GLOSSES = ["MORGEN", "NORD", "REGEN"]
 
 
-def recogniser() -> GlossRecogniser:
+def recogniser() -> Recogniser:
     torch.manual_seed(0)
-    return GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=GLOSSES)).eval()
+    return Recogniser(RecogniserConfig(encoder=tiny.ENCODER, symbols=GLOSSES)).eval()
 
 
 def test_glosses_are_numbered_from_one_and_unknown_ones_go() -> None:
-    assert gloss_ids("REGEN NORD  REGEN", GLOSSES) == [3, 2, 3]
-    assert gloss_ids("REGEN SCHNEE", GLOSSES) == [3]
-    assert gloss_ids("", GLOSSES) == []
+    assert symbol_ids("REGEN NORD  REGEN", GLOSSES) == [3, 2, 3]
+    assert symbol_ids("REGEN SCHNEE", GLOSSES) == [3]
+    assert symbol_ids("", GLOSSES) == []
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_a_recogniser_is_saved_with_its_glosses(tmp_path: Path) -> None:
 
     again = AutoModel.from_pretrained(tmp_path)
 
-    assert isinstance(again, GlossRecogniser)
-    assert again.config.glosses == GLOSSES
+    assert isinstance(again, Recogniser)
+    assert again.config.symbols == GLOSSES
     mine, theirs = model.state_dict(), again.state_dict()
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())

@@ -24,7 +24,7 @@ from unglossed.media.seeding import generator_for
 from unglossed.media.signal import signal_of
 from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
-from unglossed.models.recogniser import as_letters, gloss_ids
+from unglossed.models.recogniser import as_letters, symbol_ids
 from unglossed.training.damaged import Unreadable
 from unglossed.training.settings import MaskingSettings
 
@@ -141,7 +141,7 @@ class GlossTarget:
 
     def __call__(self, sample: Sample) -> list[int]:
         """Numbers from 1 of the glosses that the vocabulary has."""
-        return gloss_ids(self.symbols(sample), self.glosses)
+        return symbol_ids(self.symbols(sample), self.glosses)
 
 
 class EpochSampler(Sampler[EpochIndex]):

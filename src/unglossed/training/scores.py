@@ -15,7 +15,7 @@ from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translator import translate_features
 from unglossed.media.seeding import generator_for
 from unglossed.models.processing import pad_features, pad_labels
-from unglossed.models.recogniser import GlossRecogniser, decode_greedily
+from unglossed.models.recogniser import Recogniser, decode_greedily
 from unglossed.models.translator import PartModel, Translator
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.damaged import Unreadable, refuse
@@ -182,7 +182,7 @@ class GlossScores(DevScores):
 
     def __init__(
         self,
-        model: GlossRecogniser,
+        model: Recogniser,
         clips: ClipDataset,
         *,
         references: Callable[[Sample], str],
@@ -203,7 +203,7 @@ class GlossScores(DevScores):
         device = self.model.device
         for chosen, batch, mask in self.batches(self.encoded(self.model), device):
             logits = self.model(features=batch, mask=mask).logits
-            found += decode_greedily(logits, mask, self.model.config.glosses)
+            found += decode_greedily(logits, mask, self.model.config.symbols)
             rows = [self.clips.target(sample) for sample in self.samples[chosen]]
             if any(rows):
                 labels = pad_labels(rows).to(device)

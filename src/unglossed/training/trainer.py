@@ -337,7 +337,7 @@ def _trained(part: str, model: Any) -> list[nn.Parameter]:
     if part == NEW_TOKENS:
         return [model.language_model.new_rows_parameter()]
     weights = model.get_submodule(part).named_parameters()
-    return [p for name, p in weights if p.requires_grad and name != "new_rows"]
+    return [p for name, p in weights if p.requires_grad and not name.startswith("new_tokens.")]
 
 
 def _optimizer(settings: OptimizerSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
