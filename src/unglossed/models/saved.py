@@ -125,8 +125,8 @@ def load_processor(source: str | Path) -> TranslatorProcessor:
     """Load the processor that was saved beside a model, or of a run.
 
     Raises:
-        InputError: the folder or hub name has no `processor_config.json`, or one with a wrong key or value; or its
-            tokenizer cannot be loaded, or lacks the start token.
+        InputError: the folder or hub name has no `processor_config.json`, or one with a wrong key
+            or value; or its tokenizer cannot be loaded, or lacks the start token.
     """
     hub.verify(source)
     path = f"{source}/{PROCESSOR_CONFIG}"
