@@ -27,7 +27,7 @@ from unglossed import hub
 from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
-from unglossed.inference.translator import find_model
+from unglossed.hub import find_model
 from unglossed.models.language_model import UNTIED, untie, untied_in
 from unglossed.models.processing import restore_rules
 from unglossed.models.recogniser import RecogniserConfig
