@@ -173,22 +173,16 @@ class EncoderDecoder(LanguageModel):
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """See `LanguageModel.forward`."""
         inputs, real, _ = self._lay_out(embeds, mask)
-        logits = self._run(inputs, real, labels).logits
-        return logits[:, len(self._start_ids()) - 1 :]
+        return self._run(real, labels, inputs_embeds=inputs).logits[:, len(self._start_ids()) - 1 :]
 
     def write(self, states: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits of a text, as `forward` gives them, from states instead of the encoder's.
 
         The decoder attends to states (batch, positions, width) whose mask is true or 1 where real.
         """
-        start = self._start_ids()
-        logits = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            attention_mask=mask.long(),
-            decoder_input_ids=shift_right(labels, start, self.model.config.pad_token_id),
-            use_cache=False,
-        ).logits
-        return logits[:, len(start) - 1 :]
+        encoded = BaseModelOutput(last_hidden_state=states)
+        logits = self._run(mask, labels, encoder_outputs=encoded).logits
+        return logits[:, len(self._start_ids()) - 1 :]
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
@@ -204,19 +198,14 @@ class EncoderDecoder(LanguageModel):
 
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         inputs, real, place = self._lay_out(embeds, mask)
-        layers = self._run(inputs, real, token_ids, output_attentions=True).cross_attentions
-        weights = torch.stack(layers).mean(dim=(0, 2))[:, len(self._start_ids()) - 1 :]
-        return self._on_features(weights, mask, place)
+        output = self._run(real, token_ids, inputs_embeds=inputs, output_attentions=True)
+        weights = torch.stack(output.cross_attentions).mean(dim=(0, 2))
+        return self._on_features(weights[:, len(self._start_ids()) - 1 :], mask, place)
 
-    def _run(self, inputs: Tensor, real: Tensor, labels: Tensor, **settings: Any) -> Any:
+    def _run(self, real: Tensor, labels: Tensor, **inputs: Any) -> Any:
+        read = shift_right(labels, self._start_ids(), self.model.config.pad_token_id)
         return self.model(
-            inputs_embeds=inputs,
-            attention_mask=real.long(),
-            decoder_input_ids=shift_right(
-                labels, self._start_ids(), self.model.config.pad_token_id
-            ),
-            use_cache=False,
-            **settings,
+            attention_mask=real.long(), decoder_input_ids=read, use_cache=False, **inputs
         )
 
     def _start_ids(self) -> list[int]:

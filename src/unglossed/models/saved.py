@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from transformers import AutoConfig
 
 from unglossed import hub
@@ -28,19 +29,20 @@ from unglossed.models.translator import PARTS, Translator, TranslatorConfig
 
 FAR_LONGER = 1.5
 """A clip is far longer than training's from so many times the longest of these on."""
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _ADVICE = "the text may leave out most of it; cut it into sentences"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"strict": True})
 class TrainedLengths:
     """Lengths of the clips of train, in seconds, and how many there are and were cut."""
 
     clips: int
-    shortest: float
-    median: float
-    longest: float
+    shortest: _Seconds
+    median: _Seconds
+    longest: _Seconds
     """Before it was cut."""
-    limit: float
+    limit: _Seconds
     """Where longer clips were cut."""
     cut: int
 
@@ -67,16 +69,12 @@ class TrainedLengths:
             InputError: it is something else.
         """
         try:
-            lengths = cls(**content)
-            for value in asdict(lengths).values():
-                if isinstance(value, bool) or not 0 <= value < math.inf:
-                    raise ValueError
-        except (TypeError, ValueError):
+            return cls(**content)
+        except (TypeError, ValidationError):
             raise InputError(
                 f"processor_config.json, trained_seconds: found {str(content)[:60]!r}, expected"
                 " clips, shortest, median, longest, limit and cut, each a number"
             ) from None
-        return lengths
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes, for JSON."""

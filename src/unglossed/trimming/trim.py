@@ -137,9 +137,9 @@ def trim_model(
     selection = select_tokens(state, used, config_ids, [*texts, *safety_texts])
     probes = [ids[:_PROBE_TOKENS] for ids in encoded if ids][:_NUM_PROBES]
     logits = [logits_of(whole, ids)[:, list(selection.ids)] for ids in probes]
-    parameters_before, megabytes_before = _size_of(whole)
+    sizes = _size_of(whole, "before")
     _cut_weights(whole, selection, model)
-    parameters_after, megabytes_after = _size_of(whole)
+    sizes |= _size_of(whole, "after")
 
     with whole_folder(output) as folder:
         whole.save_pretrained(folder)
@@ -164,10 +164,7 @@ def trim_model(
             tokens_after=len(selection.ids),
             num_safety=selection.num_safety,
             scripts=selection.scripts,
-            parameters_before=parameters_before,
-            parameters_after=parameters_after,
-            megabytes_before=megabytes_before,
-            megabytes_after=megabytes_after,
+            **sizes,
             num_texts=len(texts),
             round_trip_before=round_trip_before,
             round_trip_after=round_trip_after,
@@ -273,11 +270,12 @@ def _change_ids(value: Any, change: Callable[[int], int], name: str = "") -> Any
     return change(value) if isinstance(value, int) and value >= 0 else value
 
 
-def _size_of(model: PreTrainedModel) -> tuple[int, float]:
-    """Number of parameters, and what they take in units of 10**6 bytes."""
+def _size_of(model: PreTrainedModel, when: str) -> dict[str, Any]:
+    """The fields of the report about a model's parameters."""
     weights = list(model.parameters())
     num_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
-    return sum(weight.numel() for weight in weights), num_bytes / 1e6
+    num = sum(weight.numel() for weight in weights)
+    return {f"parameters_{when}": num, f"megabytes_{when}": num_bytes / 1e6}
 
 
 def _cut_weights(model: PreTrainedModel, selection: Selection, name: str | Path) -> None:
