@@ -118,7 +118,7 @@ def test_a_kind_that_no_package_has_is_refused_before_training(
 
 def test_a_key_that_the_encoder_does_not_have_is_refused(package: Path, tmp_path: Path) -> None:
     message = refusal(tmp_path, gird=3)
-    assert "stages.first.encoder.config.gird: no such key, did you mean grid" in message
+    assert "stages.first.encoder.config: encoder.gird: no such key, did you mean grid?" in message
 
 
 def test_a_package_that_cannot_be_imported_is_named(package: Path, tmp_path: Path) -> None:

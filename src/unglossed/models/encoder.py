@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from unglossed.config import suggest
 from unglossed.errors import InputError
 
 GROUP = "unglossed.encoders"
@@ -38,7 +39,7 @@ class Encoder(nn.Module, ABC):
     signal: ClassVar[Literal["video", "audio"]] = "video"
     """What it reads."""
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """Keys of the configuration of a `kind`, and their values where a recipe has none."""
+    """All keys of the configuration of a `kind`, and their values where a recipe has none."""
     output_dim: int
     """Width of the features."""
 
@@ -92,8 +93,16 @@ def encoder_kind(config: Mapping[str, Any]) -> type[Encoder]:
 
 
 def build_encoder(config: dict[str, Any]) -> Encoder:
-    """Build an encoder with random weights; see `encoder_kind`."""
-    return encoder_kind(config)(config)
+    """Build an encoder with random weights.
+
+    Raises:
+        InputError: see `encoder_kind`; or one of another package has no such key.
+    """
+    kind = encoder_kind(config)
+    known = {"kind", *kind.defaults}
+    if "kind" in config and (unknown := sorted(config.keys() - known)):
+        raise InputError(f"encoder.{unknown[0]}: no such key{suggest(unknown[0], known)}")
+    return kind(config)
 
 
 def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
 from unglossed.model_folders import without_origin
-from unglossed.models.encoder import encoder_kind
+from unglossed.models.encoder import build_encoder, encoder_kind
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import PartModel, Translator
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
@@ -151,9 +151,9 @@ def _encoder_of_a_package(part: PartSettings, where: str) -> dict[str, Any]:
     """Configuration of an encoder that another package offers, see `models.encoder.Encoder`."""
     try:
         config = {**encoder_kind(part.config).defaults, **part.config}
+        build_encoder(config)
     except InputError as error:
         raise InputError(f"{where}.config: {error}") from None
-    refuse_unknown(part.config, {**encoder_kind(config).defaults, "kind": None}, f"{where}.config")
     return config
 
 
