@@ -78,14 +78,14 @@ class SpeechEncoder(Encoder):
         mask = real_positions(num_positions, features.shape[1])
         return features * mask[..., None], mask
 
-    def _prepare(self, sound: Tensor) -> Tensor:
+    def _prepare(self, audio: Tensor) -> Tensor:
         """What the frontend reads of (samples,): (samples,), or (frames, bins) for Whisper."""
         if self.normalises:
-            sound = normalise_sound(sound)
+            audio = normalise_audio(audio)
         least = _least_samples(self._layers, 1)
-        if len(sound) < least:  # too short for the frontend's first position
-            sound = nn.functional.pad(sound, (0, least - len(sound)))
-        return log_mel(sound, self.frontend.num_mel_bins) if self.reads_mel else sound
+        if len(audio) < least:  # too short for the frontend's first position
+            audio = nn.functional.pad(audio, (0, least - len(audio)))
+        return log_mel(audio, self.frontend.num_mel_bins) if self.reads_mel else audio
 
     def _spare_short_clips(self, positions: int) -> None:
         """Switch SpecAugment off where it would hide more positions in a row than there are."""
@@ -137,25 +137,25 @@ class WhisperFrontend(WhisperEncoder):
         return BaseModelOutput(last_hidden_state=self.layer_norm(states))
 
 
-def normalise_sound(sound: Tensor) -> Tensor:
-    """Sound (samples,) with mean 0 and variance 1, as frontends are trained on it; silence is 0."""
-    return (sound - sound.mean()) / torch.sqrt(sound.var(correction=0) + 1e-7)
+def normalise_audio(audio: Tensor) -> Tensor:
+    """Audio (samples,) with mean 0 and variance 1, as frontends are trained on it; silence is 0."""
+    return (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
 
 
-def log_mel(sound: Tensor, num_bins: int) -> Tensor:
+def log_mel(audio: Tensor, num_bins: int) -> Tensor:
     """Whisper's log-mel spectrogram (frames, num_bins) of one clip (arXiv 2212.04356, section 2.2).
 
     Args:
-        sound: (samples,) float32 at 16 kHz, at least two frames' worth. An even number of frames,
+        audio: (samples,) float32 at 16 kHz, at least two frames' worth. An even number of frames,
             10 ms each, is made of it; what is left over is cut off.
         num_bins: bins of a frame.
     """
-    sound = sound[: len(sound) // (2 * _MEL_HOP) * 2 * _MEL_HOP]
-    with torch.autocast(sound.device.type, enabled=False):
-        window = torch.hann_window(_MEL_WINDOW, device=sound.device)
-        spectrum = torch.stft(sound, _MEL_WINDOW, _MEL_HOP, window=window, return_complex=True)
+    audio = audio[: len(audio) // (2 * _MEL_HOP) * 2 * _MEL_HOP]
+    with torch.autocast(audio.device.type, enabled=False):
+        window = torch.hann_window(_MEL_WINDOW, device=audio.device)
+        spectrum = torch.stft(audio, _MEL_WINDOW, _MEL_HOP, window=window, return_complex=True)
         power = spectrum[:, :-1].abs().square().contiguous()
-        log = (_mel_filters(num_bins).to(sound.device) @ power).clamp(min=1e-10).log10()
+        log = (_mel_filters(num_bins).to(audio.device) @ power).clamp(min=1e-10).log10()
         return ((torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0).T
 
 
