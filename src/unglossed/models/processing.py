@@ -262,18 +262,18 @@ class TranslatorProcessor(ProcessorMixin):
             `frames` (sum of n, crop, crop, 3) uint8, or (sum of n,) float32, and `lengths` (batch,)
             int64.
         """
-        views = list(frames)
-        if self.audio_rate is None:
-            views = [
-                render_view(
-                    clip,
-                    resize=self.resize,
-                    crop=self.crop,
-                    augmentation=augmentation,
-                    generator=generators[i] if generators else None,
-                )
-                for i, clip in enumerate(frames)
-            ]
+        views = [
+            render_view(
+                clip,
+                resize=self.resize,
+                crop=self.crop,
+                augmentation=augmentation,
+                generator=generators[i] if generators else None,
+            )
+            if clip.ndim == 4
+            else clip
+            for i, clip in enumerate(frames)
+        ]
         return {
             # One clip, as a loader prepares it, is not copied.
             "frames": torch.from_numpy(views[0] if len(views) == 1 else np.concatenate(views)),
