@@ -36,7 +36,7 @@ class Encoder(nn.Module, ABC):
     is saved with the model, the weights are its parameters and persistent buffers.
     """
 
-    signal: ClassVar[Literal["video", "audio"]] = "video"
+    signal: Literal["video", "audio"] = "video"
     """What it reads."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """All keys of the configuration of a `kind`, and their values where a recipe has none."""

@@ -207,7 +207,7 @@ class TextEncoderStates(Encoder):
         writer = build_language_model(config["text_encoder"], None, config["lora"])
         self.adapter = build_adapter(self.encoder.output_dim, writer.width, config["adapter"])
         self.text_encoder = writer.model.get_encoder()
-        self.output_dim = writer.width
+        self.signal, self.output_dim = self.encoder.signal, writer.width
         self.max_positions = writer.max_positions
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
