@@ -38,7 +38,7 @@ from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
 from unglossed.inference.translator import SignTranslator, translate_features
-from unglossed.models.lora import is_lora
+from unglossed.models.tuning import is_lora
 from unglossed.training.features import use_bfloat16
 from unglossed.training.recipe import load_recipe
 from unglossed.training.sources import load_language_model

@@ -26,6 +26,7 @@ from unglossed.model_folders import (
     verify_folder,
     without_origin,
 )
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_processor
 from unglossed.training.language_models import language_model_part
 from unglossed.training.settings import LanguageModelSettings
@@ -194,6 +195,31 @@ def test_a_wrong_setting_of_a_processor_is_one_line(
     message = str(caught.value)
     assert message.startswith(f"{path}: {key}: ")
     assert told in message
+
+
+@pytest.mark.parametrize("audio_rate", [None, 16000])
+def test_a_processor_of_an_earlier_version_loads(
+    audio_rate: int | None, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model / CHECKSUMS).unlink()
+    path = model / "processor_config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    earlier = {"sampling_rate": fields.pop("frame_share"), "sample_rate": audio_rate}
+    del fields["audio_rate"]
+    path.write_text(json.dumps(fields | earlier), encoding="utf-8")
+
+    for processor in (load_processor(model), TranslatorProcessor.from_pretrained(model)):
+        assert (processor.frame_share, processor.audio_rate) == (0.5, audio_rate)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_setting_has_one_name(model: Path) -> None:
+    (model / CHECKSUMS).unlink()
+    path = model / "processor_config.json"
+    fields = json.loads(path.read_text(encoding="utf-8")) | {"sampling_rate": 0.25}
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(InputError, match=r"processor_config.json: sampling_rate: no such key"):
+        load_processor(model)
 
 
 def test_a_setting_that_is_left_out_is_named(model: Path) -> None:

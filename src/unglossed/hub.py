@@ -1,4 +1,4 @@
-"""The one place that loads what transformers reads: configurations, tokenizers, models.
+"""The one place that finds and loads what transformers reads: configurations, tokenizers, models.
 
 Code that comes with a model never runs, and nothing is asked on standard input. What cannot be
 loaded is one line that says why. It knows neither recipes nor our own kinds of model.
@@ -30,6 +30,7 @@ from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import cached_file
 
 from unglossed.errors import InputError
+from unglossed.files import RUN_FILE, as_path, may_be_on_hub
 from unglossed.model_folders import CHECKSUMS, CONFIG, read_checksums, verify_folder
 
 OFFLINE_SECONDS = 2.0
@@ -47,6 +48,28 @@ _COUNTS = re.compile(r"(num_|n_)?(\w*_)?(layers?|depths?|blocks|experts|codebook
 _LARGEST = 2**31
 """What no size in a configuration reaches: kernels count with 32 bits."""
 _WITHOUT_WEIGHTS = (AutoConfig, AutoFeatureExtractor, AutoTokenizer)
+
+
+def find_model(model: str | Path) -> str:
+    """The folder or hub name from which a model is loaded, given a run or model folder or a name.
+
+    Raises:
+        InputError: a folder without a model, or neither a folder nor like a hub name.
+    """
+    folder = as_path(model, "model")
+    for candidate in (folder / "model", folder):
+        if (candidate / CONFIG).is_file():
+            return str(candidate)
+    if (folder / RUN_FILE).is_file():
+        raise InputError(f"{model}: the run is not finished: `unglossed train --resume` goes on")
+    if folder.is_dir():
+        fault = "found neither model/config.json nor config.json"
+        raise InputError(f"{model}: {fault}, expected a run folder or a model folder")
+    if not may_be_on_hub(model):
+        raise InputError(
+            f"{model}: no such folder, expected a run folder, a model folder or a hub name"
+        )
+    return str(model)
 
 
 def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
@@ -90,14 +113,13 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
     if is_model:
         model, told = found if isinstance(found, tuple) else (found, {})
         misfits = {name for name, *_ in told.get("mismatched_keys", ())}
-        drawn = misfits.union(told.get("missing_keys", ()))
-        _refuse_no_numbers(model, drawn, fault)
+        _refuse_no_numbers(model, misfits.union(told.get("missing_keys", ())), fault)
     return found
 
 
 def build(kind: Any, config: PreTrainedConfig) -> Any:
     """A model with random weights, of the Auto class that knows the configuration."""
-    vars(config).pop(_CODE, None)  # what came from a model with code of its own says so still
+    vars(config).pop(_CODE, None)  # a model with code of its own leaves it behind
     return kind.from_config(config, trust_remote_code=False)
 
 
@@ -150,6 +172,31 @@ def verify(source: str | Path) -> None:
         verify_folder(listing.parent)
 
 
+def weights_fault(path: Path) -> str | None:
+    """What is wrong with a file of weights, in one line that begins with its path.
+
+    None: it can be opened. A `.bin` is a pickle, of which only tensors are read.
+    """
+    try:
+        if path.suffix == ".bin":
+            torch.load(path, map_location="meta", weights_only=True)
+        else:
+            with safe_open(path, "pt"):
+                pass
+    except Exception as error:  # of bytes that can be anything
+        told = _first_line(error)[:100]
+        if path.suffix == ".bin":
+            told = "its pickle is damaged or holds more than numbers, and such code never runs"
+        return f"{path}: cannot be read: {told}; expected weights, best as model.safetensors"
+    return None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold a model's weights."""
+    names = ("*.safetensors", "pytorch_model*.bin")
+    return [path for name in names for path in sorted(folder.glob(name))]
+
+
 def _find_or_none(source: str | Path, name: str) -> Path | None:
     try:
         return find_file(source, name)
@@ -175,7 +222,7 @@ def _hub_answers(minute: int) -> bool:
 
 
 def _refuse_tokenizer_of_its_own(source: str, fault: str) -> None:
-    """Refuse a tokenizer whose class only the folder's code has: another would take its place."""
+    """Refuse a tokenizer whose class only the folder's code has: transformers takes another."""
     name = "tokenizer_config.json"
     fields = read_fields(source, name) if _find_or_none(source, name) else None
     told = (fields or {}).get("tokenizer_class")
@@ -190,12 +237,11 @@ def _explain(error: Exception, source: str, *, offline: bool) -> str:
             f"{constants.ENDPOINT} cannot be reached and the files are not all in this machine's"
             f" cache ({constants.HF_HUB_CACHE}): expected a connection, or a folder"
         )
-    contents = {}
-    for name in (*_MAY_NAME_CODE, "tokenizer.json"):
-        try:
-            contents[name] = read_fields(source, name) or {}
-        except InputError as unreadable:
-            return str(unreadable)
+    try:
+        names = (*_MAY_NAME_CODE, "tokenizer.json")
+        contents = {name: read_fields(source, name) or {} for name in names}
+    except InputError as unreadable:
+        return str(unreadable)
     reason = _first_line(error)
     if any(words in reason for words in ("custom code", "does not recognize", "model_type")):
         for name, fields in contents.items():
@@ -208,28 +254,10 @@ def _explain(error: Exception, source: str, *, offline: bool) -> str:
             )
     if "backend tokenizer" in reason and not contents["tokenizer.json"]:
         return f"{source}/tokenizer.json: missing"
-    return _fault_of_weights(Path(source)) or reason
-
-
-def _fault_of_weights(folder: Path) -> str | None:
-    """What is wrong with a file of weights: it is cut, or pickled and holds more than numbers."""
-    for path in sorted(_weight_files(folder)):
-        try:
-            if path.suffix == ".bin":
-                torch.load(path, map_location="meta", weights_only=True)
-            else:
-                with safe_open(path, "pt"):
-                    pass
-        except Exception as error:  # of bytes that can be anything
-            told = _first_line(error)[:100]
-            if path.suffix == ".bin":
-                told = "its pickle is damaged or holds more than numbers, and such code never runs"
-            return f"{path}: cannot be read: {told}; expected weights, best as model.safetensors"
-    return None
+    return next(filter(None, map(weights_fault, weight_files(Path(source)))), reason)
 
 
 def _own_code(path: str, fields: Mapping[str, Any], key: str) -> str:
-    """Says that a folder needs code of its own, and where it says so."""
     told = f"{key} {fields[key]!r} and " if key in fields else ""
     return (
         f"{path}: {_CODE}: found {told}code of the model's own, which never runs here; expected a"
@@ -243,52 +271,42 @@ def _check_sizes(
     """Refuse a configuration that asks for far more than the weights beside it are.
 
     A number too many in it would otherwise end the process for want of memory. The model is built
-    without weights to count them, which takes no memory.
+    on the meta device to count its weights, which takes no memory.
     """
     path = folder / CONFIG
     fields = read_fields(folder, CONFIG)
     if fields is None:
         return  # loading says what is missing
-    for place, value in _numbers(fields):
-        last = place.rpartition(".")[2]
+    values = dict(_values(fields))
+    numbers = {place: value for place, value in values.items() if type(value) is int}
+    for place, value in numbers.items():
         is_count = _COUNTS.fullmatch(re.sub(r"\.\d+$", "", place).rpartition(".")[2])
         most = _MOST_MODULES if is_count else _LARGEST
-        if abs(value) > most and not last.endswith(("_length", "theta")):
+        if abs(value) > most and not place.endswith(("_length", "theta")):
             raise InputError(f"{path}: {place}: found {value}, expected at most {most}")
-    for place, value in _values(fields):
+    for place, value in values.items():
         if isinstance(value, float) and "dropout" in place and not 0 <= value <= 1:
             raise InputError(f"{path}: {place}: found {value}, expected a number from 0 to 1")
-    held = sum(file.stat().st_size for file in _weight_files(folder))
+    held = sum(file.stat().st_size for file in weight_files(folder))
     if not held:
         return
     if config is None:
         config = load(AutoConfig, folder, fault)
+    place, largest = max(numbers.items(), key=lambda item: item[1], default=("none", 0))
+    hint = f"; its largest number is {place}: {largest}"
     try:
         with torch.device("meta"):
             model = build(kind, config) if hasattr(kind, "from_config") else kind(config)
             asked = sum(weight.numel() for weight in model.state_dict().values())
     except Exception as error:  # of values that do not go together, any
         reason = _first_line(error)
-        hint = f"; its largest number is {_largest(fields)}" if "overflow" in reason else ""
-        raise InputError(f"{path}: no model can be built from it: {reason}{hint}") from error
+        reason += hint if "overflow" in reason else ""
+        raise InputError(f"{path}: no model can be built from it: {reason}") from error
     # Four weights a byte: more than any format packs.
     if asked > 4 * held + 10**7:
         raise InputError(
-            f"{path}: asks for {asked:,} weights, but its files hold {held:,} bytes of them;"
-            f" its largest number is {_largest(fields)}"
+            f"{path}: asks for {asked:,} weights, but its files hold {held:,} bytes of them{hint}"
         )
-
-
-def _weight_files(folder: Path) -> Iterator[Path]:
-    for pattern in ("*.safetensors", "pytorch_model*.bin"):
-        yield from folder.glob(pattern)
-
-
-def _numbers(fields: Any) -> Iterator[tuple[str, int]]:
-    """Whole numbers in a configuration, with their places."""
-    for place, value in _values(fields):
-        if isinstance(value, int) and not isinstance(value, bool):
-            yield place, value
 
 
 def _values(fields: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -302,18 +320,10 @@ def _values(fields: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield from _values(value, f"{place}.{key}" if place else str(key))
 
 
-def _largest(fields: Any) -> str:
-    place, value = max(_numbers(fields), key=lambda item: item[1], default=("none", 0))
-    return f"{place}: {value}"
-
-
 def _refuse_no_numbers(model: nn.Module, others: Container[str], fault: str) -> None:
-    """Refuse weights that are NaN or infinite: a sum over each shows one, at 0.1 seconds a GB.
+    """Refuse weights that are NaN or infinite, but `others`, which are not from its files.
 
-    Args:
-        model: as it was loaded.
-        others: weights that are not from its files.
-        fault: begins the error's line.
+    A sum over each weight shows one, at 0.1 seconds a GB.
     """
     for name, weight in model.state_dict().items():
         if name in others or not weight.is_floating_point() or weight.is_meta:

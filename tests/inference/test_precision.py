@@ -17,9 +17,9 @@ from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.precision import Int8Linear, Precision, lower_precision
 from unglossed.inference.search import text_scores, write_texts
 from unglossed.inference.translator import SignTranslator, translate_features
-from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.tuning import is_lora
 
 
 def tiny_with_lora(processor: TranslatorProcessor) -> Translator:

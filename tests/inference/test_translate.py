@@ -17,7 +17,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translator import SignTranslator, translate_features
-from unglossed.models.recogniser import GlossRecogniserConfig
+from unglossed.models.recogniser import RecogniserConfig
 from unglossed.models.translator import Translator, TranslatorConfig
 
 MAX_NEW_TOKENS = 12
@@ -230,7 +230,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_recogniser_of_a_run_without_a_translator_is_called_so(tmp_path: Path) -> None:
-    GlossRecogniserConfig(glosses=["NORD"]).save_pretrained(tmp_path)
+    RecogniserConfig(symbols=["NORD"]).save_pretrained(tmp_path)
     told = "found the recogniser of a CTC stage, which writes no sentences, expected 'unglossed'"
     with pytest.raises(InputError, match=told):
         SignTranslator.from_pretrained(tmp_path)

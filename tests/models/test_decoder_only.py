@@ -14,7 +14,7 @@ from unglossed.models.language_model import (
     EncoderDecoder,
     build_language_model,
 )
-from unglossed.models.lora import is_lora, load_base_weights
+from unglossed.models.tuning import is_lora, load_base_weights
 
 SHAPE = {
     "vocab_size": 50,

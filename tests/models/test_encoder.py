@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModel
 
 import tiny
-from unglossed.models.encoder import TextEncoderStates, build_encoder
+from unglossed.models.encoder import build_encoder
 from unglossed.models.speech import SpeechEncoder
-from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.translator import TextEncoderStates, Translator, TranslatorConfig
 from unglossed.models.visual import VisualEncoder
 
 PROCESSOR = tiny.tiny_processor()

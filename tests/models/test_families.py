@@ -19,8 +19,8 @@ from unglossed.models.language_model import (
     build_language_model,
 )
 from unglossed.models.light_t import LightTConfig
-from unglossed.models.lora import load_base_weights
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.tuning import load_base_weights
 from unglossed.training.language_models import LanguageModelPart, language_model_part
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import LanguageModelSettings

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unglossed.models.language_model import build_language_model
-from unglossed.models.lora import is_lora
+from unglossed.models.tuning import is_lora
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {

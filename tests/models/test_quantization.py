@@ -11,8 +11,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 import llama_gguf
-from unglossed.models.lora import add_lora, is_lora
-from unglossed.models.quantization import QuantizedLinear, quantize_linear_layers
+from unglossed.models.tuning import QuantizedLinear, add_lora, is_lora, quantize_linear_layers
 
 pytest.importorskip("bitsandbytes", reason="the extra quantization is not installed")
 

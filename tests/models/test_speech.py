@@ -17,7 +17,7 @@ from transformers import AutoModel, WhisperConfig, WhisperFeatureExtractor, Whis
 
 import tiny
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.speech import SpeechEncoder, frontend_config_from, log_mel, normalise_sound
+from unglossed.models.speech import SpeechEncoder, frontend_config_from, log_mel, normalise_audio
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "wav2vec2": tiny.FRONTEND,
@@ -225,7 +225,7 @@ def test_each_clip_is_scaled_on_its_own_where_the_frontend_wants_it(
 
 
 def test_scaled_sound_has_mean_0_and_variance_1() -> None:
-    scaled = normalise_sound(torch.from_numpy(3 * sound(700) + 2))
+    scaled = normalise_audio(torch.from_numpy(3 * sound(700) + 2))
     assert float(scaled.mean()) == pytest.approx(0, abs=1e-5)
     assert float(scaled.var(correction=0)) == pytest.approx(1, abs=1e-4)
 

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, TrainerCal
 
 import tiny
 from unglossed.models.language_model import language_model_config
-from unglossed.models.lora import add_lora
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.translator import Translator
+from unglossed.models.tuning import add_lora
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator, EpochIndex

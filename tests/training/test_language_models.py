@@ -21,10 +21,9 @@ import llama_gguf
 import tiny
 from unglossed.errors import InputError
 from unglossed.models.language_model import DecoderOnly, build_language_model
-from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_labels
-from unglossed.models.quantization import QuantizedLinear
 from unglossed.models.translator import PARTS, Translator
+from unglossed.models.tuning import QuantizedLinear, is_lora
 from unglossed.training.language_models import (
     default_prompt,
     fit_vocabulary,
@@ -411,7 +410,7 @@ def test_lora_trains_beside_base_weights_in_4_bits(gguf: Path, tmp_path: Path) -
 def test_without_bitsandbytes_quantisation_is_refused_before_anything_is_built(
     gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unglossed.models.quantization.PACKAGE", "no_such_package")
+    monkeypatch.setattr("unglossed.models.tuning.PACKAGE", "no_such_package")
     part = {"source": str(gguf), "lora": LORA, "quantization": "4bit"}
     for check in (
         lambda: check_new_parts(stage(gguf, language_model=part), ["second"], processor_for(gguf)),

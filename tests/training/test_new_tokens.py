@@ -12,9 +12,9 @@ import llama_gguf
 import tiny
 from unglossed.errors import InputError
 from unglossed.models.language_model import IGNORED, build_language_model
-from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
+from unglossed.models.tuning import is_lora
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.recipe import TokenizerSettings
 from unglossed.training.settings import StageSettings

@@ -9,7 +9,7 @@ import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.evaluation.metrics import word_error_rate
 from unglossed.models.processing import pad_features, pad_labels
-from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig, decode_greedily
+from unglossed.models.recogniser import Recogniser, RecogniserConfig, decode_greedily
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit
@@ -49,7 +49,7 @@ def test_word_error_rate_is_of_every_clip_of_dev(
 ) -> None:
     glosses = ["DEV", "IM", "NORDEN", "REGEN"]
     torch.manual_seed(0)
-    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
+    model = Recogniser(RecogniserConfig(encoder=tiny.ENCODER, symbols=glosses))
 
     references = [sample.gloss or "" for sample in clips.samples]
     dev = DevSplit(model, clips, bfloat16=False, features=features)
@@ -75,7 +75,7 @@ def test_word_error_rate_is_of_every_clip_of_dev(
 def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> None:
     torch.manual_seed(0)
     glosses = ["DEV", "IM", "NORDEN", "REGEN"]
-    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=glosses))
+    model = Recogniser(RecogniserConfig(encoder=tiny.ENCODER, symbols=glosses))
     model.ctc_head.weight.data *= 50  # so that not every frame says the same
     rows = []
     for index in range(len(clips)):

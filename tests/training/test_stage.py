@@ -20,10 +20,9 @@ from transformers import (
 import tiny
 from unglossed.errors import InputError
 from unglossed.models.light_t import LightT, light_t_config
-from unglossed.models.lora import is_lora
-from unglossed.models.quantization import QuantizedLinear
-from unglossed.models.recogniser import GlossRecogniser
+from unglossed.models.recogniser import Recogniser
 from unglossed.models.translator import PARTS, Translator
+from unglossed.models.tuning import QuantizedLinear, is_lora
 from unglossed.models.vlp import VisualLanguageModel
 from unglossed.training.recipe import load_recipe
 from unglossed.training.settings import StageSettings
@@ -501,7 +500,7 @@ def test_a_module_of_a_part_can_be_frozen_alone(first: Path) -> None:
 
 
 def test_a_translator_inherits_the_encoder_of_a_gloss_recogniser(recognition: Path) -> None:
-    source = GlossRecogniser.from_pretrained(recognition)
+    source = Recogniser.from_pretrained(recognition)
 
     model = build_translator(
         stage(encoder={"source": "glosses"}), {"glosses": recognition}, PROCESSOR
@@ -613,7 +612,7 @@ def test_the_encoder_of_another_runs_gloss_recogniser_is_inherited(
     settings = stage(encoder={"source": str(recognition)})
     check_new_parts(settings, [], PROCESSOR)
     model = build_translator(settings, {}, PROCESSOR)
-    assert_same_weights(model.encoder, GlossRecogniser.from_pretrained(recognition).encoder)
+    assert_same_weights(model.encoder, Recogniser.from_pretrained(recognition).encoder)
 
     with pytest.raises(InputError, match=r"second\.adapter\.source: .* has no adapter"):
         check_new_parts(stage(adapter={"source": str(recognition)}), [], PROCESSOR)

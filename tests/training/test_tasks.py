@@ -15,8 +15,8 @@ from shrinking import shrink
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-from unglossed.models.lora import is_lora
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.tuning import is_lora
 from unglossed.training.data import Collator
 from unglossed.training.job import Job
 from unglossed.training.objectives import Task, build_task
@@ -97,7 +97,7 @@ def test_the_vocabulary_is_that_of_train(corpus: Corpus, models: Path, tmp_path:
 
     task = first_task("gloss_based", change(corpus, "dev", add), models, tmp_path)
 
-    glosses = task.model.config.glosses
+    glosses = task.model.config.symbols
     assert glosses == sorted(glosses)
     assert {"REGEN", "NORDEN", "TRAIN"} <= set(glosses)
     assert not {"HAGEL", "DEV"} & set(glosses)

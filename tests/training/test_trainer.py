@@ -17,7 +17,7 @@ from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
 
 import tiny
 from unglossed.errors import InputError
-from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig
+from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
@@ -425,7 +425,7 @@ def test_of_lowest_scores_the_lowest_is_kept(tmp_path: Path) -> None:
     seen = []
     settings = OTHER_STAGES["gloss_ctc"]
     torch.manual_seed(0)
-    model = GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=["A", "B"]))
+    model = Recogniser(RecogniserConfig(encoder=tiny.ENCODER, symbols=["A", "B"]))
 
     def dev_scores() -> dict[str, float]:
         seen.append(weights_of(model))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from unglossed.errors import InputError
-from unglossed.models.lora import is_lora
 from unglossed.models.translator import Translator
+from unglossed.models.tuning import is_lora
 
 SMALLEST = 1e-30
 """Taken for the largest number of a row of zeros."""

@@ -18,7 +18,8 @@ from torch import Tensor
 from unglossed.corpora.sample import Sample
 from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError, note
-from unglossed.files import RUN_FILE, as_path, find_path, may_be_on_hub
+from unglossed.files import find_path
+from unglossed.hub import find_model
 from unglossed.inference.decoding import DecodingSettings, check_count, load_decoding
 from unglossed.inference.output import Hypothesis, Translation, merge_words
 from unglossed.inference.precision import (
@@ -455,28 +456,6 @@ def translate_features(
     finally:
         model.train(was_training)
     return [done[index] for index in range(len(features))]
-
-
-def find_model(model: str | Path) -> str:
-    """The folder or hub name from which a model is loaded, given a run or model folder or a name.
-
-    Raises:
-        InputError: a folder without a model, or neither a folder nor like a hub name.
-    """
-    folder = as_path(model, "model")
-    for candidate in (folder / "model", folder):
-        if (candidate / "config.json").is_file():
-            return str(candidate)
-    if (folder / RUN_FILE).is_file():
-        raise InputError(f"{model}: the run is not finished: `unglossed train --resume` goes on")
-    if folder.is_dir():
-        fault = "found neither model/config.json nor config.json"
-        raise InputError(f"{model}: {fault}, expected a run folder or a model folder")
-    if not may_be_on_hub(model):
-        raise InputError(
-            f"{model}: no such folder, expected a run folder, a model folder or a hub name"
-        )
-    return str(model)
 
 
 def load(model: str | Path, *, precision: str = "float32") -> SignTranslator:

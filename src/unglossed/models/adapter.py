@@ -9,26 +9,22 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unglossed.models.visual import real_positions
+from unglossed.models.encoder import real_positions
 
 Lengths = TypeVar("Lengths", int, Tensor)
 
 
 class Adapter(nn.Module, ABC):
-    """Features of an encoder to what a language model reads; `build_adapter` picks the kind.
-
-    As written here it keeps the sequence's length.
-    """
+    """Features of an encoder to what a language model reads; here the length is kept."""
 
     defaults: ClassVar[Mapping[str, Any]]
     """Keys of the configuration, and their values where a recipe does not say."""
 
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Map features (batch, time, input_dim) and their mask (batch, time), real ones in front.
+        """Features (batch, time, input_dim) to embeddings (batch, positions, output_dim).
 
-        Returns:
-            Embeddings (batch, positions, output_dim) and their mask (batch, positions).
+        Each with its mask (batch, time) or (batch, positions), real ones in front.
         """
 
     def output_lengths(self, lengths: Lengths) -> Lengths:
@@ -40,14 +36,9 @@ class Adapter(nn.Module, ABC):
         return positions
 
     def spread(self, weights: Tensor, mask: Tensor) -> Tensor:
-        """Attention over the positions as attention over the features that they stand for.
+        """Attention (batch, tokens, positions) as attention over the features that they stand for.
 
-        Args:
-            weights: (batch, tokens, positions).
-            mask: (batch, time) bool of the features.
-
-        Returns:
-            (batch, tokens, time); each row sums to 1.
+        The result is (batch, tokens, time), as the features' mask (batch, time); rows sum to 1.
         """
         return weights
 
@@ -55,13 +46,8 @@ class Adapter(nn.Module, ABC):
 class MLPAdapter(Adapter):
     """MLP with one hidden layer, C -> width of the language model.
 
-    FLa-LLM's VL-Adapter (stage 1) and LLM-Adapter (stage 2), section 3.2 and 3.3. The mask that
-    leaves it is the one that enters.
-
-    Args:
-        input_dim: width of the encoder's features.
-        output_dim: width of the language model.
-        config: `hidden_dim` (width of the hidden layer, open in the paper), `dropout`.
+    FLa-LLM's VL-Adapter (stage 1) and LLM-Adapter (stage 2), section 3.2 and 3.3; the width of the
+    hidden layer is open in the paper.
     """
 
     defaults = {"hidden_dim": 512, "dropout": 0.0}
@@ -84,11 +70,6 @@ class ShorteningAdapter(Adapter):
     1. Each layer is a strided convolution over time and a gated linear unit, which halves the
        convolution's channels. Padding is zero before each, so that it says nothing.
     2. A linear layer leads to the width of the language model.
-
-    Args:
-        input_dim: width of the encoder's features.
-        output_dim: width of the language model.
-        config: `channels` (width behind each layer), `layers`, `kernel` and `stride`.
     """
 
     defaults = {"channels": 1024, "layers": 2, "kernel": 3, "stride": 2}
@@ -138,10 +119,10 @@ class ShorteningAdapter(Adapter):
 
 
 def adapter_kind(config: Mapping[str, Any]) -> type[MLPAdapter] | type[ShorteningAdapter]:
-    """The kind of adapter that a configuration is of: one that shortens where it has `channels`."""
+    """The kind of adapter that a configuration is of: one with `channels` shortens."""
     return ShorteningAdapter if "channels" in config else MLPAdapter
 
 
 def build_adapter(input_dim: int, output_dim: int, config: Mapping[str, Any]) -> Adapter:
-    """Build an adapter, random weights; see the kinds for what their configuration holds."""
+    """Build an adapter, random weights; its configuration has the keys of the kind's defaults."""
     return adapter_kind(config)(input_dim, output_dim, config)

@@ -1,13 +1,13 @@
 """Language models fed by features: transformers' encoder-decoders and decoder-only models.
 
-One face, `LanguageModel`: logits of a given text, generation, attention. Start tokens, prompt and
+`LanguageModel` gives the logits of a text, generates, and tells attention. Start tokens, prompt and
 padding side live here and nowhere else.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -23,14 +23,17 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import unglossed.models.light_t  # noqa: F401 (makes it known to transformers)
 from unglossed import hub
-from unglossed.models.lora import UNTIED, add_lora, untie
+from unglossed.models.new_tokens import NewTokens
+from unglossed.models.tuning import add_lora
 
 IGNORED = -100
 """Label of a position that no loss counts: padding."""
+UNTIED = "untied"
+"""Key of a transformers configuration: the matrices which it calls tied and which are not."""
 
 
 class LanguageModel(nn.Module, ABC):
-    """What every language model answers; `build_language_model` picks the kind.
+    """What every language model offers; `build_language_model` picks the kind.
 
     Args:
         config: the transformers configuration as dict.
@@ -59,7 +62,7 @@ class LanguageModel(nn.Module, ABC):
         self.after = list(sides.get("after", ()))
         self.start = list(sides.get("start", ()))
         self.trained_rows: range | None = None
-        self.new_rows: nn.Parameter | None = None
+        self.new_tokens: NewTokens | None = None
 
     @property
     def width(self) -> int:
@@ -77,105 +80,45 @@ class LanguageModel(nn.Module, ABC):
         return len(self.before) + len(self.after)
 
     def train_rows(self, tokens: Sequence[int]) -> None:
-        """Have the embeddings of some tokens trained while the model's own weights stay.
+        """Have the embeddings of tokens of the prompt trained while the model's own weights stay.
 
-        They are tokens of the prompt that no text has. Where the output head is tied to the
-        embeddings, its rows are these.
-
-        Args:
-            tokens: their ids, which follow one another.
+        Their ids follow one another.
         """
         self.trained_rows = range(min(tokens), max(tokens) + 1)
 
     def new_rows_parameter(self) -> nn.Parameter:
-        """The rows of `train_rows` as a parameter of their own, made when first asked for.
-
-        It lies over the table's own numbers, so that there is nothing to write back, nor is it
-        saved. The table itself gets no gradient, which would be as large as the table.
-        """
+        """The rows of `train_rows` as a parameter; made when first asked for, see `NewTokens`."""
         assert self.trained_rows is not None
-        if self.new_rows is None:
-            table = self.model.get_input_embeddings().weight
-            table.requires_grad_(False)
-            self.new_rows = nn.Parameter(
-                table.data[self.trained_rows.start : self.trained_rows.stop]
-            )
-            head = self.model.get_output_embeddings()
-            if head.weight is table:
-                head.register_forward_hook(self._let_learn_from_logits)
-        return self.new_rows
-
-    def _let_learn_from_logits(self, _: nn.Module, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
-        """The logits as they are, through whose columns the new rows get their gradient."""
-        assert self.trained_rows is not None and self.new_rows is not None
-        if torch.is_grad_enabled():
-            column = nn.functional.linear(inputs[0].detach(), self.new_rows)
-            columns = logits[..., self.trained_rows.start : self.trained_rows.stop]
-            columns += column - column.detach()
-        return logits
+        if self.new_tokens is None:
+            self.new_tokens = NewTokens(self.model, self.trained_rows)
+        return self.new_tokens.rows
 
     def _embed(self, ids: Tensor) -> Tensor:
-        """Embeddings of token ids, through which the new rows get their gradient."""
-        table = self.model.get_input_embeddings()
-        embedded: Tensor = table(ids)
-        if self.trained_rows is None or self.new_rows is None or not torch.is_grad_enabled():
-            return embedded
-        place = ids - self.trained_rows.start
-        is_new = (place >= 0) & (place < len(self.trained_rows))
-        row = self.new_rows[place.clamp(0, len(self.trained_rows) - 1)]
-        scale = getattr(table, "embed_scale", 1.0)  # mBART, Gemma 3: the table multiplies by it
-        return embedded + is_new[..., None] * scale * (row - row.detach())
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination.pop(f"{prefix}new_rows", None)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        *others: Any,
-    ) -> None:
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, *others
-        )
-        if f"{prefix}new_rows" in missing_keys:  # they lie in the table
-            missing_keys.remove(f"{prefix}new_rows")
+        embedded: Tensor = self.model.get_input_embeddings()(ids)
+        return embedded if self.new_tokens is None else self.new_tokens(ids, embedded)
 
     @abstractmethod
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        """Logits of a text given the features.
+        """Logits (batch, tokens, vocabulary), position i predicting labels[:, i].
 
         Args:
             embeds: (batch, time, width) adapted features.
             mask: (batch, time) bool.
             labels: (batch, tokens), `IGNORED` where padded.
-
-        Returns:
-            (batch, tokens, vocabulary), position i predicting labels[:, i].
         """
 
     @abstractmethod
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """transformers' `generate` from adapted features (batch, time, width).
 
-        Returns:
-            Its output, `sequences` holding the new tokens alone: no start token, no prompt.
+        `sequences` of its output hold the new tokens alone: no start token, no prompt.
         """
 
     def attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        """Attention of each generated token over the features.
+        """Attention (batch, tokens, time) of generated tokens over features (batch, time, width).
 
-        Args:
-            embeds: (batch, time, width) adapted features.
-            mask: (batch, time) bool.
-            token_ids: (batch, tokens) as `generate` gives them, padded with the padding token.
-
-        Returns:
-            (batch, tokens, time), the mean over layers and heads; each row sums to 1.
+        It is the mean over layers and heads; each row sums to 1. `token_ids` (batch, tokens) are
+        as `generate` gives them, padded with the padding token.
         """
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")  # the fast kernels do not hand attention out
@@ -186,16 +129,15 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        """See `attend`, which has chosen kernels that hand attention out."""
+        """Attend with kernels that hand attention out."""
 
     def _lay_out(
         self, embeds: Tensor, mask: Tensor, answer: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Prompt, features, prompt and answer in one row each, padding moved to one side.
 
-        Returns:
-            Embeddings (batch, positions, width), the mask of what is real, and where each position
-            of the unmoved row went: (batch, positions).
+        Gives embeddings (batch, positions, width), the mask of what is real, and where each
+        position of the unmoved row went: (batch, positions).
         """
         before, after = (
             mask.new_tensor(side, dtype=torch.long) for side in (self.before, self.after)
@@ -212,13 +154,7 @@ class LanguageModel(nn.Module, ABC):
         return inputs, real.gather(1, order), order.argsort(1)
 
     def _on_features(self, weights: Tensor, mask: Tensor, place: Tensor) -> Tensor:
-        """Of attention (batch, tokens, positions) that on the features, each row made to sum to 1.
-
-        Args:
-            weights: over the rows of `_lay_out`.
-            mask: (batch, time) bool of the features.
-            place: where each position went, see `_lay_out`.
-        """
+        """Attention over the rows of `_lay_out` to that over the features; each row sums to 1."""
         columns = place[:, len(self.before) : len(self.before) + mask.shape[1]]
         weights = weights.gather(2, columns[:, None].expand(-1, weights.shape[1], -1))
         weights = weights.masked_fill(~mask[:, None], 0.0)
@@ -237,25 +173,16 @@ class EncoderDecoder(LanguageModel):
     def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """See `LanguageModel.forward`."""
         inputs, real, _ = self._lay_out(embeds, mask)
-        logits = self._run(inputs, real, labels).logits
-        return logits[:, len(self._start_ids()) - 1 :]
+        return self._run(real, labels, inputs_embeds=inputs).logits[:, len(self._start_ids()) - 1 :]
 
     def write(self, states: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        """Logits of a text, as `forward` gives them, from states in the place of the encoder's.
+        """Logits of a text, as `forward` gives them, from states instead of the encoder's.
 
-        Args:
-            states: (batch, positions, width) which the decoder attends to.
-            mask: (batch, positions), true or 1 where real.
-            labels: (batch, tokens), `IGNORED` where padded.
+        The decoder attends to states (batch, positions, width) whose mask is true or 1 where real.
         """
-        start = self._start_ids()
-        logits = self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            attention_mask=mask.long(),
-            decoder_input_ids=shift_right(labels, start, self.model.config.pad_token_id),
-            use_cache=False,
-        ).logits
-        return logits[:, len(start) - 1 :]
+        encoded = BaseModelOutput(last_hidden_state=states)
+        logits = self._run(mask, labels, encoder_outputs=encoded).logits
+        return logits[:, len(self._start_ids()) - 1 :]
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
@@ -271,19 +198,14 @@ class EncoderDecoder(LanguageModel):
 
     def _attend(self, embeds: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
         inputs, real, place = self._lay_out(embeds, mask)
-        layers = self._run(inputs, real, token_ids, output_attentions=True).cross_attentions
-        weights = torch.stack(layers).mean(dim=(0, 2))[:, len(self._start_ids()) - 1 :]
-        return self._on_features(weights, mask, place)
+        output = self._run(real, token_ids, inputs_embeds=inputs, output_attentions=True)
+        weights = torch.stack(output.cross_attentions).mean(dim=(0, 2))
+        return self._on_features(weights[:, len(self._start_ids()) - 1 :], mask, place)
 
-    def _run(self, inputs: Tensor, real: Tensor, labels: Tensor, **settings: Any) -> Any:
+    def _run(self, real: Tensor, labels: Tensor, **inputs: Any) -> Any:
+        read = shift_right(labels, self._start_ids(), self.model.config.pad_token_id)
         return self.model(
-            inputs_embeds=inputs,
-            attention_mask=real.long(),
-            decoder_input_ids=shift_right(
-                labels, self._start_ids(), self.model.config.pad_token_id
-            ),
-            use_cache=False,
-            **settings,
+            attention_mask=real.long(), decoder_input_ids=read, use_cache=False, **inputs
         )
 
     def _start_ids(self) -> list[int]:
@@ -352,15 +274,10 @@ def build_language_model(
     prompt: Mapping[str, Sequence[int]] | None = None,
     lora: Mapping[str, Any] | None = None,
 ) -> LanguageModel:
-    """Build a language model, random weights, by the kind that its configuration names.
-
-    Args:
-        config: the transformers configuration as dict, with `model_type`.
-        prompt: see `LanguageModel`.
-        lora: see `LanguageModel`.
+    """Build a language model, random weights, of the kind that its configuration is of.
 
     Raises:
-        ValueError: transformers knows no text model of that type.
+        ValueError: transformers has no text model of that `model_type`.
     """
     is_encoder_decoder = language_model_config(config).is_encoder_decoder
     return (EncoderDecoder if is_encoder_decoder else DecoderOnly)(config, prompt, lora)
@@ -375,14 +292,46 @@ def language_model_config(config: dict[str, Any]) -> PreTrainedConfig:
 def shift_right(labels: Tensor, start_ids: Sequence[int], pad_id: int) -> Tensor:
     """What a decoder reads to predict labels: the start tokens, then all labels but the last.
 
-    Args:
-        labels: (batch, tokens), `IGNORED` where padded.
-        start_ids: tokens with which every text starts, at least one.
-        pad_id: takes the place of `IGNORED`.
-
-    Returns:
-        (batch, len(start_ids) + tokens - 1).
+    From labels (batch, tokens) to (batch, len(start_ids) + tokens - 1); `pad_id` replaces
+    `IGNORED`.
     """
     start = labels.new_tensor(list(start_ids)).expand(len(labels), -1)
     shifted = torch.cat([start, labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == IGNORED, pad_id)
+
+
+def untied_in(model: PreTrainedModel) -> list[str]:
+    """Names of matrices that a model's configuration calls tied, and that differ all the same.
+
+    transformers does not tie two matrices of a file that differ.
+    """
+    ties = model.get_expanded_tied_weights_keys(all_submodels=True)
+    return sorted(
+        target
+        for target, source in ties.items()
+        if model.get_parameter(target) is not model.get_parameter(source)
+    )
+
+
+def untie(model: PreTrainedModel, names: Collection[str]) -> None:
+    """Make each of these matrices one of its own, in place, and have the configuration say so.
+
+    It stays so whatever ties the model again: another vocabulary size, loading, saving. The names
+    are those of parameters, as `untied_in` gives them.
+    """
+    if not names:
+        return
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        weight = model.get_parameter(name)
+        own = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+        setattr(model.get_submodule(parent), last, own)
+    for prefix, module in model.named_modules():
+        if isinstance(module, PreTrainedModel) and module._tied_weights_keys:
+            start = f"{prefix}." if prefix else ""
+            ties = module.get_expanded_tied_weights_keys()
+            kept = {key: source for key, source in ties.items() if start + key not in names}
+            if len(kept) < len(ties):
+                module._tied_weights_keys = kept
+    model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
+    setattr(model.config, UNTIED, sorted(names))

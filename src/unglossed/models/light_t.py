@@ -43,13 +43,13 @@ def light_t_config(
         KeyError: `size` is a name that is not in the table.
     """
     shape = LIGHT_T_SIZES[size] if isinstance(size, str) else size
+    fields = {"layers": "layers", "attention_heads": "heads", "ffn_dim": "ffn_dim"}
     return LightTConfig(
         vocab_size=vocab_size,
         d_model=shape["width"],
         init_std=shape["width"] ** -0.5 if init_std is None else init_std,
-        **{f"{side}_layers": shape["layers"] for side in ("encoder", "decoder")},
-        **{f"{side}_attention_heads": shape["heads"] for side in ("encoder", "decoder")},
-        **{f"{side}_ffn_dim": shape["ffn_dim"] for side in ("encoder", "decoder")},
+        **{f"encoder_{field}": shape[key] for field, key in fields.items()},
+        **{f"decoder_{field}": shape[key] for field, key in fields.items()},
         **settings,
     )
 
@@ -58,8 +58,8 @@ class LightT(MBartForConditionalGeneration):
     """The light translation model of stage 1 (FLa-LLM, section 3.2).
 
     h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h). An mBART-shaped network with learned
-    positions on both sides, one word embedding (the decoder's:
-    the encoder is fed features) and a separate head (FLa-LLM, section 3.2).
+    positions on both sides, one word embedding (the decoder's: the encoder is fed features) and a
+    separate head.
     """
 
     config_class = LightTConfig

@@ -1,10 +1,14 @@
-"""Between raw material and tensors: pictures to a packed batch, texts to labels and back."""
+"""Clips to packed batches, texts to labels and back.
+
+In this order: texts encoded so that no text is a control token (`encode_texts`); what a tokenizer's
+files say and its class leaves out (`restore_rules`); the processor saved beside a model; padding.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,17 +24,15 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed import hub
 from unglossed.media.augment import AugmentationConfig, render_view
+from unglossed.models.encoder import real_positions
 from unglossed.models.language_model import IGNORED
-from unglossed.models.visual import real_positions
 
 CONTROL = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
 """How control tokens look: `</s>`, `<|im_end|>`, `<extra_id_0>`, `[INST]`."""
-
-_HIDDEN = "\ufdd0"
-"""Put before a control token's name, so that no text has it: Unicode keeps it out of all texts."""
-
 _SENTINEL = re.compile(r"\u2581?<extra_id_\d+>")
 """T5's sentinels, which are ordinary pieces of mT5's vocabulary."""
+_HIDDEN = "\ufdd0"
+"""Put before a control token's name, so that no text has it: Unicode keeps it out of all texts."""
 
 
 @dataclass(slots=True)
@@ -46,16 +48,10 @@ _known: WeakKeyDictionary[PreTrainedTokenizerBase, _Control] = WeakKeyDictionary
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts, none of which is a control token, whatever the texts say.
+    """Token ids of each text, without the tokens that begin or end it.
 
-    `<unk>` alone remains, where a character is not known.
-
-    Args:
-        tokenizer: of any kind.
-        texts: to encode; what looks like a control token is spelt.
-
-    Returns:
-        For each text its ids, without the tokens that begin or end it.
+    None is a control token, whatever the texts say: what looks like one is spelt. `<unk>` alone
+    remains, where a character is not known.
     """
     if not texts:
         return []
@@ -86,23 +82,18 @@ def _control_of(tokenizer: PreTrainedTokenizerBase) -> _Control:
 
 
 def _speller(tokenizer: PreTrainedTokenizerBase, control: set[int]) -> Tokenizer:
-    """A tokenizer's twin in which control tokens have names that no text has.
+    """A tokenizer's twin that neither begins, ends nor cuts texts, its control tokens renamed.
 
     The option `split_special_tokens` of transformers is not enough: it keeps text from being cut at
     these names, but a Unigram model has them among its pieces, and the best scores for them.
     """
     names = set(tokenizer.convert_ids_to_tokens(sorted(control)))
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    return Tokenizer.from_str(json.dumps(_hide(state, names)))
-
-
-def _hide(state: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """A tokenizer's state with some tokens renamed and no texts begun, ended or cut by it."""
 
     def renamed(token: str) -> str:
         return _HIDDEN + token if token in names else token
 
-    model = dict(state["model"])
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = state["model"]
     if isinstance(model["vocab"], list):
         model["vocab"] = [[renamed(piece), score] for piece, score in model["vocab"]]
     else:
@@ -112,31 +103,34 @@ def _hide(state: dict[str, Any], names: set[str]) -> dict[str, Any]:
     if "merges" in model:
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         model["merges"] = [pair for pair in pairs if names.isdisjoint([*pair, "".join(pair)])]
-    added = [token | {"content": renamed(token["content"])} for token in state["added_tokens"]]
-    nothing = {"post_processor": None, "truncation": None, "padding": None}
-    return {**state, **nothing, "model": model, "added_tokens": added}
+    for token in state["added_tokens"]:
+        token["content"] = renamed(token["content"])
+    state |= {"post_processor": None, "truncation": None, "padding": None}
+    return Tokenizer.from_str(json.dumps(state))
 
 
-_STATE_FILE = "tokenizer.json"
 _PIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "sentencepiece.model")
-_MBART_RULES = "nmt_nfkc"
-"""Name of the rules of all published mBART models, which a file that transformers 5 wrote lacks."""
 
 
 def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> None:
     """Give a loaded tokenizer, in place, what its files say and its class left out.
 
-    Args:
-        tokenizer: as transformers loaded it.
-        source: the folder or hub name that it was loaded from.
+    `source` is the folder or hub name that transformers loaded it from.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
         return
     rules = b""
-    if path := hub.find_file(source, _STATE_FILE):
-        _take_over(backend, Tokenizer.from_file(str(path)))
-    if path is None or _lacks_rules(tokenizer):
+    if path := hub.find_file(source, "tokenizer.json"):
+        written = Tokenizer.from_file(str(path))
+        for part in ("normalizer", "pre_tokenizer", "decoder"):
+            setattr(backend, part, getattr(written, part))
+        ours, theirs = (one.get_vocab(with_added_tokens=False) for one in (backend, written))
+        if ours == theirs:
+            backend.model = written.model  # with spelling by bytes, if it has it
+    # As transformers 5 saves mBART's; all published ones have the same rules.
+    lacks_rules = type(tokenizer).__name__ == "MBartTokenizer" and backend.normalizer is None
+    if path is None or lacks_rules:
         for path in filter(None, (hub.find_file(source, name) for name in _PIECE_FILES)):
             proto = _read_pieces(path.read_bytes())
             rules = proto.normalizer_spec.precompiled_charsmap
@@ -144,7 +138,11 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
                 _spell_bytes(tokenizer)
             break
         else:
-            rules = _mbart_rules() if _lacks_rules(tokenizer) else b""
+            if lacks_rules:
+                from sentencepiece import SentencePieceNormalizer  # seldom needed
+
+                model = SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_model_proto()
+                rules = _read_pieces(model).normalizer_spec.precompiled_charsmap
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     if rules and not any(_charsmaps(state["normalizer"])):
         own = tokenizer.backend_tokenizer.normalizer
@@ -152,29 +150,6 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
         if own is not None:
             restored = normalizers.Sequence([restored, own])
         tokenizer.backend_tokenizer.normalizer = restored
-
-
-def _take_over(backend: Tokenizer, written: Tokenizer) -> None:
-    """Read and write texts as a file says."""
-    for part in ("normalizer", "pre_tokenizer", "decoder"):
-        setattr(backend, part, getattr(written, part))
-    vocabularies = (one.get_vocab(with_added_tokens=False) for one in (backend, written))
-    if next(vocabularies) == next(vocabularies):
-        backend.model = written.model  # with spelling by bytes, if it has it
-
-
-def _lacks_rules(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is mBART's without its rules, as transformers 5 saves them."""
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    return type(tokenizer).__name__ == "MBartTokenizer" and normalizer is None
-
-
-def _mbart_rules() -> bytes:
-    from sentencepiece import SentencePieceNormalizer  # seldom needed
-
-    model = SentencePieceNormalizer(rule_name=_MBART_RULES).serialized_model_proto()
-    rules: bytes = _read_pieces(model).normalizer_spec.precompiled_charsmap
-    return rules
 
 
 def _read_pieces(model: bytes) -> Any:
@@ -204,18 +179,28 @@ def _spell_bytes(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(changed))
 
 
+RENAMED = {"sampling_rate": "frame_share", "sample_rate": "audio_rate"}
+"""Settings of a processor as versions before 0.1 saved them, and their names since."""
+
+
+def current_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Saved settings of a processor under today's names."""
+    new = {old: name for old, name in RENAMED.items() if name not in fields}
+    return {new.get(key, key): value for key, value in fields.items()}
+
+
 class TranslatorProcessor(ProcessorMixin):
     """Prepares clips and texts for a `Translator`; saved beside it.
 
     Args:
-        tokenizer: the language model's tokenizer.
+        tokenizer: the language model's.
         language: of the texts: "de", "en", "zh", ...
         start_token: token with which the decoder starts, the language's code.
         frame_share: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
         resize: side to which a frame is resized, in pixels.
         crop: side of the square that is cut out of it.
-        audio_rate: samples of sound a second that a speech model reads; None for video.
-        max_seconds: longest sound that it reads whole; None: any, or video.
+        audio_rate: samples a second that a speech model reads; None for video.
+        max_seconds: longest audio that it reads whole; None: any, or video.
         new_tokens: those that the recipe added to the tokenizer.
         max_tokens: of the longest text of training, the end token among them. A language model that
             reads clip and text in one row is left room for as many behind a clip.
@@ -257,13 +242,7 @@ class TranslatorProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, source: Any, *args: Any, **settings: Any) -> Self:
-        """Load from a folder or the hub, the tokenizer with the rules of its files.
-
-        Args:
-            source: a folder or hub name.
-            args: see transformers.
-            settings: likewise.
-        """
+        """Load from a folder or the hub, the tokenizer with the rules of its files."""
         processor: Self = super().from_pretrained(source, *args, **settings)
         restore_rules(processor.tokenizer, source)
         return processor
@@ -278,16 +257,24 @@ class TranslatorProcessor(ProcessorMixin):
 
         Args:
             frames: for each clip (n, height, width, 3) uint8 RGB, already thinned; or (n,) float32
-                samples of sound.
+                samples of audio.
             augmentation: how to vary the views in training.
-            generators: one source of chance a clip; without them the centre is cut.
+            generators: a random generator for each clip; without them the centre is cut.
 
         Returns:
             `frames` (sum of n, crop, crop, 3) uint8, or (sum of n,) float32, and `lengths` (batch,)
             int64.
         """
         views = [
-            self._view(clip, augmentation, generators[i] if generators else None)
+            render_view(
+                clip,
+                resize=self.resize,
+                crop=self.crop,
+                augmentation=augmentation,
+                generator=generators[i] if generators else None,
+            )
+            if clip.ndim == 4
+            else clip
             for i, clip in enumerate(frames)
         ]
         return {
@@ -296,21 +283,11 @@ class TranslatorProcessor(ProcessorMixin):
             "lengths": torch.tensor([len(view) for view in views]),
         }
 
-    def _view(
-        self,
-        clip: NDArray[Any],
-        augmentation: AugmentationConfig | None,
-        generator: np.random.Generator | None,
-    ) -> NDArray[Any]:
-        if clip.ndim != 4:  # no frames
-            return clip
-        return render_view(
-            clip,
-            resize=self.resize,
-            crop=self.crop,
-            augmentation=augmentation,
-            generator=generator,
-        )
+    @classmethod
+    def get_processor_dict(cls, source: Any, **settings: Any) -> tuple[dict[str, Any], Any]:
+        """The saved settings under today's names; transformers' part of `from_pretrained`."""
+        fields, others = super().get_processor_dict(source, **settings)
+        return current_fields(fields), others
 
     @property
     def start_token_id(self) -> int:

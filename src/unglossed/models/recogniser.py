@@ -1,7 +1,7 @@
 """A recogniser: an encoder with one linear layer on top, for CTC.
 
-It is there to train the encoder, on glosses (gloss-based inheritance) or on what is said (a speech
-frontend); a translator takes the encoder over. What is said of glosses holds for letters as well.
+It is there to train the encoder, on glosses (gloss-based inheritance) or on the letters of
+transcripts (a speech frontend): symbols, either way. A translator takes the encoder over.
 """
 
 from __future__ import annotations
@@ -19,41 +19,54 @@ from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.translator import PartModel
 
 BLANK = 0
-"""CTC's symbol for no gloss; glosses are numbered from 1 in the vocabulary's order."""
+"""CTC's number for no symbol; symbols are numbered from 1 in the vocabulary's order."""
 
 
-class GlossRecogniserConfig(PreTrainedConfig):
-    """Configuration of a `GlossRecogniser`: its encoder as dict, and the vocabulary of glosses."""
+class RecogniserConfig(PreTrainedConfig):
+    """Configuration of a `Recogniser`: its encoder as dict, and the vocabulary of symbols."""
+
+    model_type = "unglossed_recogniser"
+
+    encoder: dict[str, Any] | None = None
+    symbols: list[str] | None = None
+
+
+class _EarlierConfig(RecogniserConfig):
+    """Reads what versions before 0.1 saved."""
 
     model_type = "unglossed_gloss"
 
-    encoder: dict[str, Any] | None = None
-    glosses: list[str] | None = None
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        symbols = {"symbols": config_dict["glosses"]}
+        kept = {key: config_dict[key] for key in config_dict.keys() - {"model_type", "glosses"}}
+        return RecogniserConfig.from_dict(kept | symbols, **kwargs)
 
 
-AutoConfig.register("unglossed_gloss", GlossRecogniserConfig)
+for _config in (RecogniserConfig, _EarlierConfig):
+    AutoConfig.register(_config.model_type, _config)
 
 
 @dataclass
-class GlossOutput(ModelOutput):
-    """What a forward pass gives: `logits` (batch, time, 1 + glosses) and `mask` (batch, time)."""
+class RecogniserOutput(ModelOutput):
+    """What a forward pass gives: `logits` (batch, time, 1 + symbols) and `mask` (batch, time)."""
 
     logits: Tensor | None = None
     mask: Tensor | None = None
 
 
-class GlossRecogniser(PartModel):
-    """encoder -> linear head over blank and glosses (CTC, Graves et al. 2006)."""
+class Recogniser(PartModel):
+    """encoder -> linear head over blank and symbols (CTC, Graves et al. 2006)."""
 
-    config_class = GlossRecogniserConfig
+    config_class = RecogniserConfig
     base_model_prefix = "recogniser"
     parts = ("encoder", "ctc_head")
 
-    def build_parts(self, config: GlossRecogniserConfig) -> None:
+    def build_parts(self, config: RecogniserConfig) -> None:
         """Make encoder and head."""
-        assert config.encoder and config.glosses
+        assert config.encoder and config.symbols
         self.encoder: Encoder = build_encoder(config.encoder)
-        self.ctc_head = nn.Linear(self.encoder.output_dim, 1 + len(config.glosses))
+        self.ctc_head = nn.Linear(self.encoder.output_dim, 1 + len(config.symbols))
 
     def forward(
         self,
@@ -62,20 +75,23 @@ class GlossRecogniser(PartModel):
         features: Tensor | None = None,
         mask: Tensor | None = None,
         labels: Tensor | None = None,
-    ) -> GlossOutput:
-        """Logits of blank and glosses at each kept frame; see `features_of` for the arguments.
+    ) -> RecogniserOutput:
+        """Logits of blank and symbols at each kept frame; see `features_of` for the arguments.
 
-        `labels` are the loss's concern alone.
+        `labels` are for the loss alone.
         """
         del labels
         features, mask = self.features_of(frames, lengths, features, mask)
-        return GlossOutput(logits=self.ctc_head(features), mask=mask)
+        return RecogniserOutput(logits=self.ctc_head(features), mask=mask)
 
 
-def gloss_ids(gloss: str, glosses: Sequence[str]) -> list[int]:
-    """Numbers of a clip's glosses, which are separated by spaces; those not in `glosses` go."""
-    number = {name: index for index, name in enumerate(glosses, start=1)}
-    return [number[name] for name in gloss.split() if name in number]
+AutoModel.register(RecogniserConfig, Recogniser)
+
+
+def symbol_ids(text: str, symbols: Sequence[str]) -> list[int]:
+    """Numbers of a clip's symbols, which spaces separate; those not in the vocabulary go."""
+    number = {name: index for index, name in enumerate(symbols, start=1)}
+    return [number[name] for name in text.split() if name in number]
 
 
 def as_letters(transcript: str) -> str:
@@ -93,20 +109,11 @@ def frames_needed(ids: Sequence[int]) -> int:
     return len(ids) + sum(first == second for first, second in pairwise(ids))
 
 
-def decode_greedily(logits: Tensor, mask: Tensor, glosses: Sequence[str]) -> list[str]:
-    """Glosses of the likeliest symbol at each position, repetitions joined and blanks left out.
+def decode_greedily(logits: Tensor, mask: Tensor, symbols: Sequence[str]) -> list[str]:
+    """Each clip's likeliest symbols, separated by spaces: repetitions joined, blanks left out.
 
-    Args:
-        logits: (batch, time, 1 + glosses).
-        mask: (batch, time) bool.
-        glosses: the vocabulary.
-
-    Returns:
-        For each clip its glosses, separated by spaces.
+    From logits (batch, time, 1 + symbols) and their mask (batch, time).
     """
     rows = [best[real].tolist() for best, real in zip(logits.argmax(-1), mask, strict=True)]
-    joined = ([symbol for symbol, _ in groupby(row)] for row in rows)
-    return [" ".join(glosses[symbol - 1] for symbol in row if symbol != BLANK) for row in joined]
-
-
-AutoModel.register(GlossRecogniserConfig, GlossRecogniser)
+    joined = ([number for number, _ in groupby(row)] for row in rows)
+    return [" ".join(symbols[number - 1] for number in row if number != BLANK) for row in joined]

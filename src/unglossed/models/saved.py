@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from transformers import AutoConfig
 
 from unglossed import hub
@@ -21,42 +23,32 @@ from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.model_folders import CONFIG
 from unglossed.models.language_model import language_model_config
-from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.recogniser import GlossRecogniserConfig
+from unglossed.models.processing import TranslatorProcessor, current_fields
+from unglossed.models.recogniser import RecogniserConfig
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
 
 FAR_LONGER = 1.5
 """A clip is far longer than training's from so many times the longest of these on."""
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_ADVICE = "the text may leave out most of it; cut it into sentences"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"strict": True})
 class TrainedLengths:
-    """Lengths of the clips of train, in seconds.
-
-    Attributes:
-        clips: How many there are.
-        shortest: The shortest.
-        median: Half of them are at most as long.
-        longest: The longest, before it was cut.
-        limit: Where longer ones were cut.
-        cut: How many were.
-    """
+    """Lengths of the clips of train, in seconds, and how many there are and were cut."""
 
     clips: int
-    shortest: float
-    median: float
-    longest: float
-    limit: float
+    shortest: _Seconds
+    median: _Seconds
+    longest: _Seconds
+    """Before it was cut."""
+    limit: _Seconds
+    """Where longer clips were cut."""
     cut: int
 
     @classmethod
     def of(cls, seconds: Sequence[float], limit: float) -> TrainedLengths | None:
-        """Sum up the lengths of clips; None: none is known.
-
-        Args:
-            seconds: of each clip, NaN where it is not known.
-            limit: where training cuts a clip, in seconds.
-        """
+        """Sum up the lengths of clips, NaN where one is not known; None: none is known."""
         known = [float(value) for value in seconds if math.isfinite(value)]
         if not known:
             return None
@@ -71,29 +63,25 @@ class TrainedLengths:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TrainedLengths:
-        """What `to_dict` gave.
+        """Read what `to_dict` gave.
 
         Raises:
             InputError: it is something else.
         """
         try:
-            lengths = cls(**content)
-            for value in asdict(lengths).values():
-                if isinstance(value, bool) or not 0 <= value < math.inf:
-                    raise ValueError
-        except (TypeError, ValueError):
+            return cls(**content)
+        except (TypeError, ValidationError):
             raise InputError(
                 f"processor_config.json, trained_seconds: found {str(content)[:60]!r}, expected"
                 " clips, shortest, median, longest, limit and cut, each a number"
             ) from None
-        return lengths
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes, for JSON."""
         return asdict(self)
 
     def told(self, seconds: float) -> str | None:
-        """What to say of a clip that is so long; None: nothing."""
+        """A warning about a clip that is far longer than those of training; None: it is not."""
         if self.cut and seconds > self.limit:
             return (
                 f"{seconds:.1f} seconds long, while training cut its clips at {self.limit:.1f}:"
@@ -108,42 +96,24 @@ class TrainedLengths:
         return None
 
 
-_ADVICE = "the text may leave out most of it; cut it into sentences"
-
-
 PROCESSOR_CONFIG = "processor_config.json"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _between(least: float, most: float, *, whole: bool) -> Callable[[Any], bool]:
-    kinds = int if whole else (int, float)
-
-    def fits(value: Any) -> bool:
-        return isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most
-
-    return fits
-
-
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
-
-
-_SIDE = _between(1, 10_000, whole=True)
-_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "language": (_is_text, "a language's code"),
-    "start_token": (_is_text, "a token"),
-    "frame_share": (_between(1e-6, 1, whole=False), "a share above 0 and at most 1"),
-    "resize": (_SIDE, "pixels from 1 to 10,000"),
-    "crop": (_SIDE, "pixels from 1 to 10,000"),
-    "audio_rate": (_or_none(_between(1, 1_000_000, whole=True)), "samples a second, or null"),
-    "max_seconds": (_or_none(_between(1e-6, 1e6, whole=False)), "seconds above 0, or null"),
-    "max_tokens": (_between(1, 10_000_000, whole=True), "a whole number above 0"),
-    "new_tokens": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "tokens"),
+_Text = Annotated[str, Field(min_length=1)]
+_Pixels = Annotated[int, Field(ge=1, le=10_000)]
+_VALUES: Mapping[str, tuple[Any, str]] = {
+    "language": (_Text, "a language's code"),
+    "start_token": (_Text, "a token"),
+    "frame_share": (Annotated[float, Field(ge=1e-6, le=1)], "a share above 0 and at most 1"),
+    "resize": (_Pixels, "pixels from 1 to 10,000"),
+    "crop": (_Pixels, "pixels from 1 to 10,000"),
+    "audio_rate": (
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        "samples a second, or null",
+    ),
+    "max_seconds": (Annotated[float, Field(ge=1e-6, le=1e6)] | None, "seconds above 0, or null"),
+    "max_tokens": (Annotated[int, Field(ge=1, le=10_000_000)], "a whole number above 0"),
+    "new_tokens": (list[_Text], "tokens"),
 }
-"""Settings of a processor: what fits, and what to say was expected."""
+"""Settings of a processor: their type, and what an error says was expected."""
 _ALWAYS = ("language", "start_token", "frame_share", "resize", "crop")
 """Settings that no version left out."""
 _OTHERS = ("processor_class", "chat_template", "audio_tokenizer")
@@ -152,12 +122,9 @@ _OTHERS = ("processor_class", "chat_template", "audio_tokenizer")
 def load_processor(source: str | Path) -> TranslatorProcessor:
     """Load the processor that was saved beside a model, or of a run.
 
-    Args:
-        source: its folder, or a model's name on the hub.
-
     Raises:
-        InputError: it has no `processor_config.json`, or one with a wrong key or value; or its
-            tokenizer cannot be loaded, or lacks the start token.
+        InputError: the folder or hub name has no `processor_config.json`, or one with a wrong key
+            or value; or its tokenizer cannot be loaded, or lacks the start token.
     """
     hub.verify(source)
     path = f"{source}/{PROCESSOR_CONFIG}"
@@ -166,7 +133,7 @@ def load_processor(source: str | Path) -> TranslatorProcessor:
         raise InputError(
             f"{path}: missing: it says how the model reads clips and text, and belongs to it"
         )
-    _check_fields(fields, path)
+    _check_fields(current_fields(fields), path)
     processor: TranslatorProcessor = hub.load(
         TranslatorProcessor, source, f"{source}: cannot be loaded as a processor"
     )
@@ -183,10 +150,7 @@ def load_processor(source: str | Path) -> TranslatorProcessor:
 
 
 def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
-    """Load a trained translator and its processor.
-
-    Args:
-        source: model folder, or name on the hub.
+    """Load a trained translator and its processor from a model folder or hub name.
 
     Raises:
         InputError: it is no translator, has not exactly the weights that its configuration asks
@@ -196,7 +160,7 @@ def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
     config = hub.load(AutoConfig, source, fault)
     if config.model_type != TranslatorConfig.model_type:
         what = f"a model of the type {config.model_type!r}"
-        if config.model_type == GlossRecogniserConfig.model_type:
+        if isinstance(config, RecogniserConfig):
             what = "the recogniser of a CTC stage, which writes no sentences"
         raise InputError(f"{source}: found {what}, expected {TranslatorConfig.model_type!r}")
     for part in PARTS:
@@ -235,9 +199,11 @@ def _check_fields(fields: Mapping[str, Any], path: str) -> None:
             raise InputError(f"{path}: {key}: names code of the model's own, which never runs here")
         if key not in known:
             raise InputError(f"{path}: {key}: no such key{suggest(key, known)}")
-        fits, expected = _VALUES.get(key, (None, ""))
-        if fits is not None and not fits(value):
-            raise InputError(f"{path}: {key}: found {value!r}, expected {expected}")
+        kind, expected = _VALUES.get(key, (Any, ""))
+        try:
+            TypeAdapter(kind).validate_python(value, strict=True)
+        except ValidationError:
+            raise InputError(f"{path}: {key}: found {value!r}, expected {expected}") from None
     if fields["crop"] > fields["resize"]:
         raise InputError(
             f"{path}: crop: found {fields['crop']}, expected at most {fields['resize']}, to which"

@@ -1,7 +1,4 @@
-"""The speech encoder: a speech frontend of transformers over packed waveforms.
-
-Turns sound into speech features. It knows nothing of text or of files.
-"""
+"""The speech encoder: a speech frontend of transformers over packed waveforms."""
 
 from __future__ import annotations
 
@@ -17,7 +14,12 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from unglossed import hub
-from unglossed.models.visual import one_at_a_time, real_positions, spare_single_values
+from unglossed.models.encoder import (
+    Encoder,
+    one_at_a_time,
+    real_positions,
+    spare_single_values,
+)
 
 SAMPLE_RATE = 16000
 """Samples a second that speech frontends are trained at."""
@@ -29,20 +31,21 @@ _MEL_WINDOW, _MEL_HOP = 400, 160
 """Samples that a frame of Whisper's spectrogram is made of, and from one frame to the next."""
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(Encoder):
     """Waveforms to speech features (LST, section 3: the speech frontend, its CTC head dropped).
 
-    1. Each clip's sound is scaled to mean 0 and variance 1 if the frontend was trained on such, and
+    1. Each clip's audio is scaled to mean 0 and variance 1 if the frontend was trained on such, and
        for Whisper turned into a log-mel spectrogram; each for itself, at its own length.
     2. The clips are laid out as (batch, samples) or (batch, frames, bins).
     3. The frontend gives its last hidden layer. One whose result depends on padding, as with group
        normalisation over time in the first layer of wav2vec 2.0 Base, reads one clip at a time.
-    4. Positions that come from padding are zero, and the mask says so.
 
     Args:
-        config: `frontend`, a transformers configuration as dict; `normalise`, whether sound is
+        config: `frontend`, a transformers configuration as dict; `normalise`, whether audio is
             scaled, by default for all but Whisper.
     """
+
+    signal = "audio"
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -63,15 +66,7 @@ class SpeechEncoder(nn.Module):
         self._one_by_one = over_time or getattr(settings, "conv_pos_batch_norm", False)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode a batch of clips.
-
-        Args:
-            frames: (sum of lengths,) float32 samples, the clips one after another.
-            lengths: (batch,) number of samples of each clip; see `input_limit`.
-
-        Returns:
-            Features (batch, time, dim), zero where padded, and the mask (batch, time).
-        """
+        """See `Encoder.forward`; `input_limit` says how long a clip may be."""
         if self._one_by_one and len(lengths) > 1:
             return one_at_a_time(self, frames, lengths)
         clips = [self._prepare(clip) for clip in torch.split(frames, lengths.tolist())]
@@ -83,14 +78,14 @@ class SpeechEncoder(nn.Module):
         mask = real_positions(num_positions, features.shape[1])
         return features * mask[..., None], mask
 
-    def _prepare(self, sound: Tensor) -> Tensor:
-        """What the frontend reads of a clip (samples,): sound (samples,), or (frames, bins)."""
+    def _prepare(self, audio: Tensor) -> Tensor:
+        """What the frontend reads of (samples,): (samples,), or (frames, bins) for Whisper."""
         if self.normalises:
-            sound = normalise_sound(sound)
+            audio = normalise_audio(audio)
         least = _least_samples(self._layers, 1)
-        if len(sound) < least:  # too short for the frontend's first position
-            sound = nn.functional.pad(sound, (0, least - len(sound)))
-        return log_mel(sound, self.frontend.num_mel_bins) if self.reads_mel else sound
+        if len(audio) < least:  # too short for the frontend's first position
+            audio = nn.functional.pad(audio, (0, least - len(audio)))
+        return log_mel(audio, self.frontend.num_mel_bins) if self.reads_mel else audio
 
     def _spare_short_clips(self, positions: int) -> None:
         """Switch SpecAugment off where it would hide more positions in a row than there are."""
@@ -105,10 +100,7 @@ class SpeechEncoder(nn.Module):
         return lengths.clamp(min=1)
 
     def input_limit(self, positions: int | None) -> int | None:
-        """Most samples that give so many positions, or as many as the frontend has.
-
-        None: nothing limits them.
-        """
+        """See `Encoder.input_limit`; Whisper's frontend has a limit of its own."""
         known = [limit for limit in (positions, self.max_positions) if limit is not None]
         return _least_samples(self._layers, min(known) + 1) - 1 if known else None
 
@@ -128,16 +120,10 @@ class WhisperFrontend(WhisperEncoder):
     def forward(
         self, input_features: Tensor, attention_mask: Tensor, **kwargs: Any
     ) -> BaseModelOutput:
-        """Encode log-mel spectrograms.
+        """Log-mel spectrograms (batch, frames, bins) to states (batch, frames / 2, dim).
 
-        Args:
-            input_features: (batch, frames, bins), an even number of frames each, zero where padded:
-                then the strided layer carries nothing of the padding into a clip.
-            attention_mask: (batch, frames), 0 where padded.
-            kwargs: for the layers.
-
-        Returns:
-            `last_hidden_state` (batch, frames / 2, dim).
+        An even number of frames each, zero where padded and where the attention mask (batch,
+        frames) is 0: then the strided layer carries nothing of the padding into a clip.
         """
         states = nn.functional.gelu(self.conv1(input_features.transpose(1, 2)))
         states = nn.functional.gelu(self.conv2(states)).transpose(1, 2)
@@ -151,27 +137,25 @@ class WhisperFrontend(WhisperEncoder):
         return BaseModelOutput(last_hidden_state=self.layer_norm(states))
 
 
-def normalise_sound(sound: Tensor) -> Tensor:
-    """Sound (samples,) with mean 0 and variance 1, as frontends are trained on it; silence is 0."""
-    return (sound - sound.mean()) / torch.sqrt(sound.var(correction=0) + 1e-7)
+def normalise_audio(audio: Tensor) -> Tensor:
+    """Audio (samples,) with mean 0 and variance 1, as frontends are trained on it; silence is 0."""
+    return (audio - audio.mean()) / torch.sqrt(audio.var(correction=0) + 1e-7)
 
 
-def log_mel(sound: Tensor, num_bins: int) -> Tensor:
-    """Whisper's log-mel spectrogram (arXiv 2212.04356, section 2.2) of one clip.
+def log_mel(audio: Tensor, num_bins: int) -> Tensor:
+    """Whisper's log-mel spectrogram (frames, num_bins) of one clip (arXiv 2212.04356, section 2.2).
 
     Args:
-        sound: (samples,) float32 at 16 kHz, at least two frames' worth.
+        audio: (samples,) float32 at 16 kHz, at least two frames' worth. An even number of frames,
+            10 ms each, is made of it; what is left over is cut off.
         num_bins: bins of a frame.
-
-    Returns:
-        (frames, num_bins): an even number of frames, 10 ms each; what is left over is cut off.
     """
-    sound = sound[: len(sound) // (2 * _MEL_HOP) * 2 * _MEL_HOP]
-    with torch.autocast(sound.device.type, enabled=False):
-        window = torch.hann_window(_MEL_WINDOW, device=sound.device)
-        spectrum = torch.stft(sound, _MEL_WINDOW, _MEL_HOP, window=window, return_complex=True)
+    audio = audio[: len(audio) // (2 * _MEL_HOP) * 2 * _MEL_HOP]
+    with torch.autocast(audio.device.type, enabled=False):
+        window = torch.hann_window(_MEL_WINDOW, device=audio.device)
+        spectrum = torch.stft(audio, _MEL_WINDOW, _MEL_HOP, window=window, return_complex=True)
         power = spectrum[:, :-1].abs().square().contiguous()
-        log = (_mel_filters(num_bins).to(sound.device) @ power).clamp(min=1e-10).log10()
+        log = (_mel_filters(num_bins).to(audio.device) @ power).clamp(min=1e-10).log10()
         return ((torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0).T
 
 

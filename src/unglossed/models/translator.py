@@ -15,10 +15,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import build_adapter
-from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.encoder import Encoder, build_encoder, one_at_a_time
 from unglossed.models.language_model import build_language_model
-from unglossed.models.lora import train_lora_alone
-from unglossed.models.visual import one_at_a_time
+from unglossed.models.tuning import train_lora_alone
 
 
 class PartModel(PreTrainedModel, ABC):
@@ -77,7 +76,7 @@ class PartModel(PreTrainedModel, ABC):
         return self
 
     def encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (batch, time, dim) and mask of packed frames; see the encoder's `forward`.
+        """Features (batch, time, dim) and mask of packed frames; see `Encoder.forward`.
 
         A frozen encoder takes one clip at a time, so that what it gives for a clip is the same to
         the last bit whatever lies beside it in a batch, and equals what is stored of it.
@@ -93,11 +92,10 @@ class PartModel(PreTrainedModel, ABC):
         features: Tensor | None,
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """The encoder's features and their mask, which are given, or come from frames.
+        """The encoder's features and their mask.
 
         Args:
-            frames: (sum of lengths, height, width, 3) uint8, or (sum of lengths,) float32 samples
-                of sound; or else `features` and `mask`.
+            frames: packed, as `Encoder.forward` reads them; or else `features` and `mask`.
             lengths: (batch,) frames or samples of each clip.
             features: (batch, time, dim) the encoder's features, when already known.
             mask: (batch, time) bool, True where real.
@@ -143,7 +141,7 @@ class Translator(PartModel):
 
     1. The encoder turns packed frames into features (batch, time, dim) and a mask.
     2. The adapter maps them to the width of the language model, and may make them fewer.
-    3. The language model reads them in the place of embedded words and writes the text.
+    3. The language model reads them instead of embedded words and writes the text.
     """
 
     config_class = TranslatorConfig
@@ -168,15 +166,9 @@ class Translator(PartModel):
         mask: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> TranslatorOutput:
-        """Logits of the labels' text given the clips.
+        """Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
 
-        Args:
-            frames: (sum of lengths, height, width, 3) uint8, or (sum of lengths,) float32 samples
-                of sound; or else `features` and `mask`.
-            lengths: (batch,) frames or samples of each clip.
-            features: (batch, time, dim) the encoder's features, when already known.
-            mask: (batch, time) bool, True where real.
-            labels: (batch, tokens), -100 where padded.
+        See `features_of` for the other arguments.
         """
         embeds, mask = self.adapter(*self.features_of(frames, lengths, features, mask))
         return TranslatorOutput(logits=self.language_model(embeds, mask, labels))
@@ -197,3 +189,34 @@ class Translator(PartModel):
 
 
 AutoModel.register(TranslatorConfig, Translator)
+
+
+class TextEncoderStates(Encoder):
+    """The states of Light-T's text encoder as features (FLa-LLM, Table 8, last row).
+
+    An encoder, the adapter and the language model's encoder that were trained on top of it, as one.
+
+    Args:
+        config: `encoder`, `adapter` and `text_encoder` (the encoder-decoder whose encoder it is),
+            each as in a `TranslatorConfig`, and that model's `lora`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder: Encoder = build_encoder(config["encoder"])
+        writer = build_language_model(config["text_encoder"], None, config["lora"])
+        self.adapter = build_adapter(self.encoder.output_dim, writer.width, config["adapter"])
+        self.text_encoder = writer.model.get_encoder()
+        self.signal, self.output_dim = self.encoder.signal, writer.width
+        self.max_positions = writer.max_positions
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Encoder.forward`."""
+        embeds, mask = self.adapter(*self.encoder(frames, lengths))
+        states = self.text_encoder(inputs_embeds=embeds, attention_mask=mask.long())
+        return states.last_hidden_state * mask[..., None], mask
+
+    def input_limit(self, positions: int | None) -> int | None:
+        """See `Encoder.input_limit`; the text encoder may have fewer positions."""
+        known = [limit for limit in (positions, self.max_positions) if limit is not None]
+        return self.encoder.input_limit(self.adapter.input_limit(min(known)) if known else None)

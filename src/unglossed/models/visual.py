@@ -1,85 +1,19 @@
-"""The visual encoder: an image backbone frame by frame, then a local temporal module.
-
-Turns the frames of a batch of clips into sign-wise features. It knows nothing of text or of files.
-"""
+"""The visual encoder: an image backbone frame by frame, then a local temporal module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
 
 from unglossed import hub
+from unglossed.models.encoder import Encoder, real_positions, spare_single_values
 from unglossed.models.resnet import frugal_resnet, recompute, use_in_place_relu
-
-
-def spare_single_values(module: nn.Module) -> None:
-    """Let a module's batch normalisations take single values with their running statistics.
-
-    In training, a batch of one value a channel is then normalised as in eval mode, and leaves the
-    running statistics as they are: its own would be that value and a variance of 0. All other
-    batches are normalised as before.
-
-    Args:
-        module: the layers in it are changed in place.
-    """
-    for norm in module.modules():
-        if isinstance(norm, _BatchNorm):
-            norm.register_forward_pre_hook(_begin)
-            norm.register_forward_hook(_end, always_call=True)
-
-
-def _begin(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    if norm.training and inputs[0].numel() == inputs[0].shape[1]:
-        norm.training, norm.spared = False, True  # type: ignore[assignment]
-
-
-def _end(norm: nn.Module, *_: Any) -> None:
-    if getattr(norm, "spared", False):
-        norm.training, norm.spared = True, False  # type: ignore[assignment]
-
 
 FRAME_WISE = "frame_wise"
 PIXEL_BUDGET = 256 * 224 * 224
-
-
-def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
-    """Mask of the real positions of a padded batch.
-
-    Args:
-        lengths: (batch,) number of real positions of each row.
-        time: padded length; the longest row when not given.
-
-    Returns:
-        (batch, time) bool, True where real.
-    """
-    size = int(lengths.max()) if time is None else time
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
-
-
-def one_at_a_time(
-    encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], frames: Tensor, lengths: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Encode the clips of a batch one after another, so that none sees the others.
-
-    Args:
-        encoder: see the forward of `VisualEncoder`.
-        frames: (sum of lengths, ...), the clips one after another.
-        lengths: (batch,) frames or samples of each clip.
-
-    Returns:
-        Features (batch, time, dim), zero where padded, and the mask (batch, time).
-    """
-    rows = []
-    for clip, length in zip(torch.split(frames, lengths.tolist()), lengths, strict=True):
-        features, mask = encoder(clip, length[None])
-        rows.append(features[0, mask[0]])
-    num_positions = torch.tensor([len(row) for row in rows], device=frames.device)
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True), real_positions(num_positions)
 
 
 class TemporalModule(nn.Module):
@@ -96,26 +30,21 @@ class TemporalModule(nn.Module):
         self.norm = nn.BatchNorm1d(output_dim)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Mix neighbouring frames.
+        """Mix neighbours of (batch, time, input_dim) to (batch, time, output_dim).
 
-        Args:
-            features: (batch, time, input_dim), zero where mask is False.
-            mask: (batch, time) bool.
-
-        Returns:
-            (batch, time, output_dim), zero where mask is False.
+        Both are zero where the mask (batch, time) is False.
         """
         mixed = self.conv(features.transpose(1, 2)).transpose(1, 2)
         real = torch.relu(self.norm(mixed[mask]))  # (real frames, output_dim)
         return real.new_zeros(*mask.shape, real.shape[-1]).masked_scatter(mask[..., None], real)
 
 
-class VisualEncoder(nn.Module):
+class VisualEncoder(Encoder):
     """Frames to sign-wise features (FLa-LLM, section 3.1: f = VisualEncoder(I)).
 
     1. Frames of all clips, packed without padding, are normalised with the backbone's mean and std.
     2. The backbone turns each frame into one vector: its pooled output (the paper's), or its last
-       feature map averaged to a coarse grid, which keeps where in the picture something is.
+       feature map averaged to a coarse grid, which keeps where in the frame something is.
     3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
        Frame-wise features (Table 8) are those before it: there is no temporal module then.
 
@@ -144,30 +73,19 @@ class VisualEncoder(nn.Module):
         if isinstance(self.backbone, ResNetModel):
             use_in_place_relu(self.backbone)
         self.grid: int = config["grid"]
-        frame_dim = self.grid**2 * backbone_dim(backbone_config)
-        if config.get("features") == FRAME_WISE:
-            self.temporal: TemporalModule | nn.Identity = nn.Identity()
-            self.output_dim: int = frame_dim
-        else:
-            self.temporal = TemporalModule(
-                frame_dim, config["temporal_dim"], config["temporal_kernel"]
-            )
-            self.output_dim = config["temporal_dim"]
+        self.output_dim = self.grid**2 * backbone_dim(backbone_config)
+        self.temporal: TemporalModule | nn.Identity = nn.Identity()
+        if config.get("features") != FRAME_WISE:
+            width, kernel = config["temporal_dim"], config["temporal_kernel"]
+            self.temporal = TemporalModule(self.output_dim, width, kernel)
+            self.output_dim = width
         spare_single_values(self)
         mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
         self.register_buffer("pixel_scale", 1 / (255 * std))
         self.register_buffer("pixel_shift", -mean / std)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode a batch of clips.
-
-        Args:
-            frames: (sum of lengths, height, width, 3) uint8 RGB, the clips one after another.
-            lengths: (batch,) number of frames of each clip.
-
-        Returns:
-            Features (batch, time, dim), zero where padded, and the mask (batch, time).
-        """
+        """See `Encoder.forward`."""
         pooled = self.pooled(frames)
         mask = real_positions(lengths.to(frames.device))
         padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
@@ -200,7 +118,7 @@ class VisualEncoder(nn.Module):
     def _chunks(self, frames: Tensor, *, trained: bool) -> tuple[Tensor, ...]:
         """Frames in the fewest chunks of near-equal size that keep to the budget."""
         budget = self.frame_budget or PIXEL_BUDGET // (frames.shape[1] * frames.shape[2])
-        if not trained:  # nothing is kept, and small chunks stay in the processor's caches
+        if not trained:  # nothing is kept, and small chunks stay in the CPU's caches
             budget //= 8
         return frames.tensor_split(-(-len(frames) // max(budget, 1)))
 
@@ -222,10 +140,6 @@ class VisualEncoder(nn.Module):
         if torch.is_autocast_enabled(device):  # as the first convolution would; float32 is let go
             pixels = pixels.to(torch.get_autocast_dtype(device))
         return pixels.permute(0, 3, 1, 2)
-
-    def input_limit(self, positions: int | None) -> int | None:
-        """Most frames that give so many positions: as many, the length is preserved."""
-        return positions
 
 
 def backbone_config_from(config: dict[str, Any]) -> PreTrainedConfig:
@@ -251,10 +165,9 @@ def backbone_dim(config: PreTrainedConfig) -> int:
     """Width of a backbone's pooled output: its last stage's, or its hidden size.
 
     Raises:
-        ValueError: the configuration tells neither.
+        ValueError: the configuration has neither.
     """
-    sizes = getattr(config, "hidden_sizes", None)
-    if sizes:
+    if sizes := getattr(config, "hidden_sizes", None):
         return int(sizes[-1])
     for name in ("hidden_size", "hidden_dim"):  # the second is EfficientNet's
         if hasattr(config, name):
@@ -266,12 +179,10 @@ def backbone_dim(config: PreTrainedConfig) -> int:
 
 
 def pool(output: Any, grid: int) -> Tensor:
-    """One vector a frame from a backbone's output.
+    """One vector a frame from the output of a transformers image model.
 
-    Args:
-        output: of a transformers image model.
-        grid: 1 takes the pooled output, or the first token where a backbone has none; more averages
-            the last feature map (frames, dim, height, width) to grid x grid cells.
+    A grid of 1 takes the pooled output, or the first token where a backbone has none; more averages
+    the last feature map (frames, dim, height, width) to grid x grid cells.
 
     Raises:
         ValueError: `grid` is over 1 and the backbone gives no feature map.

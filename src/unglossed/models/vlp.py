@@ -36,15 +36,12 @@ AutoConfig.register("unglossed_vlp", VisualLanguageConfig)
 
 @dataclass
 class VisualLanguageOutput(ModelOutput):
-    """What a forward pass gives.
-
-    Attributes:
-        logits: (batch, tokens, vocabulary) of the restored sentences.
-        similarities: (clips, sentences) cosines over the temperature.
-    """
+    """What a forward pass gives."""
 
     logits: Tensor | None = None
+    """(batch, tokens, vocabulary) of the restored sentences."""
     similarities: Tensor | None = None
+    """(clips, sentences) cosines over the temperature."""
 
 
 class Alignment(nn.Module):
@@ -112,14 +109,8 @@ class VisualLanguageModel(Translator):
     ) -> VisualLanguageOutput:
         """Similarities of clips and sentences, and logits of the sentences from their masked form.
 
-        Args:
-            frames: see `features_of`, as `lengths`, `features` and `mask`.
-            lengths: see there.
-            features: see there.
-            mask: see there.
-            labels: (batch, tokens) of the sentences, `IGNORED` where padded.
-            input_ids: (batch, positions) of the masked sentences.
-            attention_mask: (batch, positions), 1 where real.
+        Of the sentences, `labels` (batch, tokens) are whole, `IGNORED` where padded; `input_ids`
+        (batch, positions) masked. See `features_of` for what says the clips.
         """
         assert labels is not None and input_ids is not None and attention_mask is not None
         clips = self.embed_clips(*self.features_of(frames, lengths, features, mask))

@@ -125,9 +125,12 @@ def misfit(checkpoint: Path, steps_per_epoch: int, config: Any) -> str | None:
     before = state["global_step"] / state["epoch"]
     if round(before) != steps_per_epoch:
         return f"its epochs have {before:.0f} steps, those of the corpus now {steps_per_epoch}"
-    symbols = getattr(config, "glosses", None)
-    if symbols is not None and read_json(checkpoint / CONFIG_NAME).get("glosses") != list(symbols):
-        return "it recognises other symbols than the corpus has now"
+    symbols = getattr(config, "symbols", None)
+    if symbols is not None:
+        fields = read_json(checkpoint / CONFIG_NAME)
+        # Versions before 0.1 called them glosses.
+        if fields.get("symbols", fields.get("glosses")) != list(symbols):
+            return "it recognises other symbols than the corpus has now"
     return None
 
 

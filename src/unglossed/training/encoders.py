@@ -11,6 +11,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
 from unglossed.model_folders import without_origin
+from unglossed.models.encoder import build_encoder, encoder_kind
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import PartModel, Translator
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
@@ -115,6 +116,8 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
     """
     if "frontend" in part.config:
         return built_frontend(part, where), {}
+    if "kind" in part.config:
+        return _encoder_of_a_package(part, where), {}
     config = {**ENCODER_DEFAULTS, **part.config}
     if "backbone" not in config:
         raise InputError(
@@ -142,6 +145,16 @@ def new_encoder(part: PartSettings, where: str) -> tuple[dict[str, Any], Weights
             f" map: {', '.join(MAP_BACKBONES)}"
         )
     return config, {}
+
+
+def _encoder_of_a_package(part: PartSettings, where: str) -> dict[str, Any]:
+    """Configuration of an encoder that another package offers, see `models.encoder.Encoder`."""
+    try:
+        config = {**encoder_kind(part.config).defaults, **part.config}
+        build_encoder(config)
+    except InputError as error:
+        raise InputError(f"{where}.config: {error}") from None
+    return config
 
 
 def check_encoder(part: PartSettings, processor: TranslatorProcessor, where: str) -> None:
@@ -190,7 +203,8 @@ def _up_to_features(
     stage: StageSettings, config: dict[str, Any], weights: Weights
 ) -> tuple[dict[str, Any], Weights]:
     """An encoder that hands on the features that the stage asks for."""
-    kind = next(key for key in ("text_encoder", "frontend", "backbone") if key in config)
+    kinds = ("text_encoder", "frontend", "backbone")
+    kind = next((key for key in kinds if key in config), config.get("kind"))
     found = config.get("features", "sign_wise") if kind == "backbone" else kind
     if stage.features in (None, found):
         return config, weights

@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from unglossed.errors import InputError
 from unglossed.model_folders import without_origin
+from unglossed.models.encoder import build_encoder, encoder_kind
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.speech import (
     FRONTENDS,
@@ -146,7 +147,7 @@ def check_signal(config: dict[str, Any], processor: TranslatorProcessor, where: 
     audio_rate, max_seconds = processor.audio_rate, processor.max_seconds
     while "encoder" in config:
         config = config["encoder"]
-    if ("frontend" in config) != (audio_rate is not None):
+    if (encoder_kind(config).signal == "audio") != (audio_rate is not None):
         kinds = ["pictures", "sound"]
         found, expected = kinds if audio_rate is not None else reversed(kinds)
         no = "" if audio_rate is not None else "no "
@@ -163,7 +164,7 @@ def check_signal(config: dict[str, Any], processor: TranslatorProcessor, where: 
             f" {where} reads sound"
         )
     with torch.device("meta"):
-        limit = SpeechEncoder(config).input_limit(None)
+        limit = build_encoder(config).input_limit(None)
     if limit is not None and max_seconds is not None and max_seconds * audio_rate > limit:
         raise InputError(
             f"audio.max_seconds: found {max_seconds:g}, expected at most {limit / audio_rate:.1f},"

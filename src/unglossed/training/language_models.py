@@ -24,12 +24,12 @@ from transformers import (
 
 from unglossed.errors import InputError
 from unglossed.model_folders import without_origin
-from unglossed.models import quantization
-from unglossed.models.language_model import build_language_model, language_model_config
+from unglossed.models import tuning
+from unglossed.models.language_model import UNTIED, build_language_model, language_model_config
 from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
-from unglossed.models.lora import UNTIED, is_lora, load_base_weights
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.tuning import is_lora, load_base_weights
 from unglossed.training.settings import (
     LanguageModelSettings,
     PartSettings,
@@ -77,7 +77,7 @@ class LanguageModelPart:
         if self.weights is not None:
             load_base_weights(model, self.weights)
         if self.quantized:
-            quantization.quantize_linear_layers(model)
+            tuning.quantize_linear_layers(model)
 
     def encoder_weights(self) -> Mapping[str, Tensor] | None:
         """Weights of the encoder alone, LoRA added to them, by name within it; None: random ones.
@@ -206,9 +206,9 @@ def check_quantization(part: LanguageModelSettings, where: str) -> None:
     Raises:
         InputError: the package is not installed.
     """
-    if part.quantization is not None and find_spec(quantization.PACKAGE) is None:
+    if part.quantization is not None and find_spec(tuning.PACKAGE) is None:
         raise InputError(
-            f"{where}.quantization: needs the package {quantization.PACKAGE}: pip install"
+            f"{where}.quantization: needs the package {tuning.PACKAGE}: pip install"
             " 'unglossed[quantization]'"
         )
 

@@ -27,10 +27,10 @@ from unglossed import hub
 from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
-from unglossed.inference.translator import find_model
-from unglossed.models.lora import UNTIED, untie, untied_in
+from unglossed.hub import find_model
+from unglossed.models.language_model import UNTIED, untie, untied_in
 from unglossed.models.processing import restore_rules
-from unglossed.models.recogniser import GlossRecogniserConfig
+from unglossed.models.recogniser import RecogniserConfig
 from unglossed.models.translator import PartModel, TranslatorConfig
 
 GGUF = ".gguf"
@@ -176,7 +176,7 @@ def trained_config(source: str, where: str, otherwise: str = "") -> PreTrainedCo
         InputError: see `source_config`; or it is of a model of another kind.
     """
     config = source_config(source, where)
-    if not isinstance(config, (GlossRecogniserConfig, TranslatorConfig)):
+    if not isinstance(config, (RecogniserConfig, TranslatorConfig)):
         raise InputError(
             f"{where}: {source}: found a model of the type {config.model_type!r}, expected one that"
             f" `unglossed train` made{otherwise}"

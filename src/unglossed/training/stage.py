@@ -16,10 +16,10 @@ from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import adapter_kind
 from unglossed.models.language_model import build_language_model, language_model_config
 from unglossed.models.light_t import LightTConfig
-from unglossed.models.lora import train_lora_alone
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig
+from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
+from unglossed.models.tuning import train_lora_alone
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.encoders import Weights, check_encoder, encoder_part, source_model
 from unglossed.training.language_models import (
@@ -256,15 +256,15 @@ def build_text_model(
 
 def build_recogniser(
     stage: StageSettings, earlier: Mapping[str, Path], glosses: Sequence[str]
-) -> GlossRecogniser:
+) -> Recogniser:
     """Build a stage's gloss recogniser: its encoder and a new head over the glosses.
 
     Raises:
         InputError: the encoder's source is not there, or does not fit.
     """
     encoder, weights = encoder_part(stage, earlier)
-    config = GlossRecogniserConfig(encoder=encoder, glosses=list(glosses))
-    model = _new_model(GlossRecogniser, config, f"stages.{stage.name}")
+    config = RecogniserConfig(encoder=encoder, symbols=list(glosses))
+    model = _new_model(Recogniser, config, f"stages.{stage.name}")
     return _finish(model, weights, stage)
 
 

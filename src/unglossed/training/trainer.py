@@ -330,7 +330,11 @@ def _trained(part: str, model: Any) -> list[nn.Parameter]:
     if part == NEW_TOKENS:
         return [model.language_model.new_rows_parameter()]
     trained = model.get_submodule(part) if isinstance(model, PartModel) else model
-    return [p for name, p in trained.named_parameters() if p.requires_grad and name != "new_rows"]
+    return [
+        p
+        for name, p in trained.named_parameters()
+        if p.requires_grad and not name.startswith("new_tokens.")
+    ]
 
 
 def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -24,7 +24,8 @@ MARK = "\u2581"
 """SentencePiece's word boundary, which stands where a space stood."""
 
 MOST_UNKNOWN = 0.1
-"""Share of `<unk>` among the tokens of texts from which on a tokenizer is of no use for them."""
+"""Share of `<unk>` among the tokens of texts above which a tokenizer does not suit them."""
+_NUM_NAMED = 5
 
 _RESERVED = re.compile(rf"{MARK}?<(?:0x[0-9A-F]{{2}}|extra_id_\d+)>")
 """Pieces that stand for a byte, and T5's sentinels where they are ordinary pieces (mT5)."""
@@ -35,19 +36,16 @@ _OF_ANY_SCRIPT = ("COMBINING", "IDEOGRAPHIC", "MODIFIER", "VARIATION")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The tokens that are kept of a vocabulary.
-
-    Args:
-        ids: their ids in the whole vocabulary, ascending; the place in it is the new id.
-        merges: pairs of pieces that are still joined, in their order; empty for Unigram.
-        num_safety: kept by the safety rule alone, though the texts do not need them.
-        scripts: of the texts, in alphabetical order.
-    """
+    """The tokens that are kept of a vocabulary."""
 
     ids: tuple[int, ...]
+    """In the whole vocabulary, ascending; the place of one is its new id."""
     merges: tuple[tuple[str, str], ...]
+    """Pairs of pieces that are still joined, in their order; empty for Unigram."""
     num_safety: int
+    """Kept by the safety rule alone, though the texts do not need them."""
     scripts: tuple[str, ...]
+    """Of the texts, in alphabetical order."""
 
     @property
     def new_ids(self) -> dict[int, int]:
@@ -56,11 +54,7 @@ class Selection:
 
 
 def check_supported(state: Mapping[str, Any], where: str) -> None:
-    """Refuse a tokenizer that is not made of SentencePiece's pieces.
-
-    Args:
-        state: the tokenizer as its JSON file says it.
-        where: names it in the error.
+    """Refuse a tokenizer, by its state, that is not made of SentencePiece's pieces.
 
     Raises:
         InputError: it is byte-level, WordPiece, or lacks the word boundary.
@@ -94,12 +88,6 @@ def script_of(character: str) -> str | None:
     return None if word in _OF_ANY_SCRIPT else word
 
 
-def scripts_of(texts: Iterable[str]) -> set[str]:
-    """All scripts that occur in texts."""
-    characters = set().union(*texts)
-    return {script for script in map(script_of, characters) if script is not None}
-
-
 def is_written_in(piece: str, scripts: Collection[str]) -> bool:
     """Whether every letter of a piece is of one of the scripts."""
     return all(script is None or script in scripts for script in map(script_of, piece))
@@ -127,7 +115,7 @@ def select_tokens(
       these are depends on the piece alone: nothing was ever joined across its ends.
 
     Args:
-        state: the tokenizer as its JSON file says it.
+        state: the tokenizer as its JSON file has it.
         used: ids of the tokens that the texts are made of.
         fixed: further ids that must be kept.
         texts: whose scripts are kept.
@@ -138,7 +126,7 @@ def select_tokens(
     if model["type"] == "Unigram":
         scores = [score for _, score in model["vocab"]]
         reserved |= {model["unk_id"], scores.index(min(scores))}
-    scripts = scripts_of(texts)
+    scripts = {script for script in map(script_of, set().union(*texts)) if script is not None}
     safe = _safety_set(pieces, scripts)
     needed = reserved | set(used)
     merges: tuple[tuple[str, str], ...] = ()
@@ -233,22 +221,9 @@ def _renumbered(part: Any, new_ids: Mapping[int, int]) -> Any:
     return changed
 
 
-_NUM_NAMED = 5
-
-
 def tell_unknown(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> str:
-    """Tell which characters of texts a tokenizer lacks: those of a script, or single ones.
-
-    Args:
-        tokenizer: of any kind.
-        texts: some of whose tokens are unknown.
-
-    Returns:
-        In words, such as "the letters of GEORGIAN, '☂' (12 times)".
-    """
-    counts = Counter[str]()
-    for text in texts:
-        counts.update(text)
+    """Which characters of texts a tokenizer lacks: "the letters of GEORGIAN, '☂' (12 times)"."""
+    counts = Counter("".join(texts))
     characters = [one for one in sorted(counts) if not one.isspace()]
     rows = encode_texts(tokenizer, characters)
     unknown = {

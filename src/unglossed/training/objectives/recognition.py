@@ -25,7 +25,7 @@ from unglossed.models.recogniser import (
     decode_greedily,
     frames_needed,
     from_letters,
-    gloss_ids,
+    symbol_ids,
 )
 from unglossed.training.data import ClipDataset
 from unglossed.training.job import DevSplit, Job, Scores
@@ -77,7 +77,7 @@ class GlossTarget:
 
     def __call__(self, sample: Sample) -> list[int]:
         """Numbers from 1 of the symbols that are in the vocabulary."""
-        return gloss_ids(self.symbols(sample), self.glosses)
+        return symbol_ids(self.symbols(sample), self.glosses)
 
 
 class Recognition(Objective):
@@ -126,7 +126,7 @@ class Recognition(Objective):
         total, num_symbols = 0.0, 0
         for chosen, batch, mask in dev.batches(dev.encoded()):
             logits = dev.model(features=batch, mask=mask).logits
-            found += decode_greedily(logits, mask, dev.model.config.glosses)
+            found += decode_greedily(logits, mask, dev.model.config.symbols)
             rows = [dev.clips.target(sample) for sample in dev.samples[chosen]]
             if any(rows):
                 labels = pad_labels(rows).to(dev.model.device)

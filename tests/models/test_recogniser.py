@@ -1,5 +1,6 @@
-"""The gloss recogniser: what it reads off, how many frames that takes, and that it is kept."""
+"""The recogniser: what it reads off, how many frames that takes, and that it is kept."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,28 +9,29 @@ from transformers import AutoModel
 
 import tiny
 from unglossed.models.recogniser import (
-    GlossRecogniser,
-    GlossRecogniserConfig,
+    Recogniser,
+    RecogniserConfig,
     as_letters,
     decode_greedily,
     frames_needed,
     from_letters,
-    gloss_ids,
+    symbol_ids,
 )
 from unglossed.training.objectives.recognition import gloss_loss
+from unglossed.training.sources import load_trained
 
 GLOSSES = ["MORGEN", "NORD", "REGEN"]
 
 
-def recogniser() -> GlossRecogniser:
+def recogniser() -> Recogniser:
     torch.manual_seed(0)
-    return GlossRecogniser(GlossRecogniserConfig(encoder=tiny.ENCODER, glosses=GLOSSES)).eval()
+    return Recogniser(RecogniserConfig(encoder=tiny.ENCODER, symbols=GLOSSES)).eval()
 
 
 def test_glosses_are_numbered_from_one_and_unknown_ones_go() -> None:
-    assert gloss_ids("REGEN NORD  REGEN", GLOSSES) == [3, 2, 3]
-    assert gloss_ids("REGEN SCHNEE", GLOSSES) == [3]
-    assert gloss_ids("", GLOSSES) == []
+    assert symbol_ids("REGEN NORD  REGEN", GLOSSES) == [3, 2, 3]
+    assert symbol_ids("REGEN SCHNEE", GLOSSES) == [3]
+    assert symbol_ids("", GLOSSES) == []
 
 
 @pytest.mark.parametrize(
@@ -111,11 +113,32 @@ def test_a_recogniser_is_saved_with_its_glosses(tmp_path: Path) -> None:
 
     again = AutoModel.from_pretrained(tmp_path)
 
-    assert isinstance(again, GlossRecogniser)
-    assert again.config.glosses == GLOSSES
+    assert isinstance(again, Recogniser)
+    assert again.config.symbols == GLOSSES
+    assert again.config.model_type == "unglossed_recogniser"
     mine, theirs = model.state_dict(), again.state_dict()
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_a_recogniser_that_an_earlier_version_saved_is_loaded(tmp_path: Path) -> None:
+    model = recogniser()
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields |= {"model_type": "unglossed_gloss", "architectures": ["GlossRecogniser"]}
+    fields["glosses"] = fields.pop("symbols")
+    path.write_text(json.dumps(fields), encoding="utf-8")
+
+    again = load_trained(str(tmp_path), "stages.x.encoder.source")
+
+    assert isinstance(again, Recogniser)
+    assert again.config.symbols == GLOSSES
+    assert not hasattr(again.config, "glosses")
+    assert torch.equal(again.ctc_head.weight, model.ctc_head.weight)
+    again.save_pretrained(tmp_path / "again")
+    saved = json.loads((tmp_path / "again" / "config.json").read_text(encoding="utf-8"))
+    assert saved["model_type"] == "unglossed_recogniser"
 
 
 def test_a_frozen_backbone_keeps_its_statistics_while_the_rest_learns() -> None:
