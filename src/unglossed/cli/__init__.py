@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from unglossed.cli import startup
 from unglossed.cli.common import INPUT_WRONG, fail, silence_loading
 from unglossed.cli.corpus import FAULTS_FOUND
 from unglossed.cli.corpus import app as corpus_app
@@ -91,6 +92,7 @@ class MediaKind(StrEnum):
 def main() -> None:
     """Entry point of the command `unglossed`."""
     take_interrupts_once()
+    startup.own_process = True
     try:
         app()
     finally:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from unglossed.errors import one_line
@@ -16,17 +13,6 @@ INPUT_WRONG = 2
 def fail(message: str) -> None:
     """Print one `error:` line to standard error."""
     print(f"error: {one_line(message)}", file=sys.stderr)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Import without garbage collection, a third of a short translation's time, then or later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def given(**options: Any) -> dict[str, Any]:

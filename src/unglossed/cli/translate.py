@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from unglossed.cli.common import INPUT_WRONG, fail, given, silence_loading, uncollected
+from unglossed.cli.common import INPUT_WRONG, fail, given, silence_loading
+from unglossed.cli.startup import quick_imports
 from unglossed.errors import InputError, note
-from unglossed.inference.decoding import check_count
 
 
 class Format(StrEnum):
@@ -55,7 +55,7 @@ def evaluate(
     language_contrast: LanguageContrast = None,
 ) -> None:
     """Translate a split and score the translations against its references."""
-    with uncollected():
+    with quick_imports():
         from unglossed.evaluation.evaluate import evaluate as evaluate_model
 
     check_counts(batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
@@ -155,7 +155,7 @@ def translate(
     check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
     if output is not None:
         check_writable(output)
-    with uncollected():
+    with quick_imports():
         from unglossed.inference.output import format_json, format_text
         from unglossed.inference.translator import SignTranslator
 
@@ -218,6 +218,8 @@ def list_clips(files: list[str]) -> list[Any]:
 
 def check_counts(**options: int | None) -> None:
     """Refuse numbers beyond their bounds before anything heavy is loaded."""
+    from unglossed.inference.decoding import check_count
+
     for name, value in options.items():
         if value is not None:
             check_count(name, value, f"--{name.replace('_', '-')}")

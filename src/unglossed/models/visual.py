@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -154,9 +155,10 @@ class VisualEncoder(nn.Module):
             )
             self.output_dim = config["temporal_dim"]
         spare_single_values(self)
-        mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
-        self.register_buffer("pixel_scale", 1 / (255 * std))
-        self.register_buffer("pixel_shift", -mean / std)
+        # In numpy: arithmetic on torch's meta device imports sympy, which takes half a second.
+        mean, std = (np.asarray(config[key], np.float32) for key in ("image_mean", "image_std"))
+        self.register_buffer("pixel_scale", torch.tensor(1 / (255 * std)))
+        self.register_buffer("pixel_shift", torch.tensor(-mean / std))
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of clips.
