@@ -95,7 +95,7 @@ def test_translate_imports_only_what_it_needs(model: Path, tmp_path: Path) -> No
         "import torch._dynamo.config as config; config.suppress_errors",
         "import torch; torch._dynamo.config.suppress_errors",
         "from torch._dynamo import OptimizedModule",
-        "from torch._dynamo import _trace_wrapped_higher_order_op as t; t.TransformGetItemToIndex()",
+        "import torch._dynamo._trace_wrapped_higher_order_op as t; t.TransformGetItemToIndex()",
         "from transformers.masking_utils import TransformGetItemToIndex as T; T().__enter__",
     ],
 )

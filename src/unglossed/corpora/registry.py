@@ -70,6 +70,9 @@ def read_corpus(
 ) -> Corpus:
     """Read all splits of a corpus.
 
+        >>> unglossed.read_corpus(corpus).split("test")[0].text
+        'regen im süden test 0'
+
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, `&` between two: `language=en` takes the texts to be in that language,

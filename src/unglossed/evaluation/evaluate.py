@@ -73,6 +73,12 @@ def evaluate(
 ) -> Scores:
     """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
 
+        >>> scores = unglossed.evaluate(model, corpus, "test", output / "scores")
+        >>> scores.num_samples, scores.normalisation
+        (2, 'nfc.v1')
+        >>> sorted(path.name for path in (output / "scores").iterdir())
+        ['metrics.json', 'predictions.jsonl']
+
     Scoring normalises the texts as the corpus says; the written predictions are raw. Every clip is
     translated, also one with nothing in it, so that scores stay comparable. What the corpus's
     reader left out, and what there is to know of clips and texts, is noted on standard error.

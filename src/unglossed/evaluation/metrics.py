@@ -274,6 +274,10 @@ def score(
 ) -> Scores:
     """Score a system's output as the papers of the field do, with one reference a sample or more.
 
+        >>> scores = unglossed.score(["es regnet im norden"], ["es regnet im süden"], "de")
+        >>> f"{scores.bleu[0]:.1f}", scores.tokenizer, scores.num_samples
+        ('75.0', '13a', 1)
+
     BLEU-n is sacreBLEU's corpus BLEU with n-grams up to n, chrF its default (character 6-grams,
     beta 2), ROUGE-L the mean of `rouge_l`. Of several references BLEU counts the n-grams of all,
     chrF and ROUGE-L take the one that fits a hypothesis best. (COCO's ROUGE-L takes the best

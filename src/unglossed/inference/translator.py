@@ -6,6 +6,7 @@ The trainer calls `translate_features` on cached features; everybody else `SignT
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from unglossed.corpora.sample import Sample
 from unglossed.corpora.table import TABLE_SUFFIXES
@@ -331,7 +333,8 @@ class SignTranslator:
         """
         chosen = read_precision(precision)
         source = find_model(model)
-        translator, processor = load_translator(source)
+        with _without_progress_bars():
+            translator, processor = load_translator(source)
         on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
         translator.to("cuda" if on_gpu else "cpu")
         return cls(translator, processor, load_decoding(source), chosen)
@@ -535,8 +538,8 @@ def translate_features(
 ) -> list[Translation]:
     """Translate from the encoder's features.
 
-    Clips of similar length share a batch. The model is in eval mode while it translates; afterwards it
-    is in the mode that it had before.
+    Clips of similar length share a batch. The model is in eval mode while it translates; afterwards
+    it is in the mode that it had before.
 
     Args:
         model: the translator.
@@ -619,7 +622,7 @@ def load(model: str | Path, *, precision: str = "float32") -> SignTranslator:
     """Load a trained model; see `SignTranslator.from_pretrained`.
 
     >>> unglossed.load(model).translate(clip)
-    [Translation('morgen regnet es im norden', score=-0.00, media='clip')]
+    [Translation('morgen regnet es im norden', score=-0.0..., media='clip')]
     """
     return SignTranslator.from_pretrained(model, precision=precision)
 
@@ -665,11 +668,22 @@ def translate_frames(
     """Load a model and translate frames; see `SignTranslator.translate_frames`.
 
     >>> frames.shape, frames.dtype.name
-    ((9, 40, 30, 3), 'uint8')
+    ((9, 26, 21, 3), 'uint8')
     >>> unglossed.translate_frames(model, frames, fps=25).text
     'morgen regnet es im norden'
     """
     return load(model, precision=precision).translate_frames(frames, fps, **settings)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_n_best(n_best: int, decoding: DecodingSettings) -> None:
