@@ -16,7 +16,7 @@ import unglossed
 from sentencepiece_models import write_mbart
 from tiny import FRONTEND, tiny_translator, write_corpus, write_frames
 from unglossed.cli import app
-from unglossed.cli.common import uncollected
+from unglossed.cli.startup import quick_imports
 from unglossed.training.recipe import find_recipe
 
 
@@ -58,7 +58,8 @@ def modules_after(*words: object) -> set[str]:
     """Packages that a verb has imported when it is done."""
     code = (
         "import sys, unglossed.cli as cli\n"
-        f"try:\n    cli.app({[str(word) for word in words]!r})\n"
+        f"sys.argv[1:] = {[str(word) for word in words]!r}\n"
+        "try:\n    cli.main()\n"
         "except SystemExit as end:\n    assert end.code == 0\n"
         "print(*sys.modules)"
     )
@@ -82,12 +83,43 @@ def test_translate_imports_only_what_it_needs(model: Path, tmp_path: Path) -> No
     assert "transformers" in modules
     ours = {name for name in modules if name.startswith("unglossed.")}
     assert not {name for name in ours if name.split(".")[1] in ("training", "evaluation")}
+    unneeded = {"torch._dynamo.eval_frame", "torch.distributed.tensor", "sympy"}
+    assert not modules & unneeded
     unneeded = {"peft", "onnx", "onnxruntime", "matplotlib", "sacrebleu", "bitsandbytes"}
     assert not modules & (unneeded | {"tensorboard", "torch.utils.tensorboard", "pyarrow"})
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import torch._dynamo.config as config; config.suppress_errors",
+        "import torch; torch._dynamo.config.suppress_errors",
+        "from torch._dynamo import OptimizedModule",
+        "import torch._dynamo._trace_wrapped_higher_order_op as t; t.TransformGetItemToIndex()",
+        "from transformers.masking_utils import TransformGetItemToIndex as T; T().__enter__",
+    ],
+)
+def test_a_postponed_compiler_is_imported_once_something_needs_it(statement: str) -> None:
+    code = f"""
+import sys
+from unglossed.cli import startup
+startup.own_process = True
+with startup.quick_imports():
+    from transformers import PreTrainedModel
+from torch._dynamo import disable
+assert disable(len) is len
+modules = "torch._dynamo.eval_frame", "torch.distributed.tensor"
+assert not {{*modules}} & {{*sys.modules}}
+{statement}
+import torch
+assert torch._dynamo.__file__ and modules[0] in sys.modules
+assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_garbage_is_collected_again_after_an_import_that_failed() -> None:
-    with pytest.raises(ImportError), uncollected():
+    with pytest.raises(ImportError), quick_imports():
         assert not gc.isenabled()
         raise ImportError
     assert gc.isenabled()

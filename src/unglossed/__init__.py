@@ -11,11 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unglossed.corpora.registry import read_corpus
+    from unglossed.corpora.sample import Sample
     from unglossed.errors import InputError
     from unglossed.evaluation.evaluate import evaluate
     from unglossed.evaluation.metrics import score
     from unglossed.inference.output import Translation
-    from unglossed.inference.translator import SignTranslator, load, translate
+    from unglossed.inference.translator import (
+        SignTranslator,
+        load,
+        stream,
+        translate,
+        translate_frames,
+    )
     from unglossed.models.processing import TranslatorProcessor
     from unglossed.models.translator import Translator
     from unglossed.training.recipe import load_recipe
@@ -23,8 +31,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "InputError": "errors",
+    "Sample": "corpora.sample",
+    "SignTranslator": "inference.translator",
+    "Translation": "inference.output",
+    "Translator": "models.translator",
+    "TranslatorProcessor": "models.processing",
+    "evaluate": "evaluation.evaluate",
+    "load": "inference.translator",
+    "load_recipe": "training.recipe",
+    "read_corpus": "corpora.registry",
+    "score": "evaluation.metrics",
+    "stream": "inference.translator",
+    "train": "training.train",
+    "translate": "inference.translator",
+    "translate_frames": "inference.translator",
+}
+_NAMES_THERE = {"train": "train_recipe"}
+
 __all__ = [
     "InputError",
+    "Sample",
     "SignTranslator",
     "Translation",
     "Translator",
@@ -33,32 +61,20 @@ __all__ = [
     "evaluate",
     "load",
     "load_recipe",
+    "read_corpus",
     "score",
+    "stream",
     "train",
     "translate",
+    "translate_frames",
 ]
-
-_HOMES = {
-    "InputError": ("unglossed.errors", "InputError"),
-    "SignTranslator": ("unglossed.inference.translator", "SignTranslator"),
-    "Translation": ("unglossed.inference.output", "Translation"),
-    "Translator": ("unglossed.models.translator", "Translator"),
-    "TranslatorProcessor": ("unglossed.models.processing", "TranslatorProcessor"),
-    "evaluate": ("unglossed.evaluation.evaluate", "evaluate"),
-    "load": ("unglossed.inference.translator", "load"),
-    "load_recipe": ("unglossed.training.recipe", "load_recipe"),
-    "score": ("unglossed.evaluation.metrics", "score"),
-    "train": ("unglossed.training.train", "train_recipe"),
-    "translate": ("unglossed.inference.translator", "translate"),
-}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module (PEP 562)."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    value = getattr(import_module(module), attribute)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), _NAMES_THERE.get(name, name))
     globals()[name] = value
     return value
 

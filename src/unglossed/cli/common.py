@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -34,17 +31,6 @@ def show(result: Any, as_json: bool) -> None:
 def fail(message: str) -> None:
     """Print one `error:` line to stderr."""
     print(f"error: {one_line(message)}", file=sys.stderr)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Import without garbage collection, a third of a short translation's time, then or later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from unglossed.cli.common import (
     given,
     show,
     silence_loading,
-    uncollected,
 )
+from unglossed.cli.startup import quick_imports
 from unglossed.errors import InputError, note
 
 Format = StrEnum("Format", ["text", "json"])
@@ -54,7 +54,7 @@ def evaluate(
     language_contrast: LanguageContrast = None,
 ) -> None:
     """Translate a split and score the translations against its references."""
-    with uncollected():
+    with quick_imports():
         from unglossed.evaluation.evaluate import evaluate as evaluate_model
 
     _check_counts(batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
@@ -155,7 +155,7 @@ def translate(
     _check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
     if output is not None:
         check_writable(output)
-    with uncollected():
+    with quick_imports():
         from unglossed.inference.output import format_json, format_text
         from unglossed.inference.translator import SignTranslator
 
@@ -217,9 +217,8 @@ def _list_clips(files: list[str]) -> list[Any]:
 
 
 def _check_counts(**options: int | None) -> None:
-    """Refuse numbers beyond their bounds before a model is loaded."""
-    with uncollected():
-        from unglossed.inference.decoding import check_count
+    """Refuse numbers beyond their bounds before anything heavy is loaded."""
+    from unglossed.inference.decoding import check_count
 
     for name, value in options.items():
         if value is not None:

@@ -117,6 +117,9 @@ def read_corpus(
     >>> corpus.split("dev")[0]
     Sample('c', dev, de: 'im osten weht wind', talk.mp4 from 1.5 to 4 s)
 
+        >>> unglossed.read_corpus(corpus).split("test")[0].text
+        'regen im süden test 0'
+
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, with `&` between two: `language=en` says the language of the texts,

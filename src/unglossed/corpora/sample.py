@@ -18,6 +18,10 @@ from unglossed.files import composed
 class Sample:
     """One clip and its reference translation.
 
+        >>> sample = unglossed.Sample("clip-1", clip, "morgen regnet es im norden", "test", "de")
+        >>> unglossed.translate(model, [sample])[0].media
+        'clip-1'
+
     Attributes:
         id: Unique in its corpus.
         media: Frame folder, video or audio file, or a clip in a shard (`shard.tar/clip`).

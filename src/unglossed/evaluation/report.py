@@ -1,32 +1,33 @@
 """One self-contained page about a run: scores, learning curves, time, and what was translated how.
 
-The page loads nothing: pictures lie in it as data, charts as SVG. It measures nothing itself.
+The page loads nothing: all pictures are in it as data. It measures nothing itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from difflib import SequenceMatcher
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.evaluation.plots import (
+    SECOND,
     Line,
+    Picture,
     Points,
     heat_map,
     line_chart,
-    marked,
-    meter,
     thumbnails,
 )
 from unglossed.files import write_text
-from unglossed.inference.output import WordAttention
+from unglossed.inference.output import UNSPACED_LANGUAGES, WordAttention
 
 NUM_THUMBNAILS = 8
 THUMBNAIL_HEIGHT = 150
@@ -134,151 +135,42 @@ def write_report(output: Path, data: ReportData) -> None:
 
 def render_report(data: ReportData) -> str:
     """The page as text: XHTML that needs no other file."""
-    sections = [
-        f'<p class="lead">{escape(data.summary)}</p>',
-        _scores(data.scores),
-        _curves(data.curves),
-        _held_out(data.held_out, data.language),
-        _clips(data.clips, data.language),
-        _times(data.times),
-        _notes(data.notes),
-    ]
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"score": format_score, "marked": marked, "heat_map": heat_map}
     shown = [card for card in (data.held_out, *data.clips) if card is not None and len(card.frames)]
     height, width = shown[0].frames[0].shape[:2] if shown else (1, 1)
     template = files("unglossed.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    return Template(template).substitute(
-        title=escape(data.title),
+    return environment.from_string(template).render(
+        data=data,
         aspect=f"{width} / {height}",
-        body="\n".join(filter(None, sections)),
+        with_slots=any(row.slot_f1 is not None for row in data.scores),
+        best=max([1e-9, *(row.scores.bleu4 or 0.0 for row in data.scores)]),
+        settings="; ".join(sorted({row.scores.settings for row in data.scores})),
+        charts=[_charts(curve) for curve in data.curves],
+        thumbnails=lambda frames: thumbnails(frames, NUM_THUMBNAILS, THUMBNAIL_HEIGHT),
     )
 
 
-def _scores(rows: Sequence[ScoreRow]) -> str:
-    if not rows:
-        return ""
-    with_slots = any(row.slot_f1 is not None for row in rows)
-    heads = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "chrF", "ROUGE-L"]
-    head = '<th>System</th><th class="name">Split</th>'
-    head += "".join(f"<th>{name}</th>" for name in [*heads, *(["slot F1"] if with_slots else [])])
-    head += '<th class="name">BLEU-4</th>'
-    best = max([1e-9, *(row.scores.bleu4 or 0.0 for row in rows)])
-    body = "".join(_score_row(row, with_slots, best) for row in rows)
-    settings = sorted({row.scores.settings for row in rows})
-    return (
-        "<h2>Scores</h2>"
-        '<div class="card"><div class="scroll"><table><thead><tr>'
-        f"{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
-        '<p class="hint">Against the references of the corpus. Rows in italics are yardsticks, not'
-        f" systems. sacreBLEU: {escape('; '.join(settings))}. ROUGE-L is the one of COCO captioning"
-        " (F with beta 1.2, mean over sentences).</p>"
+def _charts(curve: StageCurve) -> Iterator[tuple[str, Picture | None]]:
+    """The charts of a stage with their captions."""
+    losses = [Line("train", curve.train_loss, SECOND), Line("dev", curve.dev_loss)]
+    yield "Loss", line_chart(losses, "epoch")
+    if curve.dev_bleu4:
+        epoch, best = max(curve.dev_bleu4, key=lambda point: point[1])
+        caption = f"BLEU-4 on dev, best {best:.2f} at epoch {epoch:g}"
+        yield caption, line_chart([Line("dev", curve.dev_bleu4)], "epoch")
+
+
+def marked(text: str, other: str, language: str) -> Markup:
+    """A text with the words (Chinese: characters) marked that the other lacks in this order."""
+    joint = "" if language in UNSPACED_LANGUAGES else " "
+    words, others = (list(text), list(other)) if not joint else (text.split(), other.split())
+    shared: set[int] = set()
+    for block in SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
+        shared.update(range(block.a, block.a + block.size))
+    return Markup(joint).join(
+        word if index in shared else Markup("<mark>{}</mark>").format(word)
+        for index, word in enumerate(words)
     )
-
-
-def _score_row(row: ScoreRow, with_slots: bool, best: float) -> str:
-    scores = row.scores
-    cells = [f"<td>{escape(row.system)}</td>", f'<td class="name">{escape(row.split)}</td>']
-    cells += [f"<td>{format_score(value)}</td>" for value in scores.bleu[:3]]
-    cells.append(f'<td class="main">{format_score(scores.bleu4)}</td>')
-    cells += [f"<td>{value:.2f}</td>" for value in (scores.chrf, scores.rouge_l)]
-    if with_slots:
-        cells.append(f"<td>{'–' if row.slot_f1 is None else f'{row.slot_f1:.3f}'}</td>")
-    cells.append(f'<td class="bar">{meter((scores.bleu4 or 0.0) / best)}</td>')
-    kind = ' class="yardstick"' if row.yardstick else ""
-    return f"<tr{kind}>{''.join(cells)}</tr>"
-
-
-def _curves(curves: Sequence[StageCurve]) -> str:
-    if not curves:
-        return ""
-    cards = []
-    for curve in curves:
-        losses = [Line("train", curve.train_loss, "b"), Line("dev", curve.dev_loss, "a")]
-        figures = [f"<figcaption>Loss</figcaption>{line_chart(losses, 'epoch')}"]
-        if curve.dev_bleu4:
-            best = max(curve.dev_bleu4, key=lambda point: point[1])
-            caption = f"BLEU-4 on dev, best {best[1]:.2f} at epoch {best[0]:g}"
-            chart = line_chart([Line("dev", curve.dev_bleu4, "a")], "epoch")
-            figures.append(f"<figcaption>{caption}</figcaption>{chart}")
-        pair = "".join(f"<figure>{figure}</figure>" for figure in figures)
-        cards.append(
-            f'<div class="card"><h3>{escape(curve.name)}</h3><div class="pair">{pair}</div></div>'
-        )
-    return "<h2>Learning curves</h2>" + "".join(cards)
-
-
-def _held_out(card: ClipCard | None, language: str) -> str:
-    if card is None:
-        return ""
-    return "<h2>A clip that is in no split</h2>" + _clip(card, language)
-
-
-def _clips(cards: Sequence[ClipCard], language: str) -> str:
-    if not cards:
-        return ""
-    return (
-        "<h2>Test clips</h2>"
-        '<p class="hint">Marked: words that the other text does not have in this place.'
-        " Below the pictures, one row a word: the stronger the colour, the more the word attended"
-        " to that time; each row is scaled to its own strongest place.</p>"
-        + "".join(_clip(card, language) for card in cards)
-    )
-
-
-def _clip(card: ClipCard, language: str) -> str:
-    told = [card.size] if card.size else []
-    if card.seconds is not None:
-        told.insert(0, f"{card.seconds:.1f} s")
-    if card.score is not None:
-        told.append(f"score {card.score:.2f}")
-    if card.reference is None:
-        says = f"<dt>Hypothesis</dt><dd>{escape(card.hypothesis)}</dd>"
-    else:
-        says = (
-            f"<dt>Reference</dt><dd>{marked(card.reference, card.hypothesis, language)}</dd>"
-            f"<dt>Hypothesis</dt><dd>{marked(card.hypothesis, card.reference, language)}</dd>"
-        )
-    return (
-        f'<div class="card clip"><h3>{escape(card.title)}<span>{", ".join(told)}</span></h3>'
-        f'<dl class="says" lang="{escape(language)}">{says}</dl>{_look(card)}</div>'
-    )
-
-
-def _look(card: ClipCard) -> str:
-    """Film strip, heat map and time axis on one common width, so that frame lies below frame."""
-    if not len(card.frames):
-        return ""
-    pictures = "".join(
-        f'<img alt="" src="{address}"/>'
-        for address in thumbnails(card.frames, NUM_THUMBNAILS, THUMBNAIL_HEIGHT)
-    )
-    parts = [f'<div class="strip">{pictures}</div>']
-    if card.attention:
-        words = "".join(f"<span>{escape(word.word)}</span>" for word in card.attention)
-        parts.append(f'<div class="words">{words}</div>')
-        parts.append(f'<div class="heat">{heat_map(card.attention)}</div>')
-    if card.seconds is not None:
-        parts.append(f'<div class="axis"><span>0 s</span><span>{card.seconds:.1f} s</span></div>')
-    return f'<div class="look">{"".join(parts)}</div>'
-
-
-def _times(rows: Sequence[TimeRow]) -> str:
-    if not rows:
-        return ""
-    total = sum(row.seconds for row in rows)
-    longest = max(max(row.seconds for row in rows), 1e-9)
-    body = "".join(
-        f"<tr><td>{escape(row.step)}</td><td>{row.seconds:.1f} s</td>"
-        f'<td class="bar">{meter(row.seconds / longest)}</td></tr>'
-        for row in rows
-    )
-    return (
-        f"<h2>Where the time went: {total / 60:.1f} minutes</h2>"
-        f'<div class="card"><table><tbody>{body}</tbody></table></div>'
-    )
-
-
-def _notes(notes: Sequence[str]) -> str:
-    if not notes:
-        return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<h2>Notes</h2><div class="card"><ul>{items}</ul></div>'

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from unglossed import hub
 from unglossed.config import Settings, check_settings, read_settings
 from unglossed.errors import InputError
 
@@ -91,5 +90,7 @@ def load_decoding(source: str) -> DecodingSettings:
     Raises:
         InputError: the file holds something else.
     """
+    from unglossed import hub  # late: the command line reads the bounds above before torch
+
     path = hub.find_file(source, DECODING_FILE)
     return DecodingSettings() if path is None else read_settings(DecodingSettings, path)

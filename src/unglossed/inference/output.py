@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class Hypothesis:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Translation:
     """The translation of one clip.
 
@@ -112,7 +113,7 @@ class Translation:
         notes: What a user should know of the clip, a sentence each: it is far longer than those of
             training, was cut, has nothing in it.
         start_seconds: Begin of the clip within its media, where a sample has one.
-        end_seconds: Its end, likewise.
+        end_seconds: End of the clip within its media, where a sample has one.
     """
 
     media: str
@@ -140,6 +141,18 @@ class Translation:
         """
         times = (clip.start_seconds, clip.end_seconds) if isinstance(clip, Sample) else (None, None)
         return cls(name, "", None, (), None, 0, reason, notes, *times)
+
+    def with_text(self, translated: Translation) -> Translation:
+        """The text that was found for this clip, with what was known of the clip before."""
+        known = {name: getattr(self, name) for name in ("notes", "start_seconds", "end_seconds")}
+        return replace(translated, **known)
+
+    def __repr__(self) -> str:
+        told = [repr(self.text)]
+        told += [f"score={self.score:.2f}"] if self.score is not None else []
+        told += [f"reason={self.reason.value!r}"] if self.reason is not None else []
+        told.append(f"media={Path(self.media).name!r}")
+        return f"Translation({', '.join(told)})"
 
     def to_dict(self) -> dict[str, Any]:
         """`media`, `text`, `score` and `n_best`, as `translate --format json` writes them.

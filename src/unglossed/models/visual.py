@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
@@ -80,9 +81,10 @@ class VisualEncoder(Encoder):
             self.temporal = TemporalModule(self.output_dim, width, kernel)
             self.output_dim = width
         spare_single_values(self)
-        mean, std = torch.tensor(config["image_mean"]), torch.tensor(config["image_std"])
-        self.register_buffer("pixel_scale", 1 / (255 * std))
-        self.register_buffer("pixel_shift", -mean / std)
+        # In numpy: arithmetic on torch's meta device imports sympy, which takes half a second.
+        mean, std = (np.asarray(config[key], np.float32) for key in ("image_mean", "image_std"))
+        self.register_buffer("pixel_scale", torch.tensor(1 / (255 * std)))
+        self.register_buffer("pixel_shift", torch.tensor(-mean / std))
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder.forward`."""

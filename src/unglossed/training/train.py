@@ -80,6 +80,11 @@ def train_recipe(
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
+        >>> unglossed.train(recipe, corpus, output / "run").name
+        pretraining: epoch 1 of 1, loss 4...
+        visual_initialing: epoch 1 of 1, loss 3..., dev BLEU-4 ...
+        'model'
+
     Args:
         recipe: file, or name of a shipped recipe.
         corpus: spec, as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
