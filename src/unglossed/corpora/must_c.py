@@ -1,6 +1,6 @@
 """MuST-C (English speech to text in another language), and generated corpora in its layout.
 
-One language pair is read at a time; its clips are parts of the talks' sound files. No sound is
+One language pair is read at a time; its clips are parts of the talks' audio files. No audio is
 opened here.
 """
 
@@ -167,7 +167,7 @@ def _read_split(
             fields = segment if isinstance(segment, dict) else {}
             wav = fields.get("wav")
             if not isinstance(wav, str) or not wav:
-                raise RowError("found no wav, expected a sound file")
+                raise RowError("found no wav, expected an audio file")
             stem = PurePath(wav).stem
             media = clips.find(stem)
             id = f"{stem}_{places[stem]}"

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
 
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.listing import Links, list_entries
@@ -199,20 +198,6 @@ def read_columns(
         reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {number}", text)
 
 
-class Further(TypedDict, total=False):
-    """What a row may hold beside id, text, split and media: fields of `Sample`; "" is None."""
-
-    language: str | None
-    signer: str | None
-    gloss: str | None
-    transcript: str | None
-    references: Iterable[str]
-    start_seconds: float | None
-    end_seconds: float | None
-    box: tuple[float, float, float, float] | None
-    frame_rate: float | None
-
-
 class Rows:
     """Collects a corpus's samples and reports what is wrong with a row.
 
@@ -296,34 +281,31 @@ class Rows:
         expected: Path | str,
         or_expected: str = "",
         text_field: str = "",
-        **further: Unpack[Further],
+        language: str | None = None,
+        signer: str | None = None,
+        gloss: str | None = None,
+        transcript: str | None = None,
+        references: Iterable[str] = (),
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        box: tuple[float, float, float, float] | None = None,
+        frame_rate: float | None = None,
     ) -> bool:
-        """Check a row and keep it as a `Sample`, whose fields these are.
+        """Check a row and keep it as a `Sample`, whose fields most arguments are.
 
-        Texts are brought to Unicode NFC, and nothing else is changed in them.
-
-        Args:
-            number: Place in the file.
-            id: Unique in the corpus.
-            text: The sentence.
-            split: Such as "train".
-            media: Where the clip lies; None if it is not there.
-            expected: Where it was looked for.
-            or_expected: What would do as well, for the message.
-            text_field: How the file calls this text; empty: as `begin` says.
-            **further: More fields of the sample.
+        Texts are brought to Unicode NFC, and nothing else is changed in them; "" is None. `number`
+        is the row's place in the file. `media` is None where the clip is not there: the message
+        then says where it was `expected`, and what would do as well (`or_expected`). `text_field`
+        is how the file calls this text, if not as `begin` says.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
         """
         reading, split = self.reading, composed(split)
-        start, end = further.get("start_seconds"), further.get("end_seconds")
-        language = further.get("language") or self.language
-        references = further.get("references") or ()
         if reading.references_in_rows and id in self._places and text.strip():
-            clip = media, split, start, end, language
+            clip = media, split, start_seconds, end_seconds, language or self.language
             return self._add_references(number, id, (text, *references), clip)
-        fault = self._find_fault(id, text, text_field, start, end)
+        fault = self._find_fault(id, text, text_field, start_seconds, end_seconds)
         if fault is None and media is None:
             kind = FaultKind.MISSING_MEDIA
             if reading.only not in (None, split):
@@ -343,21 +325,20 @@ class Rows:
         samples = self._splits.setdefault(split, [])
         if reading.references_in_rows:
             self._places[id] = split, len(samples)
-        frame_rate = further.get("frame_rate")
         samples.append(
             Sample(
                 id=id,
                 media=media,
-                text=_nfc(text),
-                references=_as_references(references),
+                text=text if text.isascii() else _nfc(text),
+                references=_as_references(references) if references else (),
                 split=split,
-                language=language,
-                signer=further.get("signer") or None,
-                gloss=further.get("gloss") or None,
-                transcript=_nfc(further.get("transcript") or "") or None,
-                start_seconds=start,
-                end_seconds=end,
-                box=further.get("box"),
+                language=language or self.language,
+                signer=signer or None,
+                gloss=gloss or None,
+                transcript=_nfc(transcript) if transcript else None,
+                start_seconds=start_seconds,
+                end_seconds=end_seconds,
+                box=box,
                 frame_rate=reading.frame_rate if frame_rate is None else frame_rate,
                 deinterlace=reading.deinterlace,
             )
@@ -504,7 +485,7 @@ class Rows:
 
 
 def _nfc(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text)
 
 
 def _as_references(texts: Iterable[str]) -> tuple[str, ...]:

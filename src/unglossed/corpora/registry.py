@@ -81,7 +81,7 @@ _OPTIONS = {
     "frame_rate": _Option(
         "NUMBER",
         without=tuple(kind for kind in _READERS if kind not in ("table", "folder", "gfslt")),
-        refusal="which is for table, folder, gfslt: the pictures of {kind} have the rate of their"
+        refusal="which is for table, folder, gfslt: the frames of {kind} have the rate of their"
         " corpus",
     ),
     "deinterlace": _Option(
