@@ -6,7 +6,10 @@ Each raises KeyboardInterrupt, as Ctrl-C does, so that unfinished work is cleane
 import math
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 STOPS = [
     number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))
@@ -53,3 +56,33 @@ def leave_interrupts() -> None:
     for number in STOPS:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Delay Ctrl-C and its like until the block ends; processes started in it ignore them.
+
+    Python prints a traceback if it is interrupted while it starts.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_main and hasattr(signal, "pthread_sigmask")):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # starting it lets signals through
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in STOPS
+        if callable(signal.getsignal(number))
+    }
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(handlers))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

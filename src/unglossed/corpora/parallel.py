@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from typing import Any, TypeVar
 import cv2
 
 from unglossed.errors import InputError
-from unglossed.signals import STOPS
+from unglossed.signals import STOPS, interrupts_delayed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -103,7 +102,7 @@ def _start_workers(
     context = multiprocessing.get_context("spawn")
     workers: dict[Connection, BaseProcess] = {}
     try:
-        with _interrupts_delayed():
+        with interrupts_delayed():
             for _ in range(num_workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(work, theirs), daemon=True)
@@ -117,34 +116,6 @@ def _start_workers(
         for connection, worker in workers.items():
             worker.join()
             connection.close()
-
-
-@contextmanager
-def _interrupts_delayed() -> Iterator[None]:
-    """Delay Ctrl-C and its like until the block ends; processes started in it ignore them.
-
-    Python prints a traceback if it is interrupted while it starts.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not (is_main and hasattr(signal, "pthread_sigmask")):
-        yield
-        return
-    resource_tracker.ensure_running()  # starting it lets signals through
-    came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in STOPS
-        if callable(signal.getsignal(number))
-    }
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(handlers))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 @contextmanager
