@@ -132,7 +132,7 @@ def test_a_corpus_of_another_kind_does_not_fit_the_recipe(
     assert found(check_corpus(spec)) == {}
     text = only(check_corpus(spec, needs=needs), FaultKind.UNFIT)
     assert text.startswith(f"{spec}: {said}, such as ")
-    wanted = "sound: the recipe has `audio`" if needs is SPEECH else "pictures: the recipe has no"
+    wanted = "audio: the recipe has `audio`" if needs is SPEECH else "video: the recipe has no"
     assert wanted in text
 
 
