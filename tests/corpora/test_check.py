@@ -195,9 +195,9 @@ PLANTED = {
     ),
     # What is in the clips.
     "dark": Planted(
-        FaultKind.NO_CONTENT, "inside", "pictures are black", write=write_dark, suffix=".mp4"
+        FaultKind.NO_CONTENT, "inside", "video is black", write=write_dark, suffix=".mp4"
     ),
-    "still": Planted(FaultKind.NO_CONTENT, "inside", "pictures stand still", write=write_still),
+    "still": Planted(FaultKind.NO_CONTENT, "inside", "video stands still", write=write_still),
     # What the clips' times and lengths say.
     "starts_past_end": Planted(
         FaultKind.BAD_TIMES,

@@ -186,7 +186,7 @@ def test_what_is_not_there(shard):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "empty, truncated or no index of a shard: run the same `unglossed corpus pack` ag"),
+        ("", "empty, truncated or not the index of a shard: run the same `ungl"),
         ("{", "not the index of a shard"),
         ("[]", "not the index of a shard"),
         ('{"version": 1, "size": 3}', "not the index of a shard"),

@@ -236,7 +236,9 @@ def _load_index(path: Path, modified: int, size: int) -> ShardIndex:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError(f"{path}: empty, truncated or no index of a shard: {_REPAIR}") from None
+        raise InputError(
+            f"{path}: empty, truncated or not the index of a shard: {_REPAIR}"
+        ) from None
     raise InputError(f"{path}: version {version!r}, expected {INDEX_VERSION}")
 
 

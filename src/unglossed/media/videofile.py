@@ -210,8 +210,12 @@ def deinterlace(
         if other is not None and _kind(other) == _kind(frame)
     ]
     graph = Graph()
-    width, height, pixels = _kind(frame)
-    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, 25))
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format.name,
+        time_base=Fraction(1, 25),
+    )
     graph.link_nodes(
         source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
     ).configure()
