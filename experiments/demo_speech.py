@@ -14,12 +14,12 @@ import typer
 from huggingface_hub import model_info, try_to_load_from_cache
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
+from unglossed.training.frontends import is_frontend
 
 from experiments.common import LEVEL, NUM_SENTENCES, find_language_model
 from experiments.demo import DemoKind, run_demo
 from unglossed.errors import InputError
 from unglossed.evaluation.report import ScoreRow
-from unglossed.training.frontends import is_frontend
 from unglossed_synth.corpus import write_clip, write_corpus
 from unglossed_synth.meaning import Meaning
 

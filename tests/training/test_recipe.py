@@ -141,7 +141,7 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("decoding.beams=0", ["decoding.beams", "greater than"]),
         ("stages.first.schedule={name: linear, min_ratio: 0.1}", ["first.schedule", "cosine"]),
         ("stages.first.optimizer={name: sgd, momentum: 0}", ["first.optimizer", "nesterov"]),
-        ("generated_text={num_sentences: 5, level: 4}", ["generated_text.level", "4", "3"]),
+        ("generated_text={num_sentences: 5, level: 4}", ["extra_texts.level", "4", "3"]),
     ],
 )
 def test_an_inconsistent_recipe_is_refused_in_one_line(

@@ -12,8 +12,8 @@ from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig, decode_greedily
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
-from unglossed.training.language_models import new_language_model_config
 from unglossed.training.objectives import alignment_loss, gloss_loss
+from unglossed.training.plan import new_language_model_config
 from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
 from unglossed.training.settings import MaskingSettings
 
@@ -86,7 +86,7 @@ def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:
     shape: dict[str, Any] = {"model_type": "mbart", "d_model": 16, "dropout": dropout}
     for side in ("encoder", "decoder"):
         shape |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 32}
-    text = new_language_model_config(shape, PROCESSOR, "test")
+    text = new_language_model_config(shape, PROCESSOR)
     config = VisualLanguageConfig(
         encoder=tiny.ENCODER,
         adapter={"hidden_dim": 16, "dropout": dropout},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from torch import Tensor, nn
@@ -61,6 +63,14 @@ KINDS: dict[str, type[VisualEncoder] | type[SpeechEncoder] | type[TextEncoderSta
 """Each kind of encoder by the key that its configuration alone has."""
 
 
+def encoder_kind(config: Mapping[str, Any]) -> Any:
+    """The class of the encoder that a configuration describes."""
+    if "kind" in config:
+        return entry_points(group="unglossed.encoders")[config["kind"]].load()
+    return next(kind for key, kind in KINDS.items() if key in config)
+
+
 def build_encoder(config: dict[str, Any]) -> Encoder:
-    """Build an encoder, random weights, of the kind that its configuration has the key of."""
-    return next(kind for key, kind in KINDS.items() if key in config)(config)
+    """Build an encoder, random weights; see `encoder_kind`."""
+    encoder: Encoder = encoder_kind(config)(config)
+    return encoder

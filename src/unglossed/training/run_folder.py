@@ -20,14 +20,14 @@ import torch
 import transformers
 
 import unglossed
-from unglossed.config import read_settings, write_settings
+from unglossed.config import write_settings
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, exclusive, write_text
 from unglossed.model_folders import verify_folder
 from unglossed.training.checkpoint import LAST, checkpoints_of, reopen
 from unglossed.training.fingerprint import FILE, Fingerprint, read_fingerprint
-from unglossed.training.recipe import Recipe
+from unglossed.training.recipe import Recipe, read_resolved
 from unglossed.training.settings import StageSettings
 
 RECIPE_FILE = "recipe.yaml"
@@ -130,7 +130,7 @@ class Before:
         Raises:
             InputError: a file is damaged or missing, and the corpus as it is was not accepted.
         """
-        recipe = read_settings(Recipe, output / RECIPE_FILE)
+        recipe = read_resolved(output / RECIPE_FILE)
         facts, fingerprint = {}, None
         try:
             facts = read_facts(output)
@@ -205,7 +205,7 @@ class Before:
             return
         kinds = [one.partition(":")[0] for one in (spec, corpus.spec)]
         changes = [f"its kind was {kinds[0]}, is {kinds[1]}"] if kinds[0] != kinds[1] else []
-        changes += self.fingerprint.changes(now, generates=self.recipe.generated_text is not None)
+        changes += self.fingerprint.changes(now, generates=self.recipe.extra_texts is not None)
         self._refuse(changes, f"was trained on {spec}, not on {corpus.spec}" if moved else "")
         if moved and not changes:
             note(f"{self.output}: its corpus was {spec}, is {corpus.spec}, with the same rows")

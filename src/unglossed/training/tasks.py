@@ -19,6 +19,11 @@ from unglossed.media.signal import kept_indices
 from unglossed.models.recogniser import frames_needed, from_letters
 from unglossed.models.translator import PartModel, Translator
 from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.build import (
+    build_recogniser,
+    build_text_model,
+    build_translator,
+)
 from unglossed.training.data import (
     ClipDataset,
     FeatureDataset,
@@ -31,14 +36,10 @@ from unglossed.training.data import (
     letters_of,
 )
 from unglossed.training.features import StoredFeatures
+from unglossed.training.plan import StagePlan
 from unglossed.training.run import Run
 from unglossed.training.scores import AlignmentScores, GlossScores, TranslationScores
 from unglossed.training.settings import MaskingSettings, StageSettings
-from unglossed.training.stage import (
-    build_recogniser,
-    build_text_model,
-    build_translator,
-)
 from unglossed.training.trainer import use_bfloat16
 
 
@@ -76,6 +77,11 @@ class Job:
     seed: int
     earlier: Mapping[str, Path]
     progress: Progress
+
+    @property
+    def plan(self) -> StagePlan:
+        """The stage's plan."""
+        return self.run.plans[self.stage.name]
 
     @property
     def masking(self) -> MaskingSettings:
@@ -150,7 +156,7 @@ def build_task(job: Job) -> Task:
 
 
 def _translation(job: Job) -> Task:
-    model = build_translator(job.stage, job.earlier, job.run.processor)
+    model = build_translator(job.plan, job.earlier)
     clips = job.clips(model, job.run.train_samples, training=True)
     dataset, num_workers = job.items(model, clips)
     scores = TranslationScores(
@@ -165,7 +171,7 @@ def _translation(job: Job) -> Task:
 def _denoising(job: Job) -> Task:
     texts = TextDataset(job.run.texts, job.run.processor)
     dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
-    return Task(build_text_model(job.stage, job.earlier, job.run.processor), dataset)
+    return Task(build_text_model(job.plan, job.earlier), dataset)
 
 
 def _gloss_ctc(job: Job) -> Task:
@@ -197,7 +203,7 @@ def _transcript_ctc(job: Job) -> Task:
 def _recognition(
     job: Job, target: GlossTarget, clips: ClipDataset, words: Callable[[str], str] = str
 ) -> Task:
-    model = build_recogniser(job.stage, job.earlier, target.glosses)
+    model = build_recogniser(job.plan, job.earlier, target.glosses)
     dataset, num_workers = job.items(model, clips)
     scores = GlossScores(
         model,
@@ -215,7 +221,7 @@ def _recognised(job: Job, symbols: Callable[[Sample], str]) -> tuple[GlossTarget
 
 
 def _vlp(job: Job) -> Task:
-    model = build_translator(job.stage, job.earlier, job.run.processor)
+    model = build_translator(job.plan, job.earlier)
     assert isinstance(model, VisualLanguageModel)
     clips = job.clips(model, job.run.train_samples, training=True)
     items, num_workers = job.items(model, clips)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -13,9 +13,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from unglossed import hub
 from unglossed.corpora.languages import base_language, language_of
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError, note
+from unglossed.errors import InputError, field, note
 from unglossed.evaluation.metrics import score
 from unglossed.models.processing import CONTROL, TranslatorProcessor, encode_texts, pad_labels
+from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.sources import GGUF, load
 from unglossed.trimming.vocabulary import MOST_UNKNOWN, tell_unknown
@@ -24,6 +26,8 @@ _MOST_TEXTS = 20_000
 """Train texts that are looked at, spread over the split: more would cost minutes."""
 
 _BATCH_SIZE = 1_000
+_MOST_TOKENS_A_BYTE = 3
+"""Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""
 
 
 def tell_changed_texts(
@@ -109,7 +113,8 @@ def build_tokenizer(
         tokenizer = train_tokenizer(texts, language, settings.vocab_size)
         _add_tokens(tokenizer, settings.new_tokens)
         return tokenizer, f"<{language}>"
-    tokenizer = load(AutoTokenizer, settings.pretrained, "tokenizer.pretrained")
+    with field("tokenizer.pretrained"):
+        tokenizer = load(AutoTokenizer, settings.pretrained)
     _add_tokens(tokenizer, settings.new_tokens)
     if tokenizer.pad_token is None:  # as many decoder-only models: nothing is ever padded with it
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
@@ -174,6 +179,38 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -
     )
 
 
+def check_text_lengths(
+    plans: Iterable[StagePlan], clips: Sequence[Sample], texts: Sequence[str]
+) -> None:
+    """Check that no text has more tokens than its stage's language model has positions.
+
+    Args:
+        plans: of the stages.
+        clips: of train and dev.
+        texts: that a language model alone is trained on.
+
+    Raises:
+        InputError: names the first clip or text that is too long, its tokens and the limit.
+    """
+    of_clips = [(f"clip {clip.id!r}", clip.text) for clip in clips]
+    of_texts = [(f"text {text[:30]!r}...", text) for text in texts]
+    for plan in plans:
+        alone = "encoder" not in OBJECTIVES[plan.settings.objective].parts
+        for name in ("language_model", "text_encoder"):
+            part = getattr(plan, name)
+            limit = None if part is None else part.max_positions
+            for what, text in of_clips + of_texts if alone else of_clips:
+                if limit is None or _MOST_TOKENS_A_BYTE * len(text.encode()) + 2 <= limit:
+                    continue
+                found = len(plan.processor.encode_text(text))
+                if found > limit:
+                    raise InputError(
+                        f"{plan.where}.{name}: {what} has {found:,} tokens with the end token,"
+                        f" expected at most the {limit:,} positions of the language model: shorten"
+                        " the text or leave it out"
+                    )
+
+
 def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None:
     """Check that pre-trained language models have the tokens that the run's tokenizer gives.
 
@@ -192,25 +229,27 @@ def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None
             part = getattr(stage, name)
             if part is None or part.source in elsewhere or getattr(part, "random_init", False):
                 continue
-            where = f"stages.{stage.name}.{name}.source"
-            theirs = _own_vocabulary(part.source, where)
-            differing = [i for i in sorted(ours.keys() & theirs) if ours[i] != theirs[i]]
-            if differing:
-                one = differing[0]
-                other = "tokenizer.pretrained" if pretrained else "the run's, trained on its texts"
-                hint = "the model's own" if pretrained else "it in tokenizer.pretrained"
-                raise InputError(
-                    f"{where}: its tokenizer differs from {other} (id {one} is {theirs[one]!r} here"
-                    f" and {ours[one]!r} there): name {hint}"
-                )
+            with field(f"stages.{stage.name}.{name}.source"):
+                theirs = _own_vocabulary(part.source)
+                differing = [i for i in sorted(ours.keys() & theirs) if ours[i] != theirs[i]]
+                if differing:
+                    one = differing[0]
+                    other = (
+                        "tokenizer.pretrained" if pretrained else "the run's, trained on its texts"
+                    )
+                    hint = "the model's own" if pretrained else "it in tokenizer.pretrained"
+                    raise InputError(
+                        f"its tokenizer differs from {other} (id {one} is {theirs[one]!r} here and"
+                        f" {ours[one]!r} there): name {hint}"
+                    )
 
 
-def _own_vocabulary(source: str, where: str) -> dict[int, str]:
+def _own_vocabulary(source: str) -> dict[int, str]:
     """Tokens of a model's own tokenizer by id; none if it comes without."""
     # Without these files, transformers makes up a tokenizer of special tokens alone.
     if not source.endswith(GGUF) and not any(hub.find_file(source, n) for n in _VOCABULARY_FILES):
         return {}
-    vocabulary = load(AutoTokenizer, source, where).get_vocab()
+    vocabulary = load(AutoTokenizer, source).get_vocab()
     return {number: token for token, number in vocabulary.items()}
 
 
