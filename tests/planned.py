@@ -11,13 +11,8 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import GlossRecogniser
 from unglossed.models.translator import Translator
 from unglossed.training import build
-from unglossed.training.plan import (
-    Parts,
-    StagePlan,
-    plan_language_model,
-    plan_stage,
-    trained_parts,
-)
+from unglossed.training.parts import Parts, plan_language_model
+from unglossed.training.plan import StagePlan, plan_stage, trained_parts
 from unglossed.training.settings import LanguageModelSettings, StageSettings
 
 NONE: Mapping[str, Path] = {}
@@ -58,7 +53,7 @@ def language_model_part(
 ) -> build.LanguageModelPart:
     """Plan and load a language model."""
     planned = plan_language_model(settings, _parts(earlier), processor)
-    return build.load_language_model_part(planned, earlier)
+    return build.load_language_model_part(planned, earlier, processor)
 
 
 def _parts(earlier: Mapping[str, Path]) -> dict[str, Parts]:

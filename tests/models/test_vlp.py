@@ -11,7 +11,7 @@ import tiny
 from unglossed.models.language_model import IGNORED
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.objectives import alignment_loss, text_loss
-from unglossed.training.plan import new_language_model_config
+from unglossed.training.parts import new_language_model_config
 
 PROCESSOR = tiny.tiny_processor()
 MASK_ID = PROCESSOR.tokenizer.mask_token_id

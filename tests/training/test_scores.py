@@ -13,7 +13,7 @@ from unglossed.models.recogniser import GlossRecogniser, GlossRecogniserConfig, 
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset, GlossTarget, glosses_of
 from unglossed.training.objectives import alignment_loss, gloss_loss
-from unglossed.training.plan import new_language_model_config
+from unglossed.training.parts import new_language_model_config
 from unglossed.training.scores import BATCH_SIZE, AlignmentScores, GlossScores
 from unglossed.training.settings import MaskingSettings
 

@@ -26,7 +26,8 @@ from unglossed.models.quantization import QuantizedLinear
 from unglossed.models.recogniser import GlossRecogniser
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageModel
-from unglossed.training.plan import plan_language_model, plan_stages, refuse_unknown
+from unglossed.training.parts import plan_language_model, refuse_unknown
+from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import load_recipe
 from unglossed.training.settings import LanguageModelSettings, StageSettings
 from unglossed.training.trainer import build_optimizer

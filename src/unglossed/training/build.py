@@ -25,19 +25,19 @@ from unglossed.models.speech import WhisperFrontend, frontend_config_from
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.visual import FRAME_WISE
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.plan import (
+from unglossed.training.parts import (
     KEPT,
     LanguageModelPlan,
     Origin,
     PartPlan,
     Parts,
-    StagePlan,
-    inherited_adapter,
+    inherited,
     inherited_encoder,
     plan_language_model,
     published_config,
     shorten,
 )
+from unglossed.training.plan import StagePlan
 from unglossed.training.settings import PartSettings
 from unglossed.training.sources import load, load_complete, load_language_model, load_trained
 
@@ -70,7 +70,7 @@ def build_translator(plan: StagePlan, earlier: Mapping[str, Path]) -> Translator
     assert plan.adapter is not None and plan.language_model is not None
     with field(plan.where):
         with field("language_model"):
-            writer = load_language_model_part(plan.language_model, earlier)
+            writer = load_language_model_part(plan.language_model, earlier, plan.processor)
         encoder, weights = encoder_part(plan, earlier)
         adapter, more_weights = _adapter_part(plan.adapter, earlier)
         fields = {
@@ -84,7 +84,7 @@ def build_translator(plan: StagePlan, earlier: Mapping[str, Path]) -> Translator
             model = _new_model(Translator, TranslatorConfig(**fields))
         else:
             with field("text_encoder"):
-                reader = load_language_model_part(plan.text_encoder, earlier)
+                reader = load_language_model_part(plan.text_encoder, earlier, plan.processor)
             config = VisualLanguageConfig(**fields, text_encoder=reader.config)
             model = _new_model(VisualLanguageModel, config)
             with _fitting("text_encoder", plan.text_encoder.settings):
@@ -109,7 +109,7 @@ def build_text_model(plan: StagePlan, earlier: Mapping[str, Path]) -> PreTrained
     assert part is not None
     with field(plan.where):
         with field("language_model"):
-            writer = load_language_model_part(part, earlier)
+            writer = load_language_model_part(part, earlier, plan.processor)
             model = _new_model(
                 lambda fields: build_language_model(fields, lora=writer.lora), writer.config
             )
@@ -219,10 +219,10 @@ class LanguageModelPart:
 
 
 def load_language_model_part(
-    plan: LanguageModelPlan, earlier: Mapping[str, Path]
+    plan: LanguageModelPlan, earlier: Mapping[str, Path], processor: TranslatorProcessor
 ) -> LanguageModelPart:
     """Load a planned language model; see `build_translator`."""
-    part, processor, weights = plan.settings, plan.processor, None
+    part, weights = plan.settings, None
     config = plan.config
     if plan.origin is Origin.STAGE:
         with field("source"):
@@ -233,7 +233,7 @@ def load_language_model_part(
         with field("source"):
             model = load_language_model(part.source)
         fit_vocabulary(model, processor)
-        config = published_config(model.config.to_dict(), part, processor)
+        config = published_config(model.config, part, processor)
         weights = model.state_dict()
     return LanguageModelPart(
         config,
@@ -293,7 +293,7 @@ def _adapter_part(part: PartPlan, earlier: Mapping[str, Path]) -> tuple[dict[str
     if part.origin is Origin.NEW:
         return part.config, {}
     model = _source_model("adapter", part, earlier)
-    config = inherited_adapter(part.settings, Parts.of(model.config))
+    config = inherited("adapter", part.settings, Parts.of(model.config))
     return config, {"adapter": model.adapter.state_dict()}
 
 
@@ -328,16 +328,22 @@ def _new_model(kind: Callable[[Any], New], config: Any) -> New:
 
 
 def _finish(model: Model, weights: Weights, plan: StagePlan) -> Model:
-    """Give a model's modules their weights, all of them, and freeze what is to be frozen."""
+    """Give a model's modules their weights, and freeze what is to be frozen."""
+    load_weights(model, weights, plan)
+    model.freeze(plan.settings.frozen)
+    return model
+
+
+def load_weights(model: nn.Module, weights: Weights, plan: StagePlan) -> None:
+    """Give modules of a model their weights, all of them.
+
+    Raises:
+        InputError: they do not fit.
+    """
     for name, values in weights.items():
         part: PartPlan = getattr(plan, name.partition(".")[0])
         with _fitting(name, part.settings):
             model.get_submodule(name).load_state_dict(dict(values))
-    try:
-        model.freeze(plan.settings.frozen)
-    except AttributeError as error:
-        raise FieldError("frozen", str(error)) from None
-    return model
 
 
 @contextmanager

@@ -29,12 +29,12 @@ from transformers.utils import logging as transformers_logging
 
 from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
-from unglossed.errors import FieldError, InputError, note
+from unglossed.errors import FieldError, InputError, field, note
 from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.model_folders import bind_folder
 from unglossed.models.encoder import build_encoder
-from unglossed.training.build import encoder_part
+from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
 from unglossed.training.damaged import SKIPPED_FILE
@@ -304,17 +304,12 @@ def _known_encoder(
     plan: StagePlan, earlier: Mapping[str, Path]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A stage's encoder and its configuration, if its weights are known before the training."""
-    config, weights = encoder_part(plan, earlier)
     holder = nn.Module()
-    holder.encoder = build_encoder(config)
-    known: set[str] = set()
-    for name, values in weights.items():
-        try:
-            holder.get_submodule(name).load_state_dict(dict(values))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise FieldError(f"{plan.where}.{name}", f"weights do not fit: {reason}") from None
-        known.update(f"{name}.{key}" for key in values)
+    with field(plan.where):
+        config, weights = encoder_part(plan, earlier)
+        holder.encoder = build_encoder(config)
+        load_weights(holder, weights, plan)
+    known = {f"{name}.{key}" for name, values in weights.items() for key in values}
     drawn = [name for name, _ in holder.named_parameters() if name not in known]
     if drawn:
         raise FieldError(
