@@ -58,11 +58,7 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def rename_keys(data: dict[str, Any], origin: str | Path) -> None:
-    """Give keys of earlier versions the names that they have now, in place; each is noted.
-
-    Args:
-        data: a recipe's content.
-        origin: where it is from, for the note.
+    """Give the keys of an earlier version in a recipe's content their new names, and note each.
 
     Raises:
         InputError: a key is there under both names.

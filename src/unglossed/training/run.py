@@ -124,11 +124,7 @@ class Run:
         return [one for one in told if one]
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
-        """Every symbol of train, such as its glosses, in alphabetical order.
-
-        Args:
-            symbols: gives a clip's, separated by spaces.
-        """
+        """Every symbol of train in alphabetical order; `symbols` gives a clip's, with spaces."""
         return sorted({name for sample in self.train_samples for name in symbols(sample).split()})
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
@@ -176,15 +172,7 @@ class Run:
         clips: ClipDataset,
         progress: Progress,
     ) -> list[StoredFeatures]:
-        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one.
-
-        Args:
-            stage: its settings.
-            encoder: its encoder.
-            config: the encoder's configuration.
-            clips: train or dev.
-            progress: the run's display.
-        """
+        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one."""
         num_views = stage.feature_views if clips.training else 1
         total = len(clips) * num_views
         started = time.monotonic()
@@ -276,12 +264,9 @@ class Run:
 
 
 def check_store(folder: Path, recipe: Recipe) -> None:
-    """Find out before the first stage whether a folder can have stored features; none is made.
+    """Check that features can be stored in a folder, before the first stage; none is made.
 
     A folder that cannot be written to is only noted where it has something in it: perhaps all.
-
-    Raises:
-        InputError: it cannot.
     """
     if not any(stage.feature_views for stage in recipe.stages):
         note(f"--features {folder}: has no effect: no stage has feature_views")

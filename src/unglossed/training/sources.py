@@ -68,11 +68,7 @@ def load(kind: Any, source: str, **settings: Any) -> Any:
 
 
 def find_folder(source: str) -> str:
-    """The model folder of a run folder, else the source as it is.
-
-    Raises:
-        InputError: the run is not finished.
-    """
+    """The model folder of a finished run's folder, else the source as it is."""
     return find_model(source) if (Path(source) / RUN_FILE).is_file() else source
 
 
@@ -142,9 +138,7 @@ def load_language_model(source: str) -> PreTrainedModel:
 def unpack_gguf(source: Path, folder: Path) -> None:
     """Write a GGUF file's model and tokenizer as a model folder, which loads quickly.
 
-    Args:
-        source: the file.
-        folder: appears whole or not at all.
+    `folder` appears whole or not at all.
 
     Raises:
         InputError: it cannot be loaded.
@@ -157,20 +151,12 @@ def unpack_gguf(source: Path, folder: Path) -> None:
 
 
 def is_frontend(source: str) -> bool:
-    """Whether a folder or hub name is that of a speech model, whatever its head or decoder.
-
-    Raises:
-        InputError: there is no model.
-    """
+    """Whether a folder or hub name is that of a speech model, whatever its head or decoder."""
     return source_config(source).model_type in FRONTENDS
 
 
 def source_config(source: str) -> PreTrainedConfig:
-    """Configuration of a model of any kind: run or model folder, or hub name.
-
-    Raises:
-        InputError: it is none of these.
-    """
+    """Configuration of a model of any kind: run or model folder, or hub name."""
     config: PreTrainedConfig = load(AutoConfig, find_model(source))
     return config
 

@@ -22,73 +22,16 @@ from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.sources import GGUF, load
 from unglossed.trimming.vocabulary import MOST_UNKNOWN, tell_unknown
 
-_MOST_TEXTS = 20_000
-"""Train texts that are looked at, spread over the split: more would cost minutes."""
-
-_BATCH_SIZE = 1_000
-_MOST_TOKENS_A_BYTE = 3
-"""Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""
-
-
-def tell_changed_texts(
-    processor: TranslatorProcessor,
-    train: Sequence[Sample],
-    dev: Sequence[Sample],
-    normalisation: str,
-) -> str | None:
-    """Tell how many texts the tokenizer does not give back as they were, and what that costs.
-
-    Space at either end does not count.
-
-    Args:
-        processor: has the tokenizer.
-        train: whose texts are labels.
-        dev: whose texts are compared with what a model writes.
-        normalisation: with which the corpus is scored.
-
-    Returns:
-        In words; None: all come back.
-    """
-    seen = [*train[:: 1 + len(train) // _MOST_TEXTS], *dev]
-    decoded = _through_tokenizer(processor, [sample.text for sample in seen])
-    changed = [
-        (sample, text)
-        for sample, text in zip(seen, decoded, strict=True)
-        if unicodedata.normalize("NFC", sample.text).strip() != text
-    ]
-    if not changed:
-        return None
-    first, text = changed[0]
-    share = 1 - len(changed) / len(seen)
-    told = (
-        f"{share:.1%} of {len(seen):,} texts of train and dev come back unchanged from the"
-        f" tokenizer; that of clip {first.id!r}, {first.text[:60]!r}, as {text[:60]!r}"
-    )
-    if dev:
-        texts, found = [sample.text for sample in dev], decoded[-len(dev) :]
-        wanted = [(sample.text, *sample.references) for sample in dev]
-        language = processor.language
-        whole = score(texts, wanted, language, normalisation).bleu4
-        if whole and whole > 0:  # not so where no text has four words
-            most = score(found, wanted, language, normalisation).bleu4
-            told += f"; a model that wrote every text of dev would score {most:.2f} BLEU-4"
-    return told
-
-
-def _through_tokenizer(processor: TranslatorProcessor, texts: Sequence[str]) -> list[str]:
-    decoded: list[str] = []
-    for start in range(0, len(texts), _BATCH_SIZE):
-        rows = processor.encode_texts(texts[start : start + _BATCH_SIZE])
-        decoded += processor.decode(pad_labels(rows))
-    return decoded
-
-
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-
 _VOCABULARY_FILES = (
     *("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"),
     *("sentencepiece.model", "vocab.json", "vocab.txt"),
 )
+_MOST_TEXTS = 20_000
+"""Train texts that are looked at, spread over the split: more would cost minutes."""
+_BATCH_SIZE = 1_000
+_MOST_TOKENS_A_BYTE = 3
+"""Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""
 
 
 def build_tokenizer(
@@ -105,9 +48,8 @@ def build_tokenizer(
         The tokenizer and the token with which the decoder starts.
 
     Raises:
-        InputError: the folder or hub name cannot be loaded, or lacks the start token,
-            or that is the code of another language though there is one of the texts' own; or it
-            has a new token already.
+        InputError: it cannot be loaded, has a new token already, lacks the start token, or that is
+            another language's code though there is one of the texts' own.
     """
     if settings.pretrained is None:
         tokenizer = train_tokenizer(texts, language, settings.vocab_size)
@@ -148,6 +90,44 @@ def _check_start(
     note(f"{fault}, for which {source} has no code")
 
 
+def train_tokenizer(
+    texts: Sequence[str], language: str, vocab_size: int
+) -> PreTrainedTokenizerFast:
+    """Train byte-pair encoding whose decoding gives every text of `texts` back, NFC-normalised.
+
+    Spaces are kept as part of the tokens, repeated ones included, so that nothing is lost. What
+    looks like a control token is learned letter by letter, so that none is ever made of a text.
+    """
+    language_token = f"<{language}>"
+    tokenizer = Tokenizer(BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(" "), "merged_with_next"),
+            pre_tokenizers.Metaspace(split=False),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, language_token],
+        show_progress=False,
+    )
+    plain = (unicodedata.normalize("NFC", text) for text in texts)
+    spelt = (CONTROL.sub(lambda found: " ".join(found[0]), text) for text in plain)
+    tokenizer.train_from_iterator(spelt, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        extra_special_tokens=[language_token],
+        clean_up_tokenization_spaces=False,
+    )
+
+
 def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
     """Refuse a tokenizer that knows too little of the train texts; note single `<unk>`.
 
@@ -179,15 +159,54 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -
     )
 
 
+def tell_changed_texts(
+    processor: TranslatorProcessor,
+    train: Sequence[Sample],
+    dev: Sequence[Sample],
+    normalisation: str,
+) -> str | None:
+    """Tell how many texts the tokenizer does not give back as they were, and what that costs.
+
+    Space at either end does not count.
+
+    Returns:
+        In words; None: all come back.
+    """
+    seen = [*train[:: 1 + len(train) // _MOST_TEXTS], *dev]
+    decoded: list[str] = []
+    for start in range(0, len(seen), _BATCH_SIZE):
+        texts = [sample.text for sample in seen[start : start + _BATCH_SIZE]]
+        decoded += processor.decode(pad_labels(processor.encode_texts(texts)))
+    changed = [
+        (sample, text)
+        for sample, text in zip(seen, decoded, strict=True)
+        if unicodedata.normalize("NFC", sample.text).strip() != text
+    ]
+    if not changed:
+        return None
+    first, text = changed[0]
+    share = 1 - len(changed) / len(seen)
+    told = (
+        f"{share:.1%} of {len(seen):,} texts of train and dev come back unchanged from the"
+        f" tokenizer; that of clip {first.id!r}, {first.text[:60]!r}, as {text[:60]!r}"
+    )
+    if dev:
+        texts, found = [sample.text for sample in dev], decoded[-len(dev) :]
+        wanted = [(sample.text, *sample.references) for sample in dev]
+        language = processor.language
+        whole = score(texts, wanted, language, normalisation).bleu4
+        if whole and whole > 0:  # not so where no text has four words
+            most = score(found, wanted, language, normalisation).bleu4
+            told += f"; a model that wrote every text of dev would score {most:.2f} BLEU-4"
+    return told
+
+
 def check_text_lengths(
     plans: Iterable[StagePlan], clips: Sequence[Sample], texts: Sequence[str]
 ) -> None:
     """Check that no text has more tokens than its stage's language model has positions.
 
-    Args:
-        plans: of the stages.
-        clips: of train and dev.
-        texts: that a language model alone is trained on.
+    `texts` are those that a language model alone is trained on.
 
     Raises:
         InputError: names the first clip or text that is too long, its tokens and the limit.
@@ -251,41 +270,3 @@ def _own_vocabulary(source: str) -> dict[int, str]:
         return {}
     vocabulary = load(AutoTokenizer, source).get_vocab()
     return {number: token for token, number in vocabulary.items()}
-
-
-def train_tokenizer(
-    texts: Sequence[str], language: str, vocab_size: int
-) -> PreTrainedTokenizerFast:
-    """Train byte-pair encoding whose decoding gives every text of `texts` back, NFC-normalised.
-
-    Spaces are kept as part of the tokens, repeated ones included, so that nothing is lost. What
-    looks like a control token is learned letter by letter, so that none is ever made of a text.
-    """
-    language_token = f"<{language}>"
-    tokenizer = Tokenizer(BPE(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(" "), "merged_with_next"),
-            pre_tokenizers.Metaspace(split=False),
-        ]
-    )
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, language_token],
-        show_progress=False,
-    )
-    plain = (unicodedata.normalize("NFC", text) for text in texts)
-    spelt = (CONTROL.sub(lambda found: " ".join(found[0]), text) for text in plain)
-    tokenizer.train_from_iterator(spelt, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        mask_token="<mask>",
-        extra_special_tokens=[language_token],
-        clean_up_tokenization_spaces=False,
-    )
