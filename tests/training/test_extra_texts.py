@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,16 @@ def test_the_generator_still_draws_them_in_its_languages(
 
     assert found.texts[2:] == draw_texts("de", 1, 3, 7, exclude=said)
     assert f"{drawn}: generated_text is now called extra_texts" in capsys.readouterr().err
+
+
+def test_a_language_that_the_generator_lacks_is_told(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = {
+        name: tuple(replace(sample, language="fr") for sample in samples)
+        for name, samples in corpus.splits.items()
+    }
+    drawn = "extra_texts={num_sentences: 3, level: 1}"
+    assert len(run(replace(corpus, splits=splits), tmp_path / "run", drawn).texts) == 2
+    told = "note: extra_texts: has no effect: the generator writes en, de, zh, not fr"
+    assert told in capsys.readouterr().err
