@@ -174,39 +174,25 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
 
 @dataclass(frozen=True)
 class LanguageModelPart:
-    """A language model as a stage's model needs it.
-
-    Attributes:
-        config: Of transformers, as dict.
-        prompt: See `LanguageModel`.
-        lora: See `LanguageModel`.
-        weights: By name within the transformers model; None leaves them random.
-        quantized: Hold those that are not trained in 4 bits.
-    """
+    """A language model as a stage's model needs it; see `LanguageModel`."""
 
     config: dict[str, Any]
     prompt: dict[str, list[int]] | None
     lora: dict[str, Any] | None
     weights: Mapping[str, Tensor] | None
+    """By name within the transformers model; None leaves them random."""
     quantized: bool = False
+    """Hold those that are not trained in 4 bits."""
 
     def load_into(self, model: PreTrainedModel) -> None:
-        """Give a model of transformers these weights, and quantise it if that is asked for.
-
-        Raises:
-            RuntimeError: they do not fit.
-        """
+        """Give a model these weights (RuntimeError: they do not fit), and quantise it if asked."""
         if self.weights is not None:
             load_base_weights(model, self.weights)
         if self.quantized:
             quantization.quantize_linear_layers(model)
 
     def encoder_weights(self) -> Mapping[str, Tensor] | None:
-        """Weights of the encoder alone, LoRA added to them, by name within it; None: random ones.
-
-        Raises:
-            RuntimeError: the weights do not fit the configuration.
-        """
+        """Weights of the encoder alone, LoRA added to them, by name within it; None: random."""
         if self.weights is None:
             return None
         model: Any = build_language_model(self.config, lora=self.lora).model
@@ -262,11 +248,7 @@ def _load_inherited(folder: Path) -> tuple[Parts, Mapping[str, Tensor]]:
 
 
 def fit_vocabulary(model: PreTrainedModel, processor: TranslatorProcessor) -> None:
-    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST).
-
-    Raises:
-        InputError: the model has several word embeddings.
-    """
+    """Make room for the tokens that the recipe added; each starts as the mean embedding (LST)."""
     tokenizer = processor.tokenizer
     new = tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
     if not new:
@@ -335,11 +317,7 @@ def _finish(model: Model, weights: Weights, plan: StagePlan) -> Model:
 
 
 def load_weights(model: nn.Module, weights: Weights, plan: StagePlan) -> None:
-    """Give modules of a model their weights, all of them.
-
-    Raises:
-        InputError: they do not fit.
-    """
+    """Give modules of a model their weights, all of them."""
     for name, values in weights.items():
         part: PartPlan = getattr(plan, name.partition(".")[0])
         with _fitting(name, part.settings):

@@ -101,30 +101,23 @@ class Parts:
 
 @dataclass(frozen=True)
 class PartPlan:
-    """An encoder or adapter.
-
-    Attributes:
-        config: What it will be.
-        leads_to: Width of the language model that a trained adapter leads to.
-    """
+    """An encoder or adapter and the configuration that it will have."""
 
     settings: PartSettings
     origin: Origin
     config: dict[str, Any]
     leads_to: int | None = None
+    """Width of the language model that a trained adapter was trained with."""
 
 
 @dataclass(frozen=True)
 class LanguageModelPlan:
-    """A language model with its prompt and LoRA, its own or inherited; see `LanguageModel`.
-
-    Attributes:
-        config: What it will be; of a published one as far as its files tell without weights.
-    """
+    """A language model with its prompt and LoRA, its own or inherited; see `LanguageModel`."""
 
     settings: LanguageModelSettings
     origin: Origin
     config: dict[str, Any]
+    """What it will be; of a published one as far as its files tell without weights."""
     prompt: dict[str, list[int]] | None
     lora: dict[str, Any] | None
 
@@ -156,11 +149,7 @@ def _origin(part: PartSettings, earlier: Mapping[str, Parts]) -> Origin:
 
 
 def inherited(name: str, part: PartSettings, parts: Parts) -> dict[str, Any]:
-    """Configuration of an encoder or adapter of a trained model, with the recipe's changes.
-
-    Raises:
-        InputError: the model has no such part, or the part no such key.
-    """
+    """Configuration of an encoder or adapter of a model with these parts, as the recipe has it."""
     config: dict[str, Any] | None = getattr(parts, name)
     if config is None:
         raise FieldError(f"{name}.source", f"{part.source} has no {name}")
@@ -173,7 +162,7 @@ def plan_encoder(stage: StageSettings, earlier: Mapping[str, Parts]) -> PartPlan
     """Plan a stage's encoder, given the parts of earlier stages by name.
 
     Raises:
-        InputError: its source is not there, its configuration is wrong, or it has no such features.
+        InputError: its source is not there, or its configuration is wrong.
     """
     part = stage.encoder
     assert part is not None
@@ -196,11 +185,7 @@ def plan_encoder(stage: StageSettings, earlier: Mapping[str, Parts]) -> PartPlan
 
 
 def inherited_encoder(stage: StageSettings, parts: Parts) -> dict[str, Any]:
-    """Configuration of an encoder that is taken from a model with these parts.
-
-    Raises:
-        InputError: the model has no encoder, or not the features that the stage asks for.
-    """
+    """Configuration of an encoder of a model with these parts, with the features of the stage."""
     part = stage.encoder
     assert part is not None
     config = inherited("encoder", part, parts)
@@ -322,11 +307,7 @@ def _published_frontend(part: PartSettings, published: PreTrainedConfig) -> dict
 
 
 def plan_adapter(part: PartSettings, earlier: Mapping[str, Parts]) -> PartPlan:
-    """Plan an adapter, given the parts of earlier stages by name.
-
-    Raises:
-        InputError: its source is not there or has none, or its configuration is wrong.
-    """
+    """Plan an adapter; see `plan_encoder`."""
     with field("adapter"):
         origin = _origin(part, earlier)
         if origin is Origin.NEW:
@@ -346,16 +327,7 @@ def plan_adapter(part: PartSettings, earlier: Mapping[str, Parts]) -> PartPlan:
 def plan_language_model(
     part: PartSettings, earlier: Mapping[str, Parts], processor: TranslatorProcessor
 ) -> LanguageModelPlan:
-    """Plan a language model, also the one whose encoder is a text encoder.
-
-    Args:
-        part: its settings.
-        earlier: parts of earlier stages, by name.
-        processor: gives vocabulary and special tokens.
-
-    Raises:
-        InputError: its source is not there, or its configuration is wrong.
-    """
+    """Plan a language model, also the one whose encoder is a text encoder; see `plan_encoder`."""
     if not isinstance(part, LanguageModelSettings):
         part = LanguageModelSettings(source=part.source, config=part.config)
     if part.quantization is not None and find_spec(quantization.PACKAGE) is None:
@@ -417,16 +389,7 @@ def new_language_model_config(
 def published_config(
     found: PreTrainedConfig, part: LanguageModelSettings, processor: TranslatorProcessor
 ) -> dict[str, Any]:
-    """Configuration of a published language model in a stage.
-
-    Args:
-        found: as its files, or the loaded model, have it.
-        part: whose `config` changes it.
-        processor: has the tokens that the model will read and write.
-
-    Raises:
-        InputError: a changed key is not there, or the values do not go together.
-    """
+    """Configuration of a published language model in a stage; `found` is that of its files."""
     config = _changed(without_origin(found.to_dict()), part.config)
     config.pop(KEPT, None)
     config["pad_token_id"] = processor.tokenizer.pad_token_id
@@ -516,9 +479,6 @@ def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any]) -> Non
     """Refuse keys that the part's class would silently ignore.
 
     A transformers configuration takes any key for its own, so it is compared with a default one.
-
-    Raises:
-        InputError: names the first such key.
     """
     names = set(known)
     if "model_type" in known:

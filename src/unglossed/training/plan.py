@@ -7,8 +7,8 @@ error here. `parts.py` finds out about each part, `build.py` makes the models.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,12 @@ def plan_stages(
     known: dict[str, Parts] = {}
     mistakes = Mistakes()
     for stage in stages:
-        sources = {part.source for part in _settings_of(stage).values()}
-        if sources & {one.name for one in stages} - known.keys():
-            continue  # of a stage that is wrong itself
+        wrong = {one.name for one in stages} - known.keys()
         with mistakes.collected():
-            plan = plans[stage.name] = plan_stage(stage, known, processor)
+            parts = _plan_parts(stage, known, processor, wrong)
+            if parts.keys() != _settings_of(stage).keys():
+                continue
+            plan = plans[stage.name] = _checked(StagePlan(stage, processor, **parts))
             known[stage.name] = plan.parts
             if trained and stage.name in trained:
                 known[stage.name] = trained_parts(trained[stage.name])
@@ -109,11 +110,7 @@ def plan_stages(
 
 
 def trained_parts(folder: Path) -> Parts:
-    """Configurations of the parts of a model in a folder.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """Configurations of the parts of a model in a folder."""
     return Parts.of(load(AutoConfig, str(folder)))
 
 
@@ -121,15 +118,27 @@ def plan_stage(
     stage: StageSettings, earlier: Mapping[str, Parts], processor: TranslatorProcessor
 ) -> StagePlan:
     """Plan one stage, given the parts of earlier stages by name; see `plan_stages`."""
-    plan = StagePlan(stage, processor)
+    return _checked(StagePlan(stage, processor, **_plan_parts(stage, earlier, processor)))
+
+
+def _plan_parts(
+    stage: StageSettings,
+    earlier: Mapping[str, Parts],
+    processor: TranslatorProcessor,
+    wrong: Collection[str] = (),
+) -> dict[str, Any]:
+    """Plan the parts of a stage but for those of a stage that is wrong itself."""
+    where = f"stages.{stage.name}"
     if OBJECTIVES[stage.objective].masks_text and processor.tokenizer.mask_token_id is None:
         raise InputError(
-            f"{plan.where}: the objective {stage.objective} needs a tokenizer with a mask token"
+            f"{where}: the objective {stage.objective} needs a tokenizer with a mask token"
         )
     mistakes = Mistakes()
     parts: dict[str, Any] = {}
     for name, part in _settings_of(stage).items():
-        with mistakes.collected(), field(plan.where):
+        if part.source in wrong:
+            continue
+        with mistakes.collected(), field(where):
             if name == "encoder":
                 parts[name] = plan_encoder(stage, earlier)
             elif name == "adapter":
@@ -138,7 +147,12 @@ def plan_stage(
                 with field(name):
                     parts[name] = plan_language_model(part, earlier, processor)
     mistakes.tell()
-    plan = replace(plan, **parts)
+    return parts
+
+
+def _checked(plan: StagePlan) -> StagePlan:
+    """A plan whose parts can be built and fit together."""
+    mistakes = Mistakes()
     for check in (_check_masked_text, _check_width, _check_prompt, _check_builds):
         with mistakes.collected():
             check(plan)
