@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,34 +215,29 @@ def _check_prompt(plan: StagePlan) -> None:
 
 def _check_builds(plan: StagePlan) -> None:
     """Build the parts without weights; modules in `frozen` have to be in them."""
-    built, mistakes = nn.Module(), Mistakes()
-    writer, encoder, adapter = plan.language_model, plan.encoder, plan.adapter
+    built: Any = nn.Module()
+    mistakes = Mistakes()
+    encoder, adapter = plan.encoder, plan.adapter
+    writer, reader = plan.language_model, plan.text_encoder
 
     def build(name: str, key: str, make: Callable[[], nn.Module], device: str = "meta") -> None:
         with mistakes.collected(), field(f"{plan.where}.{key}"):
             setattr(built, name, _build(make, device))
 
     if writer is not None:
-        build(
-            "language_model",
-            "language_model",
-            lambda: build_language_model(writer.config, lora=writer.lora),
-        )
-    if (reader := plan.text_encoder) is not None:
-        build(
-            "text_encoder",
-            "text_encoder",
-            lambda: build_language_model(reader.config, lora=reader.lora).model.get_encoder(),
-        )
+        make = partial(build_language_model, writer.config, lora=writer.lora)
+        build("language_model", "language_model", make)
+    if reader is not None:
+        make = partial(build_language_model, reader.config, lora=reader.lora)
+        build("text_encoder", "text_encoder", lambda: make().model.get_encoder())
     if encoder is not None:
         # One of another package may need weights to be built.
         device = "cpu" if "kind" in encoder.config else "meta"
-        build("encoder", "encoder.config", lambda: build_encoder(encoder.config), device)
+        build("encoder", "encoder.config", partial(build_encoder, encoder.config), device)
     if hasattr(built, "encoder") and encoder is not None:
         if adapter is not None and writer is not None:
-            width = built.encoder.output_dim
-            make = lambda: build_adapter(width, writer.width, adapter.config)  # noqa: E731
-            build("adapter", "adapter.config", make)
+            widths = built.encoder.output_dim, writer.width
+            build("adapter", "adapter.config", partial(build_adapter, *widths, adapter.config))
         if encoder.origin is not Origin.STAGE:
             with mistakes.collected():
                 _check_signal(built.encoder, encoder.config, plan)
