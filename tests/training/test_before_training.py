@@ -37,7 +37,7 @@ def write_sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), "s16", "mono")
-        frame.audio_rate = 16000
+        frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
