@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError
+from unglossed.errors import InputError, field
 from unglossed.evaluation.metrics import format_score, score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
@@ -24,6 +24,7 @@ from unglossed.training.sources import GGUF, unpack_gguf
 from unglossed_synth.corpus import read_meanings
 from unglossed_synth.meaning import Meaning
 from unglossed_synth.parsing import slot_f1_meanings
+from unglossed_synth.saying import draw_texts
 from unglossed_synth.yardsticks import ceiling, consensus
 
 NUM_SENTENCES = 1800
@@ -65,6 +66,26 @@ class TestSplit:
             self.row("ceiling", others, yardstick=True),
             self.row("ceiling, typical saying", typical, yardstick=True),
         ]
+
+
+def write_extra_texts(corpus: Corpus, path: Path, level: int = LEVEL) -> str:
+    """Write the texts that the demo's language model is trained on beside those of its clips.
+
+    They are 4,000 sentences of the grammar that no clip of the corpus says.
+
+    Args:
+        corpus: as read.
+        path: the file.
+        level: of the grammar.
+
+    Returns:
+        The change of the recipe that names the file.
+    """
+    said = {sample.text for samples in corpus.splits.values() for sample in samples}
+    texts = draw_texts(corpus.language, level, num_sentences=4000, seed=7, exclude=said)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "\n".join(texts) + "\n")
+    return f"extra_texts={path}"
 
 
 def read_test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
@@ -161,5 +182,6 @@ def find_language_model(model: str | None, output: Path) -> str:
         return model
     folder = output / Path(model).stem
     if not folder.is_dir():
-        unpack_gguf(Path(model), folder, "--model")
+        with field("--model"):
+            unpack_gguf(Path(model), folder)
     return str(folder)

@@ -25,6 +25,7 @@ from experiments.common import (
     SPLITS,
     WIDTH,
     read_test_split,
+    write_extra_texts,
 )
 from experiments.comparison import Run, write_results
 from experiments.processes import Processes
@@ -69,7 +70,6 @@ _THRICE_THE_EPOCHS = tuple(  # with a third of the clips: about as many steps
     f"stages.{stage}.{key}" for stage in (1, 2) for key in ("epochs=36", "evaluate_every=9")
 )
 _FOUR_EPOCHS = tuple(f"stages.1.{key}=4" for key in ("epochs", "evaluate_every"))
-_LONG_SENTENCES = ("generated_text.level=3",)
 _LARGE_LANGUAGE_MODEL = tuple(
     f"stages.0.language_model.config.{key}={value}"
     for key, value in {
@@ -88,12 +88,12 @@ CONDITIONS = {
     "demo": Condition(),
     "few_clips": Condition(num_sentences=600, overrides=_THRICE_THE_EPOCHS),
     "few_epochs": Condition(overrides=_FOUR_EPOCHS),
-    "long_text": Condition(level=3, overrides=_LONG_SENTENCES),
+    "long_text": Condition(level=3),
     "large_language_model": Condition(overrides=_LARGE_LANGUAGE_MODEL),
     "all_three": Condition(
         num_sentences=600,
         level=3,
-        overrides=(*_THRICE_THE_EPOCHS, *_LONG_SENTENCES, *_LARGE_LANGUAGE_MODEL),
+        overrides=(*_THRICE_THE_EPOCHS, *_LARGE_LANGUAGE_MODEL),
     ),
 }
 
@@ -112,6 +112,7 @@ class Comparison:
         recipe: resolved, with two stages and perhaps a pre-training.
         processes: run the commands.
         tell: is given a line for each step.
+        has_extra_texts: train the language model on more than the texts of the clips.
     """
 
     def __init__(
@@ -121,12 +122,15 @@ class Comparison:
         recipe: Recipe,
         processes: Processes,
         tell: Callable[[str], None],
+        *,
+        has_extra_texts: bool = False,
     ) -> None:
         self.output = output.resolve()
         self.condition = condition
         self.recipe = recipe
         self.processes = processes
         self.tell = tell
+        self.has_extra_texts = has_extra_texts
 
     def make_corpus(self, seed: int) -> None:
         """Generate the corpus of a seed, or check that the one that is there is the same."""
@@ -157,6 +161,10 @@ class Comparison:
         """Train the language model that all systems of a seed start from."""
         recipe = language_model_recipe(self.recipe)
         if recipe is not None:
+            if self.has_extra_texts:
+                path = self._seed(seed) / "extra_texts.txt"
+                write_extra_texts(read_corpus(self._spec(seed)), path, self.condition.level)
+                recipe = recipe.model_copy(update={"extra_texts": str(path)})
             self._train(seed, "language_model", recipe)
 
     def run_system(self, seed: int, system: str) -> None:
@@ -293,7 +301,9 @@ def run_comparison(
     console = Console(soft_wrap=True)
     tell = partial(console.print, markup=False, highlight=False)
     processes = Processes(num_jobs, max(1, num_cores() // num_jobs), tell)
-    comparison = Comparison(output, condition, settings, processes, tell)
+    comparison = Comparison(
+        output, condition, settings, processes, tell, has_extra_texts=recipe == "demo"
+    )
     for seed in seeds:
         comparison.make_corpus(seed)
     processes.side_by_side([partial(comparison.train_language_model, seed) for seed in seeds])

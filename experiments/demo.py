@@ -28,6 +28,7 @@ from experiments.common import (
     derangement,
     read_test_split,
     score_table,
+    write_extra_texts,
     write_facts,
 )
 from unglossed.corpora.registry import read_corpus
@@ -165,6 +166,8 @@ def run_demo(
     console.rule("2. the stages are trained")
     with clock.step("training"):
         changes = [f"seed={seed}", *overrides]
+        if recipe == SIGNING.recipe:
+            changes.insert(0, write_extra_texts(corpus, output / "extra_texts.txt"))
         train_recipe(recipe, spec, run_folder, resume=run_folder.is_dir(), overrides=changes)
     _split_training_time(clock, run_folder)
 

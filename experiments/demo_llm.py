@@ -29,11 +29,12 @@ from experiments.common import (
     find_language_model,
     read_test_split,
     score_table,
+    write_extra_texts,
     write_facts,
 )
 from experiments.demo import SIGNING
 from unglossed.corpora.registry import read_corpus
-from unglossed.errors import InputError
+from unglossed.errors import InputError, field
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
@@ -165,7 +166,8 @@ def compare_weights(model: nn.Module, source: str) -> dict[str, int]:
         matrices (`lora`) and of those that are not as they start (`lora_trained`; half of them
         start at zero, the rest is drawn).
     """
-    before = load_language_model(source, "--model").state_dict()
+    with field("--model"):
+        before = load_language_model(source).state_dict()
     after = {name.replace(".base_layer.", "."): w for name, w in model.state_dict().items()}
     lora = {name: weight for name, weight in after.items() if is_lora(name)}
     changed = [
@@ -213,13 +215,16 @@ def _encoder(
     if trained.is_dir():
         return trained
     console.print(f"{trained} is not there: the demo's stage 1 is trained first")
-    skipped = [f"stages.{name}.skip=true" for name in stages if name != STAGE_1]
+    changes = [f"stages.{name}.skip=true" for name in stages if name != STAGE_1]
+    if recipe == SIGNING.recipe:
+        spec = f"phoenix14t:{corpus}"
+        changes.append(write_extra_texts(read_corpus(spec), output / "extra_texts.txt"))
     return train_recipe(
         recipe,
         f"phoenix14t:{corpus}",
         output / "stage-1",
         resume=True,
-        overrides=[f"seed={seed}", *skipped],
+        overrides=[f"seed={seed}", *changes],
     )
 
 

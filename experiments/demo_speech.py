@@ -17,9 +17,9 @@ from transformers.utils import logging as transformers_logging
 
 from experiments.common import LEVEL, NUM_SENTENCES, find_language_model
 from experiments.demo import DemoKind, run_demo
-from unglossed.errors import InputError
+from unglossed.errors import InputError, field
 from unglossed.evaluation.report import ScoreRow
-from unglossed.training.frontends import is_frontend
+from unglossed.training.sources import is_frontend
 from unglossed_synth.corpus import write_clip, write_corpus
 from unglossed_synth.meaning import Meaning
 
@@ -113,8 +113,9 @@ def _find_frontend(frontend: str | None) -> str | None:
     if frontend == FROM_NOTHING:
         return None
     if frontend is not None:
-        if not is_frontend(frontend, "--frontend"):
-            raise InputError(f"--frontend: {frontend}: found no speech model, expected one")
+        with field("--frontend"):
+            if not is_frontend(frontend):
+                raise InputError(f"{frontend}: found no speech model, expected one")
         is_name = "/" not in frontend and Path(frontend).is_dir()
         return f"./{frontend}" if is_name else frontend  # a recipe tells a folder by its slash
     if _is_on_hub(FRONTEND):

@@ -53,7 +53,7 @@ def system_recipe(
         norms_every: see `StageSettings`.
     """
     pretraining, first, second = split_stages(recipe)
-    shared: dict[str, Any] = {"generated_text": None}
+    shared: dict[str, Any] = {"extra_texts": None}
     if pretraining is not None:
         assert language_model is not None
         folder = language_model / f"1-{pretraining['name']}" / "model"

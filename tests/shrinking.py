@@ -28,6 +28,7 @@ from transformers import (
 import tiny
 from unglossed.training.recipe import load_recipe
 from unglossed.training.tokenizer import train_tokenizer
+from unglossed_synth.saying import draw_texts
 
 SPECIAL_TOKENS = ["de_DE", "en_XX", "zh_CN", "<|im_start|>", "<|im_end|>"]
 BACKBONE = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
@@ -68,8 +69,11 @@ def shrink(recipe: str, folder: Path, changes: Sequence[str] = ()) -> list[str]:
         small["tokenizer.pretrained"] = stand_in(settings["tokenizer"]["pretrained"], folder)
     if settings["tokenizer"]["start_token"]:
         small["tokenizer.start_token"] = "de_DE"
-    if settings["generated_text"]:
-        small["generated_text.num_sentences"] = 4
+    if recipe == "demo":  # which gives its language model further texts
+        texts = draw_texts("de", level=1, num_sentences=4, seed=7, exclude=set())
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "extra_texts.txt").write_text("\n".join(texts), encoding="utf-8")
+        small["extra_texts"] = str(folder / "extra_texts.txt")
     for stage in settings["stages"]:
         where = f"stages.{stage['name']}"
         small |= {f"{where}.batch_size": 2, f"{where}.epochs": 1, f"{where}.evaluate_every": 1}

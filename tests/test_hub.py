@@ -174,12 +174,12 @@ def test_code_of_a_published_model_never_runs(
     source = str(published)
 
     def train() -> None:
-        load_language_model(source, "stage")
+        load_language_model(source)
         hub.load(AutoTokenizer, source, "tokenizer")
 
     calls = {
         "train": train,
-        "part": lambda: (load_trained(source, "stage"), None),
+        "part": lambda: (load_trained(source), None),
         "trim": lambda: trim_model(source, tiny.SENTENCES, tmp_path / "trimmed"),
     }
     message = refusal(calls[load])
@@ -192,10 +192,10 @@ def test_code_of_a_published_model_never_runs(
 def test_a_known_model_that_brings_code_is_loaded_without_it(
     published: Path, tmp_path: Path
 ) -> None:
-    before = load_language_model(str(published), "stage").state_dict()
+    before = load_language_model(str(published)).state_dict()
     change(published / "config.json", auto_map=CODE)
     change(published / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Thing", None]})
-    after = load_language_model(str(published), "stage").state_dict()
+    after = load_language_model(str(published)).state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert len(hub.load(AutoTokenizer, published, "tokenizer")) == len(
         tiny.tiny_processor().tokenizer
@@ -290,7 +290,7 @@ def test_a_cut_file_is_named(file: str, size: int, model: Path, tmp_path: Path) 
 
 def test_a_published_model_with_an_absurd_size_is_refused(published: Path) -> None:
     change(published / "config.json", d_model=10**8)
-    message = refusal(lambda: load_language_model(str(published), "stage"))
+    message = refusal(lambda: load_language_model(str(published)))
     assert f"{published}/config.json" in message
     assert "d_model: 100000000" in message
 
@@ -300,7 +300,7 @@ def test_weights_that_are_no_numbers_are_refused(value: float, model: Path, tmp_
     weights = load_file(model / "model.safetensors")
     weights["adapter.hidden.weight"][0, 0] = value
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    for load in (translate, lambda folder, _: load_trained(str(folder), "stage")):
+    for load in (translate, lambda folder, _: load_trained(str(folder))):
         message = refusal(lambda load=load: load(model, tmp_path))
         assert "adapter.hidden.weight" in message
         assert "NaN or infinite" in message

@@ -14,6 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MBartConfig
 
 import tiny
 import unglossed
+from planned import language_model_part
 from unglossed import hub
 from unglossed.config import write_settings
 from unglossed.errors import InputError
@@ -28,7 +29,6 @@ from unglossed.model_folders import (
 )
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_processor
-from unglossed.training.language_models import language_model_part
 from unglossed.training.settings import LanguageModelSettings
 from unglossed.training.sources import load_trained
 
@@ -62,7 +62,7 @@ def clip(tmp_path: Path) -> Path:
 
 def refusal(folder: Path) -> str:
     messages = set()
-    for load in (unglossed.load, lambda source: load_trained(str(source), "stage")):
+    for load in (unglossed.load, lambda source: load_trained(str(source))):
         with pytest.raises(InputError) as caught:
             load(folder)
         messages.add(str(caught.value))
@@ -247,7 +247,7 @@ def test_what_is_saved_has_no_path_of_the_machine_that_trained(tmp_path: Path) -
     AutoModelForSeq2SeqLM.from_config(config).save_pretrained(source)
     processor.tokenizer.save_pretrained(source)
     part = LanguageModelSettings(source=str(source))
-    told = language_model_part(part, {}, processor, "stage").config
+    told = language_model_part(part, {}, processor).config
     assert str(tmp_path) not in json.dumps(told)
 
     folder = tmp_path / "saved"

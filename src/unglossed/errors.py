@@ -51,28 +51,36 @@ class InputErrors(InputError):
         return InputError, (str(self),)
 
 
-@contextmanager
-def field(name: str) -> Iterator[None]:
-    """Prefix an `InputError` that the block raises with the field that it is about.
+class FieldError(InputError):
+    """A field is wrong: `NAME: REASON`; blocks of `field` around it put theirs in front.
 
-    In `field("stages.x.encoder")` the message "source: found 3" becomes
-    "stages.x.encoder.source: found 3", and "found 3" becomes "stages.x.encoder: found 3".
+    Args:
+        name: the field, perhaps with keys within it: `config.dropout`.
+        reason: what was found and expected.
     """
 
-    def within(message: str) -> str:
-        if not _BEGINS_WITH_A_FIELD.match(message):
-            return f"{name}: {message}"
-        return name + "." + message.removeprefix(".")
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name}: {reason}")
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...]]:
+        return FieldError, (self.name, self.reason)
+
+
+@contextmanager
+def field(name: str) -> Iterator[None]:
+    """Put a field in front of the InputErrors of a block: `stages.x.encoder.source: no such ...`.
+
+    Blocks within one another join their names by dots.
+    """
     try:
         yield
-    except InputErrors as error:
-        if error.where:
-            raise InputErrors(error.faults, f"{name}: {error.where}") from error
-        raise InputErrors([within(fault) for fault in error.faults]) from error
-    except InputError as error:
-        error.args = (within(str(error)),)
+    except FieldError as error:
+        raise FieldError(f"{name}.{error.name}", error.reason) from error.__cause__
+    except InputErrors:
         raise
+    except InputError as error:
+        raise FieldError(name, str(error)) from error.__cause__
 
 
 class Mistakes:

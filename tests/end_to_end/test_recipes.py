@@ -56,9 +56,6 @@ OTHER_VALUES: dict[str, Any] = {
     "tokenizer.pretrained": "OTHER",
     "tokenizer.start_token": ["tokenizer.start_token=null"],
     "tokenizer.vocab_size": 60,
-    "generated_text.num_sentences": 8,
-    "generated_text.level": 2,
-    "generated_text.seed": 8,
     "video.frame_share": 0.5,
     "video.resize": 40,
     "video.crop": 28,
@@ -192,6 +189,10 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Those that take an extra, or a model that ends its texts, and the tests that see what they change.
 SEEN_ELSEWHERE = {
+    "extra_texts": (
+        "training/test_extra_texts.py",
+        "test_a_tokenizer_and_a_language_model_are_trained_on_them",
+    ),
     "language_model.quantization": (
         "training/test_language_models.py",
         "test_lora_trains_beside_base_weights_in_4_bits",

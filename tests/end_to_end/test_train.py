@@ -28,9 +28,8 @@ from unglossed.model_folders import verify_checksums
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics
-from unglossed.training.extract import extract_features
 from unglossed.training.recipe import load_recipe
-from unglossed.training.train import train_recipe
+from unglossed.training.train import extract_features, train_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +42,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from unglossed.training.train import train_recipe
+from unglossed.training.train import extract_features, train_recipe
 
 torch.set_num_threads(1)
 recipe, corpus, output, resume, last_step = sys.argv[1:]

@@ -48,7 +48,7 @@ def test_the_shared_language_model_is_trained_as_in_the_recipe() -> None:
 
     assert recipe is not None
     assert recipe.stages == (DEMO.stages[0],)
-    assert recipe.generated_text == DEMO.generated_text
+    assert recipe.extra_texts == DEMO.extra_texts
     assert recipe.tokenizer == DEMO.tokenizer
 
 

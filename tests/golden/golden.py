@@ -70,7 +70,7 @@ def make_inputs(folder: Path, root: Path) -> None:
         settings = load_recipe(family, shrink(family, folder / "models"))
         epochs = [f"stages.{stage.name}.epochs=2" for stage in settings.stages]
         settings = load_recipe(family, [*shrink(family, folder / "models"), *epochs])
-        signal = "sound" if settings.needs.signal == "sound" else "video"
+        signal = "sound" if settings.needs.signal in ("sound", "audio") else "video"
         target = folder / "recipes" / signal / f"{family}.yaml"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_settings(settings, target)

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
 import tiny
+from planned import language_model_part
 from unglossed.models.language_model import (
     IGNORED,
     EncoderDecoder,
@@ -21,7 +22,7 @@ from unglossed.models.language_model import (
 from unglossed.models.light_t import LightTConfig
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.tuning import load_base_weights
-from unglossed.training.language_models import LanguageModelPart, language_model_part
+from unglossed.training.build import LanguageModelPart
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import LanguageModelSettings
 
@@ -369,7 +370,7 @@ def test_each_matrix_is_the_published_one_also_saved_resized_and_with_lora(
 def load_face(folder: Path, lora: dict[str, Any] | None = None) -> LanguageModel:
     """A language model as a stage of a recipe loads it."""
     settings = LanguageModelSettings(source=str(folder), lora=lora)
-    part = language_model_part(settings, {}, tiny.tiny_processor(), "here")
+    part = language_model_part(settings, {}, tiny.tiny_processor())
     assert isinstance(part, LanguageModelPart)
     face = build_language_model(part.config, part.prompt, part.lora)
     part.load_into(face.model)
@@ -381,7 +382,7 @@ def test_matrices_that_differ_are_not_made_one_by_a_recipe(tmp_path: Path) -> No
         tmp_path
     )
     settings = LanguageModelSettings(source=str(tmp_path), config={"tie_word_embeddings": True})
-    part = language_model_part(settings, {}, tiny.tiny_processor(), "here")
+    part = language_model_part(settings, {}, tiny.tiny_processor())
 
     with pytest.raises(RuntimeError, match=r"lm_head\.weight and .*embed_tokens\.weight differ"):
         part.load_into(build_language_model(part.config).model)

@@ -126,7 +126,7 @@ def test_a_recogniser_that_an_earlier_version_saved_is_loaded(tmp_path: Path) ->
     model.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     fields = json.loads(path.read_text(encoding="utf-8"))
-    fields |= {"model_type": "unglossed_gloss", "architectures": ["GlossRecogniser"]}
+    fields |= {"model_type": "unglossed_gloss", "architectures": ["Recogniser"]}
     fields["glosses"] = fields.pop("symbols")
     path.write_text(json.dumps(fields), encoding="utf-8")
 

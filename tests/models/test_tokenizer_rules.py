@@ -29,7 +29,7 @@ def back(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_wide_marks_are_folded_as_sentencepiece_does(family: str, tmp_path: Path) -> None:
     FAMILIES[family](tmp_path)
-    tokenizer = load(AutoTokenizer, str(tmp_path), "here")
+    tokenizer = load(AutoTokenizer, str(tmp_path))
     assert back(tokenizer, WIDE) == FOLDED
 
     start = str(tokenizer.pad_token)
@@ -43,7 +43,7 @@ def test_wide_marks_are_folded_as_sentencepiece_does(family: str, tmp_path: Path
 
 def test_the_pieces_are_sentencepieces(tmp_path: Path) -> None:
     write_mbart(tmp_path)
-    tokenizer = load(AutoTokenizer, str(tmp_path), "here")
+    tokenizer = load(AutoTokenizer, str(tmp_path))
     pieces = sentencepiece.SentencePieceProcessor(str(tmp_path / "sentencepiece.bpe.model"))
     for text in (WIDE, "morgen  regnet es", "①②　Ⅳ"):
         found = [one for one in tokenizer.tokenize(text) if one != "<unk>"]
@@ -58,7 +58,7 @@ def test_rules_that_a_saved_mbart_tokenizer_lacks_come_back(beside: bool, tmp_pa
     assert json.loads((tmp_path / "tokenizer.json").read_text())["normalizer"] is None
     if not beside:
         (tmp_path / "sentencepiece.bpe.model").unlink()
-    assert back(load(AutoTokenizer, str(tmp_path), "here"), WIDE) == FOLDED
+    assert back(load(AutoTokenizer, str(tmp_path)), WIDE) == FOLDED
 
 
 def test_rules_of_ones_own_are_not_replaced(tmp_path: Path) -> None:
@@ -69,16 +69,16 @@ def test_rules_of_ones_own_are_not_replaced(tmp_path: Path) -> None:
     )
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "MBartTokenizer"}')
     (tmp_path / "config.json").write_text('{"model_type": "mbart"}')
-    assert back(load(AutoTokenizer, str(tmp_path), "here"), "REGEN！") == "regen!"
+    assert back(load(AutoTokenizer, str(tmp_path)), "REGEN！") == "regen!"
 
 
 def test_mt5_spells_an_unknown_character_by_its_bytes(tmp_path: Path) -> None:
     write_mt5(tmp_path)
     text = "Regen ☂ und Ж"
-    tokenizer = load(AutoTokenizer, str(tmp_path), "here")
+    tokenizer = load(AutoTokenizer, str(tmp_path))
     assert back(tokenizer, text) == text
     tokenizer.save_pretrained(tmp_path / "saved")
-    assert back(load(AutoTokenizer, str(tmp_path / "saved"), "here"), text) == text
+    assert back(load(AutoTokenizer, str(tmp_path / "saved")), text) == text
 
 
 def test_a_trimmed_model_keeps_them(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_a_trimmed_model_keeps_them(tmp_path: Path) -> None:
         folder.mkdir()
         write(folder)
         trim_model(folder, ["Regen am Morgen", "12 Grad"] * 3 + [WIDE], folder / "trimmed")
-        trimmed = load(AutoTokenizer, str(folder / "trimmed"), "here")
-        assert back(trimmed, text) == back(load(AutoTokenizer, str(folder), "here"), text)
+        trimmed = load(AutoTokenizer, str(folder / "trimmed"))
+        assert back(trimmed, text) == back(load(AutoTokenizer, str(folder)), text)
 
 
 @pytest.mark.parametrize("name", ["GPT2Tokenizer", "GemmaTokenizer", "Qwen2Tokenizer"])
@@ -113,7 +113,7 @@ def test_a_file_says_how_texts_are_cut_not_the_class(name: str, tmp_path: Path) 
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
 
-    tokenizer = load(AutoTokenizer, str(tmp_path), "here")
+    tokenizer = load(AutoTokenizer, str(tmp_path))
     for text in ("12 Grad", "heute 2024 Ende", "süß 明天"):
         assert encode_texts(tokenizer, [text]) == [written.encode(text).ids]
         assert back(tokenizer, text) == text

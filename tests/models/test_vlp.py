@@ -10,9 +10,9 @@ from transformers import AutoModel, LlamaConfig
 import tiny
 from unglossed.models.language_model import IGNORED
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
-from unglossed.training.language_models import new_language_model_config
 from unglossed.training.objectives.alignment import alignment_loss
 from unglossed.training.objectives.translation import text_loss
+from unglossed.training.parts import new_language_model_config
 
 PROCESSOR = tiny.tiny_processor()
 MASK_ID = PROCESSOR.tokenizer.mask_token_id
@@ -24,7 +24,7 @@ def mbart(width: int = 32, layers: int = 1) -> dict[str, Any]:
     heads = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
     sizes = {f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")}
     settings = {"model_type": "mbart", "d_model": width, "dropout": 0.0, "init_std": 0.2}
-    return new_language_model_config(settings | sides | heads | sizes, PROCESSOR, "test")
+    return new_language_model_config(settings | sides | heads | sizes, PROCESSOR)
 
 
 def build(**changes: Any) -> VisualLanguageModel:

@@ -25,17 +25,16 @@ from transformers import (
 )
 
 import tiny
+from planned import build_translator, plan
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.translator import Translator
 from unglossed.training.data import ClipDataset, Collator
-from unglossed.training.extract import extract_features
 from unglossed.training.features import FeatureCache, encode_clips, feature_settings
 from unglossed.training.settings import StageSettings
-from unglossed.training.stage import build_translator, check_new_parts
-from unglossed.training.train import train_recipe
+from unglossed.training.train import extract_features, train_recipe
 
 TOKENIZER = tiny.tiny_processor().tokenizer
 RECIPE = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
@@ -95,7 +94,7 @@ def refused(step: Callable[[], object]) -> str:
 
 
 def refused_before_training(encoder: dict[str, Any], **changes: Any) -> str:
-    return refused(lambda: check_new_parts(stage(encoder), ["speech"], processor(**changes)))
+    return refused(lambda: plan(stage(encoder), processor(**changes)))
 
 
 def encoder_of(whole: Any) -> torch.nn.Module:
@@ -113,7 +112,7 @@ def test_a_frontend_is_loaded_from_a_speech_model(
         getattr(whole, whole.base_model_prefix).save_pretrained(tmp_path)
     capfd.readouterr()
     settings = stage({"source": str(tmp_path)}, frozen=["encoder"])
-    check_new_parts(settings, ["speech"], processor())
+    plan(settings, processor())
 
     model = build_translator(settings, {}, processor())
 
@@ -147,7 +146,7 @@ def test_a_frontend_is_loaded_from_a_speech_model(
 def test_the_scale_of_the_sound_can_be_told(tmp_path: Path) -> None:
     write_model(tmp_path, "wav2vec2")
     settings = stage({"source": str(tmp_path), "config": {"normalise": False}})
-    check_new_parts(settings, ["speech"], processor())
+    plan(settings, processor())
     assert build_translator(settings, {}, processor()).encoder.normalises is False
     message = refused_before_training({"source": str(tmp_path), "config": {"frontend": {}}})
     assert message == "stages.speech.encoder.config.frontend: no such key"
@@ -223,7 +222,7 @@ def test_a_whisper_that_is_built_reads_16_khz_and_another_frontend_any() -> None
     whisper = {"config": {"frontend": tiny.WHISPER}}
     assert "found 8000, expected 16000" in refused_before_training(whisper, audio_rate=8000)
     wave2vec = stage({"config": {"frontend": tiny.FRONTEND}})
-    check_new_parts(wave2vec, ["speech"], processor(audio_rate=8000, max_seconds=600))
+    plan(wave2vec, processor(audio_rate=8000, max_seconds=600))
 
 
 def test_clips_that_whisper_has_no_room_for_are_refused(tmp_path: Path) -> None:

@@ -19,22 +19,17 @@ from transformers import (
 
 import llama_gguf
 import tiny
+from planned import build_text_model, build_translator, language_model_part, plan
 from unglossed.errors import InputError
 from unglossed.models.language_model import DecoderOnly, build_language_model
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.tuning import QuantizedLinear, is_lora
-from unglossed.training.language_models import (
-    default_prompt,
-    fit_vocabulary,
-    language_model_part,
-    new_language_model_config,
-    prompt_ids,
-)
+from unglossed.training.build import fit_vocabulary
 from unglossed.training.objectives.translation import text_loss
+from unglossed.training.parts import default_prompt, new_language_model_config, prompt_ids
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.settings import LanguageModelSettings, PromptSettings, StageSettings
-from unglossed.training.stage import build_text_model, build_translator, check_new_parts
 from unglossed.training.tokenizer import (
     build_tokenizer,
     check_own_tokenizers,
@@ -126,9 +121,7 @@ def test_a_prompt_is_made_of_the_tokenizers_tokens(gguf: Path) -> None:
 
 def test_without_a_prompt_a_decoder_only_model_reads_its_begin_token(gguf: Path) -> None:
     processor = processor_for(gguf)
-    part = language_model_part(
-        LanguageModelSettings(source=str(gguf)), {}, processor, "stages.second.language_model"
-    )
+    part = language_model_part(LanguageModelSettings(source=str(gguf)), {}, processor)
     assert part.prompt == {"before": [1], "after": []}
     processor.tokenizer.bos_token = None
     assert default_prompt(part.config, processor) is None
@@ -187,10 +180,10 @@ def test_new_tokens_take_rows_that_the_model_has_to_spare(gguf: Path) -> None:
 def test_a_tokenizer_that_is_not_the_models_is_refused(gguf: Path, tmp_path: Path) -> None:
     llama_gguf.tiny_llama(100).save_pretrained(tmp_path / "small")
     with pytest.raises(InputError, match=r"100 tokens.*tokenizer\.pretrained") as caught:
-        check_new_parts(stage(tmp_path / "small"), ["second"], processor_for(gguf))
+        plan(stage(tmp_path / "small"), processor_for(gguf))
     assert str(caught.value).startswith(f"{WHERE}.source")
     # Tokens that the recipe adds are no fault.
-    check_new_parts(stage(gguf), ["second"], processor_for(gguf, *NEW_TOKENS))
+    plan(stage(gguf), processor_for(gguf, *NEW_TOKENS))
 
 
 def recipe_with(source: Path, pretrained: Path, **changes: Any) -> Recipe:
@@ -201,12 +194,12 @@ def recipe_with(source: Path, pretrained: Path, **changes: Any) -> Recipe:
 
 
 def test_a_gguf_file_is_known_to_be_a_language_model(gguf: Path) -> None:
-    check_new_parts(stage(gguf), ["second"], processor_for(gguf))
+    plan(stage(gguf), processor_for(gguf))
     told = rf"^{WHERE}\.source: .*model\.gguf begins with b'PK.*expected a GGUF file"
     other = gguf.with_name("model.gguf")
     other.write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match=told):
-        check_new_parts(stage(other), ["second"], processor_for(gguf))
+        plan(stage(other), processor_for(gguf))
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +270,7 @@ def test_random_init_of_an_earlier_stages_model(gguf: Path, tmp_path: Path) -> N
     build_translator(stage(gguf, "first"), {}, processor).save_pretrained(tmp_path)
     for random_init in (False, True):
         settings = LanguageModelSettings(source="first", random_init=random_init)
-        part = language_model_part(settings, {"first": tmp_path}, processor, WHERE)
+        part = language_model_part(settings, {"first": tmp_path}, processor)
         assert (part.weights is None) is random_init
 
 
@@ -413,7 +406,7 @@ def test_without_bitsandbytes_quantisation_is_refused_before_anything_is_built(
     monkeypatch.setattr("unglossed.models.tuning.PACKAGE", "no_such_package")
     part = {"source": str(gguf), "lora": LORA, "quantization": "4bit"}
     for check in (
-        lambda: check_new_parts(stage(gguf, language_model=part), ["second"], processor_for(gguf)),
+        lambda: plan(stage(gguf, language_model=part), processor_for(gguf)),
         lambda: build_translator(stage(gguf, language_model=part), {}, processor_for(gguf)),
     ):
         with pytest.raises(
@@ -501,7 +494,7 @@ def test_a_language_model_of_another_width_than_the_inherited_adapter_is_one_lin
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("stages.second.adapter")
-    assert all(piece in message for piece in ("do not fit", "output.weight", "32", "48")), message
+    assert all(piece in message for piece in ("leads to width 32", "has 48")), message
 
 
 @pytest.mark.parametrize("source", ["gguf", "first"])
@@ -542,9 +535,7 @@ def test_a_published_encoder_decoder_starts_with_the_runs_language(tmp_path: Pat
     )
     MBartForConditionalGeneration(config).save_pretrained(tmp_path)
 
-    part = language_model_part(
-        LanguageModelSettings(source=str(tmp_path)), {}, processor, "stages.second.language_model"
-    )
+    part = language_model_part(LanguageModelSettings(source=str(tmp_path)), {}, processor)
 
     assert part.prompt is None
     assert part.config["decoder_start_token_id"] == processor.start_token_id
@@ -563,7 +554,7 @@ def test_a_new_decoder_only_model_takes_the_tokenizers_tokens(gguf: Path) -> Non
     processor = processor_for(gguf)
     assert isinstance(processor.tokenizer, PreTrainedTokenizerFast)
     shape = {"model_type": "llama", "hidden_size": 16, "num_attention_heads": 2}
-    config = new_language_model_config(shape, processor, WHERE)
+    config = new_language_model_config(shape, processor)
     assert config["vocab_size"] == len(processor.tokenizer)
     assert (config["bos_token_id"], config["eos_token_id"]) == (1, 2)
 
@@ -579,9 +570,9 @@ def test_a_new_decoder_only_model_takes_the_tokenizers_tokens(gguf: Path) -> Non
 )
 def test_a_wrong_configuration_is_one_line(shape: dict[str, Any], told: str, gguf: Path) -> None:
     with pytest.raises(InputError) as caught:
-        new_language_model_config(shape, processor_for(gguf), WHERE)
+        new_language_model_config(shape, processor_for(gguf))
     message = str(caught.value)
-    assert message.startswith(f"{WHERE}.config")
+    assert message.startswith("config")
     assert told in message
     assert "\n" not in message
 

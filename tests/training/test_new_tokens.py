@@ -10,6 +10,7 @@ import torch
 
 import llama_gguf
 import tiny
+from planned import build_translator
 from unglossed.errors import InputError
 from unglossed.models.language_model import IGNORED, build_language_model
 from unglossed.models.processing import TranslatorProcessor, pad_labels
@@ -18,7 +19,6 @@ from unglossed.models.tuning import is_lora
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.recipe import TokenizerSettings
 from unglossed.training.settings import StageSettings
-from unglossed.training.stage import build_translator
 from unglossed.training.tokenizer import build_tokenizer
 from unglossed.training.trainer import build_optimizer
 

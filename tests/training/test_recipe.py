@@ -1,6 +1,8 @@
 """Recipes: the shipped ones load, inconsistent ones are refused in one line."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -141,7 +143,7 @@ def test_a_resolved_recipe_reads_back_the_same(path: Path, tmp_path: Path) -> No
         ("decoding.beams=0", ["decoding.beams", "greater than"]),
         ("stages.first.schedule={name: linear, min_ratio: 0.1}", ["first.schedule", "cosine"]),
         ("stages.first.optimizer={name: sgd, momentum: 0}", ["first.optimizer", "nesterov"]),
-        ("generated_text={num_sentences: 5, level: 4}", ["generated_text.level", "4", "3"]),
+        ("generated_text={num_sentences: 5, level: 4}", ["extra_texts.level", "4", "3"]),
     ],
 )
 def test_an_inconsistent_recipe_is_refused_in_one_line(
@@ -400,3 +402,56 @@ def test_a_mistake_of_the_file_stays_the_files(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("base: demo\nsede: 3\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"own\.yaml: sede: no such key"):
         load_recipe(tmp_path / "own.yaml", ["seed=4"])
+
+
+OLD_NAMES = {
+    "video.sampling_rate": ("video.frame_share", 0.5),
+    "audio.sample_rate": ("audio.audio_rate", 8000),
+    "generated_text": ("extra_texts", {"num_sentences": 3, "level": 2, "seed": 0}),
+}
+
+
+def value_of(recipe: Recipe, key: str) -> Any:
+    found: Any = recipe.model_dump()
+    for name in key.split("."):
+        found = found[name]
+    return found
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+@pytest.mark.parametrize("old", list(OLD_NAMES))
+def test_a_key_of_an_earlier_version_is_read_and_noted(
+    old: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new, value = OLD_NAMES[old]
+    recipe = "lst" if old.startswith("audio") else "demo"
+    path = tmp_path / "own.yaml"
+    ways: dict[str, list[str]] = {
+        str(path): [],  # in a file on top of one that has the new name
+        recipe: [f"{old}={json.dumps(value)}"],
+    }
+    if "." in old:
+        parent, _, last = old.partition(".")
+        ways |= {f"{recipe} ": [f"{parent}={json.dumps({last: value})}"]}
+    for name, overrides in ways.items():
+        path.write_text(yaml.safe_dump({"base": recipe, **nested(old, value)}), encoding="utf-8")
+        assert value_of(load_recipe(name.strip(), overrides), new) == value
+        assert f"{old} is now called {new}\n" in capsys.readouterr().err
+
+
+def test_keys_below_a_renamed_one_are_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = ["generated_text={num_sentences: 3, level: 2}", "generated_text.level=1"]
+    assert value_of(load_recipe("demo", drawn), "extra_texts")["level"] == 1
+    assert capsys.readouterr().err.count("is now called extra_texts") == 2
+
+
+def test_a_key_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("base: demo\nvideo: {sampling_rate: 1, frame_share: 1}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"found video\.sampling_rate and video\.frame_share"):
+        load_recipe(path)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from unglossed.training.recipe_keys import list_keys, render_page
+from docs.recipe_keys import list_keys, render_page
 
 PAGE = Path(__file__).parents[2] / "docs/recipe-keys.md"
 
@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs/recipe-keys.md"
 def test_the_page_is_up_to_date() -> None:
     page = render_page()
     assert PAGE.read_text(encoding="utf-8") == page, (
-        "python -m unglossed.training.recipe_keys > docs/recipe-keys.md"
+        "python -m docs.recipe_keys > docs/recipe-keys.md"
     )
 
 

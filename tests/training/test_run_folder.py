@@ -247,6 +247,25 @@ def test_a_run_of_an_older_version_is_resumed_with_a_note(
     assert steps_of(output) == [4, 8]
 
 
+def test_a_run_whose_recipe_has_keys_of_an_earlier_version_is_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, output = write_table(tmp_path), tmp_path / "run"
+    begin(spec, output)
+    path = output / "recipe.yaml"
+    text = path.read_text(encoding="utf-8")
+    older = text.replace("frame_share:", "sampling_rate:").replace(
+        "extra_texts:", "generated_text:"
+    )
+    assert older.count("sampling_rate:") == older.count("generated_text:") == 1
+    path.write_text(older, encoding="utf-8")
+    capsys.readouterr()
+    resume(spec, output)
+    notes = capsys.readouterr().err
+    assert f"{path}: video.sampling_rate is now called video.frame_share" in notes
+    assert steps_of(output) == [4, 8]
+
+
 def test_without_a_fingerprint_epochs_of_another_length_are_found(tmp_path: Path) -> None:
     spec, output = write_table(tmp_path), tmp_path / "run"
     begin(spec, output)

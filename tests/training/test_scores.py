@@ -13,9 +13,9 @@ from unglossed.models.recogniser import Recogniser, RecogniserConfig, decode_gre
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.data import ClipDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit
-from unglossed.training.language_models import new_language_model_config
 from unglossed.training.objectives.alignment import VisualLanguagePretraining, alignment_loss
 from unglossed.training.objectives.recognition import GlossCtc, GlossTarget, gloss_loss
+from unglossed.training.parts import new_language_model_config
 from unglossed.training.settings import MaskingSettings
 
 PROCESSOR = tiny.tiny_processor()
@@ -95,7 +95,7 @@ def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:
     shape: dict[str, Any] = {"model_type": "mbart", "d_model": 16, "dropout": dropout}
     for side in ("encoder", "decoder"):
         shape |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 32}
-    text = new_language_model_config(shape, PROCESSOR, "test")
+    text = new_language_model_config(shape, PROCESSOR)
     config = VisualLanguageConfig(
         encoder=tiny.ENCODER,
         adapter={"hidden_dim": 16, "dropout": dropout},

@@ -18,21 +18,17 @@ from transformers import (
 )
 
 import tiny
+from planned import build_recogniser, build_text_model, build_translator, plan
 from unglossed.errors import InputError
 from unglossed.models.light_t import LightT, light_t_config
 from unglossed.models.recogniser import Recogniser
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.tuning import QuantizedLinear, is_lora
 from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.parts import plan_language_model, refuse_unknown
+from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import load_recipe
-from unglossed.training.settings import StageSettings
-from unglossed.training.stage import (
-    build_recogniser,
-    build_text_model,
-    build_translator,
-    check_new_parts,
-    check_widths,
-)
+from unglossed.training.settings import LanguageModelSettings, StageSettings
 from unglossed.training.trainer import build_optimizer
 
 BACKBONE = tiny.ENCODER["backbone"]
@@ -275,7 +271,7 @@ def test_a_language_model_alone_trains_lora_which_later_stages_have(
         found = vlp.eval().text_encoder(input_ids=ids).last_hidden_state
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(InputError, match=r"second\.language_model\.source: .* with LoRA"):
-        check_new_parts(stage(language_model={"source": str(tmp_path / "tuned")}), [], PROCESSOR)
+        plan(stage(language_model={"source": str(tmp_path / "tuned")}), PROCESSOR)
 
 
 def test_a_prompt_goes_past_a_stage_that_trains_on_text_alone(
@@ -603,22 +599,22 @@ def test_masking_needs_a_mask_token(objective: str) -> None:
     settings = stage(objective=objective, **alone, **shape) if objective == "denoising" else None
 
     with pytest.raises(InputError, match=f"stages.second: the objective {objective} .* mask token"):
-        check_new_parts(settings or vlp_stage(), [], processor)
+        plan(settings or vlp_stage(), processor)
 
 
 def test_the_encoder_of_another_runs_gloss_recogniser_is_inherited(
     recognition: Path, tmp_path: Path
 ) -> None:
     settings = stage(encoder={"source": str(recognition)})
-    check_new_parts(settings, [], PROCESSOR)
+    plan(settings, PROCESSOR)
     model = build_translator(settings, {}, PROCESSOR)
     assert_same_weights(model.encoder, Recogniser.from_pretrained(recognition).encoder)
 
     with pytest.raises(InputError, match=r"second\.adapter\.source: .* has no adapter"):
-        check_new_parts(stage(adapter={"source": str(recognition)}), [], PROCESSOR)
+        plan(stage(adapter={"source": str(recognition)}), PROCESSOR)
 
     build_translator(vlp_stage(), {}, PROCESSOR).save_pretrained(tmp_path)
-    check_new_parts(stage(encoder={"source": str(tmp_path)}), [], PROCESSOR)
+    plan(stage(encoder={"source": str(tmp_path)}), PROCESSOR)
 
 
 def test_a_backbone_that_reads_no_pictures_is_refused(pretraining: Path) -> None:
@@ -629,7 +625,7 @@ def test_a_backbone_that_reads_no_pictures_is_refused(pretraining: Path) -> None
         assert told.startswith("stages.second.encoder.config.backbone: found ")
         assert told.endswith("a model of the type 'mbart', expected an image model, such as resnet")
         with pytest.raises(InputError, match="expected an image model"):
-            check_new_parts(settings, [], PROCESSOR)
+            plan(settings, PROCESSOR)
 
 
 def test_weights_that_do_not_fit_are_told_by_the_key_and_both_shapes(first: Path) -> None:
@@ -661,7 +657,7 @@ WIDE = {"d_model": 32}
 def widths_of(language_model: dict[str, Any], adapter: str = "first") -> None:
     """Check a second stage which takes the adapter from a first one that leads to width 32."""
     second = stage(adapter={"source": adapter}, language_model=language_model)
-    check_widths([stage(name="first"), second], PROCESSOR)
+    plan_stages([stage(name="first"), second], PROCESSOR)
 
 
 def test_an_adapter_leads_to_the_width_that_its_language_model_will_have(pretraining: Path) -> None:
@@ -681,8 +677,7 @@ def test_an_adapter_leads_to_the_width_that_its_language_model_will_have(pretrai
 def test_the_width_of_another_runs_adapter_is_that_of_its_language_model(
     run: Callable[[], StageSettings], width: int, other: int, pretraining: Path, tmp_path: Path
 ) -> None:
-    built = build_translator(run(), {}, PROCESSOR)
-    built.config.save_pretrained(tmp_path)  # its weights are not needed
+    build_translator(run(), {}, PROCESSOR).save_pretrained(tmp_path)
     parts = {
         16: {"source": str(pretraining)},
         32: {"source": str(pretraining), "config": WIDE, "random_init": True},
@@ -715,7 +710,7 @@ def test_what_is_no_language_model_is_refused_before_the_first_stage(
         (tmp_path / "resnet", "resnet"),
     ):
         with pytest.raises(InputError) as caught:
-            check_new_parts(vlp_stage(**{part: {"source": str(folder)}}), [], PROCESSOR)
+            plan(vlp_stage(**{part: {"source": str(folder)}}), PROCESSOR)
         assert str(caught.value) == (
             f"stages.second.{part}.source: found {folder}, a model of the type {kind!r}, expected a"
             " language model, such as mbart or llama"
@@ -730,10 +725,8 @@ def test_language_models_of_all_kinds_pass(pretraining: Path, tmp_path: Path) ->
     for folder in tmp_path.iterdir():
         save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
     for folder in (pretraining, *sorted(tmp_path.iterdir())):
-        check_new_parts(stage(language_model={"source": str(folder)}), [], PROCESSOR)
-        found = AutoConfig.from_pretrained(folder)
-        if found.is_encoder_decoder:
-            check_new_parts(vlp_stage(text_encoder={"source": str(folder)}), [], PROCESSOR)
+        part = plan_language_model(LanguageModelSettings(source=str(folder)), {}, PROCESSOR)
+        assert part.transformers_config.model_type == AutoConfig.from_pretrained(folder).model_type
     assert len(list(tmp_path.iterdir())) == 7
 
 
@@ -747,16 +740,17 @@ def test_weights_that_are_not_there_or_cut_are_told_before_the_first_stage(
     where = r"^stages\.second\.language_model\.source: "
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=rf"{where}{path}: cannot be read: .*incomplete"):
-        check_new_parts(settings, [], PROCESSOR)
+        plan(settings, PROCESSOR)
     path.unlink()
     with pytest.raises(InputError, match=rf"{where}{folder} has no weights, expected model"):
-        check_new_parts(settings, [], PROCESSOR)
+        plan(settings, PROCESSOR)
 
 
 def test_masked_text_is_restored_by_encoder_decoders_alone(tmp_path: Path) -> None:
     """Whether the other model is built, loaded or that of a stage before."""
     llama = {"model_type": "llama", "hidden_size": 16, "num_attention_heads": 2}
     LlamaConfig(hidden_size=16, num_attention_heads=2).save_pretrained(tmp_path)
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     translation = stage(name="first", language_model={"config": llama})
     for part in ({"config": llama}, {"source": str(tmp_path)}, {"source": "first"}):
         for settings, name in (
@@ -765,13 +759,13 @@ def test_masked_text_is_restored_by_encoder_decoders_alone(tmp_path: Path) -> No
             (vlp_stage(text_encoder=part), "text_encoder"),
         ):
             with pytest.raises(InputError) as caught:
-                check_widths([translation, settings], PROCESSOR)
+                plan_stages([translation, settings], PROCESSOR)
             assert str(caught.value) == (
                 f"stages.second.{name}: found a decoder-only model of the type 'llama', expected an"
                 f" encoder-decoder, such as mbart, for the objective {settings.objective}"
             )
     for settings in (denoising_stage({"config": MBART}), vlp_stage()):
-        check_widths([translation, settings], PROCESSOR)
+        plan_stages([translation, settings], PROCESSOR)
 
 
 def test_masked_text_is_not_read_by_light_t() -> None:
@@ -780,5 +774,14 @@ def test_masked_text_is_not_read_by_light_t() -> None:
     for part in ({"config": {"light_t": SHAPE}}, {"source": "first"}):
         for settings in (denoising_stage(part), vlp_stage(text_encoder=part)):
             with pytest.raises(InputError, match="found a Light-T, whose encoder reads features"):
-                check_widths([translation, settings], PROCESSOR)
-        check_widths([translation, vlp_stage(language_model=part)], PROCESSOR)
+                plan_stages([translation, settings], PROCESSOR)
+        plan_stages([translation, vlp_stage(language_model=part)], PROCESSOR)
+
+
+def test_keys_that_nobody_reads_are_refused() -> None:
+    known = AutoConfig.for_model("llama").to_dict()
+    refuse_unknown({"attention_dropout": 0.1, "_attn_implementation": "eager"}, known)
+    refuse_unknown({"hidden_dim": 3}, {"hidden_dim": 512})
+    for settings, knows in (({"dropuot": 0.1}, known), ({"hidden": 3}, {"hidden_dim": 512})):
+        with pytest.raises(InputError, match=r"^\w+: no such key(, did you|$)"):
+            refuse_unknown(settings, knows)

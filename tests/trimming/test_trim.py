@@ -31,6 +31,7 @@ from transformers import (
 )
 
 import tiny
+from planned import build_translator
 from sentencepiece_models import (
     FAMILIES,
     GERMAN_LETTERS,
@@ -44,7 +45,6 @@ from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor, pad_labels, restore_rules
 from unglossed.training.recipe import TokenizerSettings
 from unglossed.training.settings import StageSettings
-from unglossed.training.stage import build_translator
 from unglossed.training.tokenizer import build_tokenizer
 from unglossed.trimming.trim import (
     TrimReport,

@@ -93,7 +93,7 @@ def extract(
     max_damaged: MaxDamaged = None,
 ) -> None:
     """Store what frozen encoders give, for `train --features DIR`."""
-    from unglossed.training.extract import extract_features
+    from unglossed.training.train import extract_features
 
     stored = extract_features(
         recipe,

@@ -30,6 +30,7 @@ from unglossed.training.features import StoredFeatures, encode_clips, use_bfloat
 from unglossed.training.settings import MaskingSettings, StageSettings
 
 if TYPE_CHECKING:
+    from unglossed.training.plan import StagePlan
     from unglossed.training.run import Run
 
 BATCH_SIZE = 32
@@ -54,6 +55,11 @@ class Job:
     seed: int
     earlier: Mapping[str, Path]
     progress: Progress
+
+    @property
+    def plan(self) -> StagePlan:
+        """The stage's plan."""
+        return self.run.plans[self.stage.name]
 
     @property
     def masking(self) -> MaskingSettings:

@@ -1,20 +1,20 @@
 """A recipe: the list of stages that a training run goes through, and what all stages share.
 
-These are settings only, those of a stage in `stage_settings.py`; `stage.py` builds what they
-describe, `train.py` runs it. `docs/recipe-keys.md` lists them.
+These are settings only, those of a stage in `settings.py`. `plan.py` works out what they describe,
+`train.py` runs it. `docs/recipe-keys.md` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from unglossed.config import AS_LIST, WHOLE, Settings, check_settings, merge, override, read_yaml
 from unglossed.corpora.needs import Needs
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.files import as_path
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.media.frames import FRAME_RATE
@@ -29,6 +29,13 @@ from unglossed.training.settings import (
 )
 
 RECIPES_FOLDER = "recipes"
+RENAMED = {
+    "video.sampling_rate": "video.frame_share",
+    "audio.sample_rate": "audio.audio_rate",
+    "generated_text": "extra_texts",
+}
+"""Keys of earlier versions, which are still read, and their names now."""
+_COMMAND_LINE = "key=value on the command line"
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -50,75 +57,42 @@ def find_recipe(name: str | Path) -> Path:
     raise InputError(f"recipe {name}: no such file; the shipped recipes are: {names}")
 
 
-def read_recipe_file(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """A recipe's content on top of its base's, without the stages that it skips; and their names.
+def rename_keys(data: dict[str, Any], origin: str | Path) -> None:
+    """Give the keys of an earlier version in a recipe's content their new names, and note each.
 
     Raises:
-        InputError: a file cannot be read, a base is not there, or bases go round in a circle.
+        InputError: a key is there under both names.
     """
-    data = _read_with_base(path, ())
-    # Before anything else is changed, so that no change is of a stage that is not there.
-    return data, leave_out_skipped(data, path)
+    for old, new in RENAMED.items():
+        parent, _, last = old.rpartition(".")
+        holder = data.get(parent) if parent else data
+        if not isinstance(holder, dict) or last not in holder:
+            continue
+        value, name = holder.pop(last), new.rpartition(".")[2]
+        if name in holder:
+            raise InputError(f"{origin}: found {old} and {new}, its new name: expected {new} alone")
+        holder[name] = value
+        note(f"{origin}: {old} is now called {new}")
 
 
-def leave_out_skipped(data: dict[str, Any], path: Path) -> list[str]:
-    """Drop the stages with `skip: true`, and this key of all others, in place.
-
-    Args:
-        data: a recipe's content.
-        path: its file, for errors.
-
-    Returns:
-        The names of those that were dropped.
-
-    Raises:
-        InputError: the key says something else than true or false.
-    """
-    stages = data.get("stages")
-    if not isinstance(stages, list):
-        return []
-    kept, skipped = [], []
-    for stage in stages:
-        skip = stage.pop("skip", False) if isinstance(stage, dict) else False
-        if not isinstance(skip, bool):
-            where = f"stages.{stage.get('name')}.skip"
-            raise InputError(f"{path}: {where}: found {skip!r}, expected true or false")
-        if skip:
-            skipped.append(str(stage.get("name")))
-        else:
-            kept.append(stage)
-    data["stages"] = kept
-    return skipped
+def _override(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Change a recipe's content, in place, by `key=value` with keys new or old."""
+    renamed = []
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        for old, new in RENAMED.items():
+            if key == old or key.startswith(f"{old}."):
+                note(f"{item}: {old} is now called {new}")
+                key = new + key.removeprefix(old)
+        renamed.append(key + equals + value)
+    override(data, renamed)
+    rename_keys(data, _COMMAND_LINE)  # of a value with keys, such as audio={sample_rate: 8000}
 
 
-def refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: Path) -> None:
-    """Refuse a part that comes from a stage which is left out.
-
-    Args:
-        data: a recipe's content.
-        skipped: names of stages that were dropped from it.
-        path: its file, for errors.
-
-    Raises:
-        InputError: names the part and the stage.
-    """
-    stages = data.get("stages")
-    for stage in stages if isinstance(stages, list) else []:
-        for part, settings in stage.items() if isinstance(stage, dict) else ():
-            source = settings.get("source") if isinstance(settings, dict) else None
-            if source in skipped:
-                instead = "name a published model's folder or hub name"
-                if part in ("encoder", "adapter"):  # no other run's language model is taken over
-                    instead += f", or a run's that trained the stage, as RUN/1-{source}/model"
-                raise InputError(
-                    f"{path}: stages.{stage.get('name')}.{part}.source: the stage {source} is"
-                    f" skipped: {instead}"
-                )
-
-
-def _read_with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's content on top of its base's."""
     data = read_yaml(path)
+    rename_keys(data, path)
     if "base" not in data:
         return data
     base = data.pop("base")
@@ -137,12 +111,47 @@ def _read_with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return merged
 
 
+def _leave_out_skipped(data: dict[str, Any], path: Path) -> list[str]:
+    """Drop the stages with `skip: true`, and this key of the others, in place; their names."""
+    stages = data.get("stages")
+    if not isinstance(stages, list):
+        return []
+    kept, skipped = [], []
+    for stage in stages:
+        skip = stage.pop("skip", False) if isinstance(stage, dict) else False
+        if not isinstance(skip, bool):
+            where = f"stages.{stage.get('name')}.skip"
+            raise InputError(f"{path}: {where}: found {skip!r}, expected true or false")
+        if skip:
+            skipped.append(str(stage.get("name")))
+        else:
+            kept.append(stage)
+    data["stages"] = kept
+    return skipped
+
+
+def _refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: Path) -> None:
+    """Refuse a part that comes from a stage which is skipped."""
+    stages = data.get("stages")
+    for stage in stages if isinstance(stages, list) else []:
+        for part, settings in stage.items() if isinstance(stage, dict) else ():
+            source = settings.get("source") if isinstance(settings, dict) else None
+            if source in skipped:
+                instead = "name a published model's folder or hub name"
+                if part in ("encoder", "adapter"):  # no other run's language model is taken over
+                    instead += f", or a run's that trained the stage, as RUN/1-{source}/model"
+                raise InputError(
+                    f"{path}: stages.{stage.get('name')}.{part}.source: the stage {source} is"
+                    f" skipped: {instead}"
+                )
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**31), WHOLE]
 Pixels = Annotated[int, Field(gt=0, le=4096), WHOLE]
 
 
 class GeneratedText(Settings):
-    """Sentences of the generator that no clip of the corpus says, in the corpus's language."""
+    """Sentences that the generator of `unglossed synth` draws, as recipes had them before files."""
 
     num_sentences: Annotated[int, Field(gt=0, le=10**8), WHOLE]
     """How many."""
@@ -152,10 +161,16 @@ class GeneratedText(Settings):
     """Of the draws."""
 
 
+ExtraTexts = Annotated[
+    Annotated[str, Tag("[file]")] | Annotated[GeneratedText, Tag("[drawn]")],
+    Discriminator(lambda value: "[file]" if isinstance(value, str) else "[drawn]"),
+]
+
+
 class TokenizerSettings(Settings):
     """Where the tokenizer comes from: a folder or hub name, or trained on the text.
 
-    Trained means byte-pair encoding of the training split's sentences and the generated ones.
+    Trained means byte-pair encoding of the training split's sentences and of `extra_texts`.
     """
 
     pretrained: str | None = None
@@ -221,7 +236,10 @@ class Recipe(Settings):
     seed: Seed = 0
     """Of everything that is drawn: initial weights, order, augmentation, dropout."""
     tokenizer: TokenizerSettings = TokenizerSettings()
-    generated_text: GeneratedText | None = None
+    extra_texts: ExtraTexts | None = None
+    """File with further texts, UTF-8, one sentence a line, relative to the current folder. A
+    tokenizer and the objective denoising are trained on them too, without those that a clip of the
+    corpus says."""
     video: VideoSettings = VideoSettings()
     audio: AudioSettings | None = None
     """Set for speech: the clips' sound is read, and `video` counts for nothing."""
@@ -313,8 +331,8 @@ class Recipe(Settings):
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from its file or shipped name, with `key=value` overrides.
 
-    A recipe may start from another and leave out stages, see `recipe_files.py`; the result does
-    not tell.
+    It may start from another (`base`) and leave out stages (`skip`); keys of earlier versions are
+    renamed. The result shows none of this.
 
     Raises:
         InputError: names the file, or else the command line, and the field that is wrong.
@@ -322,17 +340,29 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if isinstance(overrides, str) or not all(isinstance(one, str) for one in overrides):
         raise InputError(f"overrides: found {overrides!r}, expected a list of key=value texts")
     path = find_recipe(name)
-    data, skipped = read_recipe_file(path)
-    override(data, overrides)
+    data = _read_with_base(path)
+    skipped = _leave_out_skipped(data, path)  # so that no change is of a stage that is not there
+    _override(data, overrides)
     try:
-        skipped += leave_out_skipped(data, path)
-        refuse_skipped_sources(data, skipped, path)
+        skipped += _leave_out_skipped(data, path)
+        _refuse_skipped_sources(data, skipped, path)
         return check_settings(Recipe, data, path)
     except InputError as error:
         if not overrides or _fault_of(path) is not None:
             raise
         fault = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"key=value on the command line: {fault}") from None
+        raise InputError(f"{_COMMAND_LINE}: {fault}") from None
+
+
+def read_resolved(path: Path) -> Recipe:
+    """Read the recipe of a run's folder, also one that an earlier version wrote.
+
+    Raises:
+        InputError: it cannot be read, or is wrong.
+    """
+    data = read_yaml(path)
+    rename_keys(data, path)
+    return check_settings(Recipe, data, path)
 
 
 def _fault_of(path: Path) -> str | None:
@@ -342,3 +372,58 @@ def _fault_of(path: Path) -> str | None:
     except InputError as error:
         return str(error)
     return None
+
+
+def find_unused(recipe: Recipe) -> Iterator[str]:
+    """Find settings without effect because of others beside them: `key: has no effect: ...`.
+
+    Those that no stage of their objective could use are errors in `settings.py`. These may come
+    from a recipe that another one starts from, or wait for a change on the command line.
+    """
+    tokenizer = recipe.tokenizer
+    reads_texts = any(stage.objective == "denoising" for stage in recipe.stages)
+    if recipe.extra_texts is not None and tokenizer.pretrained is not None and not reads_texts:
+        yield (
+            "extra_texts: has no effect: no stage has the objective denoising, and the tokenizer is"
+            " not trained"
+        )
+    if tokenizer.pretrained is not None and "vocab_size" in tokenizer.model_fields_set:
+        yield "tokenizer.vocab_size: has no effect: the tokenizer is not trained"
+    if tokenizer.pretrained is None and tokenizer.start_token is not None:
+        yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
+    if recipe.audio is not None and "video" in recipe.model_fields_set:
+        yield "video: has no effect: the recipe has audio, whose clips are read as sound"
+    augmentation = recipe.video.augmentation
+    if augmentation is not None and augmentation.probability == 0 and recipe.audio is None:
+        for name in ("rotation_degrees", "resize_fraction", "shift_pixels"):
+            if getattr(augmentation, name) and name in augmentation.model_fields_set:
+                yield f"video.augmentation.{name}: has no effect: the probability is 0"
+    for stage in recipe.stages:
+        for fault in _find_unused_of_stage(stage, of_sound=recipe.audio is not None):
+            yield f"stages.{stage.name}.{fault}"
+
+
+def _find_unused_of_stage(stage: StageSettings, *, of_sound: bool) -> Iterator[str]:
+    optimizer = stage.optimizer
+    is_sgd = optimizer.name == "sgd"
+    for name, counts in (("momentum", is_sgd), ("nesterov", is_sgd), ("betas", not is_sgd)):
+        if name in optimizer.model_fields_set and not counts:
+            yield f"optimizer.{name}: has no effect with {optimizer.name}"
+    if of_sound and stage.feature_views > 1:
+        yield f"feature_views: {stage.feature_views} are as 1: views of sound do not differ"
+    if stage.objective != "denoising":
+        left = stage.epochs % stage.evaluate_every
+        if stage.evaluate_every > stage.epochs:
+            yield (
+                f"evaluate_every: {stage.evaluate_every} is more than the {stage.epochs} epochs:"
+                " dev is never scored, and the last epoch's model is kept"
+            )
+        elif left:
+            yield (
+                f"evaluate_every: the last {left} of {stage.epochs} epochs are trained in vain:"
+                f" dev is scored every {stage.evaluate_every}, and one of those models is kept"
+            )
+    writer = stage.language_model
+    trains_rows = NEW_TOKENS in stage.learning_rates
+    if writer is not None and writer.lora and "language_model" in stage.frozen and not trains_rows:
+        yield "language_model.lora: has no effect: language_model is frozen"

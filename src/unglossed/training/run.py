@@ -1,17 +1,24 @@
-"""What the stages of a run share: corpus, tokenizer, clips and their features."""
+"""What the stages of a run share: its plan, corpus, tokenizer, clips and their features."""
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 from torch import nn
 
-from unglossed.corpora.needs import find_unfit
+from unglossed.corpora.check import check_texts as check_rows
+from unglossed.corpora.check_media import Limits, check_clips
+from unglossed.corpora.faults import FaultKind, Faults, Severity
+from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language, find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note
 from unglossed.files import whole_folder
@@ -19,25 +26,27 @@ from unglossed.media.augment import AugmentationConfig
 from unglossed.media.signal import signal_of
 from unglossed.model_folders import bind_folder
 from unglossed.models.processing import TranslatorProcessor, encode_texts
-from unglossed.models.saved import load_processor
+from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.training.callbacks import print_line
-from unglossed.training.data import ClipDataset, LeftOut, Target, choose_workers
-from unglossed.training.dry_build import check_builds
+from unglossed.training.data import ClipDataset, LeftOut, Target, Unreadable, choose_workers
 from unglossed.training.features import FeatureCache, StoredFeatures, use_bfloat16
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.objectives.translation import tell_short_texts
-from unglossed.training.positions import check_text_lengths
-from unglossed.training.recipe import Recipe
+from unglossed.training.plan import plan_stages
+from unglossed.training.recipe import GeneratedText, Recipe, find_unused
 from unglossed.training.settings import StageSettings
-from unglossed.training.stage import check_new_parts, check_widths
 from unglossed.training.tokenizer import (
     build_tokenizer,
     check_own_tokenizers,
+    check_text_lengths,
     check_texts,
     tell_changed_texts,
 )
-from unglossed.training.unused import find_unused
-from unglossed_synth.saying import LANGUAGES, draw_texts
+
+EXTRA_TEXTS = "extra_texts.txt"
+"""A run's copy of the recipe's `extra_texts`, so that a resume goes on with the same."""
+_MOST_KNOWN = 100
+"""Faults of a kind whose words are kept."""
 
 
 class Run:
@@ -48,11 +57,13 @@ class Run:
         corpus: its rows.
         output: the run's folder.
         features: where features of frozen encoders are stored; in the run's folder if not given.
+        trained: model folders of stages that another run trained, see `plan_stages`.
         max_damaged: most clips that may be left out, see `LeftOut`.
         listed: where they are listed.
 
     Attributes:
-        notes: what there is to know before the first stage, to be shown if the run begins.
+        plans: What each stage trains, by its name.
+        notes: To be shown before the first stage.
 
     Raises:
         InputError: a stage cannot be built, or the corpus lacks what it is trained on.
@@ -65,18 +76,20 @@ class Run:
         output: Path,
         features: Path | None = None,
         *,
+        trained: Mapping[str, Path] | None = None,
         max_damaged: int | None = None,
         listed: Path | None = None,
     ) -> None:
         if unfit := [str(fault) for fault in find_unfit(corpus, recipe.needs)]:
             raise InputErrors(unfit)
         self.recipe = recipe
+        self.corpus = corpus
         self.train_samples = corpus.split("train")
         self.dev_samples = corpus.split("dev")
         self.normalisation = corpus.normalisation
-        self.texts = [sample.text for sample in self.train_samples]
         language = self.train_samples[0].language  # the only one of train; test may have others
-        self.texts += _generated_texts(recipe, corpus, language)
+        extra = _extra_texts(recipe, corpus, language, output / EXTRA_TEXTS)
+        self.texts = [*(sample.text for sample in self.train_samples), *extra]
         self.processor = self._processor(language, output / "processor")
         num_clips = len(self.train_samples) + len(self.dev_samples)
         self.left_out = LeftOut(num_clips, max_damaged, listed)
@@ -85,40 +98,32 @@ class Run:
         if features is not None:
             with mistakes.collected():
                 check_store(features, recipe)
-        for stage in recipe.stages:
-            with mistakes.collected():
-                check_new_parts(stage, [one.name for one in recipe.stages], self.processor)
+        with mistakes.collected():
+            self.plans = plan_stages(recipe.stages, self.processor, trained)
         mistakes.tell()  # what follows builds on it
         clips = [*self.train_samples, *self.dev_samples]
         checks: tuple[Callable[[], None], ...] = (
-            lambda: check_widths(recipe.stages, self.processor),
-            lambda: check_builds(recipe.stages, self.processor),
             lambda: check_own_tokenizers(recipe, self.processor),
             lambda: check_texts(self.processor.tokenizer, self.train_samples),
-            lambda: check_text_lengths(recipe.stages, clips, self.texts, self.processor),
+            lambda: check_text_lengths(self.plans.values(), clips, self.texts),
         )
         for check in checks:
             with mistakes.collected():
                 check()
         mistakes.tell()
-        self.notes = list(find_unused(recipe, language))
-        if any(OBJECTIVES[stage.objective].best == "bleu4" for stage in recipe.stages) and (
-            told := tell_short_texts(self.dev_samples, language)
-        ):
-            self.notes.append(told)
-        if any(stage.language_model for stage in recipe.stages) and (
-            told := tell_changed_texts(
-                self.processor, self.train_samples, self.dev_samples, corpus.normalisation
-            )
-        ):
-            self.notes.append(told)
+        self.notes = [*find_unused(recipe), *self._notes_on_texts(language)]
+
+    def _notes_on_texts(self, language: str) -> list[str]:
+        told = []
+        if any(OBJECTIVES[stage.objective].best == "bleu4" for stage in self.recipe.stages):
+            told.append(tell_short_texts(self.dev_samples, language))
+        if any(stage.language_model for stage in self.recipe.stages):
+            splits = (self.train_samples, self.dev_samples)
+            told.append(tell_changed_texts(self.processor, *splits, self.normalisation))
+        return [one for one in told if one]
 
     def vocabulary(self, symbols: Callable[[Sample], str]) -> list[str]:
-        """Every symbol of train, such as its glosses, in alphabetical order.
-
-        Args:
-            symbols: gives a clip's, separated by spaces.
-        """
+        """Every symbol of train in alphabetical order; `symbols` gives a clip's, with spaces."""
         return sorted({name for sample in self.train_samples for name in symbols(sample).split()})
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
@@ -147,7 +152,7 @@ class Run:
     def clips(
         self, samples: Sequence[Sample], *, training: bool, target: Target | None = None
     ) -> ClipDataset:
-        """A split's pictures or sound; labels are the texts' unless `target` is given."""
+        """A split's clips; labels are the texts' unless `target` is given."""
         augmentation = self.recipe.video.augmentation
         return ClipDataset(
             samples,
@@ -167,15 +172,7 @@ class Run:
         clips: ClipDataset,
         progress: Progress,
     ) -> list[StoredFeatures]:
-        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one.
-
-        Args:
-            stage: its settings.
-            encoder: its encoder.
-            config: the encoder's configuration.
-            clips: train or dev.
-            progress: the run's display.
-        """
+        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one."""
         num_views = stage.feature_views if clips.training else 1
         total = len(clips) * num_views
         started = time.monotonic()
@@ -195,14 +192,81 @@ class Run:
             print_line(progress, f"{stage.name}: features of {len(clips):,} clips", started)
         return views
 
+    def check_media(self) -> dict[str, Any] | None:
+        """Look at the headers of all clips of train and dev, before hours go into the first.
+
+        What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
+
+        Returns:
+            How long the clips of train are, see `TrainedLengths`; None: not known.
+
+        Raises:
+            InputError: more media cannot be read than may be left out, one is not what the recipe
+                reads, or a clip lies past its end.
+        """
+        corpus, recipe = self.corpus, self.recipe
+        faults = Faults(max_examples=_MOST_KNOWN)
+        samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
+        lengths: list[float] = []
+        check_clips(
+            corpus.spec,
+            samples,
+            faults,
+            limits=Limits(max_seconds=recipe.max_seconds),
+            needs=recipe.needs,
+            progress=sys.stderr.isatty(),
+            on_lengths=lengths.extend,
+        )
+        known = list(zip(samples, lengths, strict=True))
+        self._judge(faults, [sample for sample, seconds in known if math.isnan(seconds)])
+        of_rows = Faults(max_examples=1)
+        check_rows(samples, of_rows)
+        for fault in find_other_language(corpus, recipe.needs):
+            of_rows.add(fault)
+        for kind in of_rows:
+            note(f"{kind.title}: {of_rows.count(kind):,} ({of_rows.examples(kind)[0]})")
+        of_train = [seconds for sample, seconds in known if sample.split == "train"]
+        trained = TrainedLengths.of(of_train, recipe.max_seconds)
+        return None if trained is None else trained.to_dict()
+
+    def _judge(self, faults: Faults, unreadable: Sequence[Sample]) -> None:
+        """Raise or note what is wrong with clips; leave out those that cannot be read."""
+        damaged, limit = {str(sample.media) for sample in unreadable}, self.left_out.limit
+        for kind in faults:
+            first = faults.examples(kind)[0]
+            if kind is FaultKind.UNREADABLE_MEDIA:
+                others = [one for one in faults.examples(kind) if one.where not in damaged]
+                if not others and self._can_do_without(unreadable):
+                    continue
+                first = others[0] if others else first
+            if kind.severity is Severity.ERROR:
+                more = faults.total(Severity.ERROR) - 1
+                rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
+                hint = ""
+                if first.where in damaged:
+                    num_clips = len(self.train_samples) + len(self.dev_samples)
+                    hint = (
+                        f": found {len(unreadable):,} of {num_clips:,} clips that cannot be read,"
+                        f" expected at most {limit:,} (--max-damaged) and some in each split"
+                    )
+                raise InputError(f"{first}{rest}{hint}")
+            what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
+            note(f"{what}: {faults.count(kind):,} ({first})")
+        reasons = {one.where: str(one) for one in faults.examples(FaultKind.UNREADABLE_MEDIA)}
+        for sample in unreadable:
+            reason = reasons.get(str(sample.media), f"{sample.media}: cannot be read")
+            self.left_out.add(Unreadable(sample.id, sample.split, reason))
+
+    def _can_do_without(self, unreadable: Sequence[Sample]) -> bool:
+        missing = Counter(sample.split for sample in unreadable)
+        left = all(len(self.corpus.split(split)) > missing[split] for split in TRAINING_SPLITS)
+        return left and len(unreadable) <= self.left_out.limit
+
 
 def check_store(folder: Path, recipe: Recipe) -> None:
-    """Find out before the first stage whether a folder can have stored features; none is made.
+    """Check that features can be stored in a folder, before the first stage; none is made.
 
     A folder that cannot be written to is only noted where it has something in it: perhaps all.
-
-    Raises:
-        InputError: it cannot.
     """
     if not any(stage.feature_views for stage in recipe.stages):
         note(f"--features {folder}: has no effect: no stage has feature_views")
@@ -225,10 +289,33 @@ def check_store(folder: Path, recipe: Recipe) -> None:
         note(f"{told}: the features of all clips have to be there")
 
 
-def _generated_texts(recipe: Recipe, corpus: Corpus, language: str) -> list[str]:
-    """Sentences of the generator in a language that no clip of any split says."""
-    wanted = recipe.generated_text
-    if wanted is None or language not in LANGUAGES:
+def _extra_texts(recipe: Recipe, corpus: Corpus, language: str, copy: Path) -> list[str]:
+    """The recipe's further texts, but for those that a clip of any split says."""
+    wanted = recipe.extra_texts
+    if wanted is None:
         return []
     said = {sample.text for samples in corpus.splits.values() for sample in samples}
-    return draw_texts(language, wanted.level, wanted.num_sentences, wanted.seed, exclude=said)
+    if isinstance(wanted, GeneratedText):  # of recipes before there were files
+        from unglossed_synth.saying import LANGUAGES, draw_texts
+
+        if language in LANGUAGES:
+            return draw_texts(language, wanted.level, wanted.num_sentences, wanted.seed, said)
+        known = ", ".join(LANGUAGES)
+        note(f"extra_texts: has no effect: the generator writes {known}, not {language}")
+        return []
+    path = copy if copy.is_file() else Path(wanted)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"extra_texts: {path}: cannot be read: {error}") from None
+    texts = [line for line in lines if line]
+    if not texts:
+        raise InputError(f"extra_texts: {path}: found no text, expected one sentence a line")
+    if path != copy:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    kept = [text for text in texts if text not in said]
+    if len(kept) < len(texts):
+        told = f"{len(texts) - len(kept):,} of {len(texts):,} texts are left out"
+        note(f"extra_texts: {told}: a clip of the corpus says them")
+    return kept

@@ -20,14 +20,14 @@ import torch
 import transformers
 
 import unglossed
-from unglossed.config import read_settings, write_settings
+from unglossed.config import write_settings
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import RUN_FILE, exclusive, write_text
 from unglossed.model_folders import verify_folder
 from unglossed.training.checkpoint import LAST, checkpoints_of, read_json, reading, reopen
 from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
-from unglossed.training.recipe import Recipe
+from unglossed.training.recipe import Recipe, read_resolved
 from unglossed.training.settings import StageSettings
 
 RECIPE_FILE = "recipe.yaml"
@@ -175,7 +175,7 @@ class Before:
         Raises:
             InputError: a file is damaged or missing, and the corpus as it is was not accepted.
         """
-        recipe = read_settings(Recipe, output / RECIPE_FILE)
+        recipe = read_resolved(output / RECIPE_FILE)
         facts, fingerprint = {}, None
         try:
             facts = _read_facts(output)
@@ -257,7 +257,7 @@ class Before:
             return
         before, kind = (one.partition(":")[0] for one in (spec, corpus.spec))
         self.changes = [f"its kind was {before}, is {kind}"] if before != kind else []
-        generates = self.recipe.generated_text is not None
+        generates = self.recipe.extra_texts is not None
         self.changes += self.fingerprint.changes(now, generates=generates)
         if self.changes and not self.accept:
             found = moved or "its corpus changed since it was begun"

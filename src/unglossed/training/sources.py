@@ -1,4 +1,7 @@
-"""Where parts come from: hub, folder or GGUF file; and the refusal of settings nobody reads."""
+"""Loads what a recipe names as a source: hub name, model folder, run folder or GGUF file.
+
+Errors do not say which field named it: a block of `errors.field` around the call does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -24,28 +27,24 @@ from transformers import (
 from transformers.utils import logging
 
 from unglossed import hub
-from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
 from unglossed.hub import find_model
 from unglossed.models.language_model import UNTIED, untie, untied_in
 from unglossed.models.processing import restore_rules
 from unglossed.models.recogniser import RecogniserConfig
+from unglossed.models.speech import FRONTENDS
 from unglossed.models.translator import PartModel, TranslatorConfig
 
 GGUF = ".gguf"
-WRONG_CONFIGURATION = (KeyError, TypeError, ValueError, StrictDataclassError)
-"""What transformers raises where a configuration's values are wrong."""
-_LARGEST_SIZE = 1_000_000
 
 
-def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
+def load(kind: Any, source: str, **settings: Any) -> Any:
     """Load a model (in float32), configuration, tokenizer or feature extractor of transformers.
 
     Args:
         kind: its class, or one of the Auto classes.
         source: hub name, model folder, run folder of `unglossed train`, or GGUF file.
-        where: field of the recipe, for errors.
         settings: further ones of `from_pretrained`.
 
     Raises:
@@ -53,43 +52,47 @@ def load(kind: Any, source: str, where: str, **settings: Any) -> Any:
     """
     if kind not in (AutoConfig, AutoFeatureExtractor, AutoTokenizer):
         settings["dtype"] = torch.float32
-    folder = source
     shown: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if source.endswith(GGUF):
-        folder, settings["gguf_file"] = _find_gguf(source, where)
+        folder, settings["gguf_file"] = _find_gguf(source)
         shown = contextlib.redirect_stderr(io.StringIO())  # its progress bar knows no other way
     elif "/" in source and not Path(source).exists() and not may_be_on_hub(source):
-        raise InputError(
-            f"{where}: {source}: no such folder, expected a model folder or a hub name"
-        )
+        raise InputError(f"{source}: no such folder, expected a model folder or a hub name")
     else:
-        folder = find_folder(source, where)
+        folder = find_folder(source)
     with shown:
-        loaded = hub.load(kind, folder, f"{where}: {source} cannot be loaded", **settings)
+        loaded = hub.load(kind, folder, f"{source} cannot be loaded", **settings)
     if kind is AutoTokenizer and "gguf_file" not in settings:
         restore_rules(loaded, folder)
     return loaded
 
 
-def find_folder(source: str, where: str) -> str:
-    """The model folder of a run folder, else the source as it is.
+def find_folder(source: str) -> str:
+    """The model folder of a finished run's folder, else the source as it is."""
+    return find_model(source) if (Path(source) / RUN_FILE).is_file() else source
+
+
+def check_weights(source: str) -> None:
+    """Check that a model folder has weights and that none of their files is cut; loads none.
 
     Raises:
-        InputError: the run is not finished.
+        InputError: names the folder or the file.
     """
-    return _find_model(source, where) if (Path(source) / RUN_FILE).is_file() else source
+    if not Path(source).is_dir():
+        return
+    folder = Path(find_folder(source))
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise InputError(f"{folder} has no weights, expected model.safetensors")
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be read: {error}") from None
 
 
-def load_complete(
-    kind: Any, source: str, where: str, **settings: Any
-) -> tuple[Any, Mapping[str, Any]]:
-    """Load a model, all of whose weights are in its files.
-
-    Args:
-        kind: see `load`.
-        source: likewise.
-        where: likewise.
-        settings: likewise.
+def load_complete(kind: Any, source: str, **settings: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Load a model, all of whose weights are in its files; see `load`.
 
     Returns:
         The model; and what transformers tells of its files, such as `unexpected_keys`.
@@ -99,16 +102,16 @@ def load_complete(
     """
     settings |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     with _without_warnings():
-        model, found = load(kind, source, where, **settings)
+        model, found = load(kind, source, **settings)
     # Those that are not there, or have another shape, are random.
     misfits = sorted(name for name, *_ in found["mismatched_keys"])
     for names, fault in ((sorted(found["missing_keys"]), "lacks"), (misfits, "has misshapen")):
         if names:
-            raise InputError(f"{where}: {source} {fault} weights: {len(names)}, as {names[0]}")
+            raise InputError(f"{source} {fault} weights: {len(names)}, as {names[0]}")
     return model, found
 
 
-def load_language_model(source: str, where: str) -> PreTrainedModel:
+def load_language_model(source: str) -> PreTrainedModel:
     """Load a language model of either kind, as its configuration says.
 
     A GGUF file's quantised weights are unpacked to float32.
@@ -116,10 +119,10 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
     Raises:
         InputError: it cannot be loaded, lacks weights, or is no model that writes text.
     """
-    config: PreTrainedConfig = load(AutoConfig, source, where)
+    config: PreTrainedConfig = load(AutoConfig, source)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # With its configuration at hand, a GGUF file is read once less: seconds.
-    model, _ = load_complete(kind, source, where, config=config)
+    model, _ = load_complete(kind, source, config=config)
     untie(model, untied_in(model))
     if source.endswith(GGUF):
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
@@ -132,109 +135,54 @@ def load_language_model(source: str, where: str) -> PreTrainedModel:
     return model
 
 
-def unpack_gguf(source: Path, folder: Path, where: str) -> None:
-    """Write a GGUF file's model and tokenizer as a model folder, which is loaded in no time.
+def unpack_gguf(source: Path, folder: Path) -> None:
+    """Write a GGUF file's model and tokenizer as a model folder, which loads quickly.
 
-    Args:
-        source: the file.
-        folder: appears whole or not at all.
-        where: what asked for the file, for errors.
+    `folder` appears whole or not at all.
 
     Raises:
         InputError: it cannot be loaded.
     """
-    tokenizer = load(AutoTokenizer, str(source), where)
-    model = load_language_model(str(source), where)
+    tokenizer = load(AutoTokenizer, str(source))
+    model = load_language_model(str(source))
     with whole_folder(folder) as partial:
         tokenizer.save_pretrained(partial)
         model.save_pretrained(partial)
 
 
-def source_config(source: str, where: str) -> PreTrainedConfig:
-    """Configuration of a model of any kind.
+def is_frontend(source: str) -> bool:
+    """Whether a folder or hub name is that of a speech model, whatever its head or decoder."""
+    return source_config(source).model_type in FRONTENDS
+
+
+def source_config(source: str) -> PreTrainedConfig:
+    """Configuration of a model of any kind: run or model folder, or hub name."""
+    config: PreTrainedConfig = load(AutoConfig, find_model(source))
+    return config
+
+
+def load_trained(source: str, otherwise: str = "") -> PartModel:
+    """Load a model that another run trained, of any objective, to take over a part of it.
 
     Args:
         source: a run or model folder, or a hub name.
-        where: field of the recipe, for errors.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    config: PreTrainedConfig = load(AutoConfig, _find_model(source, where), where)
-    return config
-
-
-def trained_config(source: str, where: str, otherwise: str = "") -> PreTrainedConfig:
-    """Configuration of a model that another run trained, of any objective.
-
-    Args:
-        source: see `source_config`.
-        where: likewise.
         otherwise: what else could have been there, for errors.
 
     Raises:
-        InputError: see `source_config`; or it is of a model of another kind.
+        InputError: it is a model of another kind, or its weights are not exactly those of its
+            configuration.
     """
-    config = source_config(source, where)
+    config = source_config(source)
     if not isinstance(config, (RecogniserConfig, TranslatorConfig)):
         raise InputError(
-            f"{where}: {source}: found a model of the type {config.model_type!r}, expected one that"
+            f"{source}: found a model of the type {config.model_type!r}, expected one that"
             f" `unglossed train` made{otherwise}"
         )
-    return config
-
-
-def load_trained(source: str, where: str, otherwise: str = "") -> PartModel:
-    """Load a model that another run trained, for a part of it to be taken over.
-
-    Args:
-        source: see `trained_config`.
-        where: likewise.
-        otherwise: likewise.
-
-    Raises:
-        InputError: see `trained_config`; or its weights are not exactly those of its configuration.
-    """
-    config = trained_config(source, where, otherwise)
-    model, found = load_complete(AutoModel, find_model(source), where, config=config)
+    model, found = load_complete(AutoModel, find_model(source), config=config)
     if unknown := sorted(found["unexpected_keys"]):
-        raise InputError(f"{where}: {source} has further weights: {len(unknown)}, as {unknown[0]}")
+        raise InputError(f"{source} has further weights: {len(unknown)}, as {unknown[0]}")
     trained: PartModel = model
     return trained
-
-
-def refuse_no_sizes(config: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> None:
-    """Refuse values that are no sizes, for keys whose defaults are whole numbers.
-
-    Args:
-        config: the recipe's part.
-        defaults: what it changes.
-        where: field of the recipe, for errors.
-
-    Raises:
-        InputError: names the first key, what was found and expected.
-    """
-    for key, value in config.items():
-        is_size = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if isinstance(defaults.get(key), int) and not (is_size and value <= _LARGEST_SIZE):
-            raise InputError(
-                f"{where}.{key}: found {value!r}, expected a whole number above 0"
-                + (f" and at most {_LARGEST_SIZE:,}" if is_size else "")
-            )
-
-
-def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
-    """Refuse keys that the part's class would silently ignore.
-
-    A transformers configuration takes any key for its own, so it is compared with a default one.
-    """
-    names = set(known)
-    if "model_type" in known:
-        default = AutoConfig.for_model(known["model_type"])
-        names = {key for key in {*known, *settings} if hasattr(default, key)}
-    for key in settings:
-        if key not in names:
-            raise InputError(f"{where}.{key}: no such key{suggest(key, names)}")
 
 
 @contextlib.contextmanager
@@ -248,25 +196,17 @@ def _without_warnings() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _find_model(source: str, where: str) -> str:
-    """See `find_model`; errors name the field."""
-    try:
-        return find_model(source)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _find_gguf(source: str, where: str) -> tuple[str, str]:
+def _find_gguf(source: str) -> tuple[str, str]:
     """Folder and place of a GGUF file, once it is sure that it is one and can be read."""
     path = Path(source)
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise InputError(f"{where}: {source} cannot be read: {error.strerror}") from None
+        raise InputError(f"{source} cannot be read: {error.strerror}") from None
     if magic != b"GGUF":
-        raise InputError(f"{where}: {source} begins with {magic!r}, expected a GGUF file")
+        raise InputError(f"{source} begins with {magic!r}, expected a GGUF file")
     if find_spec("gguf") is None:
-        raise InputError(f"{where}: {source} needs the package gguf: pip install 'unglossed[gguf]'")
+        raise InputError(f"{source} needs the package gguf: pip install 'unglossed[gguf]'")
     # Absolute: of a bare name, transformers would take a file in the working directory.
     return str(path.parent), str(path.resolve())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -13,78 +13,25 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from unglossed import hub
 from unglossed.corpora.languages import base_language, language_of
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError, note
+from unglossed.errors import InputError, field, note
 from unglossed.evaluation.metrics import score
 from unglossed.models.processing import CONTROL, TranslatorProcessor, encode_texts, pad_labels
+from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.sources import GGUF, load
 from unglossed.trimming.vocabulary import MOST_UNKNOWN, tell_unknown
 
-_MOST_TEXTS = 20_000
-"""Train texts that are looked at, spread over the split: more would cost minutes."""
-
-_BATCH_SIZE = 1_000
-
-
-def tell_changed_texts(
-    processor: TranslatorProcessor,
-    train: Sequence[Sample],
-    dev: Sequence[Sample],
-    normalisation: str,
-) -> str | None:
-    """Tell how many texts the tokenizer does not give back as they were, and what that costs.
-
-    Space at either end does not count.
-
-    Args:
-        processor: has the tokenizer.
-        train: whose texts are labels.
-        dev: whose texts are compared with what a model writes.
-        normalisation: with which the corpus is scored.
-
-    Returns:
-        In words; None: all come back.
-    """
-    seen = [*train[:: 1 + len(train) // _MOST_TEXTS], *dev]
-    decoded = _through_tokenizer(processor, [sample.text for sample in seen])
-    changed = [
-        (sample, text)
-        for sample, text in zip(seen, decoded, strict=True)
-        if unicodedata.normalize("NFC", sample.text).strip() != text
-    ]
-    if not changed:
-        return None
-    first, text = changed[0]
-    share = 1 - len(changed) / len(seen)
-    told = (
-        f"{share:.1%} of {len(seen):,} texts of train and dev come back unchanged from the"
-        f" tokenizer; that of clip {first.id!r}, {first.text[:60]!r}, as {text[:60]!r}"
-    )
-    if dev:
-        texts, found = [sample.text for sample in dev], decoded[-len(dev) :]
-        wanted = [(sample.text, *sample.references) for sample in dev]
-        language = processor.language
-        whole = score(texts, wanted, language, normalisation).bleu4
-        if whole and whole > 0:  # not so where no text has four words
-            most = score(found, wanted, language, normalisation).bleu4
-            told += f"; a model that wrote every text of dev would score {most:.2f} BLEU-4"
-    return told
-
-
-def _through_tokenizer(processor: TranslatorProcessor, texts: Sequence[str]) -> list[str]:
-    decoded: list[str] = []
-    for start in range(0, len(texts), _BATCH_SIZE):
-        rows = processor.encode_texts(texts[start : start + _BATCH_SIZE])
-        decoded += processor.decode(pad_labels(rows))
-    return decoded
-
-
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-
 _VOCABULARY_FILES = (
     *("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"),
     *("sentencepiece.model", "vocab.json", "vocab.txt"),
 )
+_MOST_TEXTS = 20_000
+"""Train texts that are looked at, spread over the split: more would cost minutes."""
+_BATCH_SIZE = 1_000
+_MOST_TOKENS_A_BYTE = 3
+"""Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""
 
 
 def build_tokenizer(
@@ -101,15 +48,15 @@ def build_tokenizer(
         The tokenizer and the token with which the decoder starts.
 
     Raises:
-        InputError: the folder or hub name cannot be loaded, or lacks the start token,
-            or that is the code of another language though there is one of the texts' own; or it
-            has a new token already.
+        InputError: it cannot be loaded, has a new token already, lacks the start token, or that is
+            another language's code though there is one of the texts' own.
     """
     if settings.pretrained is None:
         tokenizer = train_tokenizer(texts, language, settings.vocab_size)
         _add_tokens(tokenizer, settings.new_tokens)
         return tokenizer, f"<{language}>"
-    tokenizer = load(AutoTokenizer, settings.pretrained, "tokenizer.pretrained")
+    with field("tokenizer.pretrained"):
+        tokenizer = load(AutoTokenizer, settings.pretrained)
     _add_tokens(tokenizer, settings.new_tokens)
     if tokenizer.pad_token is None:  # as many decoder-only models: nothing is ever padded with it
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
@@ -141,77 +88,6 @@ def _check_start(
     if codes:
         raise InputError(f"{fault}: expected {' or '.join(codes)}")
     note(f"{fault}, for which {source} has no code")
-
-
-def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
-    """Refuse a tokenizer that knows too little of the train texts; note single `<unk>`.
-
-    Raises:
-        InputError: more than a tenth of the texts' tokens are `<unk>`.
-    """
-    if tokenizer.unk_token_id is None or not samples:
-        return
-    texts = [sample.text for sample in samples]
-    rows = encode_texts(tokenizer, texts)
-    counts = [row.count(tokenizer.unk_token_id) for row in rows]
-    num_unknown, num_tokens = sum(counts), sum(map(len, rows))
-    if not num_unknown:
-        return
-    first = next(sample for sample, count in zip(samples, counts, strict=True) if count)
-    example = f"train clip {first.id!r}: {first.text[:60]!r}"
-    told = tell_unknown(tokenizer, texts)
-    share = num_unknown / num_tokens
-    if share > MOST_UNKNOWN:
-        raise InputError(
-            f"tokenizer.pretrained: found {share:.1%} of the train texts' tokens to be"
-            f" {tokenizer.unk_token} ({example}), expected {MOST_UNKNOWN:.0%} at most: it lacks"
-            f" {told}"
-        )
-    note(
-        f"the tokenizer does not know everything in {sum(map(bool, counts)):,} of"
-        f" {len(texts):,} train texts: {num_unknown:,} of {num_tokens:,} tokens are"
-        f" {tokenizer.unk_token} ({example}); it lacks {told}"
-    )
-
-
-def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None:
-    """Check that pre-trained language models have the tokens that the run's tokenizer gives.
-
-    One that comes without a tokenizer, or of which only the shape is taken, passes.
-
-    Raises:
-        InputError: a token of both has another id.
-    """
-    tokenizer, pretrained = processor.tokenizer, recipe.tokenizer.pretrained
-    ours = {number: token for token, number in tokenizer.get_vocab().items()}
-    for token in processor.new_tokens:
-        ours.pop(tokenizer.convert_tokens_to_ids(token), None)
-    elsewhere = {"build", pretrained, *(stage.name for stage in recipe.stages)}
-    for stage in recipe.stages:
-        for name in ("language_model", "text_encoder"):
-            part = getattr(stage, name)
-            if part is None or part.source in elsewhere or getattr(part, "random_init", False):
-                continue
-            where = f"stages.{stage.name}.{name}.source"
-            theirs = _own_vocabulary(part.source, where)
-            differing = [i for i in sorted(ours.keys() & theirs) if ours[i] != theirs[i]]
-            if differing:
-                one = differing[0]
-                other = "tokenizer.pretrained" if pretrained else "the run's, trained on its texts"
-                hint = "the model's own" if pretrained else "it in tokenizer.pretrained"
-                raise InputError(
-                    f"{where}: its tokenizer differs from {other} (id {one} is {theirs[one]!r} here"
-                    f" and {ours[one]!r} there): name {hint}"
-                )
-
-
-def _own_vocabulary(source: str, where: str) -> dict[int, str]:
-    """Tokens of a model's own tokenizer by id; none if it comes without."""
-    # Without these files, transformers makes up a tokenizer of special tokens alone.
-    if not source.endswith(GGUF) and not any(hub.find_file(source, n) for n in _VOCABULARY_FILES):
-        return {}
-    vocabulary = load(AutoTokenizer, source, where).get_vocab()
-    return {number: token for token, number in vocabulary.items()}
 
 
 def train_tokenizer(
@@ -250,3 +126,147 @@ def train_tokenizer(
         extra_special_tokens=[language_token],
         clean_up_tokenization_spaces=False,
     )
+
+
+def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
+    """Refuse a tokenizer that knows too little of the train texts; note single `<unk>`.
+
+    Raises:
+        InputError: more than a tenth of the texts' tokens are `<unk>`.
+    """
+    if tokenizer.unk_token_id is None or not samples:
+        return
+    texts = [sample.text for sample in samples]
+    rows = encode_texts(tokenizer, texts)
+    counts = [row.count(tokenizer.unk_token_id) for row in rows]
+    num_unknown, num_tokens = sum(counts), sum(map(len, rows))
+    if not num_unknown:
+        return
+    first = next(sample for sample, count in zip(samples, counts, strict=True) if count)
+    example = f"train clip {first.id!r}: {first.text[:60]!r}"
+    told = tell_unknown(tokenizer, texts)
+    share = num_unknown / num_tokens
+    if share > MOST_UNKNOWN:
+        raise InputError(
+            f"tokenizer.pretrained: found {share:.1%} of the train texts' tokens to be"
+            f" {tokenizer.unk_token} ({example}), expected {MOST_UNKNOWN:.0%} at most: it lacks"
+            f" {told}"
+        )
+    note(
+        f"the tokenizer does not know everything in {sum(map(bool, counts)):,} of"
+        f" {len(texts):,} train texts: {num_unknown:,} of {num_tokens:,} tokens are"
+        f" {tokenizer.unk_token} ({example}); it lacks {told}"
+    )
+
+
+def tell_changed_texts(
+    processor: TranslatorProcessor,
+    train: Sequence[Sample],
+    dev: Sequence[Sample],
+    normalisation: str,
+) -> str | None:
+    """Tell how many texts the tokenizer does not give back as they were, and what that costs.
+
+    Space at either end does not count.
+
+    Returns:
+        In words; None: all come back.
+    """
+    seen = [*train[:: 1 + len(train) // _MOST_TEXTS], *dev]
+    decoded: list[str] = []
+    for start in range(0, len(seen), _BATCH_SIZE):
+        texts = [sample.text for sample in seen[start : start + _BATCH_SIZE]]
+        decoded += processor.decode(pad_labels(processor.encode_texts(texts)))
+    changed = [
+        (sample, text)
+        for sample, text in zip(seen, decoded, strict=True)
+        if unicodedata.normalize("NFC", sample.text).strip() != text
+    ]
+    if not changed:
+        return None
+    first, text = changed[0]
+    share = 1 - len(changed) / len(seen)
+    told = (
+        f"{share:.1%} of {len(seen):,} texts of train and dev come back unchanged from the"
+        f" tokenizer; that of clip {first.id!r}, {first.text[:60]!r}, as {text[:60]!r}"
+    )
+    if dev:
+        texts, found = [sample.text for sample in dev], decoded[-len(dev) :]
+        wanted = [(sample.text, *sample.references) for sample in dev]
+        language = processor.language
+        whole = score(texts, wanted, language, normalisation).bleu4
+        if whole and whole > 0:  # not so where no text has four words
+            most = score(found, wanted, language, normalisation).bleu4
+            told += f"; a model that wrote every text of dev would score {most:.2f} BLEU-4"
+    return told
+
+
+def check_text_lengths(
+    plans: Iterable[StagePlan], clips: Sequence[Sample], texts: Sequence[str]
+) -> None:
+    """Check that no text has more tokens than its stage's language model has positions.
+
+    `texts` are those that a language model alone is trained on.
+
+    Raises:
+        InputError: names the first clip or text that is too long, its tokens and the limit.
+    """
+    of_clips = [(f"clip {clip.id!r}", clip.text) for clip in clips]
+    of_texts = [(f"text {text[:30]!r}...", text) for text in texts]
+    for plan in plans:
+        alone = "encoder" not in OBJECTIVES[plan.settings.objective].parts
+        for name in ("language_model", "text_encoder"):
+            part = getattr(plan, name)
+            limit = None if part is None else part.max_positions
+            for what, text in of_clips + of_texts if alone else of_clips:
+                if limit is None or _MOST_TOKENS_A_BYTE * len(text.encode()) + 2 <= limit:
+                    continue
+                found = len(plan.processor.encode_text(text))
+                if found > limit:
+                    raise InputError(
+                        f"{plan.where}.{name}: {what} has {found:,} tokens with the end token,"
+                        f" expected at most the {limit:,} positions of the language model: shorten"
+                        " the text or leave it out"
+                    )
+
+
+def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None:
+    """Check that pre-trained language models have the tokens that the run's tokenizer gives.
+
+    One that comes without a tokenizer, or of which only the shape is taken, passes.
+
+    Raises:
+        InputError: a token of both has another id.
+    """
+    tokenizer, pretrained = processor.tokenizer, recipe.tokenizer.pretrained
+    ours = {number: token for token, number in tokenizer.get_vocab().items()}
+    for token in processor.new_tokens:
+        ours.pop(tokenizer.convert_tokens_to_ids(token), None)
+    elsewhere = {"build", pretrained, *(stage.name for stage in recipe.stages)}
+    for stage in recipe.stages:
+        for name in ("language_model", "text_encoder"):
+            part = getattr(stage, name)
+            if part is None or part.source in elsewhere or getattr(part, "random_init", False):
+                continue
+            with field(f"stages.{stage.name}.{name}.source"):
+                theirs = _own_vocabulary(part.source)
+                differing = [i for i in sorted(ours.keys() & theirs) if ours[i] != theirs[i]]
+                if differing:
+                    one = differing[0]
+                    other = (
+                        "tokenizer.pretrained" if pretrained else "the run's, trained on its texts"
+                    )
+                    hint = "the model's own" if pretrained else "it in tokenizer.pretrained"
+                    raise InputError(
+                        f"its tokenizer differs from {other} (id {one} is {theirs[one]!r} here and"
+                        f" {ours[one]!r} there): name {hint}"
+                    )
+
+
+def _own_vocabulary(source: str) -> dict[int, str]:
+    """Tokens of a model's own tokenizer by id; none if it comes without."""
+    # Without these files, transformers makes up a tokenizer of special tokens alone.
+    if not source.endswith(GGUF) and not any(hub.find_file(source, n) for n in _VOCABULARY_FILES):
+        return {}
+    vocabulary = load(AutoTokenizer, source).get_vocab()
+    return {number: token for token, number in vocabulary.items()}

@@ -1,7 +1,7 @@
 """Runs a recipe on a corpus: tokenizer, then stage after stage, each resumable.
 
 DIR/recipe.yaml       and what else a run was begun with, see `run_folder.py`
-DIR/processor/        tokenizer and picture settings
+DIR/processor/        tokenizer, and how clips are read
 DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/, see `checkpoint.py`
 DIR/skipped.jsonl     clips that could not be read, if any, see `data.py`
 DIR/features/         what frozen encoders gave, see `features.py`
@@ -11,42 +11,38 @@ DIR/model/            the last stage's model, what `translate` and `evaluate` re
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import sys
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 from transformers import set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from unglossed.config import write_settings
-from unglossed.corpora.check import check_texts
-from unglossed.corpora.check_media import Limits, check_clips
-from unglossed.corpora.faults import FaultKind, Faults, Severity
-from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language
 from unglossed.corpora.registry import read_corpus
-from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError, note
+from unglossed.errors import FieldError, InputError, field, note
 from unglossed.files import as_path, link, whole_folder
 from unglossed.inference.decoding import DECODING_FILE
 from unglossed.model_folders import bind_folder
-from unglossed.models.saved import TrainedLengths
+from unglossed.models.encoder import build_encoder
+from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
-from unglossed.training.data import SKIPPED_FILE, Collator, LeftOut, Unreadable
+from unglossed.training.data import SKIPPED_FILE, Collator
 from unglossed.training.diagnostics import NormsFile
 from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from unglossed.training.job import Job
 from unglossed.training.objectives import OBJECTIVES, build_task
+from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 from unglossed.training.run_folder import (
@@ -61,9 +57,6 @@ from unglossed.training.run_folder import (
 )
 from unglossed.training.settings import StageSettings
 from unglossed.training.trainer import StageTrainer, stage_arguments, tell_choice
-
-_MOST_KNOWN = 100
-"""Faults of a kind whose words are kept."""
 
 
 def train_recipe(
@@ -92,7 +85,7 @@ def train_recipe(
         resume: go on where an interrupted run of the same recipe and corpus stopped. The recipe
             may differ in stages that have not begun, and in more epochs of the last one that has.
         overrides: `key=value` changes of the recipe.
-        check_media: look at every clip of train and dev first, see `check_clips_of`.
+        check_media: look at every clip of train and dev first, see `Run.check_media`.
         features: folder of stored features, which runs can share; `output/features` by default, or
             where a run that is resumed has them.
         max_damaged: most clips that are left out because they cannot be read; one in a hundred, and
@@ -109,8 +102,7 @@ def train_recipe(
             process trains there.
         OSError: the disk is full; names the file.
     """
-    transformers_logging.disable_progress_bar()  # there is one progress display: ours
-    cv2.setNumThreads(1)  # the readers run side by side already, as processes
+    _prepare_process()
     output = as_path(output, "output")
     features = None if features is None else as_path(features, "features")
     settings = load_recipe(recipe, overrides)
@@ -131,16 +123,17 @@ def train_recipe(
         for line in rows.notes:
             note(line)
         try:
+            listed = output / SKIPPED_FILE
             run = Run(
                 settings,
                 rows,
                 output,
                 features or (before.features if before else None),
                 max_damaged=max_damaged,
-                listed=output / SKIPPED_FILE,
+                listed=listed,
             )
             if check_media:
-                run.processor.trained_seconds = check_clips_of(rows, settings, run.left_out)
+                run.processor.trained_seconds = run.check_media()
             elif before is not None:
                 run.processor.trained_seconds = before.trained_seconds
         except InputError:
@@ -166,7 +159,7 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
     if all(map(is_trained, stages.values())):
         note(f"{output}: the run is finished, nothing is left to train")
     earlier: dict[str, Path] = {}
-    with show_progress() as progress:
+    with _show_progress() as progress:
         for number, stage in enumerate(run.recipe.stages, start=1):
             folder = stages[stage.name]
             if is_trained(folder):
@@ -174,7 +167,8 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
             else:
                 for trained in earlier.values():
                     forget(trained.parent)
-                train_stage(run, stage, number, folder, earlier, progress, accept_changes)
+                seed = run.recipe.seed + number
+                _train_stage(Job(run, stage, seed, earlier, progress), folder, accept_changes)
             put_away(folder)  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
     with whole_folder(output / "model") as partial:
@@ -182,35 +176,13 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
     return output / "model"
 
 
-def train_stage(
-    run: Run,
-    stage: StageSettings,
-    number: int,
-    folder: Path,
-    earlier: dict[str, Path],
-    progress: Progress,
-    accept_changes: bool = False,
-) -> None:
-    """Train one stage and leave its best model in `folder/model`.
-
-    Args:
-        run: the run.
-        stage: the stage's settings.
-        number: its place in the recipe, from 1.
-        folder: where it keeps what it writes.
-        earlier: model folders of the stages before, by name.
-        progress: the run's display.
-        accept_changes: begin anew where the checkpoint does not fit the corpus any more.
-
-    Raises:
-        InputError: a part's source is neither a stage nor a loadable model, or does not fit; the
-            checkpoint does not fit the corpus.
-    """
+def _train_stage(job: Job, folder: Path, accept_changes: bool) -> None:
+    """Train one stage and leave its best model in `folder/model`."""
+    run, stage = job.run, job.stage
     folder.mkdir(exist_ok=True)
     started = time.monotonic()
-    seed = run.recipe.seed + number
-    set_seed(seed)
-    task = build_task(Job(run, stage, seed, earlier, progress))
+    set_seed(job.seed)
+    task = build_task(job)
     steps_per_epoch = -(-len(task.dataset) // stage.batch_size)
     checkpoint = latest_checkpoint(folder)
     if checkpoint and (reason := misfit(checkpoint, steps_per_epoch, task.model.config)):
@@ -222,7 +194,7 @@ def train_stage(
     with tensorboard(folder / "tensorboard") as writer:
         callbacks = [
             MetricsFile(folder),
-            ProgressDisplay(progress, stage.name),
+            ProgressDisplay(job.progress, stage.name),
             TensorBoardCallback(writer),
         ]
         if stage.norms_every:
@@ -236,7 +208,7 @@ def train_stage(
                 stage,
                 folder,
                 steps_per_epoch=steps_per_epoch,
-                seed=seed,
+                seed=job.seed,
                 num_workers=task.num_workers,
             ),
             task.scores,
@@ -259,83 +231,109 @@ def train_stage(
         bind_folder(partial)
 
 
-def check_clips_of(corpus: Corpus, recipe: Recipe, left_out: LeftOut) -> dict[str, Any] | None:
-    """Look at the headers of all clips that are trained on, before hours go into the first of them.
+def extract_features(
+    recipe: str | Path,
+    corpus: str,
+    output: Path,
+    *,
+    trained: Path | None = None,
+    overrides: Sequence[str] = (),
+    check_media: bool = True,
+    max_damaged: int | None = None,
+) -> Path:
+    """Store the features that a recipe's stages train from, before any of them is trained.
 
-    What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
+    `train_recipe` with the same `features` folder then encodes nothing, where the language model
+    has positions for as long a clip as the recipe allows.
 
     Args:
-        corpus: the corpus.
-        recipe: what reads it.
-        left_out: told of clips that cannot be read.
+        recipe: file, or name of a shipped recipe.
+        corpus: spec, as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
+        output: folder for the features; what it has already is not computed again.
+        trained: folder of a run, whose stages give the encoders that the recipe's stages inherit.
+        overrides: `key=value` changes of the recipe.
+        check_media: look at every clip first.
+        max_damaged: see `train_recipe`.
 
     Returns:
-        How long the clips of train are, see `TrainedLengths`; None: not known.
+        The folder.
 
     Raises:
-        InputError: More media cannot be read than may be left out, one is not what the recipe
-            reads, or a clip lies past its end.
+        InputError: the recipe or the corpus is not as it must be, no stage trains from features, or
+            one's encoder is not known before it is trained.
     """
-    faults = Faults(max_examples=_MOST_KNOWN)
-    samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
-    lengths: list[float] = []
-    check_clips(
-        corpus.spec,
-        samples,
-        faults,
-        limits=Limits(max_seconds=recipe.max_seconds),
-        needs=recipe.needs,
-        progress=sys.stderr.isatty(),
-        on_lengths=lengths.extend,
-    )
-    unreadable = [
-        sample for sample, seconds in zip(samples, lengths, strict=True) if math.isnan(seconds)
-    ]
-    damaged = {str(sample.media) for sample in unreadable}
-    for kind in faults:
-        first = faults.examples(kind)[0]
-        if kind is FaultKind.UNREADABLE_MEDIA:
-            others = [one for one in faults.examples(kind) if one.where not in damaged]
-            if not others and _may_be_left_out(corpus, unreadable, left_out.limit):
-                continue
-            first = others[0] if others else first
-        if kind.severity is Severity.ERROR:
-            more = faults.total(Severity.ERROR) - 1
-            rest = f" (and {more:,} more: see `unglossed corpus check`)" if more else ""
-            hint = ""
-            if first.where in damaged:
-                hint = (
-                    f": found {len(unreadable):,} of {len(samples):,} clips that cannot be read,"
-                    f" expected at most {left_out.limit:,} (--max-damaged) and some in each split"
-                )
-            raise InputError(f"{first}{rest}{hint}")
-        what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
-        note(f"{what}: {faults.count(kind):,} ({first})")
-    reasons = {one.where: str(one) for one in faults.examples(FaultKind.UNREADABLE_MEDIA)}
-    for sample in unreadable:
-        reason = reasons.get(str(sample.media), f"{sample.media}: cannot be read")
-        left_out.add(Unreadable(sample.id, sample.split, reason))
-    of_rows = Faults(max_examples=1)
-    check_texts(samples, of_rows)
-    for fault in find_other_language(corpus, recipe.needs):
-        of_rows.add(fault)
-    for kind in of_rows:
-        note(f"{kind.title}: {of_rows.count(kind):,} ({of_rows.examples(kind)[0]})")
-    of_train = [
-        seconds for sample, seconds in zip(samples, lengths, strict=True) if sample.split == "train"
-    ]
-    trained = TrainedLengths.of(of_train, recipe.max_seconds)
-    return None if trained is None else trained.to_dict()
+    _prepare_process()
+    settings = load_recipe(recipe, list(overrides))
+    stages = [stage for stage in settings.stages if stage.feature_views]
+    if not stages:
+        raise InputError(f"{recipe}: no stage has feature_views, expected one that is to train so")
+    earlier = _trained_stages(settings, trained)
+    _refuse_untrained_encoders(stages, settings, earlier)
+    rows = read_corpus(corpus)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        run = Run(settings, rows, folder, output, trained=earlier, max_damaged=max_damaged)
+    encoders = [_known_encoder(run.plans[stage.name], earlier) for stage in stages]
+    if check_media:
+        run.check_media()
+    with _show_progress() as progress:
+        for stage, (encoder, config) in zip(stages, encoders, strict=True):
+            for samples, training in ((run.train_samples, True), (run.dev_samples, False)):
+                clips = run.clips(samples, training=training)
+                run.features(stage, encoder, config, clips, progress)
+    return output
 
 
-def _may_be_left_out(corpus: Corpus, unreadable: Sequence[Sample], limit: int) -> bool:
-    """Whether so few clips cannot be read that training goes on without them."""
-    missing = Counter(sample.split for sample in unreadable)
-    left = all(len(corpus.split(split)) > missing[split] for split in TRAINING_SPLITS)
-    return left and len(unreadable) <= limit
+def _trained_stages(recipe: Recipe, trained: Path | None) -> dict[str, Path]:
+    """Model folders of a run's stages that the recipe has too, by name."""
+    if trained is None:
+        return {}
+    found = {path.parent.name.partition("-")[2]: path for path in trained.glob("[0-9]*-*/model")}
+    if not found:
+        raise InputError(f"{trained}: is not a run folder: it has no trained stage")
+    return {stage.name: found[stage.name] for stage in recipe.stages if stage.name in found}
 
 
-def show_progress() -> Progress:
+def _refuse_untrained_encoders(
+    stages: Sequence[StageSettings], recipe: Recipe, earlier: Mapping[str, Path]
+) -> None:
+    for stage in stages:
+        assert stage.encoder is not None
+        where, source = f"stages.{stage.name}.encoder.source", stage.encoder.source
+        if source in [one.name for one in recipe.stages] and source not in earlier:
+            raise FieldError(
+                where,
+                f"{source} is yet to be trained: name a run that has it (--run), or a model"
+                f" ({where}=FOLDER)",
+            )
+
+
+def _known_encoder(
+    plan: StagePlan, earlier: Mapping[str, Path]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A stage's encoder and its configuration, if its weights are known before the training."""
+    holder = nn.Module()
+    with field(plan.where):
+        config, weights = encoder_part(plan, earlier)
+        holder.encoder = build_encoder(config)
+        load_weights(holder, weights, plan)
+    known = {f"{name}.{key}" for name, values in weights.items() for key in values}
+    drawn = [name for name, _ in holder.named_parameters() if name not in known]
+    if drawn:
+        raise FieldError(
+            f"{plan.where}.encoder.source",
+            f"{len(drawn)} weights (as {drawn[0]}) are drawn when the stage is trained, expected an"
+            " encoder that is trained",
+        )
+    return holder.encoder, config
+
+
+def _prepare_process() -> None:
+    transformers_logging.disable_progress_bar()  # there is one progress display: ours
+    cv2.setNumThreads(1)  # the readers run side by side already, as processes
+
+
+def _show_progress() -> Progress:
     """The display of a run; without a terminal it draws nothing, lines are printed instead."""
     console = Console()
     return Progress(

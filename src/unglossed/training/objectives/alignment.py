@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from unglossed.media.augment import generator_for
 from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.build import build_translator
 from unglossed.training.data import MaskingDataset, mask_spans
 from unglossed.training.job import DevSplit, Job, Scores
 from unglossed.training.objectives import Task
 from unglossed.training.objectives.translation import TextObjective, text_loss
-from unglossed.training.stage import build_translator
 
 if TYPE_CHECKING:
     from unglossed.training.objectives import Count
@@ -50,7 +50,7 @@ class VisualLanguagePretraining(TextObjective):
 
     def build(self, job: Job) -> Task:
         """A translator with a text encoder, clips with masked texts, the alignment on dev."""
-        model = build_translator(job.stage, job.earlier, job.run.processor)
+        model = build_translator(job.plan, job.earlier)
         assert isinstance(model, VisualLanguageModel)
         clips = job.clips(model, job.run.train_samples, training=True)
         items, num_workers = job.items(model, clips)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from unglossed.training.build import build_text_model
 from unglossed.training.data import MaskingDataset, TextDataset
 from unglossed.training.job import Job
 from unglossed.training.objectives import Task
 from unglossed.training.objectives.translation import TextObjective
-from unglossed.training.stage import build_text_model
 
 
 class Denoising(TextObjective):
@@ -19,4 +19,4 @@ class Denoising(TextObjective):
         """A model of transformers and masked texts; nothing is scored on dev."""
         texts = TextDataset(job.run.texts, job.run.processor)
         dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
-        return Task(build_text_model(job.stage, job.earlier, job.run.processor), dataset)
+        return Task(build_text_model(job.plan, job.earlier), dataset)

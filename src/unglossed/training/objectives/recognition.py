@@ -27,10 +27,10 @@ from unglossed.models.recogniser import (
     from_letters,
     symbol_ids,
 )
+from unglossed.training.build import build_recogniser
 from unglossed.training.data import ClipDataset
 from unglossed.training.job import DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
-from unglossed.training.stage import build_recogniser
 
 if TYPE_CHECKING:
     from unglossed.training.objectives import Count
@@ -108,7 +108,7 @@ class Recognition(Objective):
     def build(self, job: Job) -> Task:
         """A recogniser of the symbols of train, its clips, the word error rate on dev."""
         target = GlossTarget(job.run.vocabulary(self.symbols), self.symbols)
-        model = build_recogniser(job.stage, job.earlier, target.glosses)
+        model = build_recogniser(job.plan, job.earlier, target.glosses)
         clips = job.clips(model, job.run.train_samples, training=True, target=target)
         self._note_too_short(clips, model)
         dataset, num_workers = job.items(model, clips)

@@ -15,9 +15,9 @@ from unglossed.evaluation.metrics import score
 from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
+from unglossed.training.build import build_translator
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
-from unglossed.training.stage import build_translator
 
 if TYPE_CHECKING:
     from unglossed.training.objectives import Count
@@ -67,7 +67,7 @@ class Translation(TextObjective):
 
     def build(self, job: Job) -> Task:
         """A translator, clips or their stored features, BLEU and ROUGE-L on dev."""
-        model = build_translator(job.stage, job.earlier, job.run.processor)
+        model = build_translator(job.plan, job.earlier)
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
         scores = job.dev(model).scored(

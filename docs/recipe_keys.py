@@ -1,6 +1,6 @@
 """The page of all keys of a recipe, `docs/recipe-keys.md`, made of the settings themselves.
 
-Written by `python -m unglossed.training.recipe_keys > docs/recipe-keys.md`.
+Written by `python -m docs.recipe_keys > docs/recipe-keys.md`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from unglossed.config import Settings
-from unglossed.training.recipe import Recipe
+from unglossed.training.recipe import GeneratedText, Recipe
 
 _HEAD = """\
 # The keys of a recipe
 
 All keys that a recipe can have, made of the settings in the code by
-`python -m unglossed.training.recipe_keys`. On the command line they are set as `key=value`, a stage
+`python -m docs.recipe_keys`. On the command line they are set as `key=value`, a stage
 being named by its `name`: `stages.visual_initialing.epochs=3 video.crop=112`. Any other key is an
 error.
 
@@ -91,14 +91,21 @@ def _join(within: str, name: str) -> str:
 
 
 def _inner(field: FieldInfo) -> type[Settings] | None:
-    """The settings that a field holds, or a list of."""
-    waiting: list[Any] = [field.annotation]
+    """The settings that a field holds, or a list of; those that recipes had before do not count."""
+    waiting: list[Any] = [] if GeneratedText in _kinds(field.annotation) else [field.annotation]
     while waiting:
         found = waiting.pop()
         if isinstance(found, type) and issubclass(found, Settings):
             return found
         waiting += get_args(found)
     return None
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """A type and all types within it."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _kinds(inner)
 
 
 def _default(field: FieldInfo, inner: type[Settings] | None) -> str:
@@ -114,6 +121,8 @@ def _value(schema: dict[str, Any]) -> str:
     """What a JSON schema allows, in words."""
     if "anyOf" in schema:
         return " or ".join(_value(part) for part in schema["anyOf"])
+    if "oneOf" in schema:
+        return _value(schema["oneOf"][0])
     if "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
     if "const" in schema:
