@@ -619,7 +619,7 @@ def test_times_are_compared_with_what_the_recipe_reads(tmp_path):
         Sample(name, tmp_path / f"{name}.mp4", "so", "train", "de", start_seconds=2.5)
         for name in ("late", "early")
     ]
-    for signal, wrong in (("sound", "early"), ("video", "late")):
+    for signal, wrong in (("audio", "early"), ("video", "late")):
         faults = Faults()
         check_clips("", samples, faults, needs=Needs(signal=signal))
         (fault,) = faults.examples(FaultKind.BAD_TIMES)
@@ -729,7 +729,7 @@ def test_deep_reads_the_sound_of_videos_where_the_recipe_does(tmp_path):
         container.mux([*sound.encode(piece), *sound.encode(), *pictures.encode()])
     (tmp_path / "own.csv").write_text("id,media,text,split,language\nb,b.mp4,eins,train,de\n")
     spec = f"table:{tmp_path / 'own.csv'}"
-    found = check_corpus(spec, deep=True, needs=Needs(signal="sound"), num_workers=1).faults
+    found = check_corpus(spec, deep=True, needs=Needs(signal="audio"), num_workers=1).faults
     assert [fault.text for fault in found.examples(FaultKind.NO_CONTENT)] == [
         "the sound is silent: is it the right clip?"
     ]

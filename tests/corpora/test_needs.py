@@ -15,7 +15,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.training.recipe import load_recipe
 
 HEADER = "id,media,text,split,language,gloss"
-SPEECH = Needs(signal="sound")
+SPEECH = Needs(signal="audio")
 GLOSSES = Needs(glosses_for="gloss_recognition")
 
 
@@ -168,7 +168,7 @@ def test_a_recipe_for_glosses_needs_some_in_every_clip(write) -> None:
 
 def test_a_recipe_for_transcripts_needs_one_of_every_clip(write) -> None:
     spec = write(*splits_of("sound.m4a"))
-    needs = Needs(signal="sound", transcripts_for="frontend_training")
+    needs = Needs(signal="audio", transcripts_for="frontend_training")
     report = check_corpus(spec, needs=needs)
     assert found(report) == {FaultKind.UNFIT: 2}
     assert str(report.faults.examples(FaultKind.UNFIT)[0]) == (
