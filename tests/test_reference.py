@@ -1,18 +1,30 @@
-"""The page of a recipe's keys is that of today's settings, and each key says what it does."""
+"""The pages of docs/reference are those of today's code, and each key says what it does."""
 
 import re
+import runpy
 from pathlib import Path
 
-from unglossed.training.recipe_keys import list_keys, render_page
+import pytest
 
-PAGE = Path(__file__).parents[2] / "docs/recipe-keys.md"
+FOLDER = Path(__file__).parents[1] / "docs/reference"
+MAKE = runpy.run_path(str(FOLDER / "make.py"))
+list_keys = MAKE["list_keys"]
+render_page = MAKE["render_recipe_keys"]
 
 
-def test_the_page_is_up_to_date() -> None:
-    page = render_page()
-    assert PAGE.read_text(encoding="utf-8") == page, (
-        "python -m unglossed.training.recipe_keys > docs/recipe-keys.md"
-    )
+@pytest.mark.parametrize("name", ["recipe_keys", "command_line"])
+def test_the_page_is_up_to_date(name: str) -> None:
+    page = (FOLDER / f"{name.replace('_', '-')}.md").read_text(encoding="utf-8")
+    assert page == MAKE[f"render_{name}"](), "python docs/reference/make.py writes it"
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    page = MAKE["render_command_line"]()
+    assert "\n## `unglossed corpus check`\n" in page
+    assert "\nunglossed translate MODEL FILES... [OPTIONS]\n" in page
+    assert "| `--n-best N` | Translations of each video. | `1` |" in page
+    assert "| `--corpus SPEC` |" in page
+    assert "| must be given |" in page
 
 
 def test_each_key_has_a_row_that_says_what_it_does() -> None:
