@@ -170,14 +170,21 @@ def _join(within: str, name: str) -> str:
 
 
 def _inner(field: FieldInfo) -> type[Settings] | None:
-    """The settings that a field holds, or a list of."""
-    waiting: list[Any] = [field.annotation]
+    """The settings that a field holds, or a list of; not where a plain text may stand instead."""
+    waiting: list[Any] = [] if str in _kinds(field.annotation) else [field.annotation]
     while waiting:
         found = waiting.pop()
         if isinstance(found, type) and issubclass(found, Settings):
             return found
         waiting += get_args(found)
     return None
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """A type and all types within it."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _kinds(inner)
 
 
 def _default(field: FieldInfo, inner: type[Settings] | None) -> str:
@@ -193,6 +200,8 @@ def _value(schema: dict[str, Any]) -> str:
     """What a JSON schema allows, in words."""
     if "anyOf" in schema:
         return " or ".join(_value(part) for part in schema["anyOf"])
+    if "oneOf" in schema:
+        return _value(schema["oneOf"][0])
     if "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
     if "const" in schema:
