@@ -29,7 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
         origin, text = waiting.pop()
         for link in _links(text):
             target = _target(origin, link)
-            if target is None or target.startswith("docs/") or target in added:
+            if target is None or _is_page(target) or target in added:
                 continue
             added.add(target)
             content = (ROOT / target).read_text(encoding="utf-8")
@@ -74,8 +74,13 @@ def _target(origin: str, link: str) -> str | None:
     return posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
 
 
+def _is_page(target: str) -> bool:
+    """Whether the site has a file as it is: what lies in docs/, but for scripts."""
+    return target.startswith("docs/") and not target.endswith(".py")
+
+
 def _page_of(target: str) -> str:
     """Where the site has a file of the repository, from docs/."""
-    if target.startswith("docs/"):
+    if _is_page(target):
         return target.removeprefix("docs/")
     return f"source/{target}" if target.endswith(".md") else f"source/{target}.md"

@@ -14,7 +14,10 @@ import unglossed
 from unglossed.cli import app
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("docs", "examples")
+PAGES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES]
+MOST_LINES_OF_README, MOST_COLUMNS, MOST_LINES_OF_A_MODULE = 130, 100, 500
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -36,6 +39,48 @@ def test_links_lead_to_files(document: Path) -> None:
     missing = [name for name in targets if name and not (document.parent / name).exists()]
 
     assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_end_at_100_characters(document: Path) -> None:
+    lines = document.read_text(encoding="utf-8").splitlines()
+    texts = [re.sub(r"\]\([^)]*\)", "]", line) for line in lines]  # a link is as long as it is
+    too_long = [
+        f"line {number}: {line}"
+        for number, line in enumerate(texts, start=1)
+        if len(line) > MOST_COLUMNS and not line.startswith("|") and " " in line
+    ]
+
+    assert not too_long
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MOST_LINES_OF_README
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"^ +- (?:[^:]+: )?(\S+\.md)$", site, flags=re.MULTILINE)
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+    assert sorted(listed) == sorted(pages)
+
+
+def test_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## \[(.+?)\]", text, flags=re.MULTILINE)[:2] == [
+        "Unreleased",
+        unglossed.__version__,
+    ]
+
+
+@pytest.mark.parametrize("package", ["unglossed", "unglossed_synth"])
+def test_modules_are_not_too_long(package: str) -> None:
+    modules = sorted((ROOT / "src" / package).rglob("*.py"))
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+
+    assert [path for path, number in lines.items() if number > MOST_LINES_OF_A_MODULE] == []
 
 
 def test_readme_shows_commands_for_every_step() -> None:

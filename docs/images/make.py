@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unglossed.media.seeding import generator_for
+from unglossed.media.augment import generator_for
 from unglossed_synth.drawing import draw_frames
 from unglossed_synth.meaning import Meaning
 

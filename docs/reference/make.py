@@ -130,7 +130,9 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     hints = get_type_hints(inspect.unwrap(command.callback))
     for param in options:
         names = ", ".join([*param.opts, *param.secondary_opts])
-        yield _row(f"`{names}{_takes(param, hints[param.name])}`", _help(param), _given_default(param))
+        yield _row(
+            f"`{names}{_takes(param, hints[param.name])}`", _help(param), _given_default(param)
+        )
 
 
 def _argument(param: Any) -> str:
