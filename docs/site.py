@@ -31,6 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
             target = _target(origin, link)
             if target is None or _is_page(target) or target in added:
                 continue
+            if not (ROOT / target).is_file():
+                continue  # mkdocs says that the link leads nowhere
             added.add(target)
             content = (ROOT / target).read_text(encoding="utf-8")
             if not target.endswith(".md"):
@@ -83,4 +85,5 @@ def _page_of(target: str) -> str:
     """Where the site has a file of the repository, from docs/."""
     if _is_page(target):
         return target.removeprefix("docs/")
-    return f"source/{target}" if target.endswith(".md") else f"source/{target}.md"
+    name = target.removeprefix(".")  # mkdocs leaves out what is hidden
+    return f"source/{name}" if name.endswith(".md") else f"source/{name}.md"
