@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import unglossed
+
 FOLDER = Path(__file__).parents[1] / "docs/reference"
 MAKE = runpy.run_path(str(FOLDER / "make.py"))
 list_keys = MAKE["list_keys"]
@@ -16,6 +18,12 @@ render_page = MAKE["render_recipe_keys"]
 def test_the_page_is_up_to_date(name: str) -> None:
     page = (FOLDER / f"{name.replace('_', '-')}.md").read_text(encoding="utf-8")
     assert page == MAKE[f"render_{name}"](), "python docs/reference/make.py writes it"
+
+
+def test_every_public_name_is_in_the_reference_of_python() -> None:
+    page = (FOLDER / "api.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: unglossed\.(\w+)$", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(set(unglossed.__all__) - {"__version__"})
 
 
 def test_every_command_and_option_is_on_the_page() -> None:
