@@ -60,7 +60,7 @@ def test_readme_is_short() -> None:
 
 def test_every_page_has_its_place_in_the_site() -> None:
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    listed = re.findall(r"^ +- (?:[^:]+: )?(\S+\.md)$", site, flags=re.MULTILINE)
+    listed = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", site, flags=re.MULTILINE)
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
 
     assert sorted(listed) == sorted(pages)
