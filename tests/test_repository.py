@@ -21,15 +21,17 @@ MOST_LINES_OF_README, MOST_COLUMNS, MOST_LINES_OF_A_MODULE = 130, 100, 500
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def read_blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def read_blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks in a language of the README, or of another text."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def read_commands() -> list[list[str]]:
-    """The README's `unglossed` command lines, in words."""
-    lines = "".join(read_blocks("sh")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("unglossed ")]
+def read_commands(*documents: Path) -> list[list[str]]:
+    """The `unglossed` command lines of documents, in words, each once."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in documents)
+    lines = "".join(read_blocks("sh", text)).replace("\\\n", " ").splitlines()
+    lines = sorted({line for line in lines if line.startswith("unglossed ")})
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -84,11 +86,13 @@ def test_modules_are_not_too_long(package: str) -> None:
 
 
 def test_readme_shows_commands_for_every_step() -> None:
-    assert {"synth", "train", "evaluate", "translate"} <= {words[1] for words in read_commands()}
+    assert {"synth", "train", "evaluate", "translate"} <= {
+        words[1] for words in read_commands(ROOT / "README.md")
+    }
 
 
-@pytest.mark.parametrize("words", read_commands(), ids=" ".join)
-def test_readme_commands_are_accepted(words: list[str]) -> None:
+@pytest.mark.parametrize("words", read_commands(*DOCUMENTS), ids=" ".join)
+def test_commands_are_accepted(words: list[str]) -> None:
     command, rest, context = typer.main.get_command(app), words[1:], None
     while hasattr(command, "resolve_command"):
         context = command.make_context("unglossed", list(rest), parent=context)
