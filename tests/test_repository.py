@@ -14,19 +14,24 @@ import unglossed
 from unglossed.cli import app
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("docs", "examples")
+PAGES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES]
+MOST_LINES_OF_README, MOST_COLUMNS, MOST_LINES_OF_A_MODULE = 130, 100, 500
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def read_blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def read_blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks in a language of the README, or of another text."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def read_commands() -> list[list[str]]:
-    """The README's `unglossed` command lines, in words."""
-    lines = "".join(read_blocks("sh")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("unglossed ")]
+def read_commands(*documents: Path) -> list[list[str]]:
+    """The `unglossed` command lines of documents, in words, each once."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in documents)
+    lines = "".join(read_blocks("sh", text)).replace("\\\n", " ").splitlines()
+    lines = sorted({line for line in lines if line.startswith("unglossed ")})
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -38,12 +43,56 @@ def test_links_lead_to_files(document: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_end_at_100_characters(document: Path) -> None:
+    lines = document.read_text(encoding="utf-8").splitlines()
+    texts = [re.sub(r"\]\([^)]*\)", "]", line) for line in lines]  # a link is as long as it is
+    too_long = [
+        f"line {number}: {line}"
+        for number, line in enumerate(texts, start=1)
+        if len(line) > MOST_COLUMNS and not line.startswith("|") and " " in line
+    ]
+
+    assert not too_long
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MOST_LINES_OF_README
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", site, flags=re.MULTILINE)
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+
+    assert sorted(listed) == sorted(pages)
+
+
+def test_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## \[(.+?)\]", text, flags=re.MULTILINE)[:2] == [
+        "Unreleased",
+        unglossed.__version__,
+    ]
+
+
+@pytest.mark.parametrize("package", ["unglossed", "unglossed_synth"])
+def test_modules_are_not_too_long(package: str) -> None:
+    modules = sorted((ROOT / "src" / package).rglob("*.py"))
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+
+    assert [path for path, number in lines.items() if number > MOST_LINES_OF_A_MODULE] == []
+
+
 def test_readme_shows_commands_for_every_step() -> None:
-    assert {"synth", "train", "evaluate", "translate"} <= {words[1] for words in read_commands()}
+    assert {"synth", "train", "evaluate", "translate"} <= {
+        words[1] for words in read_commands(ROOT / "README.md")
+    }
 
 
-@pytest.mark.parametrize("words", read_commands(), ids=" ".join)
-def test_readme_commands_are_accepted(words: list[str]) -> None:
+@pytest.mark.parametrize("words", read_commands(*DOCUMENTS), ids=" ".join)
+def test_commands_are_accepted(words: list[str]) -> None:
     command, rest, context = typer.main.get_command(app), words[1:], None
     while hasattr(command, "resolve_command"):
         context = command.make_context("unglossed", list(rest), parent=context)

@@ -1,6 +1,7 @@
-"""Draws the pictures of docs/generated-corpus.md into this folder: python docs/images/make.py.
+"""Draws the images of the README and of docs/corpora/generated.md: python docs/images/make.py.
 
-Every run gives the same pictures. Nothing is measured here.
+Every run gives the same images. Nothing is measured here: what the demo's model made of its clip is
+copied from the output of `make demo`, which docs/results/demo.md quotes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from unglossed_synth.meaning import Meaning
 
 # Only these pictures write glosses under frames, so `animate` does not tell where the strokes lie.
 from unglossed_synth.motion import _plan_hands, animate
-from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS
-from unglossed_synth.recording import draw_corpus_signer
+from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, Clip
+from unglossed_synth.recording import draw_corpus_signer, sign_clip
 from unglossed_synth.saying import LANGUAGES, say
 from unglossed_synth.signer import Signer
 from unglossed_synth.signing import SignToken, glosses, sign_sentence
@@ -37,6 +38,9 @@ SENTENCE = Meaning(
     intensity="heavy",
     temperature=-12,
 )
+# The clip of `make demo` that is in no split, and what came out of it (seed 0, 2026-11-22).
+NEW_CLIP = Meaning(day="today", place="northwest", phenomenon="wind")
+NEW_CLIP_TRANSLATED = "heute weht im norden wind"
 SHOWN_SIGNS = {
     "RAIN": Meaning(phenomenon="rain"),
     "SUN": Meaning(phenomenon="sun"),
@@ -119,6 +123,15 @@ def film_strip() -> Image:
     return sheet(pictures, 10)
 
 
+def clip_and_sentence() -> Image:
+    """The demo's own clip in nine frames, larger than the model sees it, above its translation."""
+    clip = Clip("new", "", TRAIN_SIGNERS[0], NEW_CLIP, {})
+    take = sign_clip(clip, SEED, generator_for(SEED, 0, "clip alone"))
+    frames = list(take.frames(105, 130))
+    chosen = [frames[number] for number in np.linspace(2, len(frames) - 3, 9).round().astype(int)]
+    return labelled(sheet(chosen, 9), f"-> {NEW_CLIP_TRANSLATED}", height=30, scale=0.7)
+
+
 def signers() -> Image:
     """All people of the corpus with seed 0, at the same point of the same sign."""
     pictures = []
@@ -166,7 +179,7 @@ def main() -> None:
     """Write all pictures, and print what the page says about the sentence."""
     for language in LANGUAGES:
         print(f"{language}: {say(SENTENCE, language, generator_for(SEED, 0, language))}")
-    for draw in (film_strip, signers, signs, on_face_and_movement, pointing):
+    for draw in (clip_and_sentence, film_strip, signers, signs, on_face_and_movement, pointing):
         picture = cv2.cvtColor(draw(), cv2.COLOR_RGB2BGR)
         path = FOLDER / f"{draw.__name__.replace('_', '-')}.jpg"
         assert cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 86])

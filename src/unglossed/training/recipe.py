@@ -1,7 +1,7 @@
 """A recipe: the list of stages that a training run goes through, and what all stages share.
 
 These are settings only, those of a stage in `settings.py`. `plan.py` works out what they describe,
-`train.py` runs it. `docs/recipe-keys.md` lists them.
+`train.py` runs it. `docs/reference/recipe-keys.md` lists them.
 """
 
 from __future__ import annotations
