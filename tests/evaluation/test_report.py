@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from unglossed.evaluation.metrics import Scores
-from unglossed.evaluation.plots import Line, heat_map, line_chart, thumbnails
 from unglossed.evaluation.report import (
     ClipCard,
     ReportData,
@@ -24,6 +23,7 @@ from unglossed.evaluation.report import (
     write_report,
 )
 from unglossed.inference.output import WordAttention
+from unglossed.plots import Line, heat_map, line_chart, thumbnails
 
 NASTY = "<script>alert(\"x\")</script> & 'quoted'"
 SCORES = Scores(40.0, 30.0, 25.0, 21.5, 45.0, 42.0, 10, "nrefs:1|tok:13a", "13a", "nfc.v1")

@@ -17,7 +17,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from unglossed.evaluation.metrics import Scores, format_score
-from unglossed.evaluation.plots import (
+from unglossed.files import write_text
+from unglossed.inference.output import UNSPACED_LANGUAGES, WordAttention
+from unglossed.plots import (
     SECOND,
     Line,
     Picture,
@@ -26,8 +28,6 @@ from unglossed.evaluation.plots import (
     line_chart,
     thumbnails,
 )
-from unglossed.files import write_text
-from unglossed.inference.output import UNSPACED_LANGUAGES, WordAttention
 
 NUM_THUMBNAILS = 8
 THUMBNAIL_HEIGHT = 150
