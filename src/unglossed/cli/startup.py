@@ -43,8 +43,9 @@ def quick_imports() -> Iterator[None]:
 def _without_distributed() -> Iterator[None]:
     import torch
 
-    _put_stand_ins()
-    _draw_nothing_on_meta()
+    if not any(isinstance(finder, _PartFinder) for finder in sys.meta_path):
+        _put_stand_ins()
+        _draw_nothing_on_meta()
     found = torch.distributed.is_available
     torch.distributed.is_available = lambda: False
     try:

@@ -169,7 +169,9 @@ def translate(
         failed.append(media)
         fail(str(error))
 
-    translations = SignTranslator.from_pretrained(model, precision=precision).translate(
+    with quick_imports():  # loading imports the model's own modules
+        translator = SignTranslator.from_pretrained(model, precision=precision)
+    translations = translator.translate(
         clips,
         n_best=n_best,
         batch_size=batch_size,
