@@ -10,6 +10,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def line_chart(lines: Sequence[Line], x_label: str) -> Picture | None:
     drawn = [line for line in lines if line.points]
     if not drawn:
         return None
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "unglossed",
         "font.family": "sans-serif",
@@ -108,7 +109,8 @@ def heat_map(attention: Sequence[WordAttention]) -> str:
     shades = np.round(NUM_SHADES * weights / np.where(highest > 0, highest, 1)) / NUM_SHADES
     colour = np.broadcast_to(to_rgb(ACCENT), (*shades.shape, 3))
     file = BytesIO()
-    imsave(file, np.dstack([colour, shades]), format="png", metadata={"Software": None})
+    metadata: Any = {"Software": None}
+    imsave(file, np.dstack([colour, shades]), format="png", metadata=metadata)
     return _address("png", file.getvalue())
 
 
