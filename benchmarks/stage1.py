@@ -31,7 +31,7 @@ from pairs import peak_gigabytes, time_pairs
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel, set_seed
 
-from unglossed.models.light_t import LightT, LightTConfig, light_t_config
+from unglossed.models.language_model import LightT, LightTConfig, light_t_config
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.features import use_bfloat16
 from unglossed.training.settings import StageSettings

@@ -19,7 +19,7 @@ import tiny
 import unglossed
 from unglossed import hub
 from unglossed.errors import InputError
-from unglossed.models.light_t import light_t_config
+from unglossed.models.language_model import light_t_config
 from unglossed.training.sources import load_language_model, load_trained
 from unglossed.trimming.trim import trim_model
 

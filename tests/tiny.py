@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig
 
-from unglossed.models.light_t import light_t_config
+from unglossed.models.language_model import light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.training.tokenizer import train_tokenizer

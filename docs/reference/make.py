@@ -35,8 +35,8 @@ a stage, which leaves that stage out. The keys under `config` of a part belong t
 [`VisualEncoder`](../../src/unglossed/models/visual.py),
 [`SpeechEncoder`](../../src/unglossed/models/speech.py),
 [adapters](../../src/unglossed/models/adapter.py),
-[`LightT`](../../src/unglossed/models/light_t.py), or the configuration of a language model of
-transformers.
+[`LightT`](../../src/unglossed/models/language_model.py), or the configuration of a language model
+of transformers.
 """
 _COMMANDS_HEAD = """\
 # Command line

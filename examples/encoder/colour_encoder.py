@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unglossed.models.encoder import Encoder, real_positions
+from unglossed.models.encoder import Encoder
+from unglossed.models.visual import real_positions
 
 
 class ColourEncoder(Encoder):

@@ -165,7 +165,7 @@ PLANTED = {
     "cut_off": Planted(
         FaultKind.UNREADABLE_MEDIA,
         "media",
-        r"the file is cut: found \d+ of its \d+ bytes",
+        r"the file is truncated: found \d+ of its \d+ bytes",
         write=write_cut_off,
         suffix=".mp4",
     ),
@@ -705,8 +705,8 @@ def test_deep_reads_each_segment_as_training_does(tmp_path):
     report = check_corpus(spec, deep=True, num_workers=1)
     empty = [(fault.where, fault.text) for fault in report.faults.examples(FaultKind.NO_CONTENT)]
     assert empty == [
-        (f"{tmp_path / 'talk.wav'}, train clip 'b'", "the sound is silent: is it the right clip?"),
-        (f"{tmp_path / 'nothing.wav'}, dev clip 'e'", "the sound is silent: is it the right clip?"),
+        (f"{tmp_path / 'talk.wav'}, train clip 'b'", "the audio is silent: is it the right clip?"),
+        (f"{tmp_path / 'nothing.wav'}, dev clip 'e'", "the audio is silent: is it the right clip?"),
     ]
     (fault,) = report.faults.examples(FaultKind.OPPOSITE_CHANNELS)
     assert fault.where == str(tmp_path / "wired.wav")
@@ -731,11 +731,11 @@ def test_deep_reads_the_sound_of_videos_where_the_recipe_does(tmp_path):
     spec = f"table:{tmp_path / 'own.csv'}"
     found = check_corpus(spec, deep=True, needs=Needs(signal="audio"), num_workers=1).faults
     assert [fault.text for fault in found.examples(FaultKind.NO_CONTENT)] == [
-        "the sound is silent: is it the right clip?"
+        "the audio is silent: is it the right clip?"
     ]
     found = check_corpus(spec, deep=True, num_workers=1).faults
     assert [fault.text for fault in found.examples(FaultKind.NO_CONTENT)] == [
-        "the pictures are blank, one colour all over: is it the right clip?"
+        "the video is blank, one colour all over: is it the right clip?"
     ]
 
 
@@ -745,4 +745,4 @@ def test_a_clip_of_one_picture_is_told(tmp_path):
     (fault,) = check_corpus(f"table:{tmp_path / 'own.csv'}", deep=True).faults.examples(
         FaultKind.NO_CONTENT
     )
-    assert fault.text.startswith("there is one picture only")
+    assert fault.text.startswith("there is only one frame")

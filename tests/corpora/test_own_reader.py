@@ -1,6 +1,5 @@
 """Readers that other packages add, and `read_corpus` as its docstring shows it."""
 
-import doctest
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ import av
 import numpy as np
 import pytest
 
-from unglossed.corpora import registry
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.registry import is_spec, read_corpus
@@ -145,20 +143,3 @@ def test_kind_of_two_packages_and_kinds_of_ours(tmp_path, place):
         read_corpus(f"mine:{tmp_path}")
     with pytest.raises(InputError, match="found no row of the split 'train'"):  # ours come first
         read_corpus(f"folder:{tmp_path}?language=de")
-
-
-def test_example_of_the_docstring(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "talk.mp4").touch()
-    (tmp_path / "clips.csv").write_text(
-        "id,media,text,split,start,end\n"
-        "a,talk.mp4,am morgen nebel,train,0,0.7\n"
-        "b,talk.mp4,im norden regen,train,0.7,1.5\n"
-        "c,talk.mp4,im osten weht wind,dev,1.5,4\n"
-    )
-    examples = doctest.DocTestFinder().find(
-        registry.read_corpus, globs={"read_corpus": read_corpus}
-    )
-    assert sum(len(found.examples) for found in examples) == 3
-    for found in examples:
-        assert doctest.DocTestRunner().run(found).failed == 0

@@ -189,6 +189,10 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Those that take an extra, or a model that ends its texts, and the tests that see what they change.
 SEEN_ELSEWHERE = {
+    "signal": (
+        "media/test_added_signals.py",
+        "test_a_corpus_of_arrays_is_read_and_checked",
+    ),
     "extra_texts": (
         "training/test_extra_texts.py",
         "test_a_tokenizer_and_a_language_model_are_trained_on_them",
@@ -230,7 +234,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def corpora(corpus: str, sound: str) -> dict[str, str]:
     """A corpus for each kind of signal."""
-    return {"video": corpus, "sound": sound}
+    return {"video": corpus, "audio": sound}
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +346,7 @@ def test_a_row_of_the_papers_tables_runs_and_is_another_one(
 def test_lst_trains_adapter_and_new_tokens_and_then_the_language_model(
     corpora: dict[str, str], models: Path, tmp_path: Path
 ) -> None:
-    train_recipe("lst", corpora["sound"], tmp_path, overrides=shrink("lst", models))
+    train_recipe("lst", corpora["audio"], tmp_path, overrides=shrink("lst", models))
 
     stages = load_recipe("lst").stages
     assert stages[0].encoder is not None

@@ -9,12 +9,11 @@ import pytest
 
 from unglossed.errors import InputError
 from unglossed.files import write_text
-from unglossed.media.frames import open_frames, read_frames
+from unglossed.media.frames import is_packed, open_frames, read_frames
 from unglossed.media.packed import (
     PackedClip,
     ShardWriter,
     index_path,
-    is_packed,
     picture_size,
     read_index,
     scan_shard,

@@ -17,14 +17,16 @@ from unglossed.models.language_model import (
     IGNORED,
     EncoderDecoder,
     LanguageModel,
+    LightTConfig,
     build_language_model,
 )
-from unglossed.models.light_t import LightTConfig
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.tuning import load_base_weights
 from unglossed.training.build import LanguageModelPart
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import LanguageModelSettings
+from unglossed.training.tokenizer import train_tokenizer
 
 START, END, WIDTH = 5, 2, 32
 TOKENS = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": END}
@@ -89,6 +91,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 PROMPTS = {"": {}, " with a prompt": {"before": [1, 5], "after": [7, 8, 9]}}
 LABELS = torch.tensor([[10, 11, END, IGNORED], [12, 13, 14, END], [END, *[IGNORED] * 3]])
 LENGTHS = (6, 3, 1)
+SMALL = TranslatorProcessor(train_tokenizer(["am abend"], "de", 40), start_token="<de>")
+"""Of fewer tokens than the models have."""
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 """Sums in another order, of logits up to 30; the worst measured is 1.1e-5."""
 
@@ -370,7 +374,7 @@ def test_each_matrix_is_the_published_one_also_saved_resized_and_with_lora(
 def load_face(folder: Path, lora: dict[str, Any] | None = None) -> LanguageModel:
     """A language model as a stage of a recipe loads it."""
     settings = LanguageModelSettings(source=str(folder), lora=lora)
-    part = language_model_part(settings, {}, tiny.tiny_processor())
+    part = language_model_part(settings, {}, SMALL)
     assert isinstance(part, LanguageModelPart)
     face = build_language_model(part.config, part.prompt, part.lora)
     part.load_into(face.model)
@@ -382,7 +386,7 @@ def test_matrices_that_differ_are_not_made_one_by_a_recipe(tmp_path: Path) -> No
         tmp_path
     )
     settings = LanguageModelSettings(source=str(tmp_path), config={"tie_word_embeddings": True})
-    part = language_model_part(settings, {}, tiny.tiny_processor())
+    part = language_model_part(settings, {}, SMALL)
 
     with pytest.raises(RuntimeError, match=r"lm_head\.weight and .*embed_tokens\.weight differ"):
         part.load_into(build_language_model(part.config).model)

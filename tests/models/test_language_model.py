@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from unglossed.models.language_model import IGNORED, EncoderDecoder, shift_right
-from unglossed.models.light_t import LIGHT_T_SIZES, LightT, light_t_config
+from unglossed.models.language_model import (
+    IGNORED,
+    LIGHT_T_SIZES,
+    EncoderDecoder,
+    LightT,
+    light_t_config,
+    shift_right,
+)
 
 TOKENS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 5}
 SHAPE = {"layers": 2, "heads": 2, "width": 32, "ffn_dim": 64}

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import tiny
-from unglossed.models.encoder import build_encoder, spare_single_values
-from unglossed.models.visual import VisualEncoder
+from unglossed.models.encoder import build_encoder
+from unglossed.models.visual import VisualEncoder, spare_single_values
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "resnet": tiny.ENCODER["backbone"],

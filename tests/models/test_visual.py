@@ -10,8 +10,7 @@ from torch import nn
 
 import tiny
 from unglossed.models import visual
-from unglossed.models.encoder import real_positions
-from unglossed.models.visual import TemporalModule, VisualEncoder
+from unglossed.models.visual import TemporalModule, VisualEncoder, real_positions
 
 VIT = {
     "model_type": "vit",

@@ -214,7 +214,7 @@ def test_another_sample_rate_is_refused(kind: str, tmp_path: Path) -> None:
     write_model(tmp_path, kind)
     assert refused_before_training({"source": str(tmp_path)}, audio_rate=8000) == (
         "audio.audio_rate: found 8000, expected 16000, at which the model of"
-        " stages.speech.encoder reads sound"
+        " stages.speech.encoder reads audio"
     )
 
 
@@ -238,16 +238,14 @@ def test_sound_is_for_speech_models_and_pictures_for_the_others(tmp_path: Path) 
     tiny.tiny_translator(tmp_path / "signs")
     speech = {"config": {"frontend": tiny.FRONTEND}}
     assert refused_before_training(speech, audio_rate=None) == (
-        "stages.speech.encoder: found an encoder of sound, expected one of pictures: the recipe has"
+        "stages.speech.encoder: found an encoder of audio, expected one of video: the recipe has"
         " no `audio`"
     )
     for signs in (
         {"config": {"backbone": tiny.ENCODER["backbone"]}},
         {"source": str(tmp_path / "signs")},
     ):
-        assert "found an encoder of pictures, expected one of sound" in refused_before_training(
-            signs
-        )
+        assert "found an encoder of video, expected one of audio" in refused_before_training(signs)
 
 
 def write_corpus(folder: Path, **more: np.ndarray) -> str:

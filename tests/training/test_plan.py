@@ -60,6 +60,8 @@ def test_modules_of_an_inherited_part_that_are_not_there_are_told_before_trainin
 class OwnEncoder(VisualEncoder):
     """An encoder of another package, which wraps its configuration in keys of its own."""
 
+    defaults = {"wide": 4}
+
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__({**tiny.ENCODER, "temporal_dim": config["wide"]})
 
@@ -89,5 +91,5 @@ def test_an_encoder_of_another_package_is_found_by_its_entry_point(
     assert model.config.encoder == {"kind": "own", "wide": 12}
     speech = tiny.tiny_processor()
     speech.audio_rate = 16000
-    with pytest.raises(InputError, match="found an encoder of pictures, expected one of sound"):
+    with pytest.raises(InputError, match="found an encoder of video, expected one of audio"):
         plan(settings, speech)

@@ -20,7 +20,7 @@ from transformers import (
 import tiny
 from planned import build_recogniser, build_text_model, build_translator, plan
 from unglossed.errors import InputError
-from unglossed.models.light_t import LightT, light_t_config
+from unglossed.models.language_model import LightT, light_t_config
 from unglossed.models.recogniser import Recogniser
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.tuning import QuantizedLinear, is_lora

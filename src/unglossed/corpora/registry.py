@@ -111,13 +111,10 @@ def read_corpus(
 ) -> Corpus:
     """Read all splits of a corpus: paths and texts; no frame is opened.
 
-    >>> corpus = read_corpus("table:clips.csv?language=de")
-    >>> corpus
-    Corpus('table:clips.csv?language=de', language='de', train: 2, dev: 1)
-    >>> corpus.split("dev")[0]
-    Sample('c', dev, de: 'im osten weht wind', talk.mp4 from 1.5 to 4 s)
-
-        >>> unglossed.read_corpus(corpus).split("test")[0].text
+        >>> rows = unglossed.read_corpus(corpus)
+        >>> rows
+        Corpus('phoenix14t:...', language='de', train: 4, dev: 1, test: 1)
+        >>> rows.split("test")[0].text
         'regen im süden test 0'
 
     Args:

@@ -14,11 +14,11 @@ from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
+from unglossed.evaluation.look_alikes import note_look_alikes
 from unglossed.evaluation.metrics import (
     DEFAULT_NORMALISATION,
     Scores,
     note_blank,
-    note_look_alikes,
     score_by_language,
 )
 from unglossed.files import as_path, write_text

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from unglossed.errors import InputError, note
+from unglossed.evaluation.look_alikes import note_look_alikes
 from unglossed.evaluation.metrics import (
     DEFAULT_NORMALISATION,
     Scores,
     blank_lines,
     note_blank,
-    note_look_alikes,
     score_by_language,
 )
 

@@ -19,9 +19,8 @@ from unglossed.errors import InputError
 from unglossed.files import check_new_folder, whole_folder
 from unglossed.inference.translator import SignTranslator
 from unglossed.model_folders import bind_folder
-from unglossed.models.encoder import real_positions
 from unglossed.models.translator import Translator
-from unglossed.models.visual import VisualEncoder, pool
+from unglossed.models.visual import VisualEncoder, pool, real_positions
 
 FILE_NAME = "encoder.onnx"
 TOLERANCE = 1e-4

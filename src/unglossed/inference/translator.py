@@ -5,9 +5,8 @@ The trainer calls `translate_features` on cached features; everybody else `SignT
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -19,278 +18,31 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from unglossed.corpora.sample import Sample
-from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError, note
-from unglossed.files import find_path
 from unglossed.hub import find_model
 from unglossed.inference.decoding import DecodingSettings, check_count, load_decoding
-from unglossed.inference.output import Hypothesis, Translation, merge_words
+from unglossed.inference.output import Translation
 from unglossed.inference.precision import (
     Precision,
     encodes_in_bfloat16,
     lower_precision,
     read_precision,
 )
-from unglossed.inference.search import signal_limit, text_limit, text_scores, write_texts
-from unglossed.media.contents import Emptiness
-from unglossed.media.frames import FRAME_RATE
-from unglossed.media.signal import (
-    Clip,
-    VideoSignal,
-    WholeFile,
-    at_frame_rate,
-    check_frame_rate,
-    sample_indices,
-    signal_of,
+from unglossed.inference.reading import (
+    ClipContent,
+    Media,
+    each_clip,
+    list_media,
+    read_clip,
+    read_frames,
 )
-from unglossed.models.processing import TranslatorProcessor, pad_features
-from unglossed.models.saved import TrainedLengths, load_translator
+from unglossed.inference.search import signal_limit, text_limit, translate_batch
+from unglossed.media.signal import (
+    check_frame_rate,
+)
+from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.saved import load_translator
 from unglossed.models.translator import Translator
-
-Media = Path | str | Sample
-
-_EXPECTED = "a path of a video, a folder of frames or sound, or a Sample"
-
-
-@dataclass(frozen=True, eq=False)
-class ClipContent:
-    """A clip as a model is given it.
-
-    Attributes:
-        content: Frames (n, height, width, 3) uint8 RGB, or sound (n,) float32.
-        empty: Why there is nothing to translate in it; None: there is something.
-        notes: What a user should know of it, a sentence each.
-    """
-
-    content: NDArray[Any]
-    empty: Emptiness | None
-    notes: tuple[str, ...]
-
-
-def list_media(media: Media | Iterable[Media]) -> list[Media]:
-    """The clips that a user gave: one, or several one after the other.
-
-    Raises:
-        InputError: Something is neither a path nor a sample.
-    """
-    return list(_each(media))
-
-
-def _each(media: Media | Iterable[Media]) -> Iterator[Media]:
-    if isinstance(media, (str, Path, Sample)):
-        return iter([media])
-    is_file = hasattr(media, "read")
-    if isinstance(media, (bytes, Mapping)) or is_file or not isinstance(media, Iterable):
-        raise InputError(f"media: found {_kind(media)}, expected {_EXPECTED}, or a list of them")
-    clips: Iterable[Any] = [media] if hasattr(media, "shape") else media
-    return (_checked(clip, number) for number, clip in enumerate(clips, start=1))
-
-
-def _checked(clip: Any, number: int) -> Media:
-    if not isinstance(clip, (str, Path, Sample)):
-        raise InputError(f"media, clip {number}: found {_kind(clip)}, expected {_EXPECTED}")
-    return clip
-
-
-def read_clip(
-    model: Translator,
-    processor: TranslatorProcessor,
-    clip: Media,
-    frame_rate: float | None = None,
-) -> ClipContent:
-    """Read what a model is given of a clip.
-
-    Args:
-        model: the translator; it limits how long a clip may be.
-        processor: of the model.
-        clip: a video, a frame folder, sound, or a sample of a corpus.
-        frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
-
-    Raises:
-        InputError: the clip cannot be read, or is longer than the model can take in; the rate is
-            out of range, or given for what is no frame folder.
-    """
-    if clip == "":
-        raise InputError("found an empty name, expected a video, a folder of frames, or sound")
-    where: Clip = clip if isinstance(clip, Sample) else WholeFile(find_path(Path(clip)))
-    if where.media.suffix.lower() in TABLE_SUFFIXES and where.media.is_file():
-        raise InputError(
-            f"{where.media}: is a table, expected a video, a folder of frames, or sound;"
-            f" `unglossed translate` reads the clips that it lists as table:{where.media}"
-        )
-    if frame_rate is not None:
-        where = at_frame_rate(where, frame_rate)
-    try:
-        content, cut = _read(model, processor, where)
-    except OSError as error:
-        told = error.filename or where.media
-        raise InputError(f"{told}: cannot be read: {error.strerror}") from error
-    return _content(processor, content, cut)
-
-
-def read_frames(
-    model: Translator, processor: TranslatorProcessor, frames: Any, fps: float
-) -> ClipContent:
-    """Thin frames in memory as those of a folder with this rate are.
-
-    Args:
-        model: the translator; it limits how long a clip may be.
-        processor: of the model.
-        frames: (n, height, width, 3) uint8 RGB, or an iterable of such frames.
-        fps: frames per second.
-
-    Raises:
-        InputError: the frames are something else, there are too many for the model, or it reads
-            audio; the rate is out of range.
-    """
-    signal = signal_of(processor)
-    if not isinstance(signal, VideoSignal):
-        raise InputError("frames: the model reads audio, expected a model that reads video")
-    rate = check_frame_rate(fps, "fps")
-    rows = _list_frames(frames)
-    times = np.arange(len(rows)) / rate
-    steps = np.arange(max(1, round(len(rows) / rate * FRAME_RATE))) / FRAME_RATE
-    after = np.searchsorted(times, steps).clip(min(1, len(rows) - 1), len(rows) - 1)
-    grid = after - (steps - times[after - 1] <= times[after] - steps) if len(rows) > 1 else after
-    kept = grid[sample_indices(len(grid), signal.frame_share)]
-    limit = model.encoder.input_limit(signal_limit(model, processor.max_tokens))
-    if limit is not None and len(kept) > limit:
-        raise InputError(
-            f"frames: found {len(kept) / signal.units_per_second:.1f} seconds of video, expected at"
-            f" most {limit / signal.units_per_second:.1f} for this model: cut it into sentences"
-        )
-    return _content(processor, np.stack([rows[index] for index in kept]), None)
-
-
-def _list_frames(frames: Any) -> list[NDArray[np.uint8]]:
-    expected = "expected (n, height, width, 3) uint8 RGB, or an iterable of such frames"
-    if isinstance(frames, (str, bytes, Path, Mapping)) or not isinstance(frames, Iterable):
-        raise InputError(f"frames: found {type(frames).__name__}, {expected}")
-    rows = [np.asarray(frame) for frame in frames]
-    for number, row in enumerate(rows, start=1):
-        if row.ndim != 3 or row.shape[2] != 3 or row.dtype != np.uint8 or not row.size:
-            found = f"{row.dtype} of shape {row.shape}"
-            raise InputError(f"frames, frame {number}: found {found}, {expected}")
-        if row.shape != rows[0].shape:
-            raise InputError(
-                f"frames, frame {number}: found shape {row.shape}, expected {rows[0].shape} as in"
-                " the first frame"
-            )
-    if not rows:
-        raise InputError(f"frames: found none, {expected}")
-    return rows
-
-
-def _content(processor: TranslatorProcessor, content: NDArray[Any], cut: str | None) -> ClipContent:
-    notes = [] if cut is None else [cut]
-    if cut is None and processor.trained_seconds is not None:
-        lengths = TrainedLengths.from_dict(processor.trained_seconds)
-        notes += filter(None, [lengths.told(len(content) / signal_of(processor).units_per_second)])
-    empty = signal_of(processor).emptiness(content)
-    if empty is not None:
-        notes.append(f"nothing is in it to translate: {empty.told}")
-    return ClipContent(content, empty, tuple(notes))
-
-
-def _read(
-    model: Translator, processor: TranslatorProcessor, where: Clip
-) -> tuple[NDArray[Any], str | None]:
-    """The content, and what is told if it was cut."""
-    signal = signal_of(processor)
-    room = signal_limit(model, processor.max_tokens)
-    limit = model.encoder.input_limit(room)
-    if processor.max_seconds is None:
-        return signal.read(where, limit=limit), None
-    most = round(processor.max_seconds * signal.units_per_second)
-    most = most if limit is None else min(most, limit)
-    read = signal.read(where, limit=most + 1, cut=True)  # one more tells whether there is more
-    if len(read) <= most:
-        return read, None
-    seconds, kept = signal.seconds_of(where), most / signal.units_per_second
-    return read[:most], f"{seconds:.1f} seconds, cut to {kept:.1f}"
-
-
-def _kind(value: object) -> str:
-    """What a value is, for a message."""
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return (
-            f"{type(value).__name__} of shape {tuple(shape)} (frames in memory:"
-            " `translate_frames` takes them)"
-        )
-    return "an open file" if hasattr(value, "read") else type(value).__name__
-
-
-# Not inference mode: a table that a model fills on first use must stay fit for later training.
-@torch.no_grad()
-def translate_batch(
-    model: Translator,
-    processor: TranslatorProcessor,
-    rows: Sequence[Tensor],
-    decoding: DecodingSettings,
-    names: Sequence[str],
-    *,
-    n_best: int,
-    attention: bool,
-) -> list[Translation]:
-    """Translate clips that share a batch.
-
-    Args:
-        model: the translator, in eval mode.
-        processor: turns tokens into text.
-        rows: for each clip its features (time, dim).
-        decoding: how texts are searched for.
-        names: the translations' `media`.
-        n_best: hypotheses of each clip.
-        attention: also tell which frames each word attended to.
-
-    Returns:
-        A translation for each clip, in order.
-    """
-    features, mask = pad_features(rows)
-    features = features.to(model.device, next(model.adapter.parameters()).dtype)
-    mask = mask.to(model.device)
-    tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)
-    tokens = tokens.reshape(len(rows), n_best, -1)
-    scores = torch.stack(
-        [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
-    )
-    for name, values in zip(names, scores, strict=True):
-        if not values.isfinite().all():
-            raise InputError(
-                f"{name}: found a score that is NaN or infinite, expected a number: the model's"
-                " weights are too large for its computations, or are no numbers"
-            )
-    ranked = [
-        _rank(processor.decode(texts), values, drawn=decoding.sample)
-        for texts, values in zip(tokens, scores.tolist(), strict=True)
-    ]
-    best = torch.stack([texts[found[0][0]] for texts, found in zip(tokens, ranked, strict=True)])
-    weights = model.attend(features, mask, best).float().cpu() if attention else None
-    translations = []
-    for index, (row, found) in enumerate(zip(rows, ranked, strict=True)):
-        n_best_list = tuple(hypothesis for _, hypothesis in found)
-        words = None
-        if weights is not None:
-            words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
-        first = n_best_list[0]
-        translations.append(
-            Translation(names[index], first.text, first.score, n_best_list, words, len(row))
-        )
-    return translations
-
-
-def _rank(
-    texts: Sequence[str], scores: Sequence[float], *, drawn: bool
-) -> list[tuple[int, Hypothesis]]:
-    """Hypotheses of one clip with their places among its texts; see `Translation.n_best`."""
-    found = [(place, Hypothesis(*one)) for place, one in enumerate(zip(texts, scores, strict=True))]
-    if not drawn:
-        return found
-    once: dict[str, tuple[int, Hypothesis]] = {}
-    for one in sorted(found, key=lambda one: -one[1].score):
-        once.setdefault(one[1].text, one)
-    return list(once.values())
 
 
 def _print_note(name: str, text: str) -> None:
@@ -398,7 +150,7 @@ class SignTranslator:
             InputError: A clip cannot be read or is not a clip, a setting is unknown or out of
                 range, or there are fewer beams than `n_best`.
         """
-        return self._stream(_each(media), **settings)
+        return self._stream(each_clip(media), **settings)
 
     def translate_frames(
         self,

@@ -36,6 +36,22 @@ VIDEO_SUFFIXES = frozenset(
 Indices = Sequence[int] | NDArray[np.int64]
 
 
+def is_packed(media: Path) -> bool:
+    """Whether a path is that of a clip in a shard, which may not exist."""
+    shard = media.parent
+    return shard.name.endswith(".tar") and not shard.is_dir()
+
+
+def nearest_frames(times: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each time of a grid the index of the nearest of rising `times`; the earlier of two."""
+    if len(times) == 1:
+        return np.zeros(len(grid), np.int64)
+    after = np.searchsorted(times, grid).clip(1, len(times) - 1)
+    earlier_is_nearer = grid - times[after - 1] <= times[after] - grid
+    nearest: NDArray[np.int64] = after - earlier_is_nearer
+    return nearest
+
+
 class Frames:
     """The frames of an open clip; `open_frames` makes it.
 
@@ -129,12 +145,7 @@ class Frames:
                 f"the clip is {duration:.2f} seconds long"
             )
         grid = start + np.arange(max(1, round((end - start) * frame_rate))) / frame_rate
-        if len(times) == 1:
-            return np.zeros(len(grid), np.int64)
-        after = np.searchsorted(times, grid).clip(1, len(times) - 1)
-        earlier_is_nearer = grid - times[after - 1] <= times[after] - grid
-        nearest: NDArray[np.int64] = after - earlier_is_nearer
-        return nearest
+        return nearest_frames(times, grid)
 
     def check(self) -> None:
         """Decode every frame; one that is damaged, or of another size, is an `InputError`."""
@@ -195,7 +206,7 @@ class _Video(Frames):
 
 def open_pictures(media: Path, rate: float | None = None) -> Frames | None:
     """Open a clip that is stored as pictures, in a folder or a shard; None: it is a file."""
-    if packed.is_packed(media):
+    if is_packed(media):
         return _Packed(media)
     return _Folder(media, rate or FRAME_RATE) if media.is_dir() else None
 

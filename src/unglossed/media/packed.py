@@ -57,12 +57,6 @@ class ShardIndex:
         return json.dumps(facts, separators=(",", ":")) + "\n"
 
 
-def is_packed(media: Path) -> bool:
-    """Whether a path is that of a clip in a shard, which may not exist."""
-    shard = media.parent
-    return shard.name.endswith(".tar") and not shard.is_dir()
-
-
 def index_path(shard: Path) -> Path:
     """Where a shard's index lies: beside it."""
     return shard.with_suffix(".index.json")

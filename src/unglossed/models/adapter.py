@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unglossed.models.encoder import real_positions
+from unglossed.models.visual import real_positions
 
 Lengths = TypeVar("Lengths", int, Tensor)
 

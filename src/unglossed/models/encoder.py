@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from unglossed.config import suggest
 from unglossed.errors import InputError
@@ -103,47 +101,3 @@ def build_encoder(config: dict[str, Any]) -> Encoder:
     if "kind" in config and (unknown := sorted(config.keys() - known)):
         raise InputError(f"encoder.{unknown[0]}: no such key{suggest(unknown[0], known)}")
     return kind(config)
-
-
-def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
-    """Mask (batch, time) of the real positions of rows of these lengths (batch,), True where real.
-
-    `time` is the padded length, by default that of the longest row.
-    """
-    size = int(lengths.max()) if time is None else time
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
-
-
-def one_at_a_time(
-    encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], frames: Tensor, lengths: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Encode the clips of a batch one after another; see `Encoder.forward` for the shapes."""
-    rows = []
-    for clip, length in zip(torch.split(frames, lengths.tolist()), lengths, strict=True):
-        features, mask = encoder(clip, length[None])
-        rows.append(features[0, mask[0]])
-    num_positions = torch.tensor([len(row) for row in rows], device=frames.device)
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True), real_positions(num_positions)
-
-
-def spare_single_values(module: nn.Module) -> None:
-    """Let a module's batch normalisations take single values with their running statistics.
-
-    In training, a batch of one value a channel is then normalised as in eval mode and leaves the
-    running statistics as they are: its own would be that value and a variance of 0. All other
-    batches are normalised as before.
-    """
-    for norm in module.modules():
-        if isinstance(norm, _BatchNorm):
-            norm.register_forward_pre_hook(_begin)
-            norm.register_forward_hook(_end, always_call=True)
-
-
-def _begin(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    if norm.training and inputs[0].numel() == inputs[0].shape[1]:
-        norm.training, norm.spared = False, True  # type: ignore[assignment]
-
-
-def _end(norm: nn.Module, *_: Any) -> None:
-    if getattr(norm, "spared", False):
-        norm.training, norm.spared = True, False  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """Language models fed by features: transformers' encoder-decoders and decoder-only models.
 
 `LanguageModel` gives the logits of a text, generates, and tells attention. Start tokens, prompt and
-padding side live here and nowhere else.
+padding side live here and nowhere else. Light-T, the light one of FLa-LLM's stage 1, is at the end.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    MBartConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.mbart.modeling_mbart import MBartForConditionalGeneration
 
-import unglossed.models.light_t  # noqa: F401 (makes it known to transformers)
 from unglossed import hub
 from unglossed.models.new_tokens import NewTokens
 from unglossed.models.tuning import add_lora
@@ -335,3 +336,74 @@ def untie(model: PreTrainedModel, names: Collection[str]) -> None:
                 module._tied_weights_keys = kept
     model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
     setattr(model.config, UNTIED, sorted(names))
+
+
+LIGHT_T_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {"layers": 1, "heads": 4, "width": 256, "ffn_dim": 1024},
+    "small": {"layers": 2, "heads": 4, "width": 512, "ffn_dim": 2048},
+    "base": {"layers": 3, "heads": 8, "width": 512, "ffn_dim": 2048},
+    "large": {"layers": 4, "heads": 8, "width": 1024, "ffn_dim": 4096},
+}
+"""Sizes of FLa-LLM's Table 7: 3.61, 18.25, 25.61, 124.66 M parameters at 2,429 tokens."""
+
+
+class LightTConfig(MBartConfig):
+    """Configuration of Light-T: mBART's shape, with a language model head of its own."""
+
+    model_type = "light_t"
+    tie_word_embeddings: bool = False
+
+
+AutoConfig.register("light_t", LightTConfig)
+
+
+def light_t_config(
+    size: str | dict[str, int], vocab_size: int, *, init_std: float | None = None, **settings: Any
+) -> LightTConfig:
+    """Configuration of a Light-T (FLa-LLM, section 3.2 and Table 7).
+
+    Args:
+        size: a name of `LIGHT_T_SIZES`, or a dict with its four keys.
+        vocab_size: number of tokens of the tokenizer.
+        init_std: spread of the initial weights; width ** -0.5 when not given, with which attention
+            is not flat from the start (docs/decisions/0002-stage-1-take-off.md).
+        settings: further fields of `MBartConfig`: dropout, token ids, ...
+
+    Raises:
+        KeyError: `size` is a name that is not in the table.
+    """
+    shape = LIGHT_T_SIZES[size] if isinstance(size, str) else size
+    fields = {"layers": "layers", "attention_heads": "heads", "ffn_dim": "ffn_dim"}
+    return LightTConfig(
+        vocab_size=vocab_size,
+        d_model=shape["width"],
+        init_std=shape["width"] ** -0.5 if init_std is None else init_std,
+        **{f"encoder_{field}": shape[key] for field, key in fields.items()},
+        **{f"decoder_{field}": shape[key] for field, key in fields.items()},
+        **settings,
+    )
+
+
+class LightT(MBartForConditionalGeneration):
+    """The light translation model of stage 1 (FLa-LLM, section 3.2).
+
+    h = TextEncoder(g + PE), y = TextDecoder(WEL(o) + PE, h). An mBART-shaped network with learned
+    positions on both sides, one word embedding (the decoder's: the encoder is fed features) and a
+    separate head.
+    """
+
+    config_class = LightTConfig
+    _tied_weights_keys: dict[str, str] = {}
+
+    def __init__(self, config: LightTConfig) -> None:
+        super().__init__(config)
+        self.model._tied_weights_keys = {}
+        self.model.shared = None
+        self.model.encoder.embed_tokens = None
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's word embedding, the only one there is."""
+        return self.model.decoder.embed_tokens
+
+
+AutoModelForSeq2SeqLM.register(LightTConfig, LightT)

@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import build_adapter
-from unglossed.models.encoder import Encoder, build_encoder, one_at_a_time
+from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.language_model import build_language_model
 from unglossed.models.tuning import train_lora_alone
+from unglossed.models.visual import one_at_a_time
 
 
 class PartModel(PreTrainedModel, ABC):

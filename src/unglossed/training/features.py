@@ -35,7 +35,8 @@ from torch.utils.data import DataLoader
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.files import exclusive, whole_file, write_text
-from unglossed.media.packed import is_packed, read_index
+from unglossed.media.frames import is_packed
+from unglossed.media.packed import read_index
 from unglossed.media.probe import revisions_of
 from unglossed.training.data import ClipDataset, EpochIndex, Item, Unreadable, refuse
 

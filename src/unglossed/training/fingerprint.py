@@ -20,7 +20,8 @@ from unglossed.corpora.needs import TRAINING_SPLITS
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import write_text
-from unglossed.media.packed import is_packed, read_index
+from unglossed.media.frames import is_packed
+from unglossed.media.packed import read_index
 from unglossed.training.checkpoint import read_json, reading
 from unglossed.training.features import digest, part_of
 

@@ -30,8 +30,7 @@ from unglossed.model_folders import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
 from unglossed.models.encoder import encoder_kind
-from unglossed.models.language_model import language_model_config
-from unglossed.models.light_t import LIGHT_T_SIZES, light_t_config
+from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import RecogniserConfig
 from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, frontend_config_from

@@ -20,8 +20,7 @@ from transformers import AutoConfig
 from unglossed.errors import FieldError, InputError, Mistakes, field
 from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import build_encoder
-from unglossed.models.language_model import build_language_model
-from unglossed.models.light_t import LightTConfig
+from unglossed.models.language_model import LightTConfig, build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.speech import SpeechEncoder
 from unglossed.training.objectives import OBJECTIVES
@@ -277,7 +276,7 @@ def _check_signal(encoder: Any, config: Mapping[str, Any], plan: StagePlan) -> N
         encoder, config = encoder.encoder, config["encoder"]
     reads_audio = isinstance(encoder, SpeechEncoder) or getattr(encoder, "signal", "") == "audio"
     if reads_audio != (audio_rate is not None):
-        found, expected = ("sound", "pictures") if reads_audio else ("pictures", "sound")
+        found, expected = ("audio", "video") if reads_audio else ("video", "audio")
         no = "no " if reads_audio else ""
         told = f"found an encoder of {found}, expected one of {expected}"
         raise FieldError(where, f"{told}: the recipe has {no}`audio`")
@@ -285,7 +284,7 @@ def _check_signal(encoder: Any, config: Mapping[str, Any], plan: StagePlan) -> N
         return
     wanted = config.get("sample_rate") or audio_rate
     if wanted != audio_rate:
-        told = f"found {audio_rate}, expected {wanted}, at which the model of {where} reads sound"
+        told = f"found {audio_rate}, expected {wanted}, at which the model of {where} reads audio"
         raise FieldError("audio.audio_rate", told)
     limit = encoder.input_limit(None)
     if limit is not None and max_seconds is not None and max_seconds * audio_rate > limit:
