@@ -113,7 +113,7 @@ def read_corpus(
 
         >>> rows = unglossed.read_corpus(corpus)
         >>> rows
-        Corpus('phoenix14t:...', language='de', train: 4, dev: 1, test: 1)
+        Corpus('phoenix14t:...', language='de', train: 8, dev: 2, test: 2)
         >>> rows.split("test")[0].text
         'regen im süden test 0'
 
