@@ -1,4 +1,4 @@
-"""What every encoder offers, how a configuration names one, and masks of padded batches.
+"""What every encoder offers, and how a configuration names one.
 
 An encoder of another package is found by its entry point; see `examples/encoder`. Neither it nor
 ours knows anything of text or of files.

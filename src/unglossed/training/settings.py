@@ -240,7 +240,7 @@ class StageSettings(Settings):
     from in turn; 0 encodes each clip anew in every epoch."""
     evaluate_every: Count = 1
     """Epochs between two scores on the dev split."""
-    dev_beams: Annotated[int, Field(gt=0, le=1000), WHOLE] = 1
+    dev_beams: Annotated[int, Field(gt=0, le=256), WHOLE] = 1
     """Beam width of the scores on dev that choose the best checkpoint."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor has it."""

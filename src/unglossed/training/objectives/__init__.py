@@ -86,7 +86,7 @@ class Objective(ABC):
     def build(self, job: Job) -> Task:
         """Build the stage's model, its dataset and its scores.
 
-        The model comes from a builder in `stage.py`, clips from `job.clips` and `job.items`, scores
+        The model comes from a builder in `build.py`, clips from `job.clips` and `job.items`, scores
         from `job.dev(model).scored(...)`.
 
         Raises:
