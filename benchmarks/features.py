@@ -26,7 +26,7 @@ from transformers import MBartConfig
 
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
-from unglossed.models.encoder import real_positions
+from unglossed.models.visual import real_positions
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.visual import VisualEncoder
