@@ -23,6 +23,7 @@ WHOLE = r"a\nb\t\x1b[2Jé.mp4"
         ("one\u2028two\x85three\r", r"one\u2028two\x85three\r"),
         ("明天 im Süden\u200b\u00a0", "明天 im Süden\u200b\u00a0"),
         ("turned \u202eround\u2066", r"turned \u202eround\u2066"),
+        ("gr\udcfcn \x9b", r"gr\udcfcn \x9b"),
     ],
 )
 def test_what_ends_a_line_is_written_as_an_escape(text: str, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""What a user is told: the one exception for wrong input, and notes.
+"""The one exception for wrong input, and notes to the user.
 
 The command line prints the exception's message as one line and exits with code 2. A fault of the
 program itself raises anything else and keeps its traceback.
@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 _FROM_WORKER = "Caught InputError in "
 _MARK = "unglossed.errors.InputError: "
-_ENDS_OR_STEERS_A_LINE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_BEGINS_WITH_A_FIELD = re.compile(r"\.|[A-Za-z_]\w*(\.\w+)*: ")
+_ENDS_OR_STEERS_A_LINE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class InputError(ValueError):
@@ -84,7 +85,7 @@ def field(name: str) -> Iterator[None]:
 
 
 class Mistakes:
-    """Collects mistakes of a user, who is told all of them at once."""
+    """Collects a user's mistakes and reports all of them at once."""
 
     def __init__(self) -> None:
         self.found: list[str] = []

@@ -146,7 +146,7 @@ def write_clip(
         signer_seed: Seed of the corpus whose signers are borrowed.
         seed: Decides how the sentence is signed, or in which words it is said.
         width: Width in pixels; the video format has even sizes only, an odd one gets one more.
-        height: Height in pixels; likewise.
+        height: Height in pixels; the same holds.
         signer: Which person of that corpus signs or speaks.
 
     Raises:

@@ -81,7 +81,7 @@ class ClipCard:
 
     Attributes:
         title: Name of the clip.
-        frames: Kept frames, or pictures of sound, (height, width, 3) RGB each, over all of its
+        frames: Kept frames, or spectrograms of audio, (height, width, 3) RGB each, over all of its
             time; some are shown.
         reference: What it should say; None where nobody knows.
         hypothesis: What the model said.

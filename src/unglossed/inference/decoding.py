@@ -17,6 +17,7 @@ MOST = {
     "beams": (256, "every beam is a row of the model's batch"),
     "n_best": (256, "every text is a beam or a draw of its own"),
     "batch_size": (4096, "the clips of a batch are in memory together"),
+    "read_ahead": (65536, "the features of so many clips are in memory together"),
     "max_new_tokens": (16384, "no language model has positions for more"),
 }
 """The largest value of each, and why."""
@@ -48,12 +49,12 @@ class DecodingSettings(Settings):
     """How a text is searched for (FLa-LLM: 5 beams, 150 tokens; LST: 4 beams, 500 tokens)."""
 
     beams: Annotated[int, Field(ge=1, le=MOST["beams"][0])] = 5
-    """Width of the beam search; 1 is greedy. Of no account when texts are drawn."""
+    """Width of the beam search; 1 is greedy. No effect when texts are drawn."""
     max_new_tokens: Annotated[int, Field(ge=1, le=MOST["max_new_tokens"][0])] = 150
     """Longest text, in tokens."""
     length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. Of no
-    account without beams."""
+    """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. No
+    effect without beams."""
     language_contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Strength of language-contrastive decoding (LCD, arXiv 2408.04664); 0 is off."""
     sample: bool = False

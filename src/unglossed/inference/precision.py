@@ -123,7 +123,7 @@ class Int8Linear(nn.Module):
 
 
 def _quantize(model: PreTrainedModel) -> None:
-    """Put 8-bit layers in the place of all linear ones, and hold the words in bfloat16.
+    """Replace all linear layers by 8-bit ones, and hold the words in bfloat16.
 
     LoRA's small matrices stay: peft brings their inputs to their weights' number format.
     """

@@ -32,7 +32,7 @@ from unglossed.models.translator import Translator
 
 Media = Path | str | Sample
 
-_EXPECTED = "a path of a video, a folder of frames or sound, or a Sample"
+_EXPECTED = "a path of a video, a folder of frames or an audio file, or a Sample"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class ClipContent:
     """A clip as a model is given it.
 
     Attributes:
-        content: Frames (n, height, width, 3) uint8 RGB, or sound (n,) float32.
+        content: Frames (n, height, width, 3) uint8 RGB, or audio (n,) float32.
         empty: Why there is nothing to translate in it; None: there is something.
         notes: What a user should know of it, a sentence each.
     """
@@ -87,7 +87,7 @@ def read_clip(
     Args:
         model: the translator; it limits how long a clip may be.
         processor: of the model.
-        clip: a video, a frame folder, sound, or a sample of a corpus.
+        clip: a video, a frame folder, audio, or a sample of a corpus.
         frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
 
     Raises:
@@ -95,11 +95,11 @@ def read_clip(
             out of range, or given for what is no frame folder.
     """
     if clip == "":
-        raise InputError("found an empty name, expected a video, a folder of frames, or sound")
+        raise InputError("found an empty name, expected a video, a folder of frames, or an audio file")
     where: Clip = clip if isinstance(clip, Sample) else WholeFile(find_path(Path(clip)))
     if where.media.suffix.lower() in TABLE_SUFFIXES and where.media.is_file():
         raise InputError(
-            f"{where.media}: is a table, expected a video, a folder of frames, or sound;"
+            f"{where.media}: is a table, expected a video, a folder of frames, or an audio file;"
             f" `unglossed translate` reads the clips that it lists as table:{where.media}"
         )
     if frame_rate is not None:
@@ -177,7 +177,7 @@ def _content(processor: TranslatorProcessor, content: NDArray[Any], cut: str | N
 def _read(
     model: Translator, processor: TranslatorProcessor, where: Clip
 ) -> tuple[NDArray[Any], str | None]:
-    """The content, and what is told if it was cut."""
+    """The content, and a note if it was cut."""
     signal = signal_of(processor)
     room = signal_limit(model, processor.max_tokens)
     limit = model.encoder.input_limit(room)

@@ -198,6 +198,8 @@ class SignTranslator:
         """Check the settings now, and translate when asked for the next translation."""
         check_count("n_best", n_best)
         check_count("batch_size", batch_size)
+        if read_ahead is not None:
+            check_count("read_ahead", read_ahead)
         settings = self.decoding.change(**decoding)
         _check_n_best(n_best, settings)
         if frame_rate is not None:
@@ -206,7 +208,6 @@ class SignTranslator:
         def read(clip: Media) -> ClipContent:
             return read_clip(self.model, self.processor, clip, frame_rate)
 
-        @torch.inference_mode()
         def encoded() -> Iterator[tuple[Translation, Tensor | None]]:
             for clip in _track(clips, "encoding", progress):
                 name = clip.id if isinstance(clip, Sample) else _readable(clip)
@@ -245,12 +246,12 @@ class SignTranslator:
         return translated()
 
     def read(self, clip: Media, frame_rate: float | None = None) -> NDArray[Any]:
-        """What the model is given of a clip: frames (n, height, width, 3) RGB, or sound (n,).
+        """What the model is given of a clip: frames (n, height, width, 3) RGB, or audio (n,).
 
         What there is to say of it, see `ClipContent`, is noted on standard error.
 
         Args:
-            clip: a video, a frame folder, sound, or a sample of a corpus.
+            clip: a video, a frame folder, audio, or a sample of a corpus.
             frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
 
         Raises:

@@ -7,6 +7,7 @@ file is an error, never half a frame, except for damage within a JPEG (see `pict
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def nearest_frames(times: NDArray[np.float64], grid: NDArray[np.float64]) -> NDA
     return nearest
 
 
-class Frames:
+class Frames(ABC):
     """The frames of an open clip; `open_frames` makes it.
 
     Attributes:
@@ -151,13 +152,15 @@ class Frames:
         """Decode every frame; one that is damaged, or of another size, is an `InputError`."""
         self.read()
 
+    @abstractmethod
     def _size(self) -> Size:
-        raise NotImplementedError
+        """Width and height."""
 
+    @abstractmethod
     def _read(
         self, wanted: Sequence[int], at_least: Size | None, deinterlace: bool
     ) -> NDArray[np.uint8]:
-        raise NotImplementedError
+        """See `read`."""
 
 
 class _Folder(Frames):

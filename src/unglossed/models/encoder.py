@@ -10,7 +10,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -34,8 +34,8 @@ class Encoder(nn.Module, ABC):
     is saved with the model, the weights are its parameters and persistent buffers.
     """
 
-    signal: Literal["video", "audio"] = "video"
-    """What it reads."""
+    signal: str = "video"
+    """Kind of signal that it reads: "video", "audio" or that of another package."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """All keys of the configuration of a `kind`, and their values where a recipe has none."""
     output_dim: int

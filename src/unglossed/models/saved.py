@@ -112,6 +112,7 @@ _VALUES: Mapping[str, tuple[Any, str]] = {
     "max_seconds": (Annotated[float, Field(ge=1e-6, le=1e6)] | None, "seconds above 0, or null"),
     "max_tokens": (Annotated[int, Field(ge=1, le=10_000_000)], "a whole number above 0"),
     "new_tokens": (list[_Text], "tokens"),
+    "signal": (_Text | None, "a kind of signal, or null"),
 }
 """Settings of a processor: their type, and what an error says was expected."""
 _ALWAYS = ("language", "start_token", "frame_share", "resize", "crop")

@@ -76,6 +76,7 @@ def feature_settings(
         "encoder": _plain(config),
         "weights": weights_digest(encoder),
         "precision": "bfloat16" if bfloat16 else "float32",
+        # Two keys are named as before 0.1, so that stored features are still found.
         "sampling_rate": processor.frame_share,
         "resize": processor.resize,
         "crop": processor.crop,

@@ -56,7 +56,7 @@ class Fingerprint:
 
     Attributes:
         splits: Rows by id, in the corpus's order, of each split that is trained or scored on.
-        others: Checksum of the other splits' texts, which generated sentences keep clear of.
+        others: Checksum of the other splits' texts, which the recipe's extra_texts keep clear of.
     """
 
     splits: Mapping[str, Mapping[str, Row]]
@@ -139,7 +139,7 @@ class Fingerprint:
             if kept != [name for name in before if name in after]:
                 told.append(f"{split}: the clips are in another order")
         if generates and not told and self.others != now.others:
-            told.append("the texts of its other splits differ, which generated sentences avoid")
+            told.append("the texts of its other splits differ, which extra_texts avoid")
         return told
 
 

@@ -215,7 +215,7 @@ def _up_to_features(stage: StageSettings, config: dict[str, Any]) -> dict[str, A
 def _new_encoder(part: PartSettings, source_key: str) -> dict[str, Any]:
     if "kind" in part.config:  # of another package, which checks it itself
         with field("config"):
-            return {**getattr(encoder_kind(part.config), "defaults", {}), **part.config}
+            return {**encoder_kind(part.config).defaults, **part.config}
     if "frontend" in part.config:
         return _new_frontend(part.config, source_key)
     config = {**_ENCODER_DEFAULTS, **part.config}

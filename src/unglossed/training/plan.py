@@ -22,7 +22,6 @@ from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import LightTConfig, build_language_model
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.models.speech import SpeechEncoder
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.parts import (
     CANNOT_BE_BUILT,
@@ -274,7 +273,7 @@ def _check_signal(encoder: Any, config: Mapping[str, Any], plan: StagePlan) -> N
     where = f"{plan.where}.encoder"
     while "encoder" in config:
         encoder, config = encoder.encoder, config["encoder"]
-    reads_audio = isinstance(encoder, SpeechEncoder) or getattr(encoder, "signal", "") == "audio"
+    reads_audio = encoder.signal == "audio"
     if reads_audio != (audio_rate is not None):
         found, expected = ("audio", "video") if reads_audio else ("video", "audio")
         no = "no " if reads_audio else ""

@@ -220,10 +220,10 @@ class VideoSettings(Settings):
 
 
 class AudioSettings(Settings):
-    """How much of a clip's sound is read (LST: 16 kHz, segments up to 30 s)."""
+    """How much of a clip's audio is read (LST: 16 kHz, segments up to 30 s)."""
 
     audio_rate: Annotated[int, Field(gt=0, le=768_000), WHOLE] = 16000
-    """To which sound is resampled, in Hz; the one that the frontend was trained with."""
+    """To which audio is resampled, in Hz; the one that the frontend was trained with."""
     max_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """A longer clip is cut at its end, in training and when it is translated."""
 
@@ -242,7 +242,7 @@ class Recipe(Settings):
     corpus says."""
     video: VideoSettings = VideoSettings()
     audio: AudioSettings | None = None
-    """Set for speech: the clips' sound is read, and `video` counts for nothing."""
+    """Set for speech: the clips' audio is read, and `video` counts for nothing."""
     signal: str | None = None
     """Kind of signal of another package, which clips are read as instead of video or audio."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1), AS_LIST]
@@ -381,7 +381,7 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
     from a recipe that another one starts from, or wait for a change on the command line.
     """
     tokenizer = recipe.tokenizer
-    reads_texts = any(stage.objective == "denoising" for stage in recipe.stages)
+    reads_texts = any("encoder" not in OBJECTIVES[stage.objective].parts for stage in recipe.stages)
     if recipe.extra_texts is not None and tokenizer.pretrained is not None and not reads_texts:
         yield (
             "extra_texts: has no effect: no stage has the objective denoising, and the tokenizer is"
@@ -392,26 +392,26 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
     if tokenizer.pretrained is None and tokenizer.start_token is not None:
         yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
     if recipe.audio is not None and "video" in recipe.model_fields_set:
-        yield "video: has no effect: the recipe has audio, whose clips are read as sound"
+        yield "video: has no effect: the recipe has audio, whose clips are read as audio"
     augmentation = recipe.video.augmentation
     if augmentation is not None and augmentation.probability == 0 and recipe.audio is None:
         for name in ("rotation_degrees", "resize_fraction", "shift_pixels"):
             if getattr(augmentation, name) and name in augmentation.model_fields_set:
                 yield f"video.augmentation.{name}: has no effect: the probability is 0"
     for stage in recipe.stages:
-        for fault in _find_unused_of_stage(stage, of_sound=recipe.audio is not None):
+        for fault in _find_unused_of_stage(stage, of_audio=recipe.audio is not None):
             yield f"stages.{stage.name}.{fault}"
 
 
-def _find_unused_of_stage(stage: StageSettings, *, of_sound: bool) -> Iterator[str]:
+def _find_unused_of_stage(stage: StageSettings, *, of_audio: bool) -> Iterator[str]:
     optimizer = stage.optimizer
     is_sgd = optimizer.name == "sgd"
     for name, counts in (("momentum", is_sgd), ("nesterov", is_sgd), ("betas", not is_sgd)):
         if name in optimizer.model_fields_set and not counts:
             yield f"optimizer.{name}: has no effect with {optimizer.name}"
-    if of_sound and stage.feature_views > 1:
-        yield f"feature_views: {stage.feature_views} are as 1: views of sound do not differ"
-    if stage.objective != "denoising":
+    if of_audio and stage.feature_views > 1:
+        yield f"feature_views: {stage.feature_views} are as 1: views of audio do not differ"
+    if OBJECTIVES[stage.objective].best is not None:
         left = stage.epochs % stage.evaluate_every
         if stage.evaluate_every > stage.epochs:
             yield (

@@ -21,7 +21,7 @@ from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language, find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note
-from unglossed.files import whole_folder
+from unglossed.files import whole_file, whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.signal import signal_of
 from unglossed.model_folders import bind_folder
@@ -312,8 +312,8 @@ def _extra_texts(recipe: Recipe, corpus: Corpus, language: str, copy: Path) -> l
     if not texts:
         raise InputError(f"extra_texts: {path}: found no text, expected one sentence a line")
     if path != copy:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
+        with whole_file(copy) as partial:
+            shutil.copyfile(path, partial)
     kept = [text for text in texts if text not in said]
     if len(kept) < len(texts):
         told = f"{len(texts) - len(kept):,} of {len(texts):,} texts are left out"

@@ -105,7 +105,7 @@ class LanguageModelSettings(PartSettings):
     """None: what an earlier stage had; a decoder-only model reads its begin token at least. Not for
     denoising, which has no features."""
     lora: LoraSettings | None = None
-    """Train small matrices in the place of the model's own weights."""
+    """Train small matrices instead of the model's own weights."""
     random_init: bool = False
     """Take the pre-trained model's shape but not its weights (FLa-LLM, Table 10)."""
     quantization: Literal["4bit"] | None = None
@@ -204,7 +204,7 @@ class StageSettings(Settings):
     the rates `encoder` and `ctc_head`; vlp is the visual-language pre-training of GFSLT-VLP. An
     installed package can add further ones."""
     encoder: PartSettings | None = None
-    """From frames or sound to features."""
+    """From frames or audio to features."""
     adapter: PartSettings | None = None
     """From the features to the width of the language model."""
     language_model: LanguageModelSettings | None = None

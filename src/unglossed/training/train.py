@@ -263,7 +263,9 @@ def extract_features(
             one's encoder is not known before it is trained.
     """
     _prepare_process()
-    settings = load_recipe(recipe, list(overrides))
+    output = as_path(output, "output")
+    trained = None if trained is None else as_path(trained, "trained")
+    settings = load_recipe(recipe, overrides)
     stages = [stage for stage in settings.stages if stage.feature_views]
     if not stages:
         raise InputError(f"{recipe}: no stage has feature_views, expected one that is to train so")
