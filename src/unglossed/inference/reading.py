@@ -95,7 +95,9 @@ def read_clip(
             out of range, or given for what is no frame folder.
     """
     if clip == "":
-        raise InputError("found an empty name, expected a video, a folder of frames, or an audio file")
+        raise InputError(
+            "found an empty name, expected a video, a folder of frames, or an audio file"
+        )
     where: Clip = clip if isinstance(clip, Sample) else WholeFile(find_path(Path(clip)))
     if where.media.suffix.lower() in TABLE_SUFFIXES and where.media.is_file():
         raise InputError(
