@@ -51,7 +51,7 @@ def lower_precision(model: Translator, precision: Precision) -> None:
     the digits; see `encodes_in_bfloat16`.
 
     Args:
-        model: in float32; on the processor for int8.
+        model: in float32; on the CPU for int8.
         precision: of its language model.
     """
     if precision is Precision.BFLOAT16:

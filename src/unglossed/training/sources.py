@@ -81,7 +81,7 @@ def check_weights(source: str) -> None:
     if not Path(source).is_dir():
         return
     folder = Path(find_folder(source))
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+    if not hub.weight_files(folder):
         raise InputError(f"{folder} has no weights, expected model.safetensors")
     for path in sorted(folder.glob("*.safetensors")):
         try:
