@@ -15,8 +15,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from unglossed.config import field
 from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError, field
+from unglossed.errors import InputError
 from unglossed.evaluation.metrics import format_score, score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text

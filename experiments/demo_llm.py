@@ -33,8 +33,9 @@ from experiments.common import (
     write_facts,
 )
 from experiments.demo import SIGNING
+from unglossed.config import field
 from unglossed.corpora.registry import read_corpus
-from unglossed.errors import InputError, field
+from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text

@@ -17,7 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from experiments.common import LEVEL, NUM_SENTENCES, find_language_model
 from experiments.demo import DemoKind, run_demo
-from unglossed.errors import InputError, field
+from unglossed.config import field
+from unglossed.errors import InputError
 from unglossed.evaluation.report import ScoreRow
 from unglossed.training.sources import is_frontend
 from unglossed_synth.corpus import write_clip, write_corpus

@@ -16,7 +16,7 @@ import unglossed
 from sentencepiece_models import write_mbart
 from tiny import FRONTEND, tiny_translator, write_corpus, write_frames
 from unglossed.cli import app
-from unglossed.cli.startup import quick_imports
+from unglossed.cli.common import quick_imports
 from unglossed.training.recipe import find_recipe
 
 
@@ -102,9 +102,9 @@ def test_translate_imports_only_what_it_needs(model: Path, tmp_path: Path) -> No
 def test_a_postponed_compiler_is_imported_once_something_needs_it(statement: str) -> None:
     code = f"""
 import sys
-from unglossed.cli import startup
-startup.own_process = True
-with startup.quick_imports():
+from unglossed.cli import common
+common.own_process = True
+with common.quick_imports():
     from transformers import PreTrainedModel
 from torch._dynamo import disable
 assert disable(len) is len

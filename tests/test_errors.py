@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from tiny import tiny_translator
 from unglossed.cli import app
+from unglossed.config import FieldError, field
 from unglossed.corpora.parallel import map_in_order
-from unglossed.errors import FieldError, InputError, field, note, one_line
+from unglossed.errors import InputError, note, one_line
 
 PATH = "a\nb\t\x1b[2Jé.mp4"
 WHOLE = r"a\nb\t\x1b[2Jé.mp4"

@@ -18,8 +18,7 @@ from planned import language_model_part
 from unglossed import hub
 from unglossed.config import write_settings
 from unglossed.errors import InputError
-from unglossed.inference.decoding import DecodingSettings
-from unglossed.model_folders import (
+from unglossed.files import (
     CHECKSUMS,
     bind_folder,
     file_checksum,
@@ -27,6 +26,7 @@ from unglossed.model_folders import (
     verify_folder,
     without_origin,
 )
+from unglossed.inference.search import DecodingSettings
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_processor
 from unglossed.training.settings import LanguageModelSettings

@@ -6,6 +6,7 @@ import re
 import reprlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -16,6 +17,15 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from unglossed.errors import InputError, InputErrors, Mistakes
 from unglossed.files import write_text
+
+MOST = {
+    "beams": (256, "every beam is a row of the model's batch"),
+    "n_best": (256, "every text is a beam or a draw of its own"),
+    "batch_size": (4096, "the clips of a batch are in memory together"),
+    "read_ahead": (65536, "the features of so many clips are in memory together"),
+    "max_new_tokens": (16384, "no language model has positions for more"),
+}
+"""The largest value of each, and why."""
 
 MOST_LEVELS = 50
 MOST_NODES = 100_000
@@ -372,3 +382,53 @@ def _readable(location: tuple[int | str, ...], data: Any) -> list[str]:
         named = isinstance(step, int) and isinstance(data, dict) and "name" in data
         parts.append(str(data["name"]) if named else str(step))
     return parts
+
+
+def check_count(name: str, value: object, told: str | None = None) -> None:
+    """Refuse what is no whole number from 1 to the largest of its name.
+
+    Args:
+        name: key of `MOST`.
+        value: what was given.
+        told: how the message calls it; its name if not given.
+
+    Raises:
+        InputError: it is no such number.
+    """
+    most, why = MOST[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{told or name}: found {value!r}, expected a whole number from 1 on")
+    if value > most:
+        raise InputError(f"{told or name}: found {value}, expected at most {most}: {why}")
+
+
+class FieldError(InputError):
+    """A field is wrong: `NAME: REASON`; blocks of `field` around it put theirs in front.
+
+    Args:
+        name: the field, perhaps with keys within it: `config.dropout`.
+        reason: what was found and expected.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name}: {reason}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...]]:
+        return FieldError, (self.name, self.reason)
+
+
+@contextmanager
+def field(name: str) -> Iterator[None]:
+    """Put a field in front of the InputErrors of a block: `stages.x.encoder.source: no such ...`.
+
+    Blocks within one another join their names by dots.
+    """
+    try:
+        yield
+    except FieldError as error:
+        raise FieldError(f"{name}.{error.name}", error.reason) from error.__cause__
+    except InputErrors:
+        raise
+    except InputError as error:
+        raise FieldError(name, str(error)) from error.__cause__

@@ -52,38 +52,6 @@ class InputErrors(InputError):
         return InputError, (str(self),)
 
 
-class FieldError(InputError):
-    """A field is wrong: `NAME: REASON`; blocks of `field` around it put theirs in front.
-
-    Args:
-        name: the field, perhaps with keys within it: `config.dropout`.
-        reason: what was found and expected.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name, self.reason = name, reason
-        super().__init__(f"{name}: {reason}")
-
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...]]:
-        return FieldError, (self.name, self.reason)
-
-
-@contextmanager
-def field(name: str) -> Iterator[None]:
-    """Put a field in front of the InputErrors of a block: `stages.x.encoder.source: no such ...`.
-
-    Blocks within one another join their names by dots.
-    """
-    try:
-        yield
-    except FieldError as error:
-        raise FieldError(f"{name}.{error.name}", error.reason) from error.__cause__
-    except InputErrors:
-        raise
-    except InputError as error:
-        raise FieldError(name, str(error)) from error.__cause__
-
-
 class Mistakes:
     """Collects a user's mistakes and reports all of them at once."""
 

@@ -30,8 +30,15 @@ from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import cached_file
 
 from unglossed.errors import InputError
-from unglossed.files import RUN_FILE, as_path, may_be_on_hub
-from unglossed.model_folders import CHECKSUMS, CONFIG, read_checksums, verify_folder
+from unglossed.files import (
+    CHECKSUMS,
+    CONFIG,
+    RUN_FILE,
+    as_path,
+    may_be_on_hub,
+    read_checksums,
+    verify_folder,
+)
 
 OFFLINE_SECONDS = 2.0
 """How long the hub is waited for before a name is looked up in this machine's cache alone."""
@@ -115,12 +122,6 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
         misfits = {name for name, *_ in told.get("mismatched_keys", ())}
         _refuse_no_numbers(model, misfits.union(told.get("missing_keys", ())), fault)
     return found
-
-
-def build(kind: Any, config: PreTrainedConfig) -> Any:
-    """A model with random weights, of the Auto class that knows the configuration."""
-    vars(config).pop(_CODE, None)  # a model with code of its own leaves it behind
-    return kind.from_config(config, trust_remote_code=False)
 
 
 def find_file(source: str | Path, name: str) -> Path | None:
@@ -296,7 +297,11 @@ def _check_sizes(
     hint = f"; its largest number is {place}: {largest}"
     try:
         with torch.device("meta"):
-            model = build(kind, config) if hasattr(kind, "from_config") else kind(config)
+            if hasattr(kind, "from_config"):
+                vars(config).pop(_CODE, None)
+                model = kind.from_config(config, trust_remote_code=False)
+            else:
+                model = kind(config)
             asked = sum(weight.numel() for weight in model.state_dict().values())
     except Exception as error:  # of values that do not go together, any
         reason = _first_line(error)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from unglossed.corpora.check import Report, check_corpus
+from unglossed.corpora.check_media import Needs, find_unfit
 from unglossed.corpora.faults import FaultKind, Severity
-from unglossed.corpora.needs import Needs, find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.training.recipe import load_recipe
 

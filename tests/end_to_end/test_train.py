@@ -23,8 +23,8 @@ import tiny
 from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
+from unglossed.files import verify_checksums
 from unglossed.inference.translator import SignTranslator
-from unglossed.model_folders import verify_checksums
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics

@@ -9,8 +9,7 @@ import pytest
 from experiments.comparison import Run, mean_and_spread, norms_summary, write_results
 from unglossed.evaluation.metrics import score
 from unglossed.evaluation.report import ScoreRow
-from unglossed.training.callbacks import METRICS_FILE
-from unglossed.training.diagnostics import NORMS_FILE
+from unglossed.training.callbacks import METRICS_FILE, NORMS_FILE
 
 REFERENCES = ["morgen regnet es im norden", "heute schneit es im süden am abend"]
 

@@ -11,7 +11,7 @@ from unglossed.cli import app
 from unglossed.config import write_settings
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
-from unglossed.inference.decoding import DECODING_FILE, DecodingSettings
+from unglossed.inference.search import DECODING_FILE, DecodingSettings
 from unglossed.inference.translator import SignTranslator
 
 OWN = DecodingSettings(beams=2, max_new_tokens=7, language_contrast=0.5)

@@ -14,8 +14,14 @@ from torch import Tensor
 from tiny import tiny_decoder_only, tiny_model, tiny_processor, write_frames
 from unglossed.errors import InputError
 from unglossed.inference import search
-from unglossed.inference.decoding import DecodingSettings
-from unglossed.inference.search import Drawing, text_limit, text_scores, write_texts, written
+from unglossed.inference.search import (
+    DecodingSettings,
+    Drawing,
+    text_limit,
+    text_scores,
+    write_texts,
+    written,
+)
 from unglossed.inference.translator import SignTranslator, translate_features
 
 SCORE_TOLERANCE = 1e-5

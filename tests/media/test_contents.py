@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from unglossed.media.contents import Emptiness, emptiness_of
+from unglossed.media.probe import Emptiness, emptiness_of
 from unglossed.media.signal import VideoSignal, WholeFile
 from unglossed_synth.corpus import write_corpus
 

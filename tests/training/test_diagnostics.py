@@ -17,15 +17,15 @@ from unglossed.models.language_model import language_model_config
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.translator import Translator
 from unglossed.models.tuning import add_lora
-from unglossed.training.callbacks import read_metrics
-from unglossed.training.checkpoint import latest_checkpoint
-from unglossed.training.data import Collator, EpochIndex
-from unglossed.training.diagnostics import (
+from unglossed.training.callbacks import (
     NORMS_FILE,
     START_FILE,
     NormsFile,
+    read_metrics,
     trained_layers,
 )
+from unglossed.training.checkpoint import latest_checkpoint
+from unglossed.training.data import Collator, EpochIndex
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import StageSettings
 from unglossed.training.trainer import StageTrainer, stage_arguments

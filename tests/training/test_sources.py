@@ -14,7 +14,8 @@ from transformers.utils import logging
 
 import llama_gguf
 import tiny
-from unglossed.errors import InputError, field
+from unglossed.config import field
+from unglossed.errors import InputError
 from unglossed.training.sources import (
     load,
     load_language_model,

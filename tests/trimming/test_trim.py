@@ -46,6 +46,7 @@ from unglossed.models.processing import TranslatorProcessor, pad_labels, restore
 from unglossed.training.recipe import TokenizerSettings
 from unglossed.training.settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer
+from unglossed.trimming import Selection
 from unglossed.trimming.trim import (
     TrimReport,
     check_logits,
@@ -55,7 +56,6 @@ from unglossed.trimming.trim import (
     logits_of,
     trim_model,
 )
-from unglossed.trimming.vocabulary import Selection
 
 TEXTS = [text["de"] for text in PLANNED[:60]] + ["zwei  Abstände", "3 °C ☂ und Ж", "ﬁn de siècle"]
 """What the models are trimmed to: the last three are not, or not all, in the vocabularies."""

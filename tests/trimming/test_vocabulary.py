@@ -10,7 +10,7 @@ from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.processors import BertProcessing
 
 from unglossed.errors import InputError
-from unglossed.trimming.vocabulary import (
+from unglossed.trimming import (
     Selection,
     check_supported,
     cut_state,

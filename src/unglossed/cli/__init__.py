@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unglossed.cli import startup, tools, train, translate
+from unglossed.cli import common, tools, train, translate
 from unglossed.cli.common import INPUT_WRONG, fail
 from unglossed.cli.corpus import app as corpus_app
 from unglossed.errors import InputError
@@ -89,7 +89,7 @@ def _options(
 def main() -> None:
     """Entry point of the command `unglossed`."""
     take_interrupts_once()
-    startup.own_process = True
+    common.own_process = True
     try:
         app()
     finally:

@@ -16,10 +16,10 @@ from unglossed.cli.common import (
     ModelName,
     fail,
     given,
+    quick_imports,
     show,
     silence_loading,
 )
-from unglossed.cli.startup import quick_imports
 from unglossed.errors import InputError, note
 
 Format = StrEnum("Format", ["text", "json"])
@@ -220,7 +220,7 @@ def _list_clips(files: list[str]) -> list[Any]:
 
 def _check_counts(**options: int | None) -> None:
     """Refuse numbers beyond their bounds before anything heavy is loaded."""
-    from unglossed.inference.decoding import check_count
+    from unglossed.config import check_count
 
     for name, value in options.items():
         if value is not None:

@@ -17,9 +17,16 @@ from typing import Any
 import ftfy
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES
 
-from unglossed.corpora.check_media import Limits, check_clips, first_of, name_clip
+from unglossed.corpora.check_media import (
+    Limits,
+    Needs,
+    check_clips,
+    find_other_language,
+    find_unfit,
+    first_of,
+    name_clip,
+)
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
-from unglossed.corpora.needs import Needs, find_other_language, find_unfit
 from unglossed.corpora.packed import verify_shards
 from unglossed.corpora.reading import LOST_CHARACTER
 from unglossed.corpora.registry import find_reader

@@ -39,7 +39,7 @@ from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-from unglossed.files import exclusive, whole_file, write_text
+from unglossed.files import exclusive, file_checksum, whole_file, write_text
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.packed import (
@@ -51,7 +51,6 @@ from unglossed.media.packed import (
     scan_shard,
 )
 from unglossed.media.signal import frames_in_parts, kept_indices
-from unglossed.model_folders import file_checksum
 
 MAX_SHARD_BYTES = 256_000_000
 _LONGEST_KEY = 80  # with number and suffix it fits into the 100 bytes of a tar header

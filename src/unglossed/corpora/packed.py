@@ -17,9 +17,8 @@ from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import add_table
 from unglossed.errors import InputError
-from unglossed.files import write_text
+from unglossed.files import file_checksum, write_text
 from unglossed.media.packed import ShardIndex, read_index
-from unglossed.model_folders import file_checksum
 
 MANIFEST = "manifest.json"
 PLAN = "unfinished.json"

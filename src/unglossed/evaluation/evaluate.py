@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unglossed.config import check_count
 from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.evaluation.look_alikes import note_look_alikes
 from unglossed.evaluation.metrics import (
     DEFAULT_NORMALISATION,
     Scores,
     note_blank,
     score_by_language,
 )
+from unglossed.evaluation.text_files import note_look_alikes
 from unglossed.files import as_path, write_text
-from unglossed.inference.decoding import check_count
 from unglossed.inference.translator import SignTranslator
 
 UNREADABLE = "cannot be read"

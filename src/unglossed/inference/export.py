@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from unglossed.errors import InputError
-from unglossed.files import check_new_folder, whole_folder
+from unglossed.files import bind_folder, check_new_folder, whole_folder
 from unglossed.inference.translator import SignTranslator
-from unglossed.model_folders import bind_folder
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder, pool, real_positions
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unglossed.corpora.languages import BY_CHARACTER, CHINESE
 from unglossed.corpora.sample import Sample
-from unglossed.media.contents import Emptiness
+from unglossed.media.probe import Emptiness
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import TranslatorProcessor
 

@@ -15,8 +15,8 @@ from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError
 from unglossed.files import find_path
 from unglossed.inference.search import signal_limit
-from unglossed.media.contents import Emptiness
 from unglossed.media.frames import FRAME_RATE, nearest_frames
+from unglossed.media.probe import Emptiness
 from unglossed.media.signal import (
     Clip,
     VideoSignal,

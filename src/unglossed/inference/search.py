@@ -5,22 +5,209 @@ Of one batch: token ids and their scores, then ranked texts with the frames that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.modeling_outputs import BaseModelOutput
 
+from unglossed import hub
+from unglossed.config import MOST, Settings, check_settings, read_settings
 from unglossed.errors import InputError
-from unglossed.inference.contrast import LanguageContrast
-from unglossed.inference.decoding import DecodingSettings
 from unglossed.inference.output import Hypothesis, Translation, merge_words
 from unglossed.media.augment import generator_for
-from unglossed.models.language_model import IGNORED, DecoderOnly, LanguageModel
+from unglossed.models.language_model import IGNORED, DecoderOnly, EncoderDecoder, LanguageModel
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator
+
+DECODING_FILE = "decoding.yaml"
+"""Beside a model: the settings of the recipe that it was trained with."""
+
+
+class DecodingSettings(Settings):
+    """How a text is searched for (FLa-LLM: 5 beams, 150 tokens; LST: 4 beams, 500 tokens)."""
+
+    beams: Annotated[int, Field(ge=1, le=MOST["beams"][0])] = 5
+    """Width of the beam search; 1 is greedy. No effect when texts are drawn."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=MOST["max_new_tokens"][0])] = 150
+    """Longest text, in tokens."""
+    length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. No
+    effect without beams."""
+    language_contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Strength of language-contrastive decoding (LCD, arXiv 2408.04664); 0 is off."""
+    sample: bool = False
+    """Draw each token from the model's distribution instead of searching for the best text."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The log-probabilities are divided by this before a token is drawn."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the likeliest tokens alone, as few as have this probability together."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the draws."""
+
+    @model_validator(mode="after")
+    def _for_drawing(self) -> DecodingSettings:
+        for name in ("temperature", "top_p"):
+            if getattr(self, name) != 1 and not self.sample:
+                raise ValueError(f"{name} is for drawing texts: set sample as well")
+        return self
+
+    def change(self, **fields: Any) -> DecodingSettings:
+        """These settings with other values for some fields.
+
+        Raises:
+            InputError: no such field, or a value out of range.
+        """
+        return check_settings(DecodingSettings, {**self.model_dump(), **fields}, Path("decoding"))
+
+
+def load_decoding(source: str) -> DecodingSettings:
+    """Settings that lie beside a model, or the defaults where there are none.
+
+    Args:
+        source: a model folder or a name on the hub.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    path = hub.find_file(source, DECODING_FILE)
+    return DecodingSettings() if path is None else read_settings(DecodingSettings, path)
+
+
+PLAUSIBLE = 0.1
+"""Least probability of a token that may be chosen, as a share of the likeliest one's."""
+LEAST_ENTROPY = 1e-3
+"""In nats: a language model that is surer than this counts as this sure."""
+IMPLAUSIBLE = 1e4
+"""What a token that is not plausible loses: more than any text does by its words."""
+
+
+def contrast(own: Tensor, prior: Tensor, strength: float, plausible: float = PLAUSIBLE) -> Tensor:
+    """Contrasted log-probabilities of the next token.
+
+    With p of the model and q of the language model without the signal:
+
+        log p + w (log p - log q), renormalised, where w = strength / entropy(q) in nats
+
+    so that a language model that is sure of its next word is held back most. Tokens with less than
+    `plausible` times the likeliest one's p cannot be chosen: of two that the signal makes unlikely
+    the contrast knows nothing. Formula and threshold are the authors' code's, whose strength is 2.
+    Where p is q, what is left is p itself on the plausible tokens.
+
+    Such tokens get log p - `IMPLAUSIBLE` here, not minus infinity as there: a beam search needs as
+    many continuations as it has beams, and makes copies of one text where there are fewer.
+
+    Args:
+        own: (rows, vocabulary) log-probabilities or logits of the model.
+        prior: (rows, vocabulary) those without the signal.
+        strength: 0 changes nothing on the plausible tokens.
+        plausible: the threshold.
+    """
+    own, prior = own.float().log_softmax(-1), prior.float().log_softmax(-1)
+    entropy = torch.special.entr(prior.exp()).sum(-1, keepdim=True)
+    weight = strength / entropy.clamp(min=LEAST_ENTROPY)
+    allowed = own >= own.amax(-1, keepdim=True) + math.log(plausible)
+    contrasted = torch.where(allowed, own + weight * (own - prior), -torch.inf).log_softmax(-1)
+    return torch.where(allowed, contrasted, own - IMPLAUSIBLE)
+
+
+class LanguageContrast(LogitsProcessor):
+    """`contrast` at each step of a `generate`, greedy, with beams or drawn.
+
+    It costs one more forward pass a step, of one token, and a cache of the text so far.
+
+    Args:
+        face: the language model that generates, and that is asked without the signal.
+        strength: see `contrast`.
+        plausible: see `contrast`.
+    """
+
+    def __init__(self, face: LanguageModel, strength: float, plausible: float = PLAUSIBLE) -> None:
+        self.without_signal = WithoutSignal(face)
+        self.strength = strength
+        self.plausible = plausible
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Contrasted log-probabilities (rows, vocabulary) of the next token."""
+        prior = self.without_signal(input_ids)
+        return contrast(scores, prior, self.strength, self.plausible)
+
+
+class WithoutSignal:
+    """What a language model would say next if there were no signal.
+
+    The same weights read the prompt alone, as if a clip of no length stood in it. A model without a
+    prompt (an encoder-decoder usually has none) cannot read nothing at all: it is given one
+    position that holds zero, which is a signal of one position on which the adapter says nothing.
+    The authors of LCD ask the language model from which theirs was made, with the prompt alone;
+    here it is the trained one, since Light-T was never a language model and a fully tuned one has
+    left what it was.
+
+    Beams change places between two steps. What the model says without signal follows from the
+    tokens so far and from nothing else, so the cache of a row is found again by its tokens, in
+    whichever row they stood.
+
+    Args:
+        face: the language model.
+    """
+
+    def __init__(self, face: LanguageModel) -> None:
+        self.face = face
+        self.opening = self._opening()
+        self.seen: Tensor | None = None
+        self.cache: Any = None
+
+    def __call__(self, input_ids: Tensor) -> Tensor:
+        """Logits (rows, vocabulary) of the token that follows `input_ids` (rows, tokens).
+
+        Args:
+            input_ids: as `generate` hands them to its processors: an encoder-decoder's begin with
+                its start tokens, a decoder-only model's hold the answer alone.
+        """
+        if not self._find(input_ids):
+            self.cache = None
+        fed = input_ids if self.cache is None else input_ids[:, -1:]
+        opening = self.opening.expand(len(input_ids), -1, -1)
+        inputs: dict[str, Any]
+        if isinstance(self.face, EncoderDecoder):
+            states = BaseModelOutput(last_hidden_state=opening)
+            inputs = {"encoder_outputs": states, "decoder_input_ids": fed}
+        elif self.cache is None:
+            words = self.face.model.get_input_embeddings()(fed)
+            inputs = {"inputs_embeds": torch.cat([opening, words], 1)}
+        else:
+            inputs = {"input_ids": fed}
+        output = self.face.model(**inputs, past_key_values=self.cache, use_cache=True)
+        self.seen, self.cache = input_ids, output.past_key_values
+        return output.logits[:, -1]
+
+    def _opening(self) -> Tensor:
+        """What is read before the text, an encoder's states of it: (1, positions, width)."""
+        face, table = self.face, self.face.model.get_input_embeddings()
+        prompt = torch.tensor([*face.before, *face.after], device=table.weight.device).long()
+        embeds = table(prompt)  # in the number format that the model reads
+        if not len(prompt):
+            embeds = embeds.new_zeros(1, face.width)
+        if isinstance(face, EncoderDecoder):
+            return face.model.get_encoder()(inputs_embeds=embeds[None]).last_hidden_state
+        return embeds[None]
+
+    def _find(self, input_ids: Tensor) -> bool:
+        """Put the cache's rows where their tokens now stand; False if they are not all there."""
+        if self.seen is None or self.seen.shape[1] != input_ids.shape[1] - 1:
+            return False
+        same = (input_ids[:, None, :-1] == self.seen).all(-1)
+        if not same.any(1).all():
+            return False
+        self.cache.reorder_cache(same.int().argmax(1))
+        return True
+
 
 LOGITS_AT_ONCE = 2**26
 """Of how many logits texts are scored at a time: 256 MiB."""

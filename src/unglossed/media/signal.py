@@ -22,11 +22,6 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.media.audio import AUDIO_SUFFIXES, draw_audio, read_audio
-from unglossed.media.contents import (
-    Emptiness,
-    emptiness_of,
-    emptiness_of_frames,
-)
 from unglossed.media.frames import (
     FRAME_RATE,
     VIDEO_SUFFIXES,
@@ -34,7 +29,14 @@ from unglossed.media.frames import (
     open_frames,
 )
 from unglossed.media.pictures import Size
-from unglossed.media.probe import MediaFacts, examine, probe
+from unglossed.media.probe import (
+    Emptiness,
+    MediaFacts,
+    emptiness_of,
+    emptiness_of_frames,
+    examine,
+    probe,
+)
 
 ENTRY_POINTS = "unglossed.signals"
 """Group of the entry points by which other packages add kinds of signal."""

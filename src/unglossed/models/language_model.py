@@ -23,9 +23,8 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.mbart.modeling_mbart import MBartForConditionalGeneration
 
-from unglossed import hub
-from unglossed.models.new_tokens import NewTokens
-from unglossed.models.tuning import add_lora
+from unglossed.models.encoder import build_random
+from unglossed.models.tuning import NewTokens, add_lora
 
 IGNORED = -100
 """Label of a position that no loss counts: padding."""
@@ -54,7 +53,7 @@ class LanguageModel(nn.Module, ABC):
         lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.model: PreTrainedModel = hub.build(self.auto_class, language_model_config(config))
+        self.model: PreTrainedModel = build_random(self.auto_class, language_model_config(config))
         untie(self.model, config.get(UNTIED, ()))
         if lora is not None:
             add_lora(self.model, lora)

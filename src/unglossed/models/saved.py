@@ -21,7 +21,7 @@ from transformers import AutoConfig
 from unglossed import hub
 from unglossed.config import suggest
 from unglossed.errors import InputError
-from unglossed.model_folders import CONFIG
+from unglossed.files import CONFIG
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
 from unglossed.models.recogniser import RecogniserConfig

@@ -13,8 +13,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from unglossed import hub
-from unglossed.models.encoder import Encoder
+from unglossed.models.encoder import Encoder, build_random
 from unglossed.models.visual import one_at_a_time, real_positions, spare_single_values
 
 SAMPLE_RATE = 16000
@@ -181,7 +180,7 @@ def build_frontend(config: PreTrainedConfig) -> PreTrainedModel:
     """A frontend with random weights."""
     if config.model_type == "whisper":
         return WhisperFrontend(config)
-    model: PreTrainedModel = hub.build(AutoModel, config)
+    model: PreTrainedModel = build_random(AutoModel, config)
     return model
 
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
-from unglossed.errors import FieldError, InputError, field
-from unglossed.model_folders import without_origin
+from unglossed.config import FieldError, field
+from unglossed.errors import InputError
+from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor

@@ -27,8 +27,7 @@ from transformers.trainer_pt_utils import safe_globals
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from unglossed.errors import InputError, note
-from unglossed.files import link, whole_folder
-from unglossed.model_folders import read_checksums, verify_checksums, write_checksums
+from unglossed.files import link, read_checksums, verify_checksums, whole_folder, write_checksums
 
 MARK = "complete"
 """File written last into a checkpoint: without it, it was interrupted and is not used."""

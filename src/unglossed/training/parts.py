@@ -24,9 +24,9 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from unglossed.config import suggest
-from unglossed.errors import FieldError, InputError, field
-from unglossed.model_folders import without_origin
+from unglossed.config import FieldError, field, suggest
+from unglossed.errors import InputError
+from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
 from unglossed.models.encoder import encoder_kind

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
-from unglossed.errors import FieldError, InputError, Mistakes, field
+from unglossed.config import FieldError, field
+from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import LightTConfig, build_language_model

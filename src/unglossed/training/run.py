@@ -16,15 +16,19 @@ from rich.progress import Progress
 from torch import nn
 
 from unglossed.corpora.check import check_texts as check_rows
-from unglossed.corpora.check_media import Limits, check_clips
+from unglossed.corpora.check_media import (
+    TRAINING_SPLITS,
+    Limits,
+    check_clips,
+    find_other_language,
+    find_unfit,
+)
 from unglossed.corpora.faults import FaultKind, Faults, Severity
-from unglossed.corpora.needs import TRAINING_SPLITS, find_other_language, find_unfit
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note
-from unglossed.files import whole_file, whole_folder
+from unglossed.files import bind_folder, whole_file, whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.signal import signal_of
-from unglossed.model_folders import bind_folder
 from unglossed.models.processing import TranslatorProcessor, encode_texts
 from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.training.callbacks import print_line
@@ -92,6 +96,8 @@ class Run:
         self.texts = [*(sample.text for sample in self.train_samples), *extra]
         self.processor = self._processor(language, output / "processor")
         num_clips = len(self.train_samples) + len(self.dev_samples)
+        units = recipe.max_seconds * signal_of(self.processor).units_per_second
+        self._most_units = round(units)
         self.left_out = LeftOut(num_clips, max_damaged, listed)
         self.cache = FeatureCache(features or output / "features")
         mistakes = Mistakes()
@@ -157,7 +163,7 @@ class Run:
         return ClipDataset(
             samples,
             self.processor,
-            limit=round(self.recipe.max_seconds * signal_of(self.processor).units_per_second),
+            limit=self._most_units,
             target=target,
             augmentation=AugmentationConfig(**augmentation.model_dump()) if augmentation else None,
             seed=self.recipe.seed,

@@ -11,16 +11,17 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from unglossed import hub
+from unglossed.config import field
 from unglossed.corpora.languages import base_language, language_of
 from unglossed.corpora.sample import Sample
-from unglossed.errors import InputError, field, note
+from unglossed.errors import InputError, note
 from unglossed.evaluation.metrics import score
 from unglossed.models.processing import CONTROL, TranslatorProcessor, encode_texts, pad_labels
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.sources import GGUF, load
-from unglossed.trimming.vocabulary import MOST_UNKNOWN, tell_unknown
+from unglossed.trimming import MOST_UNKNOWN, tell_unknown
 
 SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 _VOCABULARY_FILES = (

@@ -27,26 +27,25 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from unglossed.config import write_settings
+from unglossed.config import FieldError, field, write_settings
 from unglossed.corpora.registry import read_corpus
-from unglossed.errors import FieldError, InputError, field, note
-from unglossed.files import as_path, link, whole_folder
-from unglossed.inference.decoding import DECODING_FILE
-from unglossed.model_folders import bind_folder
+from unglossed.errors import InputError, note
+from unglossed.files import as_path, bind_folder, link, whole_folder
+from unglossed.inference.search import DECODING_FILE
 from unglossed.models.encoder import build_encoder
 from unglossed.training.build import encoder_part, load_weights
-from unglossed.training.callbacks import MetricsFile, ProgressDisplay, tensorboard
+from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
 from unglossed.training.data import SKIPPED_FILE, Collator
-from unglossed.training.diagnostics import NormsFile
-from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from unglossed.training.job import Job
 from unglossed.training.objectives import OBJECTIVES, build_task
 from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 from unglossed.training.run_folder import (
+    FINGERPRINT_FILE,
     Before,
+    Fingerprint,
     alone,
     begin,
     check_folder,

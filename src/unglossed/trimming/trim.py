@@ -27,10 +27,9 @@ from transformers import (
 
 from unglossed import hub
 from unglossed.errors import InputError
-from unglossed.files import check_new_folder, may_be_on_hub, whole_folder, write_text
-from unglossed.model_folders import bind_folder
+from unglossed.files import bind_folder, check_new_folder, may_be_on_hub, whole_folder, write_text
 from unglossed.models.processing import encode_texts, restore_rules
-from unglossed.trimming.vocabulary import (
+from unglossed.trimming import (
     MARK,
     MOST_UNKNOWN,
     Selection,

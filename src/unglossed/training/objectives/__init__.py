@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GROUP = "unglossed.objectives"
 OURS = {
     "translation": "unglossed.training.objectives.translation:Translation",
-    "denoising": "unglossed.training.objectives.denoising:Denoising",
+    "denoising": "unglossed.training.objectives.translation:Denoising",
     "gloss_ctc": "unglossed.training.objectives.recognition:GlossCtc",
     "transcript_ctc": "unglossed.training.objectives.recognition:TranscriptCtc",
     "vlp": "unglossed.training.objectives.alignment:VisualLanguagePretraining",

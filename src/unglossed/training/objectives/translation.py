@@ -12,10 +12,11 @@ from torch import Tensor
 from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
-from unglossed.inference.decoding import DecodingSettings
+from unglossed.inference.search import DecodingSettings
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
-from unglossed.training.build import build_translator
+from unglossed.training.build import build_text_model, build_translator
+from unglossed.training.data import MaskingDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
 
@@ -123,3 +124,16 @@ def tell_short_texts(samples: Sequence[Sample], language: str) -> str | None:
         f"{len(short):,} of {len(samples):,} dev texts have fewer than four {unit} (first: clip"
         f" {first.id!r}, {first.text[:60]!r}): BLEU-4 counts nothing in them; {ending}"
     )
+
+
+class Denoising(TextObjective):
+    """An encoder-decoder learns the sentences of train, and those that the recipe adds."""
+
+    parts = ("language_model",)
+    masks_text = True
+
+    def build(self, job: Job) -> Task:
+        """A model of transformers and masked texts; nothing is scored on dev."""
+        texts = TextDataset(job.run.texts, job.run.processor)
+        dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
+        return Task(build_text_model(job.plan, job.earlier), dataset)
