@@ -38,8 +38,8 @@ def build(small: bool) -> DecoderOnly:
         num_key_value_heads=3,
         tie_word_embeddings=True,
     )
-    face = DecoderOnly(config.to_dict()).eval()
-    return face if small else face.bfloat16()
+    writer = DecoderOnly(config.to_dict()).eval()
+    return writer if small else writer.bfloat16()
 
 
 @torch.inference_mode()
@@ -51,17 +51,17 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=50, help="of a clip")
     parser.add_argument("--beams", type=int, default=4)
     chosen = parser.parse_args()
-    face = build(chosen.small)
-    embeds = torch.randn(NUM_CLIPS, chosen.positions, face.width).to(face.model.dtype)
+    writer = build(chosen.small)
+    embeds = torch.randn(NUM_CLIPS, chosen.positions, writer.width).to(writer.model.dtype)
     mask = torch.ones(embeds.shape[:2], dtype=torch.bool)
     length = {"max_new_tokens": NUM_TOKENS, "min_new_tokens": NUM_TOKENS}
     settings = {**length, "num_beams": chosen.beams, "do_sample": False}
 
     def apart() -> Tensor:
-        return face.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
+        return writer.model.generate(inputs_embeds=embeds, attention_mask=mask.long(), **settings)
 
     def shared() -> Tensor:
-        return face.generate(embeds, mask, **settings)
+        return writer.generate(embeds, mask, **settings)
 
     same = int((apart() == shared()).all(1).sum())
     print(f"{same} of {NUM_CLIPS} texts are the same")

@@ -1,4 +1,10 @@
-"""Files and folders: written whole or not at all, by one process at a time; names in any form."""
+"""Files and folders: written whole or not at all, by one process at a time; names in any form.
+
+A saved model's folder has checksums, written with it and compared when it is read. A model, its
+tokenizer, its processor's settings and its decoding belong together: another model's file instead
+of one of them would silently give other texts. `checksums.json` lists them all. A folder without
+one, as earlier versions and other programs write it, passes.
+"""
 
 from __future__ import annotations
 

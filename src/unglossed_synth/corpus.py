@@ -69,7 +69,7 @@ def write_corpus(
         media: png or jpg, a folder of pictures a clip; mp4, a video a clip or for several; wav,
             speech. None for what the layout's own corpus has.
         num_workers: Processes that draw; None for one per core.
-        progress: Show a bar on standard error.
+        progress: Show a bar on stderr.
 
     Raises:
         InputError: An argument is out of range or does not go with the layout, `out` holds

@@ -86,7 +86,6 @@ _BONE_SHARE = np.array([0.45, 0.31, 0.24])
 _THUMB_BASE = np.array([0.12, 0.13, 0.03])
 _THUMB_BONES = np.array([0.2, 0.17, 0.13])
 PALM_CENTRE = 0.27
-KNUCKLES_ALONG = float(_KNUCKLE_ALONG[1])
 
 
 def finger_joints(shapes: FloatArray) -> FloatArray:

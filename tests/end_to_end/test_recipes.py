@@ -306,7 +306,7 @@ def test_every_ablation_has_a_row() -> None:
     )
 
     assert tables == {*(f"Table {number}" for number in range(5, 11)), "Figure 4"}
-    stages = ["stage 1 alone", "one stage in the place of two"]
+    stages = ["stage 1 alone", "one stage instead of two"]
     assert ablations == [*stages, "HuBERT", "WavLM", "Whisper", "LLaMA-2 13B"]
     assert small == [*stages, "full tuning"]
 

@@ -76,17 +76,17 @@ def clips(num: int = 2) -> tuple[Tensor, Tensor]:
     return embeds, torch.arange(5) < 5 - torch.arange(num)[:, None]
 
 
-def next_logits(face: LanguageModel, embeds: Tensor, mask: Tensor, texts: Tensor) -> Tensor:
+def next_logits(writer: LanguageModel, embeds: Tensor, mask: Tensor, texts: Tensor) -> Tensor:
     """Logits (rows, vocabulary) behind texts (rows, tokens), everything computed anew."""
     dummy = torch.zeros(len(texts), 1, dtype=torch.long)
-    return face(embeds, mask, torch.cat([texts, dummy], 1))[:, -1]
+    return writer(embeds, mask, torch.cat([texts, dummy], 1))[:, -1]
 
 
-def unseen(face: LanguageModel, texts: Tensor) -> Tensor:
+def unseen(writer: LanguageModel, texts: Tensor) -> Tensor:
     """Logits (rows, vocabulary) behind texts without a signal: the prompt alone, or one zero."""
-    num_positions = 0 if face.before or face.after else 1
+    num_positions = 0 if writer.before or writer.after else 1
     nothing = torch.zeros(len(texts), num_positions, 16)
-    return next_logits(face, nothing, nothing[..., 0] == 0, texts)
+    return next_logits(writer, nothing, nothing[..., 0] == 0, texts)
 
 
 def log_probabilities(*shares: float) -> Tensor:
@@ -162,9 +162,11 @@ def test_a_forbidden_token_stays_forbidden() -> None:
 @pytest.mark.parametrize("name", FACES)
 @torch.no_grad()
 def test_without_signal_rows_may_change_places_and_multiply(name: str) -> None:
-    face = build(name)
-    start = torch.tensor([face._start_ids()] if isinstance(face, EncoderDecoder) else [[]]).long()
-    asked = WithoutSignal(face)
+    writer = build(name)
+    start = torch.tensor(
+        [writer._start_ids()] if isinstance(writer, EncoderDecoder) else [[]]
+    ).long()
+    asked = WithoutSignal(writer)
     texts = torch.zeros(3, 0, dtype=torch.long)
     steps = [((0, 1, 2), (4, 5, 6)), ((2, 0, 0), (5, 1, 6)), ((1, 0, 2), (3, 3, 0)), ((2,), (4,))]
     for kept, words in [((0, 1, 2), ()), *steps]:
@@ -172,36 +174,36 @@ def test_without_signal_rows_may_change_places_and_multiply(name: str) -> None:
         if words:
             texts = torch.cat([texts, torch.tensor(words)[:, None]], 1)
         found = asked(torch.cat([start.expand(len(texts), -1), texts], 1))
-        torch.testing.assert_close(found, unseen(face, texts))
+        torch.testing.assert_close(found, unseen(writer, texts))
 
 
 @torch.no_grad()
 def test_without_signal_texts_that_were_not_there_before_are_read_anew() -> None:
-    face = build("llama around")
-    asked = WithoutSignal(face)
+    writer = build("llama around")
+    asked = WithoutSignal(writer)
     asked(torch.tensor([[4, 5]]))
     for texts in (torch.tensor([[4, 5, 6], [3, 5, 6]]), torch.tensor([[4]])):
-        torch.testing.assert_close(asked(texts), unseen(face, texts))
+        torch.testing.assert_close(asked(texts), unseen(writer, texts))
 
 
 @pytest.mark.parametrize("name", FACES)
 @torch.no_grad()
 def test_greedy_search_takes_the_best_of_each_contrasted_step(name: str) -> None:
-    face = build(name)
+    writer = build(name)
     embeds, mask = clips()
-    found = face.generate(
+    found = writer.generate(
         embeds,
         mask,
         max_new_tokens=4,
         min_new_tokens=4,
         do_sample=False,
-        logits_processor=LogitsProcessorList([LanguageContrast(face, STRENGTH)]),
+        logits_processor=LogitsProcessorList([LanguageContrast(writer, STRENGTH)]),
     )
     texts = torch.zeros(2, 0, dtype=torch.long)
     for _ in range(4):
-        own = next_logits(face, embeds, mask, texts)
+        own = next_logits(writer, embeds, mask, texts)
         own[:, END] = -torch.inf
-        step = contrast(own, unseen(face, texts), STRENGTH).argmax(-1, keepdim=True)
+        step = contrast(own, unseen(writer, texts), STRENGTH).argmax(-1, keepdim=True)
         texts = torch.cat([texts, step], 1)
     assert found.tolist() == texts.tolist()
 
@@ -209,10 +211,10 @@ def test_greedy_search_takes_the_best_of_each_contrasted_step(name: str) -> None
 @pytest.mark.parametrize("name", FACES)
 @torch.no_grad()
 def test_beams_that_leave_nothing_out_find_the_best_contrasted_texts(name: str) -> None:
-    face = build(name)
+    writer = build(name)
     embeds, mask = clips()
     words = [word for word in range(7) if word != END]
-    found = face.generate(
+    found = writer.generate(
         embeds,
         mask,
         max_new_tokens=3,
@@ -220,40 +222,40 @@ def test_beams_that_leave_nothing_out_find_the_best_contrasted_texts(name: str) 
         num_beams=len(words) ** 2,
         num_return_sequences=5,
         do_sample=False,
-        logits_processor=LogitsProcessorList([LanguageContrast(face, STRENGTH)]),
+        logits_processor=LogitsProcessorList([LanguageContrast(writer, STRENGTH)]),
     )
     texts = torch.tensor(list(product(words, repeat=3)))
     for clip in range(2):
         rows = (one[clip : clip + 1].expand(len(texts), *one.shape[1:]) for one in (embeds, mask))
-        scores = contrasted_scores(face, *rows, texts)
+        scores = contrasted_scores(writer, *rows, texts)
         best = texts[scores.argsort(descending=True)[:5]]
         assert scores.sort(descending=True)[0][4] > -IMPLAUSIBLE / 2  # plausible, all five
         assert found[clip * 5 : clip * 5 + 5].tolist() == best.tolist()
 
 
-def contrasted_scores(face: LanguageModel, embeds: Tensor, mask: Tensor, texts: Tensor) -> Tensor:
+def contrasted_scores(writer: LanguageModel, embeds: Tensor, mask: Tensor, texts: Tensor) -> Tensor:
     """Sum of contrasted log-probabilities of each text (rows, tokens)."""
     total = torch.zeros(len(texts))
     for step in range(texts.shape[1]):
-        own = next_logits(face, embeds, mask, texts[:, :step])
+        own = next_logits(writer, embeds, mask, texts[:, :step])
         # As `generate` does it: the end token is forbidden in log-probabilities that count it.
         own = own.log_softmax(-1)
         own[:, END] = -torch.inf
-        told = contrast(own, unseen(face, texts[:, :step]), STRENGTH)
+        told = contrast(own, unseen(writer, texts[:, :step]), STRENGTH)
         total += told.gather(1, texts[:, step, None])[:, 0]
     return total
 
 
 @torch.no_grad()
 def test_a_model_that_does_not_look_says_the_same_with_contrast() -> None:
-    face = build("mbart")
-    for layer in face.model.get_decoder().layers:
+    writer = build("mbart")
+    for layer in writer.model.get_decoder().layers:
         layer.encoder_attn.out_proj.weight.zero_()
         layer.encoder_attn.out_proj.bias.zero_()
     settings = {"max_new_tokens": 6, "do_sample": False}
-    strong = LogitsProcessorList([LanguageContrast(face, 2.0)])
-    contrasted = face.generate(*clips(), logits_processor=strong, **settings)
-    assert contrasted.tolist() == face.generate(*clips(), **settings).tolist()
+    strong = LogitsProcessorList([LanguageContrast(writer, 2.0)])
+    contrasted = writer.generate(*clips(), logits_processor=strong, **settings)
+    assert contrasted.tolist() == writer.generate(*clips(), **settings).tolist()
 
 
 @pytest.fixture(scope="module", params=[tiny_model, tiny_decoder_only])

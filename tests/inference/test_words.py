@@ -118,18 +118,18 @@ def test_attention_of_a_decoder_only_model_is_that_of_the_whole_sequence() -> No
     clip = torch.randn(1, 6, 24, generator=torch.Generator().manual_seed(4))
     mask = torch.ones(1, 6, dtype=torch.bool)
     text = processor.encode_text("morgen regnet es im norden")
-    face = model.language_model
-    table = face.model.get_input_embeddings()
-    ids = [torch.tensor([side]) for side in (face.before, face.after, text)]
-    face.model.set_attn_implementation("eager")
+    writer = model.language_model
+    table = writer.model.get_input_embeddings()
+    ids = [torch.tensor([side]) for side in (writer.before, writer.after, text)]
+    writer.model.set_attn_implementation("eager")
     with torch.no_grad():
         before, after, words = (table(one) for one in ids)
         whole = torch.cat([before, model.adapter(clip, mask)[0], after, words], 1)
-        layers = face.model(inputs_embeds=whole, output_attentions=True).attentions
+        layers = writer.model(inputs_embeds=whole, output_attentions=True).attentions
         found = merge_words(processor, text, model.attend(clip, mask, ids[2])[0])
     weights = torch.stack(layers).mean((0, 2))[0]
-    first = len(face.before)
-    start = first + 6 + len(face.after) - 1  # the position that says the text's first token
+    first = len(writer.before)
+    start = first + 6 + len(writer.after) - 1  # the position that says the text's first token
     looked = weights[start : start + len(text), first : first + 6]
     expected = merge_words(processor, text, looked / looked.sum(-1, keepdim=True))
     assert [word.word for word in found] == "morgen regnet es im norden".split()

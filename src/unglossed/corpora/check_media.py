@@ -1,5 +1,6 @@
-"""Compares clips with the media that they lie in: can these be read, and do the times fit?
+"""What training needs of a corpus: labels in its rows, and clips that can be read.
 
+Clips are compared with the media that they lie in: can these be read, and do the times fit?
 `check` does this for a whole corpus, `train` for the splits that it uses, before its first stage.
 """
 

@@ -2,7 +2,7 @@
 
 `talk.mp4` and `talk.txt` are one sample. `talk.mp4` and `talk.vtt` (or .srt, .ass, .ssa, .sbv, or
 .eaf of ELAN) are one sample a cue, called `talk_1`, `talk_2` and so on; cues without text are left
-out. A clip is a video or a folder of pictures, or, where there is neither, a sound file. A caption
+out. A clip is a video or a folder of pictures, or, where there is neither, an audio file. A caption
 file may name its language, as in `talk.de.vtt`. A folder without subfolders for splits is the split
 train. Folders in a split are read as well: `train/anna/talk.mp4` is `anna/talk`.
 """

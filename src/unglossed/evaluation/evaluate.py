@@ -81,7 +81,7 @@ def evaluate(
 
     Scoring normalises the texts as the corpus says; the written predictions are raw. Every clip is
     translated, also one with nothing in it, so that scores stay comparable. What the corpus's
-    reader left out, and what there is to know of clips and texts, is noted on standard error.
+    reader left out, and what there is to know of clips and texts, is noted on stderr.
 
     Where the split has texts of several languages, each is scored by itself.
 
@@ -92,7 +92,7 @@ def evaluate(
         output: folder to write to; it is made if need be.
         batch_size: clips that are translated at a time.
         precision: see `SignTranslator.from_pretrained`.
-        progress: show a progress bar on standard error.
+        progress: show a progress bar on stderr.
         decoding: fields of `DecodingSettings` that shall differ from the model's own.
 
     Raises:

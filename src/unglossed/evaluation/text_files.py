@@ -1,6 +1,7 @@
 """Scores files of sentences: text, one sentence a line, or the JSON lines that `evaluate` writes.
 
-No model and no corpus is needed.
+No model and no corpus is needed. Tells when hypotheses and references differ by signs that look
+alike: ' and ’, wide forms.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def score_files(
     """Score the sentences of one file against those of another, or of several.
 
     A file is text in UTF-8, one sentence a line, or JSON lines as in `predictions.jsonl`, of which
-    `hypothesis`, or `reference` and `references`, are read. Told on standard error: blank
+    `hypothesis`, or `reference` and `references`, are read. Told on stderr: blank
     hypotheses, which count as nothing right; look-alike signs that cost score.
 
     Args:

@@ -1,6 +1,10 @@
-"""The search for a text: beams, greedy or drawn, with or without language contrast.
+"""The search for a text: beams, greedy or drawn, with or without language contrast; its settings.
 
 Of one batch: token ids and their scores, then ranked texts with the frames that words attend to.
+
+Language contrast holds words back that the model would say without the signal. LCD: Manevich and
+Tsarfaty, "Mitigating Hallucinations in Large Vision-Language Models (LVLMs) via
+Language-Contrastive Decoding (LCD)", Findings of ACL 2024, arXiv 2408.04664.
 """
 
 from __future__ import annotations
@@ -123,13 +127,15 @@ class LanguageContrast(LogitsProcessor):
     It costs one more forward pass a step, of one token, and a cache of the text so far.
 
     Args:
-        face: the language model that generates, and that is asked without the signal.
+        writer: the language model that generates, and that is asked without the signal.
         strength: see `contrast`.
         plausible: see `contrast`.
     """
 
-    def __init__(self, face: LanguageModel, strength: float, plausible: float = PLAUSIBLE) -> None:
-        self.without_signal = WithoutSignal(face)
+    def __init__(
+        self, writer: LanguageModel, strength: float, plausible: float = PLAUSIBLE
+    ) -> None:
+        self.without_signal = WithoutSignal(writer)
         self.strength = strength
         self.plausible = plausible
 
@@ -154,11 +160,11 @@ class WithoutSignal:
     whichever row they stood.
 
     Args:
-        face: the language model.
+        writer: the language model.
     """
 
-    def __init__(self, face: LanguageModel) -> None:
-        self.face = face
+    def __init__(self, writer: LanguageModel) -> None:
+        self.writer = writer
         self.opening = self._opening()
         self.seen: Tensor | None = None
         self.cache: Any = None
@@ -175,27 +181,27 @@ class WithoutSignal:
         fed = input_ids if self.cache is None else input_ids[:, -1:]
         opening = self.opening.expand(len(input_ids), -1, -1)
         inputs: dict[str, Any]
-        if isinstance(self.face, EncoderDecoder):
+        if isinstance(self.writer, EncoderDecoder):
             states = BaseModelOutput(last_hidden_state=opening)
             inputs = {"encoder_outputs": states, "decoder_input_ids": fed}
         elif self.cache is None:
-            words = self.face.model.get_input_embeddings()(fed)
+            words = self.writer.model.get_input_embeddings()(fed)
             inputs = {"inputs_embeds": torch.cat([opening, words], 1)}
         else:
             inputs = {"input_ids": fed}
-        output = self.face.model(**inputs, past_key_values=self.cache, use_cache=True)
+        output = self.writer.model(**inputs, past_key_values=self.cache, use_cache=True)
         self.seen, self.cache = input_ids, output.past_key_values
         return output.logits[:, -1]
 
     def _opening(self) -> Tensor:
         """What is read before the text, an encoder's states of it: (1, positions, width)."""
-        face, table = self.face, self.face.model.get_input_embeddings()
-        prompt = torch.tensor([*face.before, *face.after], device=table.weight.device).long()
+        writer, table = self.writer, self.writer.model.get_input_embeddings()
+        prompt = torch.tensor([*writer.before, *writer.after], device=table.weight.device).long()
         embeds = table(prompt)  # in the number format that the model reads
         if not len(prompt):
-            embeds = embeds.new_zeros(1, face.width)
-        if isinstance(face, EncoderDecoder):
-            return face.model.get_encoder()(inputs_embeds=embeds[None]).last_hidden_state
+            embeds = embeds.new_zeros(1, writer.width)
+        if isinstance(writer, EncoderDecoder):
+            return writer.model.get_encoder()(inputs_embeds=embeds[None]).last_hidden_state
         return embeds[None]
 
     def _find(self, input_ids: Tensor) -> bool:
@@ -350,18 +356,20 @@ def signal_limit(model: Translator, num_tokens: int = 1) -> int | None:
 
 def text_limit(model: Translator, num_features: int) -> int | None:
     """Most tokens that a text behind so many features can have."""
-    face = model.language_model
-    room = _room(face)
-    if isinstance(face, DecoderOnly):
+    writer = model.language_model
+    room = _room(writer)
+    if isinstance(writer, DecoderOnly):
         return None if room is None else room - model.adapter.output_lengths(num_features)
-    return None if face.max_positions is None else face.max_positions - max(len(face.start), 1)
+    return (
+        None if writer.max_positions is None else writer.max_positions - max(len(writer.start), 1)
+    )
 
 
-def _room(face: LanguageModel) -> int | None:
+def _room(writer: LanguageModel) -> int | None:
     """Positions for adapted features, and a text that shares them."""
-    if face.max_positions is None:
+    if writer.max_positions is None:
         return None
-    return face.max_positions - face.prompt_length
+    return writer.max_positions - writer.prompt_length
 
 
 # Not inference mode: a table that a model fills on first use must stay fit for later training.

@@ -111,7 +111,7 @@ class SignTranslator:
 
         Args:
             media: Videos, frame folders or samples of a corpus.
-            progress: Show a progress bar on standard error.
+            progress: Show a progress bar on stderr.
             settings: See `stream`.
 
         Returns:
@@ -254,7 +254,7 @@ class SignTranslator:
     def read(self, clip: Media, frame_rate: float | None = None) -> NDArray[Any]:
         """What the model is given of a clip: frames (n, height, width, 3) RGB, or audio (n,).
 
-        What there is to say of it, see `ClipContent`, is noted on standard error.
+        What there is to say of it, see `ClipContent`, is noted on stderr.
 
         Args:
             clip: a video, a frame folder, audio, or a sample of a corpus.
@@ -310,7 +310,7 @@ def translate_features(
         n_best: hypotheses of each clip; at most as many as beams unless they are drawn.
         batch_size: clips that are translated at a time.
         attention: also tell which frames each word attended to.
-        progress: show a progress bar on standard error.
+        progress: show a progress bar on stderr.
 
     Returns:
         A translation for each clip, in the order of `features`.

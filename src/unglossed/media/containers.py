@@ -1,7 +1,12 @@
-"""Open media files with PyAV, choose their streams and decode video frames.
+"""Open media files with PyAV, choose their streams and decode video frames to 8-bit RGB.
 
 FFmpeg often reads a truncated file without complaint as a shorter one. Here it is noticed by the
 lengths that the container declares, if any.
+
+Colours come out as a screen of BT.709 shows them. FFmpeg converts what is tagged BT.601 or BT.709.
+Here is what players do beyond it: frames without a tag go by their size, and those of phones in
+HLG, PQ, BT.2020 or Display P3 by the curves and the primaries of the standards. FFmpeg could do the
+latter too, but spends seconds on a table for every new frame size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Facts about a media file, at two prices: from headers and listings, or by decoding all of it."""
+"""Facts about a media file, at two prices: from headers and listings, or by decoding all of it.
+
+And what a clip lacks: silent audio, or black, blank or still video, has nothing to translate. That
+works on what a model reads of a clip and opens no file. Only what is almost exactly empty counts:
+little movement, dark video and quiet speech are content.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trains of a language model whose own weights stay: LoRA, over weights of 4 bits or not.
+"""What trains of a language model whose own weights stay: LoRA, and new tokens (LST, stage 1).
 
 LoRA: small trained matrices beside frozen ones (peft; arXiv 2106.09685). NormalFloat4 by
 bitsandbytes (QLoRA, arXiv 2305.14314) holds the frozen ones while a model trains; what is saved are

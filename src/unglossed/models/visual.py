@@ -1,4 +1,9 @@
-"""The visual encoder: an image backbone frame by frame, then a local temporal module."""
+"""The visual encoder: an image backbone frame by frame, then a local temporal module.
+
+A ResNet trains with half the memory of transformers' own: the same numbers from the same modules.
+What a plain backward pass keeps of a frame is mostly what normalisation, ReLU and pooling put out.
+That is cheap to compute again, so only what the convolutions put out is kept.
+"""
 
 from __future__ import annotations
 

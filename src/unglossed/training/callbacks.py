@@ -1,4 +1,9 @@
-"""What a run shows and records while it trains: one progress display and `metrics.jsonl`."""
+"""What a run shows and records while it trains: one progress display and `metrics.jsonl`.
+
+And, where a stage asks for it, norms of gradients and parameters (FLa-LLM, Figure 2), in the last
+layer of the encoder and in that of the language model, where these are trained.
+`experiments/figures.py` draws them.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,12 @@
 
 DIR/recipe.yaml   the resolved recipe, of which `begun` stages are fixed
 DIR/run.json      corpus, lengths of its clips, versions, changes of the corpus that were accepted
-DIR/corpus.json   see `fingerprint.py`
+DIR/corpus.json   checksums of the rows and media of train and dev
 DIR/lock          held by the process that trains
+
+In `corpus.json` a row is identified by its id, its labels and what is read of its medium; a medium
+by its size and the bytes at its begin and end, so that a copy on another disk is the same one.
+Bytes that change in the middle of a file are not noticed.
 """
 
 from __future__ import annotations
@@ -126,10 +130,10 @@ class Fingerprint:
         facts = {"version": _VERSION, "others": self.others, "splits": splits}
         write_text(path, json.dumps(facts, ensure_ascii=False) + "\n")
 
-    def changes(self, now: Fingerprint, *, generates: bool) -> list[str]:
+    def changes(self, now: Fingerprint, *, extra_texts: bool) -> list[str]:
         """What differs in a corpus now, one phrase a kind with its count and first clip.
 
-        Texts of the other splits count only where a recipe `generates` sentences.
+        Texts of the other splits count only where a recipe has `extra_texts`.
         """
         told: list[str] = []
         for split, before in self.splits.items():
@@ -148,7 +152,7 @@ class Fingerprint:
                     told.append(f"{split}: {len(names):,} {clips} {kind} (first: {names[0]!r})")
             if kept != [name for name in before if name in after]:
                 told.append(f"{split}: the clips are in another order")
-        if generates and not told and self.others != now.others:
+        if extra_texts and not told and self.others != now.others:
             told.append("the texts of its other splits differ, which extra_texts avoid")
         return told
 
@@ -422,8 +426,8 @@ class Before:
             return
         before, kind = (one.partition(":")[0] for one in (spec, corpus.spec))
         self.changes = [f"its kind was {before}, is {kind}"] if before != kind else []
-        generates = self.recipe.extra_texts is not None
-        self.changes += self.fingerprint.changes(now, generates=generates)
+        extra_texts = self.recipe.extra_texts is not None
+        self.changes += self.fingerprint.changes(now, extra_texts=extra_texts)
         if self.changes and not self.accept:
             found = moved or "its corpus changed since it was begun"
             raise InputError(

@@ -1,6 +1,6 @@
 """Loads what a recipe names as a source: hub name, model folder, run folder or GGUF file.
 
-Errors do not say which field named it: a block of `errors.field` around the call does.
+Errors do not say which field named it: a block of `config.field` around the call does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Cutting a language model's vocabulary to what a text needs."""
+"""Which tokens of a SentencePiece tokenizer are kept for a text, and the tokenizer cut to them.
+
+Works on the serialised state of the tokenizers library: a Unigram vocabulary (mBART, mBART-50, T5,
+mT5), or byte-pair merges over pieces (NLLB). Byte-level tokenizers (GPT-2's) are refused. The
+model's rows are cut by `trim.py`.
+"""
 
 from __future__ import annotations
 

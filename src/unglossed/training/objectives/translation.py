@@ -1,4 +1,4 @@
-"""Translation: clips to texts, by cross-entropy (FLa-LLM, section 3.2)."""
+"""Translation: clips to texts, by cross-entropy (FLa-LLM, section 3.2); and denoising of texts."""
 
 from __future__ import annotations
 
