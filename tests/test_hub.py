@@ -19,7 +19,6 @@ import tiny
 import unglossed
 from unglossed import hub
 from unglossed.errors import InputError
-from unglossed.models.encoder import build_random
 from unglossed.models.language_model import light_t_config
 from unglossed.training.sources import load_language_model, load_trained
 from unglossed.trimming.trim import trim_model
@@ -367,6 +366,6 @@ def test_what_is_in_the_cache_is_loaded_without_the_hub(
 def test_a_model_built_from_a_configuration_with_code_runs_none(tmp_path: Path) -> None:
     config = light_t_config({"layers": 1, "heads": 2, "width": 8, "ffn_dim": 8}, 20)
     config.auto_map = {"AutoModelForSeq2SeqLM": "own.Thing"}
-    assert build_random(AutoModelForSeq2SeqLM, config).config.d_model == 8
+    assert hub.build(AutoModelForSeq2SeqLM, config).config.d_model == 8
     (tmp_path / "config.json").write_text("[]", encoding="utf-8")
     assert "config.json" in refusal(lambda: hub.load(AutoConfig, tmp_path, "x"))

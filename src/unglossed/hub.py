@@ -124,6 +124,12 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
     return found
 
 
+def build(kind: Any, config: PreTrainedConfig) -> Any:
+    """A model with random weights, of the Auto class that knows the configuration."""
+    vars(config).pop(_CODE, None)  # a model with code of its own leaves it behind
+    return kind.from_config(config, trust_remote_code=False)
+
+
 def find_file(source: str | Path, name: str) -> Path | None:
     """A file of a folder, or of a model on the hub; None where it has no such file."""
     path = cached_file(
@@ -297,11 +303,7 @@ def _check_sizes(
     hint = f"; its largest number is {place}: {largest}"
     try:
         with torch.device("meta"):
-            if hasattr(kind, "from_config"):
-                vars(config).pop(_CODE, None)
-                model = kind.from_config(config, trust_remote_code=False)
-            else:
-                model = kind(config)
+            model = build(kind, config) if hasattr(kind, "from_config") else kind(config)
             asked = sum(weight.numel() for weight in model.state_dict().values())
     except Exception as error:  # of values that do not go together, any
         reason = _first_line(error)

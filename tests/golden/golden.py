@@ -35,8 +35,10 @@ FAMILIES = (
     "lst_lora",
 )
 
-RELATIVE_TOLERANCE = 2e-3
-"""Of a loss against `expected.json`: processors differ in last bits, which training raises."""
+RELATIVE_TOLERANCE = 5e-3
+"""Of a loss against `expected.json`: processors differ in last bits, which training raises: between
+two kinds of AMD EPYC the seventh loss of lst_lora differs by 0.35 %, the others by less than 0.2 %.
+"""
 
 
 def make_inputs(folder: Path, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every encoder offers, and how a configuration names one; modules with random weights.
+"""What every encoder offers, and how a configuration names one.
 
 An encoder of another package is found by its entry point; see `examples/encoder`. Neither it nor
 ours knows anything of text or of files.
@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 
 from unglossed.config import suggest
 from unglossed.errors import InputError
@@ -102,9 +101,3 @@ def build_encoder(config: dict[str, Any]) -> Encoder:
     if "kind" in config and (unknown := sorted(config.keys() - known)):
         raise InputError(f"encoder.{unknown[0]}: no such key{suggest(unknown[0], known)}")
     return kind(config)
-
-
-def build_random(kind: Any, config: PreTrainedConfig) -> Any:
-    """A model with random weights, of the Auto class `kind` that knows the configuration."""
-    vars(config).pop("auto_map", None)  # a model with code of its own leaves it behind
-    return kind.from_config(config, trust_remote_code=False)

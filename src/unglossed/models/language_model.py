@@ -23,7 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.mbart.modeling_mbart import MBartForConditionalGeneration
 
-from unglossed.models.encoder import build_random
+from unglossed import hub
 from unglossed.models.tuning import NewTokens, add_lora
 
 IGNORED = -100
@@ -53,7 +53,7 @@ class LanguageModel(nn.Module, ABC):
         lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.model: PreTrainedModel = build_random(self.auto_class, language_model_config(config))
+        self.model: PreTrainedModel = hub.build(self.auto_class, language_model_config(config))
         untie(self.model, config.get(UNTIED, ()))
         if lora is not None:
             add_lora(self.model, lora)

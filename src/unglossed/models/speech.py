@@ -13,7 +13,8 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from unglossed.models.encoder import Encoder, build_random
+from unglossed import hub
+from unglossed.models.encoder import Encoder
 from unglossed.models.visual import one_at_a_time, real_positions, spare_single_values
 
 SAMPLE_RATE = 16000
@@ -180,7 +181,7 @@ def build_frontend(config: PreTrainedConfig) -> PreTrainedModel:
     """A frontend with random weights."""
     if config.model_type == "whisper":
         return WhisperFrontend(config)
-    model: PreTrainedModel = build_random(AutoModel, config)
+    model: PreTrainedModel = hub.build(AutoModel, config)
     return model
 
 

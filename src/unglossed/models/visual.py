@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention
 
-from unglossed.models.encoder import Encoder, build_random
+from unglossed import hub
+from unglossed.models.encoder import Encoder
 
 KEPT = [torch.ops.aten.convolution.default]
 FRAMES_AT_ONCE = 16
@@ -265,7 +266,7 @@ class VisualEncoder(Encoder):
         super().__init__()
         backbone_config = backbone_config_from(config["backbone"])
         # Convolutions are quick with channels last; what they put out then has them last, too.
-        backbone = build_random(AutoModel, backbone_config)
+        backbone = hub.build(AutoModel, backbone_config)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         if isinstance(self.backbone, ResNetModel):
             use_in_place_relu(self.backbone)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 from transformers.utils import ModelOutput
 
-from unglossed.models.encoder import build_random
+from unglossed import hub
 from unglossed.models.language_model import IGNORED, EncoderDecoder, language_model_config
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
 
@@ -94,7 +94,7 @@ class VisualLanguageModel(Translator):
                 f"text_encoder: found width {reader.hidden_size}, expected the language model's"
                 f" {width}"
             )
-        self.text_encoder = build_random(AutoModelForSeq2SeqLM, reader).get_encoder()
+        self.text_encoder = hub.build(AutoModelForSeq2SeqLM, reader).get_encoder()
         self.alignment = Alignment(width, width)
 
     def forward(

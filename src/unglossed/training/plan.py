@@ -41,19 +41,21 @@ from unglossed.training.sources import load
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage: its settings, and each part that its objective has."""
+    """A stage: its settings, and each part that its objective has.
+
+    Attributes:
+        where: The stage's key in the recipe.
+        new_tokens: Ids of the tokens whose embeddings alone are trained in the language model.
+    """
 
     settings: StageSettings
     processor: TranslatorProcessor
+    where: str
+    new_tokens: Sequence[int] = ()
     encoder: PartPlan | None = None
     adapter: PartPlan | None = None
     language_model: LanguageModelPlan | None = None
     text_encoder: LanguageModelPlan | None = None
-
-    @property
-    def where(self) -> str:
-        """The stage's key in the recipe."""
-        return f"stages.{self.settings.name}"
 
     @property
     def parts(self) -> Parts:
@@ -66,14 +68,6 @@ class StagePlan:
         writer = self.language_model
         tuning = {} if writer is None else {"prompt": writer.prompt, "lora": writer.lora}
         return Parts(**found, **tuning)
-
-    @property
-    def new_tokens(self) -> list[int]:
-        """Ids of the tokens whose embeddings alone are trained in the language model, if any."""
-        if NEW_TOKENS not in self.settings.learning_rates:
-            return []
-        names = list(self.processor.new_tokens)
-        return list(self.processor.tokenizer.convert_tokens_to_ids(names))
 
 
 def plan_stages(
@@ -101,7 +95,7 @@ def plan_stages(
             parts = _plan_parts(stage, known, processor, wrong)
             if parts.keys() != _settings_of(stage).keys():
                 continue
-            plan = plans[stage.name] = _checked(StagePlan(stage, processor, **parts))
+            plan = plans[stage.name] = _checked(_plan(stage, processor, parts))
             known[stage.name] = plan.parts
             if trained and stage.name in trained:
                 known[stage.name] = trained_parts(trained[stage.name])
@@ -118,7 +112,16 @@ def plan_stage(
     stage: StageSettings, earlier: Mapping[str, Parts], processor: TranslatorProcessor
 ) -> StagePlan:
     """Plan one stage, given the parts of earlier stages by name; see `plan_stages`."""
-    return _checked(StagePlan(stage, processor, **_plan_parts(stage, earlier, processor)))
+    return _checked(_plan(stage, processor, _plan_parts(stage, earlier, processor)))
+
+
+def _plan(
+    stage: StageSettings, processor: TranslatorProcessor, parts: Mapping[str, Any]
+) -> StagePlan:
+    new: Sequence[int] = ()
+    if NEW_TOKENS in stage.learning_rates:
+        new = processor.tokenizer.convert_tokens_to_ids(list(processor.new_tokens))
+    return StagePlan(stage, processor, f"stages.{stage.name}", new, **parts)
 
 
 def _plan_parts(

@@ -30,7 +30,6 @@ from unglossed import hub
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
 from unglossed.hub import find_model
-from unglossed.models.encoder import build_random
 from unglossed.models.language_model import UNTIED, untie, untied_in
 from unglossed.models.processing import restore_rules
 from unglossed.models.recogniser import RecogniserConfig
@@ -129,7 +128,7 @@ def load_language_model(source: str) -> PreTrainedModel:
         # As loaded, it refuses to be saved: its configuration calls it quantised, which it is not.
         fields = model.config.to_dict()
         fields.pop("quantization_config", None)
-        plain: PreTrainedModel = build_random(kind, type(model.config)(**fields))
+        plain: PreTrainedModel = hub.build(kind, type(model.config)(**fields))
         untie(plain, fields.get(UNTIED, ()))
         plain.load_state_dict(model.state_dict())
         return plain
