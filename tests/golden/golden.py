@@ -35,10 +35,10 @@ FAMILIES = (
     "lst_lora",
 )
 
-RELATIVE_TOLERANCE = 5e-3
-"""Of a loss against `expected.json`: processors differ in last bits, which training raises: between
-two kinds of AMD EPYC the seventh loss of lst_lora differs by 0.35 %, the others by less than 0.2 %.
-"""
+RELATIVE_TOLERANCE = 2e-3
+"""Of a loss against `expected.json`: processors differ in last bits, which training raises."""
+WIDER = {"lst_lora": 5e-3}
+"""Between two kinds of AMD EPYC, its seventh loss differs by 0.35 %."""
 
 
 def make_inputs(folder: Path, root: Path) -> None:
@@ -223,8 +223,10 @@ def main() -> int:
             if given.base:
                 remove = ["git", "worktree", "remove", "--force", str(base)]
                 subprocess.run(remove, cwd=here, check=True)
-    tolerance = 0.0 if given.base else RELATIVE_TOLERANCE
-    moved = {name: difference(found[name], expected[name], tolerance) for name in given.only}
+    moved = {}
+    for name in given.only:
+        tolerance = 0.0 if given.base else WIDER.get(name, RELATIVE_TOLERANCE)
+        moved[name] = difference(found[name], expected[name], tolerance)
     for name, what in moved.items():
         print(f"{name}: {what or 'as before'}")
     return 1 if any(moved.values()) else 0

@@ -96,8 +96,7 @@ class Run:
         self.texts = [*(sample.text for sample in self.train_samples), *extra]
         self.processor = self._processor(language, output / "processor")
         num_clips = len(self.train_samples) + len(self.dev_samples)
-        units = recipe.max_seconds * signal_of(self.processor).units_per_second
-        self._most_units = round(units)
+        self._most_units = round(recipe.max_seconds * signal_of(self.processor).units_per_second)
         self.left_out = LeftOut(num_clips, max_damaged, listed)
         self.cache = FeatureCache(features or output / "features")
         mistakes = Mistakes()
