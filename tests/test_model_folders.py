@@ -16,7 +16,7 @@ import tiny
 import unglossed
 from planned import language_model_part
 from unglossed import hub
-from unglossed.config import write_settings
+from unglossed.config import DecodingSettings, write_settings
 from unglossed.errors import InputError
 from unglossed.files import (
     CHECKSUMS,
@@ -26,7 +26,6 @@ from unglossed.files import (
     verify_folder,
     without_origin,
 )
-from unglossed.inference.search import DecodingSettings
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_processor
 from unglossed.training.settings import LanguageModelSettings

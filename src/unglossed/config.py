@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from unglossed.errors import InputError, InputErrors, Mistakes
@@ -382,6 +382,43 @@ def _readable(location: tuple[int | str, ...], data: Any) -> list[str]:
         named = isinstance(step, int) and isinstance(data, dict) and "name" in data
         parts.append(str(data["name"]) if named else str(step))
     return parts
+
+
+class DecodingSettings(Settings):
+    """How a text is searched for (FLa-LLM: 5 beams, 150 tokens; LST: 4 beams, 500 tokens)."""
+
+    beams: Annotated[int, Field(ge=1, le=MOST["beams"][0])] = 5
+    """Width of the beam search; 1 is greedy. No effect when texts are drawn."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=MOST["max_new_tokens"][0])] = 150
+    """Longest text, in tokens."""
+    length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. No
+    effect without beams."""
+    language_contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Strength of language-contrastive decoding (LCD, arXiv 2408.04664); 0 is off."""
+    sample: bool = False
+    """Draw each token from the model's distribution instead of searching for the best text."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The log-probabilities are divided by this before a token is drawn."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the likeliest tokens alone, as few as have this probability together."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the draws."""
+
+    @model_validator(mode="after")
+    def _for_drawing(self) -> DecodingSettings:
+        for name in ("temperature", "top_p"):
+            if getattr(self, name) != 1 and not self.sample:
+                raise ValueError(f"{name} is for drawing texts: set sample as well")
+        return self
+
+    def change(self, **fields: Any) -> DecodingSettings:
+        """These settings with other values for some fields.
+
+        Raises:
+            InputError: no such field, or a value out of range.
+        """
+        return check_settings(DecodingSettings, {**self.model_dump(), **fields}, Path("decoding"))
 
 
 def check_count(name: str, value: object, told: str | None = None) -> None:

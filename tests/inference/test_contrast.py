@@ -14,13 +14,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LogitsProcessorList, MBartConfig, MT5Config
 
 from tiny import tiny_decoder_only, tiny_model, tiny_processor
-from unglossed.inference.search import (
-    IMPLAUSIBLE,
-    DecodingSettings,
-    LanguageContrast,
-    WithoutSignal,
-    contrast,
-)
+from unglossed.config import DecodingSettings
+from unglossed.inference.search import IMPLAUSIBLE, LanguageContrast, WithoutSignal, contrast
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import EncoderDecoder, LanguageModel, build_language_model
 

@@ -8,10 +8,10 @@ from typer.testing import CliRunner, Result
 
 from tiny import tiny_translator, write_corpus, write_frames
 from unglossed.cli import app
-from unglossed.config import write_settings
+from unglossed.config import DecodingSettings, write_settings
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
-from unglossed.inference.search import DECODING_FILE, DecodingSettings
+from unglossed.inference.search import DECODING_FILE
 from unglossed.inference.translator import SignTranslator
 
 OWN = DecodingSettings(beams=2, max_new_tokens=7, language_contrast=0.5)

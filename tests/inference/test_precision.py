@@ -12,9 +12,10 @@ from transformers import T5Config
 
 import unglossed
 from tiny import tiny_decoder_only, tiny_model, tiny_processor, tiny_translator, write_frames
+from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
 from unglossed.inference.precision import Int8Linear, Precision, lower_precision
-from unglossed.inference.search import DecodingSettings, text_scores, write_texts
+from unglossed.inference.search import text_scores, write_texts
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator, TranslatorConfig

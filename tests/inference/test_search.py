@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tiny import tiny_decoder_only, tiny_model, tiny_processor, write_frames
+from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
 from unglossed.inference import search
-from unglossed.inference.search import (
-    DecodingSettings,
-    Drawing,
-    text_limit,
-    text_scores,
-    write_texts,
-    written,
-)
+from unglossed.inference.search import Drawing, text_limit, text_scores, write_texts, written
 from unglossed.inference.translator import SignTranslator, translate_features
 
 SCORE_TOLERANCE = 1e-5

@@ -13,9 +13,9 @@ from transformers import BartConfig
 
 import unglossed
 from tiny import tiny_model, tiny_processor, tiny_translator, write_frames
+from unglossed.config import DecodingSettings
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
-from unglossed.inference.search import DecodingSettings
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.recogniser import RecogniserConfig
 from unglossed.models.translator import Translator, TranslatorConfig

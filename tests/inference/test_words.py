@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tiny import tiny_decoder_only, tiny_processor
+from unglossed.config import DecodingSettings
 from unglossed.inference.output import merge_words
-from unglossed.inference.search import DecodingSettings
 from unglossed.inference.translator import translate_features
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.plots import heat_map

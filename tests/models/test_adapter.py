@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import tiny
+from unglossed.config import DecodingSettings
 from unglossed.inference.export import SignalReader
-from unglossed.inference.search import DecodingSettings, signal_limit, text_limit
+from unglossed.inference.search import signal_limit, text_limit
 from unglossed.inference.translator import translate_features
 from unglossed.models.adapter import MLPAdapter, ShorteningAdapter, build_adapter
 from unglossed.models.processing import pad_labels

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from unglossed import hub
-from unglossed.config import MOST, Settings, check_settings, read_settings
+from unglossed.config import DecodingSettings, read_settings
 from unglossed.errors import InputError
 from unglossed.inference.output import Hypothesis, Translation, merge_words
 from unglossed.media.augment import generator_for
@@ -32,43 +30,6 @@ from unglossed.models.translator import Translator
 
 DECODING_FILE = "decoding.yaml"
 """Beside a model: the settings of the recipe that it was trained with."""
-
-
-class DecodingSettings(Settings):
-    """How a text is searched for (FLa-LLM: 5 beams, 150 tokens; LST: 4 beams, 500 tokens)."""
-
-    beams: Annotated[int, Field(ge=1, le=MOST["beams"][0])] = 5
-    """Width of the beam search; 1 is greedy. No effect when texts are drawn."""
-    max_new_tokens: Annotated[int, Field(ge=1, le=MOST["max_new_tokens"][0])] = 150
-    """Longest text, in tokens."""
-    length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. No
-    effect without beams."""
-    language_contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Strength of language-contrastive decoding (LCD, arXiv 2408.04664); 0 is off."""
-    sample: bool = False
-    """Draw each token from the model's distribution instead of searching for the best text."""
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """The log-probabilities are divided by this before a token is drawn."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Draw from the likeliest tokens alone, as few as have this probability together."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draws."""
-
-    @model_validator(mode="after")
-    def _for_drawing(self) -> DecodingSettings:
-        for name in ("temperature", "top_p"):
-            if getattr(self, name) != 1 and not self.sample:
-                raise ValueError(f"{name} is for drawing texts: set sample as well")
-        return self
-
-    def change(self, **fields: Any) -> DecodingSettings:
-        """These settings with other values for some fields.
-
-        Raises:
-            InputError: no such field, or a value out of range.
-        """
-        return check_settings(DecodingSettings, {**self.model_dump(), **fields}, Path("decoding"))
 
 
 def load_decoding(source: str) -> DecodingSettings:

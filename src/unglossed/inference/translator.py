@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from unglossed.config import check_count
+from unglossed.config import DecodingSettings, check_count
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.hub import find_model
@@ -36,13 +36,7 @@ from unglossed.inference.reading import (
     read_clip,
     read_frames,
 )
-from unglossed.inference.search import (
-    DecodingSettings,
-    load_decoding,
-    signal_limit,
-    text_limit,
-    translate_batch,
-)
+from unglossed.inference.search import load_decoding, signal_limit, text_limit, translate_batch
 from unglossed.media.signal import (
     check_frame_rate,
 )

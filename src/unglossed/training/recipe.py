@@ -12,11 +12,19 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from unglossed.config import AS_LIST, WHOLE, Settings, check_settings, merge, override, read_yaml
+from unglossed.config import (
+    AS_LIST,
+    WHOLE,
+    DecodingSettings,
+    Settings,
+    check_settings,
+    merge,
+    override,
+    read_yaml,
+)
 from unglossed.corpora.check_media import Needs
 from unglossed.errors import InputError, note
 from unglossed.files import as_path
-from unglossed.inference.search import DecodingSettings
 from unglossed.media.frames import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (

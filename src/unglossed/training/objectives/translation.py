@@ -9,10 +9,10 @@ import torch
 from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
+from unglossed.config import DecodingSettings
 from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
-from unglossed.inference.search import DecodingSettings
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
 from unglossed.training.build import build_text_model, build_translator
