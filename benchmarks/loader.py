@@ -45,13 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--small", action="store_true", help="four clips: to try the script")
+    parser.add_argument("--small", action="store_true", help="four small clips: to try the script")
     parser.add_argument("--every-frame", action="store_true", help="the baseline opens all frames")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder)
         num_clips = 4 if arguments.small else arguments.clips
-        write_corpus(corpus, num_clips, seed=0, num_workers=1, progress=False)
+        size = {"width": 64, "height": 80} if arguments.small else {}
+        write_corpus(corpus, num_clips, seed=0, num_workers=1, progress=False, **size)
         add_noise(corpus)
         measure(corpus, arguments.pairs, every_frame=arguments.every_frame)
 

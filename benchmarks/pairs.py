@@ -76,7 +76,8 @@ def peak_gigabytes(work: Callable[..., object], *arguments: Any) -> float:
     Raises:
         RuntimeError: The work failed.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers"])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(sender, work, arguments))
     process.start()

@@ -1,23 +1,16 @@
 """The benchmarks run, at a size at which their ratios mean nothing, and both ways agree."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from processes import run_python
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def run(script: str, *options: str) -> str:
     """What a benchmark prints."""
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / script, *options],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    done = run_python([BENCHMARKS / script, *options])
     assert done.returncode == 0, done.stderr
     return done.stdout
 

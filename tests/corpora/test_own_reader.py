@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -11,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from processes import run_python
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.registry import is_spec, read_corpus
@@ -92,12 +92,9 @@ def test_corpus_check_knows_the_example(example, corpus):
     path = os.pathsep.join(filter(None, [str(example), *sys.path]))
     with (corpus / "steps.txt").open("a") as steps:
         steps.write("pancakes/3|anna|x|2|Eat.\npancakes/4|anna\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "unglossed", "corpus", "check", f"signed_recipes:{corpus}"],
+    done = run_python(
+        ["-m", "unglossed", "corpus", "check", f"signed_recipes:{corpus}"],
         env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
     )
     assert (done.returncode, done.stderr) == (1, "")
     assert "steps.txt, line 5: times 'x' to '2', expected seconds" in done.stdout

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import tiny
+from processes import run_python
 from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
@@ -86,14 +85,10 @@ def assert_same_weights(folder: Path, other: Path) -> None:
 def train_until_killed(corpus: str, output: Path, mode: str, last_step: int) -> None:
     arguments = [str(RECIPE), corpus, str(output), mode, str(last_step)]
     source = Path(__file__).parents[2] / "src"
-    finished = subprocess.run(
-        [sys.executable, "-c", KILLED_RUN, *arguments],
-        env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-        timeout=300,
+    finished = run_python(
+        ["-c", KILLED_RUN, *arguments], env={**os.environ, "PYTHONPATH": str(source)}
     )
-    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()[-2000:]
+    assert finished.returncode == -signal.SIGKILL, finished.stderr[-2000:]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import typer
 from experiments.compare import Comparison, Condition, main, run_comparison
 from experiments.processes import Processes
 from experiments.systems import FACTORIZED, GLOSS_BASED, JOINT
+from processes import run_python
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.files import exclusive
@@ -42,14 +43,7 @@ def environment() -> dict[str, str]:
 
 
 def run(output: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(output, *options),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+    return run_python(command(output, *options)[1:], env=environment())
 
 
 def kill_when(output: Path, pattern: str, *options: str) -> None:

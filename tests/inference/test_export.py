@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from processes import run_python
 from tiny import tiny_model, tiny_processor, tiny_translator
 from unglossed.errors import InputError
 from unglossed.inference.export import SignalReader, export_encoder
@@ -95,6 +94,5 @@ def test_what_packages_log_of_their_own_affairs_is_not_told(tmp_path: Path) -> N
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     tiny_translator(tmp_path / "model")
     words = ("export", tmp_path / "model", "--output", tmp_path / "onnx")
-    command = [sys.executable, "-m", "unglossed", *map(str, words)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert told.stderr == ""
+    told = run_python(["-m", "unglossed", *words])
+    assert (told.returncode, told.stderr) == (0, "")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 import tiny
+from processes import run_python
 from unglossed.corpora.pack import pack_corpus
 from unglossed.corpora.registry import read_corpus
 from unglossed.media.augment import AugmentationConfig
@@ -36,6 +35,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 import tiny
+from processes import run_python
 from unglossed.corpora.registry import read_corpus
 from unglossed.training.data import ClipDataset
 from unglossed.training.features import FeatureCache
@@ -289,14 +289,11 @@ def test_other_files_in_a_store_are_left_alone(
 
 def test_a_killed_process_loses_one_shard_at_most(spec: str, tmp_path: Path) -> None:
     folders = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[1])]
-    finished = subprocess.run(
-        [sys.executable, "-c", KILLED, spec, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-        timeout=300,
+    finished = run_python(
+        ["-c", KILLED, spec, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
     )
-    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()[-2000:]
+    assert finished.returncode == -signal.SIGKILL, finished.stderr[-2000:]
     assert len(shards_of(tmp_path)) == 4
     half = shards_of(tmp_path)[0].with_name(".00004-0badcafe.safetensors.partial")
     half.write_bytes(b"half of a shard")

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import tiny
+from processes import run_python
 from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.training.callbacks import read_metrics
@@ -484,15 +485,12 @@ def test_a_disk_that_is_full_is_one_line_and_the_run_can_be_resumed(tmp_path: Pa
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     full: list[str] = []
     for limit in (200, 4_000, 40_000):
-        finished = subprocess.run(
+        finished = run_python(
             [
-                *(sys.executable, "-c", SMALL_DISK, str(limit), "train", str(RECIPE)),
+                *("-c", SMALL_DISK, str(limit), "train", str(RECIPE)),
                 *("--corpus", spec, "--output", str(output), "--resume", *TEXT_ALONE),
             ],
             env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert finished.returncode == 2, finished.stderr
         *notes, line = finished.stderr.splitlines()
@@ -539,15 +537,12 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
         assert first.stdout is not None
         while b"step" not in first.stdout.readline():
             assert first.poll() is None
-        second = subprocess.run(
+        second = run_python(
             [
-                *(sys.executable, "-m", "unglossed", "train", str(RECIPE), "--corpus", spec),
+                *("-m", "unglossed", "train", str(RECIPE), "--corpus", spec),
                 *("--output", str(output), "--resume", *overrides),
             ],
             env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         first.send_signal(signal.SIGKILL)
         first.wait()
