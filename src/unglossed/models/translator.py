@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.language_model import build_language_model
+from unglossed.models.token_alignment import Similarities, TokenAlignment
 from unglossed.models.tuning import train_lora_alone
 from unglossed.models.visual import one_at_a_time
 
@@ -132,9 +133,12 @@ AutoConfig.register("unglossed", TranslatorConfig)
 
 @dataclass
 class TranslatorOutput(ModelOutput):
-    """What a forward pass gives: `logits` (batch, tokens, vocabulary)."""
+    """What a forward pass gives."""
 
     logits: Tensor | None = None
+    """(batch, tokens, vocabulary)."""
+    similarities: Similarities | None = None
+    """Of clips and texts, while an alignment is trained beside."""
 
 
 class Translator(PartModel):
@@ -152,12 +156,20 @@ class Translator(PartModel):
     def build_parts(self, config: TranslatorConfig) -> None:
         """Make encoder, language model and adapter."""
         assert config.encoder and config.adapter and config.language_model
+        self.align(None)
         self.encoder: Encoder = build_encoder(config.encoder)
         self.language_model = build_language_model(
             config.language_model, config.prompt, config.lora
         )
         width = self.language_model.width
         self.adapter = build_adapter(self.encoder.output_dim, width, config.adapter)
+
+    def align(self, alignment: TokenAlignment | None) -> None:
+        """Train an alignment beside the translation, or leave it off: it belongs to no translator.
+
+        Adapted features of a clip are compared with the word embeddings of the texts.
+        """
+        self.alignment: Any = alignment
 
     def forward(
         self,
@@ -172,7 +184,11 @@ class Translator(PartModel):
         See `features_of` for the other arguments.
         """
         embeds, mask = self.adapter(*self.features_of(frames, lengths, features, mask))
-        return TranslatorOutput(logits=self.language_model(embeds, mask, labels))
+        output = TranslatorOutput(logits=self.language_model(embeds, mask, labels))
+        if self.alignment is not None and self.training:
+            words = self.language_model.model.get_input_embeddings()
+            output.similarities = self.alignment(embeds, mask, labels, words)
+        return output
 
     def generate(self, features: Tensor, mask: Tensor, **settings: Any) -> Any:
         """transformers' `generate` from the encoder's features (batch, time, dim)."""

@@ -22,6 +22,7 @@ from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.speech import WhisperFrontend, frontend_config_from
+from unglossed.models.token_alignment import FrozenTexts, TokenAlignment
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.tuning import is_lora, load_base_weights, train_lora_alone
 from unglossed.models.visual import FRAME_WISE
@@ -98,6 +99,20 @@ def build_translator(plan: StagePlan, earlier: Mapping[str, Path]) -> Translator
         if plan.new_tokens:
             model.language_model.train_rows(plan.new_tokens)
     return model
+
+
+def build_alignment(plan: StagePlan, earlier: Mapping[str, Path]) -> TokenAlignment:
+    """Build the alignment of a stage's clips with texts; see `build_translator`."""
+    settings, writer, reader = plan.settings.alignment, plan.language_model, plan.alignment
+    assert settings is not None and writer is not None
+    if reader is None:
+        return TokenAlignment(writer.width, writer.width, settings.temperature)
+    with field(f"{plan.where}.alignment"):
+        part = load_language_model_part(reader, earlier, plan.processor)
+        model: Any = build_language_model(part.config, lora=part.lora).model
+        part.load_into(model)
+    texts = FrozenTexts(model, states=settings.states)
+    return TokenAlignment(writer.width, reader.width, settings.temperature, texts)
 
 
 def build_text_model(plan: StagePlan, earlier: Mapping[str, Path]) -> PreTrainedModel:

@@ -35,7 +35,12 @@ from unglossed.training.parts import (
     plan_language_model,
     shorten,
 )
-from unglossed.training.settings import NEW_TOKENS, PartSettings, StageSettings
+from unglossed.training.settings import (
+    NEW_TOKENS,
+    LanguageModelSettings,
+    PartSettings,
+    StageSettings,
+)
 from unglossed.training.sources import load
 
 
@@ -45,6 +50,7 @@ class StagePlan:
 
     Attributes:
         where: The stage's key in the recipe.
+        alignment: The model whose view of the texts the clips are aligned with, if not their own.
         new_tokens: Ids of the tokens whose embeddings alone are trained in the language model.
     """
 
@@ -56,6 +62,7 @@ class StagePlan:
     adapter: PartPlan | None = None
     language_model: LanguageModelPlan | None = None
     text_encoder: LanguageModelPlan | None = None
+    alignment: LanguageModelPlan | None = None
 
     @property
     def parts(self) -> Parts:
@@ -156,7 +163,13 @@ def _plan_parts(
 def _checked(plan: StagePlan) -> StagePlan:
     """A plan whose parts can be built and fit together."""
     mistakes = Mistakes()
-    for check in (_check_masked_text, _check_width, _check_prompt, _check_builds):
+    for check in (
+        _check_masked_text,
+        _check_width,
+        _check_prompt,
+        _check_aligned_texts,
+        _check_builds,
+    ):
         with mistakes.collected():
             check(plan)
     mistakes.tell()
@@ -164,7 +177,11 @@ def _checked(plan: StagePlan) -> StagePlan:
 
 
 def _settings_of(stage: StageSettings) -> dict[str, PartSettings]:
-    return {name: getattr(stage, name) for name in OBJECTIVES[stage.objective].parts}
+    parts = {name: getattr(stage, name) for name in OBJECTIVES[stage.objective].parts}
+    aligned = stage.alignment
+    if aligned is not None and aligned.source is not None:
+        parts["alignment"] = LanguageModelSettings(source=aligned.source)
+    return parts
 
 
 def _check_masked_text(plan: StagePlan) -> None:
@@ -212,6 +229,20 @@ def _check_prompt(plan: StagePlan) -> None:
         raise FieldError(
             f"{plan.where}.learning_rates.new_tokens",
             "found none of tokenizer.new_tokens in the prompt, expected them there to be trained",
+        )
+
+
+def _check_aligned_texts(plan: StagePlan) -> None:
+    """Refuse to align clips with states of an encoder where there is none that reads words."""
+    reader, settings = plan.alignment, plan.settings.alignment
+    if reader is None or settings is None or not settings.states:
+        return
+    config = reader.transformers_config
+    if not config.is_encoder_decoder or isinstance(config, LightTConfig):
+        raise FieldError(
+            f"{plan.where}.alignment.source",
+            f"found a model of the type {config.model_type!r}, expected an encoder-decoder whose"
+            " encoder reads words, such as mbart, or states: false",
         )
 
 

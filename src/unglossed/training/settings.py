@@ -170,6 +170,39 @@ class MaskingSettings(Settings):
     """Mean length of a hidden span; each leaves one mask token, and hides at least one token."""
 
 
+class AlignmentSettings(Settings):
+    """Token-level contrast beside the translation loss; see `models/token_alignment.py`.
+
+    `alignment: tokens` alone stands for all defaults.
+    """
+
+    kind: Literal["tokens"] = "tokens"
+    """What is compared: each position of a clip with each token of a text."""
+    weight: Factor = 0.5
+    """How much it counts beside the translation."""
+    temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
+    """Of the softmax by which a position chooses tokens, and a token positions."""
+    smoothing: BelowOne = 0.0
+    """Share of the target that is spread over all clips of the batch."""
+    source: str | None = None
+    """The model whose view of the texts the clips are to resemble: an earlier stage, a folder or a
+    hub name, with the recipe's tokenizer; it is frozen. None: the stage's own language model's word
+    embeddings, as they are being trained."""
+    states: bool = False
+    """Take the states of the source's encoder instead of its word embeddings."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, given: Any) -> Any:
+        return {"kind": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _states_have_a_source(self) -> AlignmentSettings:
+        if self.states and self.source is None:
+            raise ValueError("states needs a source, whose encoder reads the texts")
+        return self
+
+
 PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 """Parts that a stage's settings can have; an objective's model may add further ones."""
 NEW_TOKENS = "new_tokens"
@@ -216,6 +249,9 @@ class StageSettings(Settings):
     after it, or the states of the text encoder of the stage that it comes from. None: as there."""
     masking: MaskingSettings | None = None
     """None: mBART's, where sentences are masked."""
+    alignment: AlignmentSettings | None = None
+    """Of the translation: a contrast of clips and texts beside it, with a learning rate of its own
+    and all clips of a step compared at once."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -255,7 +291,8 @@ class StageSettings(Settings):
             raise ValueError(
                 f"objective {self.objective} needs {sorted(objective.parts)}, not {sorted(present)}"
             )
-        trained = present.union(objective.adds) - set(self.frozen)
+        aligned = {"alignment"} if self.alignment is not None else set()
+        trained = present.union(objective.adds, aligned) - set(self.frozen)
         writer = self.language_model
         if NEW_TOKENS in self.learning_rates and "adapter" in present:
             if "language_model" in trained and (writer is None or writer.lora is None):
@@ -280,6 +317,7 @@ class StageSettings(Settings):
             ("frozen", "encoder" in objective.parts),
             ("masking", objective.masks_text),
             ("label_smoothing", objective.smooths),
+            ("alignment", "alignment" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
         ):
@@ -291,6 +329,6 @@ class StageSettings(Settings):
         if alone and writer is not None and writer.prompt is not None:
             told = "language_model.prompt means nothing to the objective"
             raise ValueError(f"{told} {self.objective}")
-        if not objective.sums and self.batch_size < 2:
+        if (not objective.sums or self.alignment is not None) and self.batch_size < 2:
             raise ValueError("batch_size: found 1, expected clips to compare")
         return self

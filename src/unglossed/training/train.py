@@ -222,7 +222,7 @@ def _train_stage(job: Job, folder: Path, accept_changes: bool) -> None:
     if left_out := str(run.left_out):
         note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     with whole_folder(folder / "model") as partial:
-        task.model.save_pretrained(partial)
+        objective.finish(task.model).save_pretrained(partial)
         run.processor.save_pretrained(partial)
         write_settings(run.recipe.decoding, partial / DECODING_FILE)
         seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}

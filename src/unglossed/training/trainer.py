@@ -206,7 +206,8 @@ class StageTrainer(Seq2SeqTrainer):
             return torch.zeros((), device=self.args.device)
         inputs = self._prepare_inputs(inputs)
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
-        if encodes or not self.objective.sums or self.accelerator.num_processes > 1:
+        sums = self.objective.sums and self.stage.alignment is None
+        if encodes or not sums or self.accelerator.num_processes > 1:
             return super().training_step(model, inputs, num_items_in_batch)
         budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
         losses = [

@@ -93,6 +93,10 @@ class Objective(ABC):
             InputError: a part's source is neither a stage nor a loadable model, or does not fit.
         """
 
+    def finish(self, model: Any) -> Any:
+        """What is saved of a trained model: without what belongs to the training alone."""
+        return model
+
     @abstractmethod
     def loss(
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count

@@ -15,7 +15,8 @@ from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
-from unglossed.training.build import build_text_model, build_translator
+from unglossed.models.token_alignment import alignment_loss
+from unglossed.training.build import build_alignment, build_text_model, build_translator
 from unglossed.training.data import MaskingDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
@@ -63,12 +64,14 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams",)
+    settings = ("dev_beams", "alignment")
     best = "bleu4"
 
     def build(self, job: Job) -> Task:
         """A translator, clips or their stored features, BLEU and ROUGE-L on dev."""
         model = build_translator(job.plan, job.earlier)
+        if job.stage.alignment is not None:
+            model.align(build_alignment(job.plan, job.earlier))
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
         scores = job.dev(model).scored(
@@ -77,6 +80,22 @@ class Translation(TextObjective):
             normalisation=job.run.normalisation,
         )
         return Task(model, dataset, scores, num_workers)
+
+    def loss(
+        self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
+    ) -> Tensor:
+        """Cross-entropy of the texts, and of an alignment `alignment.weight` times its loss."""
+        loss = super().loss(outputs, batch, stage, count)
+        if stage.alignment is None:
+            return loss
+        smoothing = stage.alignment.smoothing
+        aligned = alignment_loss(outputs.similarities, batch["labels"], smoothing)
+        return loss + stage.alignment.weight * aligned
+
+    def finish(self, model: Any) -> Any:
+        """The model without the alignment."""
+        model.align(None)
+        return model
 
     def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
         """Loss of a token of the references without smoothing, BLEU and ROUGE-L of the texts.
