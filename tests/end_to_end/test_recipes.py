@@ -7,12 +7,10 @@ import math
 import re
 import shlex
 import shutil
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import pytest
 import torch
 import typer
@@ -216,19 +214,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Six clips of a second of noise, each with a sentence."""
-    folder = tmp_path_factory.mktemp("sound")
-    rows = []
-    for number, split in enumerate(["train"] * 4 + ["dev", "test"]):
-        samples = np.random.default_rng(number).integers(-9999, 9999, 16000, dtype=np.int16)
-        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
-            file.setparams((1, 2, 16000, 0, "NONE", ""))
-            file.writeframes(samples.tobytes())
-        rows.append({"id": str(number), "media": f"{number}.wav", "split": split})
-        rows[-1] |= {"text": tiny.SENTENCES[number % 3], "language": "de"}
-        rows[-1]["transcript"] = "Es regnet"
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return f"table:{folder / 'rows.jsonl'}"
+    return tiny.write_speech_corpus(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="module")

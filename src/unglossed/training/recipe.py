@@ -30,6 +30,7 @@ from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
     NEW_TOKENS,
     PARTS,
+    AlignmentSettings,
     Count,
     PartSettings,
     Share,
@@ -296,7 +297,7 @@ class Recipe(Settings):
                 where = f"stages.{stage.name}.learning_rates.new_tokens"
                 raise ValueError(f"{where}: found no tokenizer.new_tokens, expected some to train")
             self._check_prompt(stage)
-            for part in PARTS:
+            for part in (*PARTS, "alignment"):
                 self._check_source(stage, part, earlier, names)
             earlier[stage.name] = stage
         return self
@@ -317,21 +318,24 @@ class Recipe(Settings):
     def _check_source(
         stage: StageSettings, part: str, earlier: dict[str, StageSettings], names: list[str]
     ) -> None:
-        settings: PartSettings | None = getattr(stage, part)
-        if settings is None or settings.source == "build":
+        settings: PartSettings | AlignmentSettings | None = getattr(stage, part)
+        new = None if part == "alignment" else "build"
+        source = new if settings is None else settings.source
+        if source == new or source is None:
             return
         where = f"stages.{stage.name}.{part}.source: "
-        reads_text = part in ("language_model", "text_encoder")
-        if settings.source in earlier:
+        reads_text = part in ("language_model", "text_encoder", "alignment")
+        if source in earlier:
             wanted = "language_model" if reads_text else part
-            if getattr(earlier[settings.source], wanted) is None:
-                raise ValueError(f"{where}the stage {settings.source} has no {wanted}")
+            if getattr(earlier[source], wanted) is None:
+                raise ValueError(f"{where}the stage {source} has no {wanted}")
             return
         # A slash tells what lies elsewhere from a misspelt stage; a language model needs none.
-        elsewhere = reads_text or "/" in settings.source
-        if not elsewhere or settings.source in names:
+        elsewhere = reads_text or "/" in source
+        if not elsewhere or source in ("build", *names):
+            known = [name for name in (new, *earlier) if name]
             raise ValueError(
-                f"{where}found {settings.source!r}, expected one of {['build', *earlier]},"
+                f"{where}found {source!r}, expected one of {known},"
                 " or with a slash a folder, such as ./run, or a hub name"
             )
 

@@ -276,6 +276,9 @@ class StageSettings(Settings):
     from in turn; 0 encodes each clip anew in every epoch."""
     evaluate_every: Count = 1
     """Epochs between two scores on the dev split."""
+    patience: Annotated[int, Field(gt=0, le=1_000_000), WHOLE] | None = None
+    """Scores on dev without a better one after which the stage ends; the schedule of the learning
+    rates is that of all epochs. None trains them all."""
     dev_beams: Annotated[int, Field(gt=0, le=256), WHOLE] = 1
     """Beam width of the scores on dev that choose the best checkpoint."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -291,8 +294,9 @@ class StageSettings(Settings):
             raise ValueError(
                 f"objective {self.objective} needs {sorted(objective.parts)}, not {sorted(present)}"
             )
-        aligned = {"alignment"} if self.alignment is not None else set()
-        trained = present.union(objective.adds, aligned) - set(self.frozen)
+        trained = present.union(objective.adds) - set(self.frozen)
+        if self.alignment is not None and "alignment" in objective.settings:
+            trained.add("alignment")
         writer = self.language_model
         if NEW_TOKENS in self.learning_rates and "adapter" in present:
             if "language_model" in trained and (writer is None or writer.lora is None):
@@ -320,6 +324,7 @@ class StageSettings(Settings):
             ("alignment", "alignment" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
+            ("patience", objective.best is not None),
         ):
             default = type(self).model_fields[name].default
             if not means_something and getattr(self, name) != default:

@@ -194,6 +194,19 @@ class StageTrainer(Seq2SeqTrainer):
             self._logged_at, self._seconds_waited = None, 0.0  # what is scored now does not count
         super().log(logs, *arguments)
 
+    def _run_epoch(self, **settings: Any) -> None:
+        """Train an epoch, unless the scores on dev have not risen for as long as is waited."""
+        patience, best = self.stage.patience, self.state.best_global_step
+        rows = _scored(self.state.log_history)
+        if patience is None or sum(row["step"] > (best or 0) for row in rows) < patience:
+            super()._run_epoch(**settings)
+            return
+        self.control.should_training_stop = True
+        note(
+            f"stages.{self.stage.name}: the scores on dev have not risen in the last {patience}:"
+            f" ends after epoch {self.state.epoch:.0f} of {self.stage.epochs}"
+        )
+
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any = None
     ) -> Tensor:

@@ -1,0 +1,168 @@
+"""Similarities of clips and texts by positions and tokens, and the loss that is made of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+from transformers import MBartConfig, MBartForConditionalGeneration
+
+import unglossed.models.token_alignment as module
+from unglossed.models.language_model import IGNORED
+from unglossed.models.token_alignment import (
+    FrozenTexts,
+    Similarities,
+    TokenAlignment,
+    alignment_loss,
+    token_similarities,
+)
+
+CLIPS, TEXTS, DIM = [3, 5, 2], [4, 2, 6], 8
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Clips and texts of several lengths, with their masks."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rows(lengths: list[int]) -> tuple[Tensor, Tensor]:
+        values = torch.randn(len(lengths), max(lengths), DIM, generator=generator)
+        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        return normalize(values, dim=-1), mask
+
+    return *rows(CLIPS), *rows(TEXTS)
+
+
+def test_similarities_are_those_of_the_formula() -> None:
+    clips, clip_mask, texts, text_mask = batch()
+
+    found = token_similarities(clips, clip_mask, texts, text_mask, 0.5)
+
+    for a, frames in enumerate(CLIPS):
+        for b, tokens in enumerate(TEXTS):
+            cosines = clips[a, :frames] @ texts[b, :tokens].T
+            of_clip = ((cosines / 0.5).softmax(1) * cosines).sum(1).mean()
+            of_text = ((cosines / 0.5).softmax(0) * cosines).sum(0).mean()
+            assert float(found.of_clips[a, b]) == pytest.approx(float(of_clip), abs=1e-6)
+            assert float(found.of_texts[a, b]) == pytest.approx(float(of_text), abs=1e-6)
+
+
+def test_padding_a_batch_changes_no_similarity() -> None:
+    clips, clip_mask, texts, text_mask = batch()
+    before = token_similarities(clips, clip_mask, texts, text_mask, 0.07)
+    noise = torch.ones(3, 4, DIM)
+
+    after = token_similarities(
+        torch.cat([clips, noise], 1),
+        pad(clip_mask, (0, 4)),
+        torch.cat([texts, noise], 1),
+        pad(text_mask, (0, 4)),
+        0.07,
+    )
+
+    torch.testing.assert_close(after.of_clips, before.of_clips)
+    torch.testing.assert_close(after.of_texts, before.of_texts)
+
+
+def test_clips_in_parts_have_the_same_similarities_and_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for at_once in (module.AT_ONCE, 1):
+        monkeypatch.setattr(module, "AT_ONCE", at_once)
+        clips, *rest = batch()
+        clips.requires_grad_()
+        both = token_similarities(clips, *rest, 0.07)
+        (both.of_clips.sum() + both.of_texts.square().sum()).backward()
+        found.append((both.of_clips, both.of_texts, clips.grad))
+
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(whole, parts)
+
+
+def labels(*rows: list[int]) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows])
+
+
+def test_clips_with_equal_texts_are_positives_of_each_other() -> None:
+    apart, equal = labels([5, 2], [6, 2], [7, 2]), labels([5, 2], [5, 2], [7, 2])
+    alike = torch.tensor([[9.0, 9.0, 0.0], [9.0, 9.0, 0.0], [0.0, 0.0, 9.0]])
+    found = Similarities(alike, alike)
+
+    assert float(alignment_loss(found, equal)) == pytest.approx(2 / 3 * math.log(2), abs=1e-3)
+    own = Similarities(20 * torch.eye(3), 20 * torch.eye(3))
+    assert float(alignment_loss(own, apart)) < 1e-6
+    assert float(alignment_loss(own, equal)) > 6  # its equal counts as half of the target
+
+
+def test_a_text_that_another_begins_with_is_not_equal_to_it() -> None:
+    own = Similarities(20 * torch.eye(2), 20 * torch.eye(2))
+
+    assert float(alignment_loss(own, labels([5, 6, 2], [5, 6]))) < 1e-6
+
+
+def test_both_directions_count() -> None:
+    texts = labels([5, 2], [6, 2])
+    good, bad = 20 * torch.eye(2), torch.zeros(2, 2)
+
+    for found in (Similarities(good, bad), Similarities(bad, good)):
+        assert float(alignment_loss(found, texts)) == pytest.approx(math.log(2) / 2, abs=1e-4)
+    # A clip is compared with all texts, a text with all clips.
+    column = torch.tensor([[20.0, 0.0], [20.0, 0.0]])
+    assert float(alignment_loss(Similarities(column, good), texts)) == pytest.approx(5.0, abs=1e-3)
+    assert float(alignment_loss(Similarities(good, column.T), texts)) == pytest.approx(
+        5.0, abs=1e-3
+    )
+
+
+def test_smoothing_spreads_the_target() -> None:
+    own = Similarities(20 * torch.eye(4), 20 * torch.eye(4))
+
+    assert float(alignment_loss(own, labels([3], [4], [5], [6]), 0.2)) == pytest.approx(
+        0.2 * 0.75 * 20, abs=1e-3
+    )
+
+
+def test_scale_and_maps_are_trained_and_the_scale_has_a_limit() -> None:
+    alignment = TokenAlignment(6, DIM, 0.07)
+    words = torch.nn.Embedding(10, DIM)
+    clips, mask = torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool)
+    texts = labels([5, 2], [6, 7, 2])
+
+    found = alignment(clips, mask, texts, words)
+    alignment_loss(found, texts).backward()
+
+    assert all(weight.grad is not None for weight in alignment.parameters())
+    assert words.weight.grad is not None
+    assert float(found.of_clips.detach().abs().max()) <= 1 / 0.07 + 1e-3
+    with torch.no_grad():
+        alignment.log_scale.fill_(50.0)
+    assert float(alignment(clips, mask, texts, words).of_clips.detach().abs().max()) <= 100.001
+
+
+@pytest.mark.parametrize("states", [False, True])
+def test_a_frozen_model_of_texts_is_no_part_of_the_alignment(states: bool) -> None:
+    torch.manual_seed(0)
+    sides = ("encoder", "decoder")
+    sizes = {f"{side}_{key}": 2 for side in sides for key in ("layers", "attention_heads")}
+    reader = MBartForConditionalGeneration(MBartConfig(vocab_size=20, d_model=DIM, **sizes))
+    alignment = TokenAlignment(6, DIM, 0.07, FrozenTexts(reader, states=states)).train()
+    clips, mask = torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool)
+    texts = labels([5, 2], [6, 7, 2])
+
+    found = alignment(clips, mask, texts, None)
+
+    torch.testing.assert_close(alignment(clips, mask, texts, None), found)  # no dropout in it
+    alignment_loss(found, texts).backward()
+    assert all(weight.grad is None for weight in reader.parameters())
+    assert {name.split(".")[0] for name in alignment.state_dict()} == {
+        *("clip_map", "text_map", "log_scale")
+    }
+    longer = labels([5, 2], [6, 7, 2], [1, 2, 3, 4, 5])[:2]
+    again = alignment(clips, mask, longer, None)
+    torch.testing.assert_close(again.of_texts, found.of_texts)
+    alignment.double()
+    assert next(alignment._texts[0].parameters()).dtype == torch.float64
