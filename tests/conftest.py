@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-import torch
 from hypothesis import settings
+
+from unglossed.threads import wait_briefly
+
+wait_briefly()
+
+import torch  # noqa: E402
 
 # No deadline for an example: how long one takes says more about the machine than about the code.
 settings.register_profile("unglossed", deadline=None)

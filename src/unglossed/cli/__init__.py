@@ -19,6 +19,7 @@ from unglossed.cli.common import INPUT_WRONG, fail
 from unglossed.cli.corpus import app as corpus_app
 from unglossed.errors import InputError
 from unglossed.signals import leave_interrupts, stopped_by, take_interrupts_once
+from unglossed.threads import wait_briefly
 
 _SIGNALLED = 128
 
@@ -89,6 +90,7 @@ def _options(
 def main() -> None:
     """Entry point of the command `unglossed`."""
     take_interrupts_once()
+    wait_briefly()
     common.own_process = True
     try:
         app()
