@@ -43,7 +43,7 @@ RECIPES = list(dict.fromkeys(RECIPES))
 # For readers and for speed; what tells a stage from the others.
 OF_NO_ACCOUNT = {
     *("description", "num_workers", "language_model.config._attn_implementation"),
-    *("name", "skip", "objective"),
+    *("name", "skip", "objective", "alignment.kind"),
 }
 SEEN = ("model.safetensors", "metrics.jsonl", "norms.jsonl")
 
@@ -133,6 +133,11 @@ OTHER_VALUES: dict[str, Any] = {
     "text_encoder.source": "BARE",
     "text_encoder.config": {"dropout": 0.5},
     "features": "frame_wise",
+    "alignment.weight": 5.0,
+    "alignment.temperature": 1.0,
+    "alignment.smoothing": 0.5,
+    "alignment.source": "BARE",
+    "alignment.states": ["alignment.source=BARE", "alignment.states=true"],
     "masking.share": 0.6,
     "masking.mean_span": 9.0,
     "restoration_weight": 0.1,
@@ -178,6 +183,8 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "decoding.top_p": ("demo", "", SAMPLE),
     "decoding.seed": ("demo", "", SAMPLE),
     "language_model.random_init": ("fla_llm", "llm_fine_tuning", ()),
+    "alignment.source": ("fla_llm_contrast", "visual_initialing", ()),
+    "alignment.states": ("fla_llm_contrast", "visual_initialing", ()),
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
     "dev_beams": ("demo", "visual_initialing", ()),
@@ -194,6 +201,10 @@ SEEN_ELSEWHERE = {
     "extra_texts": (
         "training/test_extra_texts.py",
         "test_a_tokenizer_and_a_language_model_are_trained_on_them",
+    ),
+    "patience": (
+        "end_to_end/test_alignment.py",
+        "test_a_stage_ends_where_dev_stops_rising",
     ),
     "language_model.quantization": (
         "training/test_language_models.py",
