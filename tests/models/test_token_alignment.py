@@ -126,6 +126,20 @@ def test_smoothing_spreads_the_target() -> None:
     )
 
 
+def test_texts_of_no_clip_are_told_apart_from_its_own() -> None:
+    own, texts = 20 * torch.eye(2), labels([5, 2], [6, 2], [7, 2])
+    found = torch.cat([own, torch.tensor([[20.0], [0.0]])], 1)  # one is as like the first clip
+
+    loss = float(alignment_loss(Similarities(found, found), texts))
+
+    assert loss == pytest.approx(math.log(2) / 4, abs=1e-4)  # of one clip, in one direction
+    # Where it is equal to a clip's text, it is none that could be wrong.
+    equal = labels([5, 2], [6, 2], [5, 2])
+    assert float(alignment_loss(Similarities(found, found), equal)) == pytest.approx(
+        math.log(2) / 4, abs=1e-4
+    )
+
+
 def test_scale_and_maps_are_trained_and_the_scale_has_a_limit() -> None:
     alignment = TokenAlignment(6, DIM, 0.07)
     words = torch.nn.Embedding(10, DIM)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
 import tiny
 from unglossed.corpora.registry import read_corpus
@@ -23,8 +25,10 @@ from unglossed.training.data import (
     EpochSampler,
     FeatureDataset,
     MaskingDataset,
+    NearTextsDataset,
     TextDataset,
     TextTarget,
+    nearest_texts,
 )
 from unglossed.training.objectives.recognition import GlossCtc, GlossTarget, TranscriptCtc
 from unglossed.training.settings import MaskingSettings
@@ -313,3 +317,53 @@ def test_worker_processes_change_no_batch(samples: tuple[Sample, ...]) -> None:
     for alone, together in zip(batches(0), batches(2), strict=True):
         assert alone.keys() == together.keys()
         assert all(torch.equal(alone[name], together[name]) for name in alone)
+
+
+def test_near_texts_share_most_tokens_and_are_never_the_same() -> None:
+    texts = [[5, 6, 7, 2], [9, 2], [5, 6, 8, 2], [5, 6, 7, 2], [5, 9, 2]]
+
+    found = nearest_texts(texts, 3)
+
+    assert found[0] == found[3] == [2, 4, 1]
+    assert found[1] == [4, 0, 2]
+    assert nearest_texts([[5, 2], [5, 2]], 3) == [[], []]
+    assert nearest_texts(texts, 1)[2] == [0]
+
+
+def test_near_texts_do_not_depend_on_how_many_are_compared_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    texts = [generator.integers(3, 12, 6).tolist() for _ in range(30)]
+    whole = nearest_texts(texts, 5)
+    monkeypatch.setattr("unglossed.training.data._ROWS_AT_ONCE", 7)
+
+    assert nearest_texts(texts, 5) == whole
+
+
+def test_near_texts_are_drawn_anew_and_padded_with_the_labels() -> None:
+    texts = [[5, 6, 2], [5, 7, 2], [5, 8, 9, 9, 2], [6, 7, 2], [5, 6, 7, 2], [8, 2]]
+    items = [{"features": torch.ones(2, 3), "labels": text} for text in texts]
+
+    class Items(Dataset[Any]):
+        def __len__(self) -> int:
+            return len(items)
+
+        def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+            return items[item[1]]
+
+    dataset = NearTextsDataset(Items(), texts, 1, seed=0)
+    drawn = [dataset[epoch, 0]["others"] for epoch in range(20)]
+    assert len({tuple(others[0]) for others in drawn}) > 1
+    assert [dataset[epoch, 0]["others"] for epoch in range(20)] == drawn
+    assert all(others[0] != texts[0] for others in drawn)
+
+    rows = [{**items[0], "others": [texts[2]]}, {**items[5], "others": [texts[1]]}]
+    batch = Collator(PROCESSOR)(rows)
+    assert batch["labels"].tolist() == [[5, 6, 2], [8, 2, -100]]
+    assert batch["texts"].tolist() == [
+        [5, 6, 2, -100, -100],
+        [8, 2, -100, -100, -100],
+        [5, 8, 9, 9, 2],
+        [5, 7, 2, -100, -100],
+    ]

@@ -70,20 +70,26 @@ def token_similarities(
     return Similarities(*(torch.cat(side) for side in zip(*parts, strict=True)))
 
 
-def alignment_loss(found: Similarities, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of a clip's own text among all of the batch, and of a text's own clip; mean.
+def alignment_loss(found: Similarities, texts: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of a clip's own text among all texts, and of such a text's own clip; mean.
 
     Clips with equal texts are positives of each other.
 
     Args:
-        found: Similarities of the clips of a batch and its texts, scaled.
-        labels: (batch, tokens) of the texts, `IGNORED` where padded.
+        found: Scaled similarities (clips, texts). The first texts are the clips' own; there may be
+            others, which are no clip's.
+        texts: (texts, tokens), `IGNORED` where padded.
         smoothing: Share of the target that is spread over all texts, or clips.
     """
-    same = (labels[:, None] == labels[None]).all(2).float()
-    target = (1 - smoothing) * same / same.sum(1, keepdim=True) + smoothing / len(same)
-    entropy = torch.nn.functional.cross_entropy
-    return (entropy(found.of_clips, target) + entropy(found.of_texts.T, target)) / 2
+    num_clips = len(found.of_clips)
+    same = (texts[:num_clips, None] == texts[None]).all(2).float()
+
+    def entropy(similarities: Tensor, same: Tensor) -> Tensor:
+        target = (1 - smoothing) * same / same.sum(1, keepdim=True) + smoothing / same.shape[1]
+        return torch.nn.functional.cross_entropy(similarities, target)
+
+    own = found.of_texts[:, :num_clips].T
+    return (entropy(found.of_clips, same) + entropy(own, same[:, :num_clips])) / 2
 
 
 class TokenAlignment(nn.Module):
@@ -111,18 +117,18 @@ class TokenAlignment(nn.Module):
         self._texts = () if texts is None else (texts.eval().requires_grad_(False),)
 
     def forward(
-        self, clips: Tensor, mask: Tensor, labels: Tensor, embed: Callable[[Tensor], Tensor]
+        self, clips: Tensor, mask: Tensor, texts: Tensor, embed: Callable[[Tensor], Tensor]
     ) -> Similarities:
-        """Scaled similarities of clips (batch, time, clip_dim) and texts.
+        """Scaled similarities of clips (clips, time, clip_dim) and texts.
 
         Args:
             clips: Adapted features.
-            mask: (batch, time) bool.
-            labels: (batch, tokens), `IGNORED` where padded.
-            embed: Gives states of token ids (batch, tokens) where no model of texts was given.
+            mask: (clips, time) bool.
+            texts: (texts, tokens), `IGNORED` where padded.
+            embed: Gives states of token ids (texts, tokens) where no model of texts was given.
         """
-        real = labels != IGNORED
-        ids = labels.masked_fill(~real, 0)
+        real = texts != IGNORED
+        ids = texts.masked_fill(~real, 0)
         if self._texts:
             with torch.no_grad():
                 states = self._texts[0](ids, real)

@@ -178,16 +178,20 @@ class Translator(PartModel):
         features: Tensor | None = None,
         mask: Tensor | None = None,
         labels: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> TranslatorOutput:
         """Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
 
+        An alignment compares the clips with `texts` (texts, tokens), of which the first are theirs;
+        with the labels where there are no others.
         See `features_of` for the other arguments.
         """
         embeds, mask = self.adapter(*self.features_of(frames, lengths, features, mask))
         output = TranslatorOutput(logits=self.language_model(embeds, mask, labels))
         if self.alignment is not None and self.training:
             words = self.language_model.model.get_input_embeddings()
-            output.similarities = self.alignment(embeds, mask, labels, words)
+            compared = labels if texts is None else texts
+            output.similarities = self.alignment(embeds, mask, compared, words)
         return output
 
     def generate(self, features: Tensor, mask: Tensor, **settings: Any) -> Any:

@@ -239,6 +239,61 @@ class TextDataset(Dataset[dict[str, Any]]):
         return {"labels": self.labels[item[1]]}
 
 
+class NearTextsDataset(Dataset[Item]):
+    """Adds to each item texts that are nearly its own, drawn anew in each epoch.
+
+    Args:
+        items: the clips.
+        texts: token ids of each clip's text.
+        number: of texts for an item.
+        seed: of what is drawn.
+    """
+
+    def __init__(
+        self, items: Dataset[Any], texts: Sequence[Sequence[int]], number: int, *, seed: int
+    ) -> None:
+        self.items: Any = items
+        self.texts = texts
+        self.number = number
+        self.near = nearest_texts(texts, 4 * number)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: EpochIndex) -> Item:
+        epoch, index = item
+        row = self.items[item]
+        if isinstance(row, Unreadable):
+            return row
+        generator = generator_for(self.seed, epoch, f"near texts {index}")
+        chosen = generator.permutation(self.near[index])[: self.number]
+        return {**row, "others": [self.texts[number] for number in chosen]}
+
+
+def nearest_texts(texts: Sequence[Sequence[int]], number: int) -> list[list[int]]:
+    """For each text the positions of those that share most tokens with it, the nearest first.
+
+    Equal texts count as one, and none is near to itself: there may be fewer than `number`. Near is
+    the cosine of the sets of tokens; among equals the earlier one is nearer.
+    """
+    first = {tuple(text): row for row, text in reversed(list(enumerate(texts)))}
+    different = sorted(first.values())
+    found: dict[int, list[int]] = {}
+    sets = torch.zeros(len(different), 1 + max(map(max, texts)))
+    for place, row in enumerate(different):
+        sets[place, list(texts[row])] = 1.0
+    sets = torch.nn.functional.normalize(sets, dim=1)
+    for start in range(0, len(different), _ROWS_AT_ONCE):
+        near = sets[start : start + _ROWS_AT_ONCE] @ sets.T
+        near[torch.arange(len(near)), torch.arange(start, start + len(near))] = -1.0
+        order = near.sort(dim=1, descending=True, stable=True).indices[:, :number].tolist()
+        for place, columns in enumerate(order, start=start):
+            others = [different[column] for column in columns if column != place]
+            found[different[place]] = others
+    return [found[first[tuple(text)]] for text in texts]
+
+
 class MaskingDataset(Dataset[Item]):
     """Adds to each item its text with spans hidden behind a mask token, to be restored.
 
@@ -300,7 +355,12 @@ class Collator:
         return {**batch, UNREADABLE: unreadable} if unreadable else batch
 
     def _stack(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        batch = {"labels": pad_labels([row["labels"] for row in rows])}
+        others = [text for row in rows for text in row.get("others", ())]
+        texts = pad_labels([*(row["labels"] for row in rows), *others])
+        longest = max(len(row["labels"]) for row in rows)
+        batch = {"labels": texts[: len(rows), :longest]}
+        if others:
+            batch["texts"] = texts
         if "frames" in rows[0]:
             batch["frames"] = torch.cat([row["frames"] for row in rows])
             batch["lengths"] = torch.cat([row["lengths"] for row in rows])
@@ -315,6 +375,8 @@ class Collator:
         return batch
 
 
+_ROWS_AT_ONCE = 1024
+"""Texts that are compared with all others at a time."""
 _SOURCES = ("features", "mask", "input_ids", "attention_mask")
 _TARGETS = ("labels", "decoder_input_ids")
 

@@ -184,6 +184,9 @@ class AlignmentSettings(Settings):
     """Of the softmax by which a position chooses tokens, and a token positions."""
     smoothing: BelowOne = 0.0
     """Share of the target that is spread over all clips of the batch."""
+    near_texts: Annotated[int, Field(ge=0, le=1_000), WHOLE] = 0
+    """Further texts of train that each clip is told apart from, drawn in each epoch among the
+    fourfold number that share most tokens with its own: a word that is wrong shows in them."""
     source: str | None = None
     """The model whose view of the texts the clips are to resemble: an earlier stage, a folder or a
     hub name, with the recipe's tokenizer; it is frozen. None: the stage's own language model's word

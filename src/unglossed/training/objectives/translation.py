@@ -17,7 +17,7 @@ from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss
 from unglossed.training.build import build_alignment, build_text_model, build_translator
-from unglossed.training.data import MaskingDataset, TextDataset
+from unglossed.training.data import MaskingDataset, NearTextsDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
 
@@ -74,6 +74,10 @@ class Translation(TextObjective):
             model.align(build_alignment(job.plan, job.earlier))
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
+        if job.stage.alignment is not None and job.stage.alignment.near_texts:
+            texts = [clips.target(sample) for sample in clips.samples]
+            number = job.stage.alignment.near_texts
+            dataset = NearTextsDataset(dataset, texts, number, seed=job.seed)
         scores = job.dev(model).scored(
             self.score,
             decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
@@ -89,7 +93,8 @@ class Translation(TextObjective):
         if stage.alignment is None:
             return loss
         smoothing = stage.alignment.smoothing
-        aligned = alignment_loss(outputs.similarities, batch["labels"], smoothing)
+        texts = batch.get("texts", batch["labels"])
+        aligned = alignment_loss(outputs.similarities, texts, smoothing)
         return loss + stage.alignment.weight * aligned
 
     def finish(self, model: Any) -> Any:
