@@ -66,10 +66,18 @@ class Condition:
     overrides: tuple[str, ...] = ()
 
 
-_THRICE_THE_EPOCHS = tuple(  # with a third of the clips: about as many steps
-    f"stages.{stage}.{key}" for stage in (1, 2) for key in ("epochs=36", "evaluate_every=9")
+_THRICE_THE_EPOCHS = (  # with a third of the clips: about as many steps
+    *("stages.1.epochs=21", "stages.1.evaluate_every=3"),
+    *("stages.2.epochs=18", "stages.2.evaluate_every=6"),
 )
-_FOUR_EPOCHS = tuple(f"stages.1.{key}=4" for key in ("epochs", "evaluate_every"))
+_THREE_EPOCHS = ("stages.1.epochs=3",)
+_NO_CONTRAST = (
+    "stages.1.alignment=null",
+    "stages.1.learning_rates={encoder: 1.0e-3, adapter: 1.0e-3, language_model: 1.0e-3}",
+)
+_LONG = tuple(
+    f"stages.{stage}.{key}" for stage in (1, 2) for key in ("epochs=12", "evaluate_every=3")
+)
 _LARGE_LANGUAGE_MODEL = tuple(
     f"stages.0.language_model.config.{key}={value}"
     for key, value in {
@@ -87,7 +95,9 @@ _LARGE_LANGUAGE_MODEL = tuple(
 CONDITIONS = {
     "demo": Condition(),
     "few_clips": Condition(num_sentences=600, overrides=_THRICE_THE_EPOCHS),
-    "few_epochs": Condition(overrides=_FOUR_EPOCHS),
+    "few_epochs": Condition(overrides=_THREE_EPOCHS),
+    "no_contrast": Condition(overrides=_NO_CONTRAST),
+    "no_contrast_long": Condition(overrides=(*_NO_CONTRAST, *_LONG)),  # the demo of version 0.1
     "long_text": Condition(level=3),
     "large_language_model": Condition(overrides=_LARGE_LANGUAGE_MODEL),
     "all_three": Condition(

@@ -72,7 +72,9 @@ def _factorized(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str,
 
 def _joint(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     """Encoder, adapter and language model at once, as long as stage 1 (FLa-LLM, Table 4)."""
-    rates = {**second["learning_rates"], "encoder": first["learning_rates"]["encoder"]}
+    beside = ("encoder", "alignment")
+    kept = {part: rate for part, rate in first["learning_rates"].items() if part in beside}
+    rates = {**second["learning_rates"], **kept}
     parts = {name: second[name] for name in ("adapter", "language_model")}
     return [{**first, **parts, "name": JOINT, "learning_rates": rates}]
 

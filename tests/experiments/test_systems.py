@@ -94,9 +94,9 @@ def test_every_system_goes_through_the_video_equally_often() -> None:
         for system in SYSTEMS
     }
 
-    twelve = DEMO.stages[1].epochs
-    assert epochs.pop(JOINT_LONG) == twelve + DEMO.stages[2].epochs
-    assert set(epochs.values()) == {twelve}
+    seven = DEMO.stages[1].epochs
+    assert epochs.pop(JOINT_LONG) == seven + DEMO.stages[2].epochs
+    assert set(epochs.values()) == {seven}
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
