@@ -62,6 +62,7 @@ def test_joint_trains_the_same_parts_at_the_same_rates_at_once() -> None:
     assert joint[0].language_model == factorized[1].language_model
     assert joint[0].learning_rates == {
         "encoder": factorized[0].learning_rates["encoder"],
+        "alignment": factorized[0].learning_rates["alignment"],
         "adapter": factorized[1].learning_rates["adapter"],
         "language_model": factorized[1].learning_rates["language_model"],
     }
