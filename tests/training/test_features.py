@@ -51,7 +51,7 @@ def count(*_):
     if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-model.encoder.register_forward_hook(count)
+model.encoder.temporal.register_forward_hook(count)
 clips = ClipDataset(read_corpus(spec).split("train"), processor, limit=8)
 FeatureCache(Path(folder), shard_bytes=1).features(
     model.encoder, model.config.encoder, clips, bfloat16=False
@@ -300,7 +300,7 @@ def test_a_killed_process_loses_one_shard_at_most(spec: str, tmp_path: Path) -> 
 
     model = tiny.tiny_model(PROCESSOR)
     calls: list[int] = []
-    model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    model.encoder.temporal.register_forward_hook(lambda *_: calls.append(1))
     found = store(model, dataset(spec, training=False, augmentation=None), tmp_path)[0]
 
     assert len(calls) == NUM_CLIPS - 4
@@ -458,7 +458,7 @@ def test_of_two_that_write_at_the_same_time_one_waits(clips: ClipDataset, tmp_pa
     begun = threading.Barrier(2)
     found: list[list[Tensor]] = []
     for model in models:
-        model.encoder.register_forward_hook(lambda *_: calls.append(1))
+        model.encoder.temporal.register_forward_hook(lambda *_: calls.append(1))
 
     def work(model: Translator) -> None:
         begun.wait()

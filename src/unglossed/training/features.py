@@ -328,7 +328,7 @@ class FeatureCache:
         else:
             changed = len(missing)
             others = [
-                [key for key in settings if settings[key] != other.get(key)]
+                [key for key in {**settings, **other} if settings.get(key) != other.get(key)]
                 for other in map(_read_settings, self.folder.glob(f"*/{SETTINGS}"))
                 if other.get("varied") == settings["varied"]
             ]
