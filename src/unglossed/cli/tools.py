@@ -193,6 +193,7 @@ def _bfloat16(cpu: object) -> str:
 def _encoder() -> list[Finding]:
     try:
         import torch
+
         from unglossed.models.encoder import build_encoder
     except ImportError:  # said already
         return []
