@@ -309,7 +309,7 @@ def _graph(encoder: VisualEncoder, backbone: ResNetModel) -> Any:
     def convolved(layer: Any, values: Any) -> Any:
         conv = layer.convolution
         pads, bias = list(conv.padding), conv.bias.reshape(1, -1, 1, 1)
-        weight = conv.weight.contiguous().numpy()
+        weight = ops.constant(conv.weight.contiguous().numpy())  # arrays would become lists
         result = ops.convolution(values, weight, list(conv.stride), pads, pads, list(conv.dilation))
         return ops.add(result, bias.numpy())
 
