@@ -1,8 +1,8 @@
 """The command line: what it prints, what it writes, how it ends."""
 
-import re
 import gc
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
