@@ -8,12 +8,15 @@ kept; the text is made to have 20 tokens, the end token among them, with 5 beams
 scored is read once more; that is part of the time. Decoding the video is not.
 
 The baseline is the same model in float32, its pictures in the usual order of memory (channels
-first) and its beam search without a cache: each step reads the whole text again.
+first) and its beam search without a cache: each step reads the whole text again. With `--encoders`
+the baseline is our own bfloat16 with the encoder as torch computes it in training, and ours the one
+with the encoder's fast form.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +28,7 @@ from transformers import MBartConfig, ResNetConfig
 
 from unglossed.inference.precision import Precision
 from unglossed.inference.translator import SignTranslator, translate_features
+from unglossed.models.frozen import VARIABLE, Engine, engine_for
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
 from unglossed.models.visual import pool
@@ -103,15 +107,38 @@ def encode_plainly(translator: SignTranslator, frames: NDArray[np.uint8]) -> Ten
 
 def translation(way: str, vocab_size: int, small: bool) -> Callable[[], object]:
     """Translates the clip once a call."""
-    translator, frames = build(way, vocab_size, small), clip(small)
+    return translating(build(way, vocab_size, small), small, plainly=way == BASELINE)
+
+
+def translating(
+    translator: SignTranslator, small: bool, *, plainly: bool = False
+) -> Callable[[], object]:
+    """Translates the clip with a model once a call."""
+    frames = clip(small)
     decoding = translator.decoding.change(max_new_tokens=NUM_TOKENS)
 
     def translate() -> object:
-        baseline = way == BASELINE
-        features = encode_plainly(translator, frames) if baseline else translator.encode(frames)
+        features = encode_plainly(translator, frames) if plainly else translator.encode(frames)
         return translate_features(translator.model, translator.processor, [features], decoding)
 
     return translate
+
+
+def compare_encoders(vocab_size: int, small: bool, num_pairs: int) -> None:
+    """Time the whole way in bfloat16, with torch's encoder and with its fast form."""
+    ours = build(Precision.BFLOAT16, vocab_size, small)
+    engine = engine_for(ours.model.encoder)
+    same = SignTranslator(ours.model, ours.processor, precision=Precision.BFLOAT16)
+
+    def by(engine: Engine, translate: Callable[[], object]) -> Callable[[], object]:
+        def work() -> object:
+            os.environ[VARIABLE] = engine
+            return translate()
+
+        return work
+
+    ways = by(Engine.TORCH, translating(same, small)), by(engine, translating(ours, small))
+    print(f"bfloat16, encoder by {engine}", time_pairs(*ways, num_pairs))
 
 
 def translate_once(threads: int, way: str, vocab_size: int, small: bool) -> None:
@@ -125,12 +152,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5, help="pairs of runs that count")
     parser.add_argument("--small", action="store_true", help="a small model, to try the script")
+    parser.add_argument("--encoders", action="store_true", help="compare encoders alone")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vocabulary", choices=VOCABULARIES, default="whole")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     model = (VOCABULARIES["trimmed" if chosen.small else chosen.vocabulary], chosen.small)
     baseline = translation(BASELINE, *model)
+    if chosen.encoders:
+        compare_encoders(*model, chosen.pairs)
+        return
     for precision in Precision:
         print(precision, time_pairs(baseline, translation(precision, *model), chosen.pairs))
     for way in (BASELINE, *Precision):

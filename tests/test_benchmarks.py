@@ -69,6 +69,15 @@ def test_every_precision_translates() -> None:
         assert number(rf"{way} ([\d.]+) GB at most", told) > 0.1
 
 
+def test_a_frozen_encoder_gives_torchs_features_whatever_computes_it() -> None:
+    told = run("encoder.py", "--small", "--pairs", "1", "--threads", "1", "--precision", "float32")
+
+    assert number(r"folded: .*: ([\d.]+) times as fast", told) > 0
+    assert number(r"folded: features (\S+) of the largest", told) < 1e-5
+    told = run("translate.py", "--small", "--encoders", "--pairs", "1", "--threads", "1")
+    assert number(r"encoder by \w+ ([\d.]+) times as fast", told) > 0
+
+
 def test_both_kernels_of_attention_give_the_same() -> None:
     told = run("attention.py", "--pairs", "1", "--positions", "12", "40")
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -418,6 +419,8 @@ def test_doctor_finds_what_the_tests_run_on() -> None:
     subjects = [line.split()[1] for line in lines]
     assert {"python", "torch", "transformers", "bfloat16", "gpu", "disk"} <= set(subjects)
     assert any("h264" in line for line in lines)
+    (encoder,) = (line for line in lines if line.split()[1] == "encoder")
+    assert re.search(r"(torch|folded|openvino) in \w+: [\d,]+ frames a second", encoder)
 
 
 def test_trim_cuts_a_model_to_a_corpus_and_refuses_a_second_time(tmp_path: Path) -> None:

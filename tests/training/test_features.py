@@ -20,9 +20,16 @@ from processes import run_python
 from unglossed.corpora.pack import pack_corpus
 from unglossed.corpora.registry import read_corpus
 from unglossed.media.augment import AugmentationConfig
+from unglossed.models.frozen import VARIABLE
 from unglossed.models.translator import Translator
 from unglossed.training.data import ClipDataset, Collator
-from unglossed.training.features import FeatureCache, StoredFeatures, encode_clips
+from unglossed.training.features import (
+    FeatureCache,
+    StoredFeatures,
+    digest,
+    encode_clips,
+    feature_settings,
+)
 
 PROCESSOR = tiny.tiny_processor()
 NUM_CLIPS = 6
@@ -51,7 +58,7 @@ def count(*_):
     if len(calls) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-model.encoder.register_forward_hook(count)
+model.encoder.temporal.register_forward_hook(count)
 clips = ClipDataset(read_corpus(spec).split("train"), processor, limit=8)
 FeatureCache(Path(folder), shard_bytes=1).features(
     model.encoder, model.config.encoder, clips, bfloat16=False
@@ -82,14 +89,14 @@ def clips(spec: str) -> ClipDataset:
 
 @pytest.fixture
 def counted() -> Iterator[tuple[Translator, list[int]]]:
-    """A translator and the number of frames of each call of its encoder."""
+    """A translator and the number of frames of each clip that its encoder encodes."""
     model = tiny.tiny_model(PROCESSOR)
     calls: list[int] = []
 
     def count(module: Any, arguments: Any, output: Any) -> None:
-        calls.append(len(arguments[0]))
+        calls.append(int(arguments[1].sum()))
 
-    handle = model.encoder.register_forward_hook(count)
+    handle = model.encoder.temporal.register_forward_hook(count)  # which the fast form has, too
     yield model, calls
     handle.remove()
 
@@ -189,6 +196,54 @@ def test_another_view_has_other_features_and_evaluation_has_one(
     views = store(model, dataset(spec, training=False), tmp_path, 2)
     assert len(calls) == NUM_CLIPS
     assert_equal(*views)
+
+
+def test_each_engine_has_features_of_its_own(
+    counted: tuple[Translator, list[int]],
+    clips: ClipDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, calls = counted
+    settings = feature_settings(model.encoder, model.config.encoder, clips, bfloat16=False)
+    monkeypatch.setenv(VARIABLE, "torch")
+    plain = list(store(model, clips, tmp_path)[0])
+    assert folders_of(tmp_path) == {tmp_path / digest(settings)}  # as it always was
+    monkeypatch.setenv(VARIABLE, "folded")
+
+    folded = list(store(model, clips, tmp_path)[0])
+
+    assert len(calls) == 2 * NUM_CLIPS
+    assert "computed anew: those stored differ in engine" in capsys.readouterr().err
+    assert len(folders_of(tmp_path)) == 2
+    assert any(not torch.equal(one, other) for one, other in zip(plain, folded, strict=True))
+    torch.testing.assert_close(plain, folded, rtol=1e-4, atol=1e-5)
+    monkeypatch.setenv(VARIABLE, "torch")
+    assert_equal(store(model, clips, tmp_path)[0], plain)
+    assert len(calls) == 2 * NUM_CLIPS
+
+
+def test_features_of_a_form_that_is_too_far_off_are_stored_as_torchs(
+    clips: ClipDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = tiny.tiny_model(PROCESSOR)
+    stem: Any = model.encoder.backbone.embedder.embedder
+    with torch.no_grad():  # small differences of large numbers: rounding leaves noise of them
+        stem.convolution.bias = torch.nn.Parameter(torch.full((8,), 1e8))
+        stem.normalization.running_mean.add_(1e8)
+    monkeypatch.setenv(VARIABLE, "torch")
+    plain = list(store(model, clips, tmp_path, bfloat16=True)[0])
+    monkeypatch.setenv(VARIABLE, "folded")
+
+    found = store(model, clips, tmp_path, bfloat16=True)[0]
+
+    assert "features by folded that are" in capsys.readouterr().err
+    assert_equal(found, plain)
+    assert len(folders_of(tmp_path)) == 1
 
 
 def test_the_chance_of_the_run_is_left_alone(
@@ -300,7 +355,7 @@ def test_a_killed_process_loses_one_shard_at_most(spec: str, tmp_path: Path) -> 
 
     model = tiny.tiny_model(PROCESSOR)
     calls: list[int] = []
-    model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    model.encoder.temporal.register_forward_hook(lambda *_: calls.append(1))
     found = store(model, dataset(spec, training=False, augmentation=None), tmp_path)[0]
 
     assert len(calls) == NUM_CLIPS - 4
@@ -458,7 +513,7 @@ def test_of_two_that_write_at_the_same_time_one_waits(clips: ClipDataset, tmp_pa
     begun = threading.Barrier(2)
     found: list[list[Tensor]] = []
     for model in models:
-        model.encoder.register_forward_hook(lambda *_: calls.append(1))
+        model.encoder.temporal.register_forward_hook(lambda *_: calls.append(1))
 
     def work(model: Translator) -> None:
         begun.wait()

@@ -86,8 +86,9 @@ def test_frames_are_encoded_where_no_features_are_given(clips: ClipDataset) -> N
 
     found = DevSplit(model, clips, bfloat16=False).scored(GlossCtc().score)()
 
-    stored = DevSplit(model, clips, bfloat16=False, features=rows)
-    assert found == stored.scored(GlossCtc().score)()
+    stored = DevSplit(model, clips, bfloat16=False, features=rows).scored(GlossCtc().score)()
+    # The features are those of the encoder's fast form.
+    assert found == {name: pytest.approx(value, rel=1e-5) for name, value in stored.items()}
 
 
 def alignment_model(dropout: float = 0.0) -> VisualLanguageModel:

@@ -40,6 +40,7 @@ from unglossed.inference.search import load_decoding, signal_limit, text_limit, 
 from unglossed.media.signal import (
     check_frame_rate,
 )
+from unglossed.models.frozen import FrozenForm
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_translator
 from unglossed.models.translator import Translator
@@ -71,6 +72,7 @@ class SignTranslator:
         lower_precision(model, precision)
         self.processor = processor
         self.decoding = decoding or DecodingSettings()
+        self._frozen_form = FrozenForm()
 
     @classmethod
     def from_pretrained(cls, model: str | Path, *, precision: str = "float32") -> SignTranslator:
@@ -265,15 +267,20 @@ class SignTranslator:
         return read.content
 
     def encode(self, frames: NDArray[Any]) -> Tensor:
-        """The encoder's features of one clip as `read` gives it: (time, dim), on the CPU."""
+        """The encoder's features of one clip as `read` gives it: (time, dim), on the CPU.
+
+        Its fast form computes them, see `models.frozen`.
+        """
         batch = self.processor([frames])
         device = self.model.device
         bfloat16 = encodes_in_bfloat16(self.precision)
+        pictures = batch["frames"].to(device)
+        encoder = self._frozen_form.of(self.model.encoder, bfloat16=bfloat16, frames=pictures)
         with (
             torch.inference_mode(),
             torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
         ):
-            features, _ = self.model.encode(batch["frames"].to(device), batch["lengths"].to(device))
+            features, _ = encoder(pictures, batch["lengths"].to(device))
         return features[0].float().cpu()
 
 

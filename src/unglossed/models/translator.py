@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import build_adapter
 from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.frozen import FrozenForm
 from unglossed.models.language_model import build_language_model
 from unglossed.models.token_alignment import Similarities, TokenAlignment
 from unglossed.models.tuning import train_lora_alone
@@ -38,6 +40,7 @@ class PartModel(PreTrainedModel, ABC):
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         self.frozen_parts: tuple[str, ...] = ()
+        self.frozen_form = FrozenForm()
         self.build_parts(config)
         self.post_init()
         # transformers looks for tied weights in direct children only; language models lie deeper.
@@ -80,12 +83,15 @@ class PartModel(PreTrainedModel, ABC):
     def encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (batch, time, dim) and mask of packed frames; see `Encoder.forward`.
 
-        A frozen encoder takes one clip at a time, so that what it gives for a clip is the same to
-        the last bit whatever lies beside it in a batch, and equals what is stored of it.
+        A frozen encoder has its fast form (`fast_encoder`). It takes one clip at a time, so that
+        what it gives for a clip is the same to the last bit whatever lies beside it in a batch, and
+        equals what is stored of it.
         """
         if "encoder" not in self.frozen_parts:
             return self.encoder(frames, lengths)
-        return one_at_a_time(self.encoder, frames, lengths)
+        bfloat16 = torch.is_autocast_enabled(frames.device.type)
+        form = self.frozen_form.of(self.encoder, bfloat16=bfloat16, frames=frames)
+        return one_at_a_time(form, frames, lengths)
 
     def features_of(
         self,

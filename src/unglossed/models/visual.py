@@ -285,8 +285,11 @@ class VisualEncoder(Encoder):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder.forward`."""
-        pooled = self.pooled(frames)
-        mask = real_positions(lengths.to(frames.device))
+        return self.laid_out(self.pooled(frames), lengths)
+
+    def laid_out(self, pooled: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and mask, see `forward`, from one vector a frame (sum of lengths, dim)."""
+        mask = real_positions(lengths.to(pooled.device))
         padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
         padded = padded.masked_scatter(mask[..., None], pooled)
         if isinstance(self.temporal, nn.Identity):

@@ -38,6 +38,8 @@ from unglossed.files import exclusive, whole_file, write_text
 from unglossed.media.frames import is_packed
 from unglossed.media.packed import read_index
 from unglossed.media.probe import revisions_of
+from unglossed.models.encoder import Encoder
+from unglossed.models.frozen import Engine, engine_for, engine_of, fast_encoder
 from unglossed.training.data import ClipDataset, EpochIndex, Item, Unreadable, refuse
 
 VERSION = 1
@@ -66,7 +68,12 @@ def use_bfloat16(setting: str) -> bool:
 
 
 def feature_settings(
-    encoder: nn.Module, config: dict[str, Any], clips: ClipDataset, *, bfloat16: bool
+    encoder: nn.Module,
+    config: dict[str, Any],
+    clips: ClipDataset,
+    *,
+    bfloat16: bool,
+    engine: Engine = Engine.TORCH,
 ) -> dict[str, Any]:
     """Everything that features depend on except the clip and its view, as plain values of JSON."""
     processor, augmentation = clips.processor, clips.augmentation
@@ -88,6 +95,8 @@ def feature_settings(
     }
     if processor.signal is not None:  # what is not used leaves the settings as they always were
         settings["signal"] = processor.signal
+    if engine is not Engine.TORCH:
+        settings["engine"] = engine.value
     known: dict[str, Any] = json.loads(json.dumps(settings))
     return known
 
@@ -213,7 +222,7 @@ class FeatureCache:
 
     def features(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         config: dict[str, Any],
         clips: ClipDataset,
         num_views: int = 1,
@@ -222,6 +231,7 @@ class FeatureCache:
         num_workers: int = 0,
         advance: Callable[[int], None] = lambda _: None,
         leave_out: Callable[[Unreadable], None] = refuse,
+        engine: Engine | None = None,
     ) -> list[StoredFeatures]:
         """For each view the features of every clip; what is not stored is encoded and stored.
 
@@ -234,11 +244,14 @@ class FeatureCache:
             num_workers: Processes that read clips while others are encoded.
             advance: Called with the number of further features, one view of one clip each.
             leave_out: Called with each clip that cannot be read, which then has no features.
+            engine: What computes them; None: see `engine_for`, and torch where that is too far off.
 
         Raises:
             InputError: a clip cannot be read, and may not be left out.
         """
-        settings = feature_settings(encoder, config, clips, bfloat16=bfloat16)
+        encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        engine = engine_for(encoder) if engine is None else engine
+        settings = feature_settings(encoder, config, clips, bfloat16=bfloat16, engine=engine)
         keys = clip_keys(clips.samples)
         views = list(range(num_views)) if varies(clips) else [0]
         names = {
@@ -249,16 +262,27 @@ class FeatureCache:
         shards = _Shards(self.folder / digest(settings), frozenset(names.values()))
         shards.look()
         unreadable: dict[str, Unreadable] = {}
-        if missing := shards.missing(names):
+        missing, form = shards.missing(names), encoder
+        if missing and engine is not Engine.TORCH:
+            form = fast_form(encoder, clips, next(iter(missing)), bfloat16=bfloat16)
+            if engine_of(form) is Engine.TORCH:
+                return self.features(
+                    *(encoder, config, clips, num_views),
+                    bfloat16=bfloat16,
+                    num_workers=num_workers,
+                    advance=advance,
+                    leave_out=leave_out,
+                    engine=Engine.TORCH,
+                )
+        if missing:
             with _writing(shards.folder):
                 shards.look()  # what another process wrote while this one waited
                 missing = shards.missing(names)
                 advance(len(names) - len(missing))
                 self._note_why(shards, settings, missing)
                 write_text(shards.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
-                encoder.to("cuda" if torch.cuda.is_available() else "cpu")
                 rows = encode_clips(
-                    encoder, clips, list(missing), bfloat16=bfloat16, num_workers=num_workers
+                    form, clips, list(missing), bfloat16=bfloat16, num_workers=num_workers
                 )
                 for name, row in self._written(shards, zip(missing.values(), rows, strict=True)):
                     if isinstance(row, Unreadable):
@@ -304,7 +328,7 @@ class FeatureCache:
         else:
             changed = len(missing)
             others = [
-                [key for key in settings if settings[key] != other.get(key)]
+                [key for key in {**settings, **other} if settings.get(key) != other.get(key)]
                 for other in map(_read_settings, self.folder.glob(f"*/{SETTINGS}"))
                 if other.get("varied") == settings["varied"]
             ]
@@ -392,6 +416,16 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def fast_form(encoder: Encoder, clips: ClipDataset, item: EpochIndex, *, bfloat16: bool) -> Encoder:
+    """The fast form of an encoder, compared with it on a (view, index) pair of a dataset.
+
+    The encoder is in eval mode from here on. See `fast_encoder`.
+    """
+    clip = None if engine_for(encoder.eval()) is Engine.TORCH else clips[item]
+    frames = clip["frames"] if isinstance(clip, dict) else None
+    return fast_encoder(encoder, bfloat16=bfloat16, frames=frames)
+
+
 def encode_clips(
     encoder: nn.Module,
     clips: ClipDataset,
@@ -423,7 +457,8 @@ def encode_clips(
             features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
         return features[0, mask[0]].cpu()
 
-    num_threads = torch.get_num_threads() if device.type == "cpu" else 1
+    alone = device.type != "cpu" or engine_of(encoder) is Engine.OPENVINO  # has its own threads
+    num_threads = 1 if alone else torch.get_num_threads()
     yield from _side_by_side(encode, chain.from_iterable(loader), num_threads)
 
 

@@ -26,7 +26,12 @@ from unglossed.training.data import (
     choose_workers,
     refuse,
 )
-from unglossed.training.features import StoredFeatures, encode_clips, use_bfloat16
+from unglossed.training.features import (
+    StoredFeatures,
+    encode_clips,
+    fast_form,
+    use_bfloat16,
+)
 from unglossed.training.settings import MaskingSettings, StageSettings
 
 if TYPE_CHECKING:
@@ -174,7 +179,8 @@ class DevSplit:
         rows: Sequence[Tensor | Unreadable]
         if found is None:
             items = [(0, index) for index in range(len(self.clips))]
-            rows = list(encode_clips(self.model.encoder, self.clips, items, bfloat16=self.bfloat16))
+            form = fast_form(self.model.encoder, self.clips, (0, 0), bfloat16=self.bfloat16)
+            rows = list(encode_clips(form, self.clips, items, bfloat16=self.bfloat16))
             for row in rows:
                 if isinstance(row, Unreadable):
                     self.leave_out(row)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
-from torch import nn
 
 from unglossed.corpora.check import check_texts as check_rows
 from unglossed.corpora.check_media import (
@@ -29,6 +28,7 @@ from unglossed.errors import InputError, InputErrors, Mistakes, note
 from unglossed.files import bind_folder, whole_file, whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.signal import signal_of
+from unglossed.models.encoder import Encoder
 from unglossed.models.processing import TranslatorProcessor, encode_texts
 from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.training.callbacks import print_line
@@ -172,7 +172,7 @@ class Run:
     def features(
         self,
         stage: StageSettings,
-        encoder: nn.Module,
+        encoder: Encoder,
         config: dict[str, Any],
         clips: ClipDataset,
         progress: Progress,

@@ -32,7 +32,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, bind_folder, link, whole_folder
 from unglossed.inference.search import DECODING_FILE
-from unglossed.models.encoder import build_encoder
+from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
@@ -309,14 +309,12 @@ def _refuse_untrained_encoders(
             )
 
 
-def _known_encoder(
-    plan: StagePlan, earlier: Mapping[str, Path]
-) -> tuple[nn.Module, dict[str, Any]]:
+def _known_encoder(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[Encoder, dict[str, Any]]:
     """A stage's encoder and its configuration, if its weights are known before the training."""
     holder = nn.Module()
     with field(plan.where):
         config, weights = encoder_part(plan, earlier)
-        holder.encoder = build_encoder(config)
+        holder.encoder = encoder = build_encoder(config)
         load_weights(holder, weights, plan)
     known = {f"{name}.{key}" for name, values in weights.items() for key in values}
     drawn = [name for name, _ in holder.named_parameters() if name not in known]
@@ -326,7 +324,7 @@ def _known_encoder(
             f"{len(drawn)} weights (as {drawn[0]}) are drawn when the stage is trained, expected an"
             " encoder that is trained",
         )
-    return holder.encoder, config
+    return encoder, config
 
 
 def _prepare_process() -> None:
