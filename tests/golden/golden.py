@@ -37,8 +37,6 @@ FAMILIES = (
 
 RELATIVE_TOLERANCE = 2e-3
 """Of a loss against `expected.json`: processors differ in last bits, which training raises."""
-WIDER = {"lst_lora": 5e-3}
-"""Between two kinds of AMD EPYC, its seventh loss differs by 0.35 %."""
 
 
 def make_inputs(folder: Path, root: Path) -> None:
@@ -70,8 +68,13 @@ def make_inputs(folder: Path, root: Path) -> None:
     (sound / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for family in FAMILIES:
         settings = load_recipe(family, shrink(family, folder / "models"))
-        epochs = [f"stages.{stage.name}.epochs=2" for stage in settings.stages]
-        settings = load_recipe(family, [*shrink(family, folder / "models"), *epochs])
+        # In float32: what processors make of bfloat16 differs by a percent in the first step.
+        small = [
+            f"stages.{stage.name}.{change}"
+            for stage in settings.stages
+            for change in ("epochs=2", "precision=float32")
+        ]
+        settings = load_recipe(family, [*shrink(family, folder / "models"), *small])
         signal = "sound" if settings.needs.signal in ("sound", "audio") else "video"
         target = folder / "recipes" / signal / f"{family}.yaml"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +228,7 @@ def main() -> int:
                 subprocess.run(remove, cwd=here, check=True)
     moved = {}
     for name in given.only:
-        tolerance = 0.0 if given.base else WIDER.get(name, RELATIVE_TOLERANCE)
+        tolerance = 0.0 if given.base else RELATIVE_TOLERANCE
         moved[name] = difference(found[name], expected[name], tolerance)
     for name, what in moved.items():
         print(f"{name}: {what or 'as before'}")
