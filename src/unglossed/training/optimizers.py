@@ -67,12 +67,28 @@ class _AdamW(_OneByOne, AdamW):
     momentum_name = "exp_avg"
 
 
-def build_optimizer(stage: StageSettings, model: nn.Module) -> _OneByOne:
+_KINDS: dict[str, tuple[Any, Any]] = {
+    "sgd": (SGD, _SGD),
+    "adam": (Adam, _Adam),
+    "adamw": (AdamW, _AdamW),
+}
+"""Torch's, and ours of single steps."""
+
+
+def build_optimizer(
+    stage: StageSettings, model: nn.Module, *, one_by_one: bool = False
+) -> Optimizer:
     """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2).
 
     Biases and normalisation are not decayed.
+
+    Args:
+        stage: Its settings.
+        model: With the parts that are trained.
+        one_by_one: For `StepsInBackward`; else it is torch's own, unless the stage's momentum is to
+            be held in another number format.
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for part, rate in stage.learning_rates.items():
         trained = _trained(part, model)
         for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
@@ -80,14 +96,17 @@ def build_optimizer(stage: StageSettings, model: nn.Module) -> _OneByOne:
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
     settings = stage.optimizer
-    optimizer: _OneByOne
+    rounded = settings.momentum_dtype == "bfloat16"
+    options: dict[str, Any] = {"fused": True}
     if settings.name == "sgd":
-        optimizer = _SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
+        options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
     else:
-        kind = _Adam if settings.name == "adam" else _AdamW
-        optimizer = kind(groups, betas=settings.betas, fused=True)
-    if settings.momentum_dtype == "bfloat16":
-        optimizer.momentum_dtype = torch.bfloat16
+        options |= {"betas": settings.betas}
+    plain, stepwise = _KINDS[settings.name]
+    if not (one_by_one or rounded):
+        return plain(groups, **options)
+    optimizer = stepwise(groups, **options)
+    optimizer.momentum_dtype = torch.bfloat16 if rounded else None
     return optimizer
 
 
@@ -111,14 +130,16 @@ class StepsInBackward:
     come in parts where frames are trained chunk by chunk.
 
     Args:
-        optimizer: Whose steps are taken, at the learning rates that it has at the time.
+        optimizer: Whose steps are taken, at the learning rates that it has at the time; of
+            `build_optimizer` with `one_by_one`.
         model: That is trained.
 
     Attributes:
         active: Whether the next backward pass takes steps: the only one before the weights move.
     """
 
-    def __init__(self, optimizer: _OneByOne, model: nn.Module) -> None:
+    def __init__(self, optimizer: Optimizer, model: nn.Module) -> None:
+        assert isinstance(optimizer, _OneByOne)
         self.active = False
         self.optimizer = optimizer
         self.parameters = list(model.parameters())
@@ -132,7 +153,8 @@ class StepsInBackward:
         for number, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
                 if parameter not in in_parts:
-                    parameter.register_post_accumulate_grad_hook(partial(self._step, number))
+                    hook: Any = parameter.register_post_accumulate_grad_hook  # torch gives no types
+                    hook(partial(self._step, number))
 
     def _step(self, number: int, parameter: Tensor) -> None:
         if self.active and parameter.grad is not None:

@@ -163,8 +163,9 @@ class StageTrainer(Seq2SeqTrainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The stage's optimiser; its steps are part of the backward pass where they can be."""
         if self.optimizer is None:
-            self.optimizer = build_optimizer(self.stage, self.model)
-            if self._steps_in_backward():
+            early = self._steps_in_backward()
+            self.optimizer = build_optimizer(self.stage, self.model, one_by_one=early)
+            if early:
                 self.in_backward = StepsInBackward(self.optimizer, self.model)
         return self.optimizer
 
