@@ -5,13 +5,16 @@ of two clips of 64 frames, given as bytes, without augmentation. Ours goes throu
 model, optimiser and trainer; the baseline pads the clips and computes in float32, channels first,
 with the optimiser as torch has it. The two train in turns, from the same weights.
 
-    python benchmarks/stage1.py [--pairs 5] [--lengths 64 64] [--small]
+    python benchmarks/stage1.py [--pairs 5] [--lengths 64 64] [--size paper]
+    python benchmarks/stage1.py --size large --momentum bfloat16
     python benchmarks/stage1.py --memory 64 512 2000
     python benchmarks/stage1.py --profile
 
 Peak memory is that of a process which does two steps; the losses of those are compared in float32.
 `--memory` gives that of one clip of each length, `--profile` where the time of a step goes, both of
 ours alone.
+`--size large` has a Light-T of width 1024, 115 M parameters altogether, as much as a public
+re-implementation of the paper; `--momentum` says how ours holds the optimiser's.
 Clips of unequal length are padded in the baseline, whose normalisation counts the padding: its
 losses are others then.
 """
@@ -26,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import as_trained  # noqa: F401 - before torch
 import torch
 from pairs import peak_gigabytes, time_pairs
 from torch import Tensor, nn
@@ -42,6 +46,12 @@ NUM_WORDS, TEXT_LENGTH = 2429, 15
 START = 2
 RATES = {"encoder": 1e-2, "adapter": 1e-2, "language_model": 1e-2}
 SMOOTHING = 0.2
+SIZES: dict[str, str | dict[str, int]] = {
+    "small": "tiny",
+    "paper": "base",
+    "large": {"layers": 3, "heads": 8, "width": 1024, "ffn_dim": 4096},
+}
+"""Light-T of each size of model; the small one has a shrunk CNN as well."""
 NUM_STEPS = 2
 MOST_FRAMES = 4096
 
@@ -53,34 +63,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=5, help="steps of each that are counted")
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 64], help="frames of clips")
-    parser.add_argument("--small", action="store_true", help="a shrunk model, to try the script")
+    parser.add_argument("--size", choices=SIZES, default="paper", help="small: to try the script")
+    parser.add_argument("--momentum", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--memory", type=int, nargs="+", help="frames of clips; memory alone")
     parser.add_argument("--profile", action="store_true", help="where the time of a step goes")
     arguments = parser.parse_args()
-    lengths, small = arguments.lengths, arguments.small
+    lengths, size, momentum = arguments.lengths, arguments.size, arguments.momentum
     if arguments.memory:
         for num_frames in arguments.memory:
-            peak = peak_gigabytes(train, "ours", [num_frames], small)
+            peak = peak_gigabytes(train, "ours", [num_frames], size, momentum)
             print(f"one clip of {num_frames} frames: {peak:.2f} GB at most")
         return
     if arguments.profile:
-        print_profile(our_step(lengths, small))
+        print_profile(our_step(lengths, size, momentum=momentum))
         return
     precision = "bfloat16" if use_bfloat16("auto") else "float32"
     print(f"{torch.get_num_threads()} threads, ours in {precision}; clips of {lengths} frames")
 
-    theirs, mine = (losses(make, lengths, small) for make in (baseline_step, exact_step))
+    theirs, mine = (losses(make(lengths, size)) for make in (baseline_step, exact_step))
     difference = max(abs(one - two) / one for one, two in zip(theirs, mine, strict=True))
     print(f"losses in float32: {theirs} and {mine}, apart by {difference:.1e} of their value")
 
-    peaks = [peak_gigabytes(train, name, lengths, small) for name in ("baseline", "ours")]
+    names = ("baseline", "ours")
+    peaks = [peak_gigabytes(train, name, lengths, size, momentum) for name in names]
     print(f"peak memory: {peaks[0]:.2f} and {peaks[1]:.2f} GB, {peaks[1] / peaks[0]:.2f} of it")
 
-    ratio = time_pairs(baseline_step(lengths, small), our_step(lengths, small), arguments.pairs)
+    ours = our_step(lengths, size, momentum=momentum)
+    ratio = time_pairs(baseline_step(lengths, size), ours, arguments.pairs)
     num_frames = sum(lengths)
     rates = [num_frames / seconds for seconds in (ratio.baseline_seconds, ratio.seconds)]
     print(f"frames a second: {rates[0]:.1f} and {rates[1]:.1f}; {ratio}")
-    if not small:
+    if size != "small":
         peak = matmul_rate(torch.bfloat16 if precision == "bfloat16" else torch.float32)
         done = 6 * cnn_multiplications() * rates[1]
         print(f"{done / 1e9:.0f} GFLOP/s in the CNN, {done / peak:.0%} of a matrix product's")
@@ -114,29 +127,29 @@ def print_profile(step: Step) -> None:
         print(f"{100 * share / total:5.1f} % {kind}")
 
 
-def train(name: str, lengths: list[int], small: bool) -> None:
+def train(name: str, lengths: list[int], size: str, momentum: str) -> None:
     """Do what `losses` does, in a process of its own."""
-    losses({"baseline": baseline_step, "ours": our_step}[name], lengths, small)
+    ours = name == "ours"
+    losses(our_step(lengths, size, momentum=momentum) if ours else baseline_step(lengths, size))
 
 
-def losses(make: Callable[[list[int], bool], Step], lengths: list[int], small: bool) -> list[float]:
+def losses(step: Step) -> list[float]:
     """Losses of the first steps."""
-    step = make(lengths, small)
     return [step() for _ in range(NUM_STEPS)]
 
 
-def batch_of(lengths: list[int], small: bool) -> dict[str, Tensor]:
+def batch_of(lengths: list[int], size: str) -> dict[str, Tensor]:
     """Frames of noise, one clip after another, and texts."""
-    side = 64 if small else 224
+    side = 64 if size == "small" else 224
     draw = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (sum(lengths), side, side, 3), dtype=torch.uint8, generator=draw)
     labels = torch.randint(4, NUM_WORDS, (len(lengths), TEXT_LENGTH), generator=draw)
     return {"frames": frames, "lengths": torch.tensor(lengths), "labels": labels}
 
 
-def parts(small: bool) -> tuple[dict[str, Any], LightTConfig]:
+def parts(size: str) -> tuple[dict[str, Any], LightTConfig]:
     """Configurations of the backbone and of Light-T; nothing is dropped, so that losses agree."""
-    widths = [8, 16] if small else [64, 128, 256, 512]
+    widths = [8, 16] if size == "small" else [64, 128, 256, 512]
     backbone = {
         "model_type": "resnet",
         "layer_type": "basic",
@@ -145,7 +158,7 @@ def parts(small: bool) -> tuple[dict[str, Any], LightTConfig]:
         "depths": [2] * len(widths),
     }
     light_t = light_t_config(
-        "tiny" if small else "base",
+        SIZES[size],
         NUM_WORDS,
         dropout=0.0,
         decoder_start_token_id=START,
@@ -154,9 +167,9 @@ def parts(small: bool) -> tuple[dict[str, Any], LightTConfig]:
     return backbone, light_t
 
 
-def translator(small: bool) -> Translator:
+def translator(size: str) -> Translator:
     """The project's model of stage 1."""
-    backbone, light_t = parts(small)
+    backbone, light_t = parts(size)
     encoder = {
         "backbone": backbone,
         "grid": 1,
@@ -175,25 +188,27 @@ def translator(small: bool) -> Translator:
     )
 
 
-def our_step(lengths: list[int], small: bool, precision: str = "auto") -> Step:
+def our_step(
+    lengths: list[int], size: str, precision: str = "auto", momentum: str = "float32"
+) -> Step:
     """A step as the project's trainer does it."""
     stage = StageSettings.model_validate(
         {
             "name": "visual_initialing",
             **{part: {} for part in RATES},
             "learning_rates": RATES,
-            "optimizer": {"name": "sgd", "weight_decay": 1e-3},
+            "optimizer": {"name": "sgd", "weight_decay": 1e-3, "momentum_dtype": momentum},
             "batch_size": len(lengths),
             "epochs": 1,
             "label_smoothing": SMOOTHING,
             "precision": precision,
         }
     )
-    batch = batch_of(lengths, small)
+    batch = batch_of(lengths, size)
     with tempfile.TemporaryDirectory() as folder:
         arguments = stage_arguments(stage, Path(folder), steps_per_epoch=1, seed=0, num_workers=0)
         nothing: Any = [batch]  # steps are done by hand
-        trainer = StageTrainer(stage, translator(small), nothing, nothing, arguments, dict, [])
+        trainer = StageTrainer(stage, translator(size), nothing, nothing, arguments, dict, [])
     trainer.create_optimizer()
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     num_tokens = batch["labels"].numel()
@@ -207,17 +222,17 @@ def our_step(lengths: list[int], small: bool, precision: str = "auto") -> Step:
     return step
 
 
-def exact_step(lengths: list[int], small: bool) -> Step:
+def exact_step(lengths: list[int], size: str) -> Step:
     """Ours in float32."""
-    return our_step(lengths, small, "float32")
+    return our_step(lengths, size, "float32")
 
 
 class Plain(nn.Module):
     """The same model as one would write it first: padded clips (batch, time, 3, height, width)."""
 
-    def __init__(self, small: bool) -> None:
+    def __init__(self, size: str) -> None:
         super().__init__()
-        backbone, light_t = parts(small)
+        backbone, light_t = parts(size)
         backbone.pop("model_type")
         self.backbone = ResNetModel(ResNetConfig(**backbone))
         dim, width = backbone["hidden_sizes"][-1], light_t.d_model
@@ -251,11 +266,11 @@ class Plain(nn.Module):
             mine.load_state_dict(theirs.state_dict())
 
 
-def baseline_step(lengths: list[int], small: bool) -> Step:
+def baseline_step(lengths: list[int], size: str) -> Step:
     """A step of the plain model."""
-    batch = batch_of(lengths, small)
-    model = Plain(small)
-    model.take_weights(translator(small))
+    batch = batch_of(lengths, size)
+    model = Plain(size)
+    model.take_weights(translator(size))
     model.train()
     vectors = [p for p in model.parameters() if p.ndim < 2]
     matrices = [p for p in model.parameters() if p.ndim >= 2]
@@ -305,7 +320,7 @@ def cnn_multiplications() -> int:
         assert isinstance(module, nn.Conv2d)
         counted += output.numel() * module.weight[0].numel()
 
-    encoder: Any = translator(False).encoder
+    encoder: Any = translator("paper").encoder
     backbone = encoder.backbone
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

@@ -23,7 +23,7 @@ def number(pattern: str, text: str) -> float:
 
 
 def test_both_ways_of_stage_1_have_the_same_losses() -> None:
-    told = run("stage1.py", "--small", "--pairs", "1", "--lengths", "6", "6")
+    told = run("stage1.py", "--size", "small", "--pairs", "1", "--lengths", "6", "6")
 
     assert number(r"apart by (\S+) of their value", told) < 1e-5
     assert number(r"peak memory: ([\d.]+)", told) > 0.1
@@ -31,7 +31,7 @@ def test_both_ways_of_stage_1_have_the_same_losses() -> None:
 
 
 def test_memory_of_long_clips_is_told() -> None:
-    told = run("stage1.py", "--small", "--memory", "4", "8")
+    told = run("stage1.py", "--size", "small", "--memory", "4", "8")
 
     assert [line.partition(":")[0] for line in told.splitlines()] == [
         "one clip of 4 frames",
@@ -54,7 +54,7 @@ def test_both_loaders_give_the_same_pixels() -> None:
 
 
 def test_a_step_is_shared_among_its_operations() -> None:
-    told = run("stage1.py", "--small", "--profile", "--lengths", "4", "4")
+    told = run("stage1.py", "--size", "small", "--profile", "--lengths", "4", "4")
 
     shares = [float(share) for share in re.findall(r"^ *([\d.]+) %", told, re.MULTILINE)]
     assert 99 < sum(shares) < 101

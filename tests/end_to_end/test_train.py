@@ -82,8 +82,10 @@ def assert_same_weights(folder: Path, other: Path) -> None:
     assert not different
 
 
-def train_until_killed(corpus: str, output: Path, mode: str, last_step: int) -> None:
-    arguments = [str(RECIPE), corpus, str(output), mode, str(last_step)]
+def train_until_killed(
+    corpus: str, output: Path, mode: str, last_step: int, recipe: Path = RECIPE
+) -> None:
+    arguments = [str(recipe), corpus, str(output), mode, str(last_step)]
     source = Path(__file__).parents[2] / "src"
     finished = run_python(
         ["-c", KILLED_RUN, *arguments], env={**os.environ, "PYTHONPATH": str(source)}
@@ -215,6 +217,34 @@ def test_a_killed_and_resumed_run_ends_like_one_never_killed(
         keys = [(row["step"], *sorted(row)) for row in rows]
         assert len(keys) == len(set(keys))
     assert_same_weights(output / "model", run / "model")
+
+
+@pytest.mark.parametrize("momentum", ["float32", "bfloat16"])
+def test_a_run_killed_within_a_backward_pass_that_moves_weights_resumes_alike(
+    momentum: str, corpus: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    optimizer = f"{{momentum_dtype: {momentum}, weight_decay: 0.1}}"  # gradients are not clipped
+    overrides = [f"stages.visual_initialing.optimizer={optimizer}"]
+    overrides.append("stages.llm_fine_tuning.skip=true")
+    write_settings(load_recipe(RECIPE, overrides), recipe)
+    steps: list[str] = []
+    handle = register_optimizer_step_post_hook(lambda own, *_: steps.append(type(own).__name__))
+    train_recipe(recipe, corpus, tmp_path / "whole")
+    handle.remove()
+    later = [name for name in steps if name == "_AdamW"]
+    assert len(later) > 100  # of single weights
+
+    # Late in the second of three epochs, or early in the third.
+    train_until_killed(
+        corpus, tmp_path / "killed", "new", len(steps) - len(later) * 3 // 10, recipe
+    )
+    assert [*(tmp_path / "killed" / STAGES[1]).glob("checkpoint-*")]
+    train_recipe(recipe, corpus, tmp_path / "killed", resume=True)
+
+    assert_same_weights(tmp_path / "killed" / "model", tmp_path / "whole" / "model")
+    name = STAGES[1]
+    assert logged(tmp_path / "killed" / name) == logged(tmp_path / "whole" / name)
 
 
 def test_a_run_stopped_while_it_writes_its_model_trains_no_step_again(

@@ -23,8 +23,9 @@ from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives.translation import text_loss
+from unglossed.training.optimizers import build_optimizer
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import StageTrainer, attention_for, build_optimizer, stage_arguments
+from unglossed.training.trainer import StageTrainer, attention_for, stage_arguments
 
 PROCESSOR = tiny.tiny_processor()
 
@@ -178,6 +179,142 @@ def test_optimiser_is_the_named_one(name: str, kind: type[torch.optim.Optimizer]
     assert type(optimizer) is kind
     group = optimizer.param_groups[0]
     assert group["momentum"] == 0.7 if name == "sgd" else group["betas"] == (0.5, 0.6)
+
+
+def train_whole(settings: StageSettings, folder: Path, num_epochs: int = 3) -> tuple[Any, ...]:
+    """Rows of the log, weights and optimiser of a stage in which all parts are trained."""
+    model = tiny.tiny_model(PROCESSOR)
+    dataset, recorder = RandomFrames(), Recorder()
+    arguments = stage_arguments(settings, folder, steps_per_epoch=3, seed=7, num_workers=0)
+    stop = StopAfter(num_epochs)
+    trainer = StageTrainer(
+        *(settings, model, dataset, Collator(PROCESSOR), arguments, lambda: {"bleu4": 0.0}),
+        [recorder, stop],
+    )
+    found = list(folder.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
+    rows = [row for row in recorder.rows if "loss" in row]
+    for row in rows:
+        row.pop("data_wait")
+    return rows, weights_of(model), trainer
+
+
+class StopAfter(TrainerCallback):
+    """Ends the training after some epochs, as a kill would after the checkpoint."""
+
+    def __init__(self, num_epochs: int) -> None:
+        self.num_epochs = num_epochs
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = state.epoch >= self.num_epochs
+
+
+class RandomFrames(RandomFeatures):
+    """Clips of 3 frames."""
+
+    def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
+        row = super().__getitem__(item)
+        draw = torch.Generator().manual_seed(item[1])
+        frames = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=draw)
+        return {"frames": frames, "lengths": torch.tensor([3]), "labels": row["labels"]}
+
+
+def whole_stage(name: str, **changes: Any) -> StageSettings:
+    rates = {"encoder": 0.01, "adapter": 0.01, "language_model": 0.001}
+    optimizer = {"name": name, "weight_decay": 0.1, **changes.pop("optimizer", {})}
+    return stage(frozen=[], learning_rates=rates, batch_size=2, optimizer=optimizer, **changes)
+
+
+@pytest.mark.parametrize("momentum", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("frame_budget", [None, 4])  # the second: the backbone goes by chunks
+def test_steps_in_the_backward_pass_give_the_same_numbers(
+    name: str, momentum: str, frame_budget: int | None, tmp_path: Path
+) -> None:
+    found = []
+    for early in (False, None):
+        optimizer = {"in_backward": early, "momentum_dtype": momentum}
+        settings = whole_stage(name, optimizer=optimizer, frame_budget=frame_budget)
+        found.append(train_whole(settings, tmp_path / str(early)))
+    (theirs, weights, _), (mine, moved, trainer) = found
+
+    assert mine == theirs  # losses, norms of gradients, learning rates
+    assert all(row["grad_norm"] > 0 for row in mine)
+    assert_equal(moved, weights)
+    assert trainer.in_backward is not None
+
+
+def test_gradients_are_let_go_in_the_backward_pass(tmp_path: Path) -> None:
+    left: list[list[str]] = []
+
+    class Look(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: Any, model: Any, **__: Any) -> None:
+            left.append([name for name, p in model.named_parameters() if p.grad is not None])
+
+    settings = whole_stage("sgd", epochs=1)
+    arguments = stage_arguments(settings, tmp_path, steps_per_epoch=3, seed=7, num_workers=0)
+    parts = settings, tiny.tiny_model(PROCESSOR), RandomFrames(), Collator(PROCESSOR), arguments
+    StageTrainer(*parts, lambda: {"bleu4": 0.0}, [Look()]).train()
+
+    assert len(left) == 3
+    assert all(name.startswith("encoder.backbone.") for names in left for name in names)
+
+
+@pytest.mark.parametrize("early", [None, False])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_momentum_in_bfloat16_resumes_to_the_last_bit(
+    name: str, early: bool | None, tmp_path: Path
+) -> None:
+    optimizer = {"momentum_dtype": "bfloat16", "in_backward": early}
+    settings = whole_stage(name, optimizer=optimizer)
+    rows, weights, trainer = train_whole(settings, tmp_path / "whole")
+    kind = "momentum_buffer" if name == "sgd" else "exp_avg"
+    held = [state[kind].dtype for state in trainer.optimizer.state.values()]
+    assert set(held) == {torch.bfloat16}
+
+    first, *_ = train_whole(settings, tmp_path / "stopped", 1)
+    then, resumed, _ = train_whole(settings, tmp_path / "stopped")
+
+    assert [*first, *then] == rows
+    assert_equal(resumed, weights)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_momentum_in_bfloat16_trains_like_float32(name: str, tmp_path: Path) -> None:
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        settings = whole_stage(name, optimizer={"momentum_dtype": dtype}, epochs=8)
+        found.append(train_whole(settings, tmp_path / dtype, 8)[0])
+    losses, rounded = ([row["loss"] for row in rows] for rows in found)
+
+    assert losses[-1] < 0.9 * losses[0]  # something was learnt
+    assert rounded != losses  # and the option does something
+    assert rounded == pytest.approx(losses, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"optimizer": {"in_backward": True, "max_grad_norm": 1.0}}, "beside max_grad_norm"),
+        ({"optimizer": {"in_backward": True}, "norms_every": 1}, "beside norms_every"),
+        (
+            {"optimizer": {"momentum_dtype": "bfloat16", "momentum": 0, "nesterov": False}},
+            "momentum_dtype needs a momentum",
+        ),
+    ],
+)
+def test_what_needs_all_gradients_at_once_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        whole_stage("sgd", **changes)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": {"max_grad_norm": 1.0}}, {"norms_every": 1}])
+def test_steps_wait_where_all_gradients_are_looked_at(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    *_, trainer = train_whole(whole_stage("sgd", **changes), tmp_path, 1)
+
+    assert trainer.in_backward is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import typer
 
 from unglossed.cli.common import CorpusSpec, Overrides
 from unglossed.errors import InputError
+from unglossed.memory import save_memory
 
 RecipeName = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")]
 MaxDamaged = Annotated[
@@ -48,6 +49,8 @@ def train(
     ] = False,
 ) -> None:
     """Train the stages of a recipe, one after the other."""
+    save_memory()  # before torch is imported
+
     from unglossed.files import is_full
     from unglossed.training.train import train_recipe
 

@@ -136,11 +136,31 @@ class OptimizerSettings(Settings):
     """Added to the gradient by SGD and Adam, decoupled in AdamW; not of biases and norms."""
     max_grad_norm: Weight = 0.0
     """Gradients are scaled down to this norm; 0 leaves them."""
+    momentum_dtype: Literal["float32", "bfloat16"] = "float32"
+    """How SGD's momentum, and Adam's and AdamW's mean of gradients, are held from one step to the
+    next: bfloat16 takes half of the memory. The mean of squares stays float32: it moves by less
+    than bfloat16 can tell."""
+    in_backward: bool | None = None
+    """Each weight is moved in the backward pass, as soon as its gradient is there, which is then
+    let go: the same numbers with less memory. Not of an image backbone, nor where a batch is
+    trained in parts. None: on a CPU, unless `max_grad_norm` or `norms_every` need all gradients at
+    once."""
 
     @model_validator(mode="after")
     def _momentum_fits(self) -> OptimizerSettings:
         if self.name == "sgd" and self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        if self.name == "sgd" and self.momentum_dtype != "float32" and not self.momentum:
+            raise ValueError("momentum_dtype needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _gradients_stay_for_clipping(self) -> OptimizerSettings:
+        if self.in_backward and self.max_grad_norm:
+            raise ValueError(
+                "in_backward: found true beside max_grad_norm, expected one of them: the norm is"
+                " known when the backward pass is over"
+            )
         return self
 
 
@@ -314,6 +334,11 @@ class StageSettings(Settings):
             raise ValueError("language_model.quantization needs lora, or the part frozen")
         if self.feature_views and "encoder" not in self.frozen:
             raise ValueError("feature_views needs a frozen encoder")
+        if self.optimizer.in_backward and self.norms_every:
+            raise ValueError(
+                "optimizer.in_backward: found true beside norms_every, expected one of them: norms"
+                " are taken of all gradients before any weight moves"
+            )
         return self
 
     @model_validator(mode="after")

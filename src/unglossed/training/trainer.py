@@ -22,7 +22,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerContro
 
 from unglossed.errors import InputError, note
 from unglossed.files import naming
-from unglossed.models.translator import PartModel, Translator
+from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import DATA_WAIT, Resumption
 from unglossed.training.checkpoint import find_fault, rotate, seal
@@ -36,7 +36,8 @@ from unglossed.training.data import (
 )
 from unglossed.training.features import use_bfloat16
 from unglossed.training.objectives import OBJECTIVES, Objective
-from unglossed.training.settings import NEW_TOKENS, StageSettings
+from unglossed.training.optimizers import StepsInBackward, build_optimizer
+from unglossed.training.settings import StageSettings
 
 DevScores = Callable[[], Mapping[str, float | None]]
 POSITIONS = (1024, 16384)
@@ -130,6 +131,7 @@ class StageTrainer(Seq2SeqTrainer):
         self.leave_out = leave_out
         self._logged_at: float | None = None
         self._seconds_waited = 0.0
+        self.in_backward: StepsInBackward | None = None
         super().__init__(
             model=model,
             args=arguments,
@@ -159,10 +161,22 @@ class StageTrainer(Seq2SeqTrainer):
         return loader
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """One group a part, with its learning rate; biases and normalisation are not decayed."""
+        """The stage's optimiser; its steps are part of the backward pass where they can be."""
         if self.optimizer is None:
-            self.optimizer = build_optimizer(self.stage, self.model)
+            early = self._steps_in_backward()
+            self.optimizer = build_optimizer(self.stage, self.model, one_by_one=early)
+            if early:
+                self.in_backward = StepsInBackward(self.optimizer, self.model)
         return self.optimizer
+
+    def _steps_in_backward(self) -> bool:
+        """Whether a backward pass may use each gradient up: nothing looks at all of them after."""
+        settings = self.stage.optimizer
+        wanted = settings.in_backward
+        if wanted is None:  # on a GPU many small steps take longer than one
+            wanted = self.args.device.type == "cpu"
+        alone = self.accelerator.num_processes == self.args.gradient_accumulation_steps == 1
+        return wanted and alone and not settings.max_grad_norm and not self.stage.norms_every
 
     def get_batch_samples(self, *arguments: Any) -> Any:
         """The batches of the next step, without clips that cannot be read; measures the wait."""
@@ -221,13 +235,23 @@ class StageTrainer(Seq2SeqTrainer):
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
         sums = self.objective.sums and self.stage.alignment is None
         if encodes or not sums or self.accelerator.num_processes > 1:
-            return super().training_step(model, inputs, num_items_in_batch)
-        budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
+            parts = [inputs]
+        else:
+            budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
+            parts = list(cut_batch(self._encoded(inputs), budget, self._positions))
+        if self.in_backward is not None:
+            self.in_backward.active = len(parts) == 1
         losses = [
             super(StageTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in cut_batch(self._encoded(inputs), budget, self._positions)
+            for part in parts
         ]
-        return torch.stack(losses).sum()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The norm of all gradients, also of those that the backward pass has used up."""
+        if self.in_backward is None or grad_norm is not None:
+            return super()._get_grad_norm(model, grad_norm=grad_norm)
+        return self.in_backward.grad_norm()
 
     def _encoded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """A batch with the frozen encoder's features instead of frames, if it has frames."""
@@ -319,36 +343,6 @@ def attention_for(
         return nullcontext()
     plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
     return plain
-
-
-def build_optimizer(stage: StageSettings, model: nn.Module) -> torch.optim.Optimizer:
-    """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2)."""
-    groups = []
-    for part, rate in stage.learning_rates.items():
-        trained = _trained(part, model)
-        for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
-            chosen = [p for p in trained if (p.ndim < 2) == vectors]
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    settings = stage.optimizer
-    if settings.name == "sgd":
-        return torch.optim.SGD(
-            groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True
-        )
-    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(groups, betas=settings.betas, fused=True)
-
-
-def _trained(part: str, model: Any) -> list[nn.Parameter]:
-    """What a learning rate is for."""
-    if part == NEW_TOKENS:
-        return [model.language_model.new_rows_parameter()]
-    trained = model.get_submodule(part) if isinstance(model, PartModel) else model
-    return [
-        p
-        for name, p in trained.named_parameters()
-        if p.requires_grad and not name.startswith("new_tokens.")
-    ]
 
 
 def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]:
