@@ -10,76 +10,75 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 from transformers import MBartConfig, MBartForConditionalGeneration
 
-import unglossed.models.token_alignment as module
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import (
-    FrozenTexts,
+    LOWEST_TEMPERATURE,
+    FrozenReader,
     Similarities,
     TokenAlignment,
     alignment_loss,
     token_similarities,
 )
 
-CLIPS, TEXTS, DIM = [3, 5, 2], [4, 2, 6], 8
+CLIPS, DIM = [3, 5, 2], 8
+TEXTS = [[4, 5, 6, 2], [7, 2], [6, 4, 4, 6, 8, 2]]
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clips and texts of several lengths, with their masks."""
+    """Clips of several lengths with their mask; ten tokens, and their counts in three texts."""
     generator = torch.Generator().manual_seed(0)
-
-    def rows(lengths: list[int]) -> tuple[Tensor, Tensor]:
-        values = torch.randn(len(lengths), max(lengths), DIM, generator=generator)
-        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-        return normalize(values, dim=-1), mask
-
-    return *rows(CLIPS), *rows(TEXTS)
+    clips = torch.randn(len(CLIPS), max(CLIPS), DIM, generator=generator)
+    tokens = torch.randn(10, DIM, generator=generator)
+    mask = torch.arange(max(CLIPS)) < torch.tensor(CLIPS)[:, None]
+    counts = torch.tensor([[float(text.count(token)) for text in TEXTS] for token in range(10)])
+    return normalize(clips, dim=-1), mask, normalize(tokens, dim=-1), counts
 
 
-def test_similarities_are_those_of_the_formula() -> None:
-    clips, clip_mask, texts, text_mask = batch()
+@pytest.mark.parametrize("temperature", [0.03, 0.07, 0.5])
+def test_similarities_are_those_of_the_formula(temperature: float) -> None:
+    clips, mask, tokens, counts = batch()
 
-    found = token_similarities(clips, clip_mask, texts, text_mask, 0.5)
+    found = token_similarities(clips, mask, tokens, counts, temperature)
 
     for a, frames in enumerate(CLIPS):
-        for b, tokens in enumerate(TEXTS):
-            cosines = clips[a, :frames] @ texts[b, :tokens].T
-            of_clip = ((cosines / 0.5).softmax(1) * cosines).sum(1).mean()
-            of_text = ((cosines / 0.5).softmax(0) * cosines).sum(0).mean()
+        for b, text in enumerate(TEXTS):
+            cosines = clips[a, :frames] @ tokens[text].T
+            of_clip = ((cosines / temperature).softmax(1) * cosines).sum(1).mean()
+            of_text = ((cosines / temperature).softmax(0) * cosines).sum(0).mean()
             assert float(found.of_clips[a, b]) == pytest.approx(float(of_clip), abs=1e-6)
             assert float(found.of_texts[a, b]) == pytest.approx(float(of_text), abs=1e-6)
 
 
-def test_padding_a_batch_changes_no_similarity() -> None:
-    clips, clip_mask, texts, text_mask = batch()
-    before = token_similarities(clips, clip_mask, texts, text_mask, 0.07)
-    noise = torch.ones(3, 4, DIM)
+def test_opposite_tokens_are_still_numbers_at_the_lowest_temperature() -> None:
+    ends = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    clips = ends[:, None]  # one position each: of all tokens the least similar may be its only one
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    clips.requires_grad_()
 
-    after = token_similarities(
-        torch.cat([clips, noise], 1),
-        pad(clip_mask, (0, 4)),
-        torch.cat([texts, noise], 1),
-        pad(text_mask, (0, 4)),
-        0.07,
+    found = token_similarities(clips, mask, ends, torch.eye(2), LOWEST_TEMPERATURE)
+    (found.of_clips.sum() + found.of_texts.square().sum()).backward()
+
+    torch.testing.assert_close(found.of_clips.detach(), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    assert clips.grad is not None
+    assert bool(clips.grad.isfinite().all())
+
+
+def test_padding_a_batch_changes_no_similarity() -> None:
+    torch.manual_seed(0)
+    alignment, words = TokenAlignment(6, DIM, 0.07), torch.nn.Embedding(10, DIM)
+    clips, mask = torch.randn(2, 3, 6), torch.tensor([[True] * 3, [True, True, False]])
+    texts = labels([5, 2], [6, 7, 2])
+    before = alignment(clips, mask, texts, words)
+
+    after = alignment(
+        torch.cat([clips, 9 * torch.ones(2, 4, 6)], 1),
+        pad(mask, (0, 4)),
+        pad(texts, (0, 3), value=IGNORED),
+        words,
     )
 
     torch.testing.assert_close(after.of_clips, before.of_clips)
     torch.testing.assert_close(after.of_texts, before.of_texts)
-
-
-def test_clips_in_parts_have_the_same_similarities_and_gradients(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = []
-    for at_once in (module.AT_ONCE, 1):
-        monkeypatch.setattr(module, "AT_ONCE", at_once)
-        clips, *rest = batch()
-        clips.requires_grad_()
-        both = token_similarities(clips, *rest, 0.07)
-        (both.of_clips.sum() + both.of_texts.square().sum()).backward()
-        found.append((both.of_clips, both.of_texts, clips.grad))
-
-    for whole, parts in zip(*found, strict=True):
-        torch.testing.assert_close(whole, parts)
 
 
 def labels(*rows: list[int]) -> Tensor:
@@ -163,7 +162,7 @@ def test_a_frozen_model_of_texts_is_no_part_of_the_alignment(states: bool) -> No
     sides = ("encoder", "decoder")
     sizes = {f"{side}_{key}": 2 for side in sides for key in ("layers", "attention_heads")}
     reader = MBartForConditionalGeneration(MBartConfig(vocab_size=20, d_model=DIM, **sizes))
-    alignment = TokenAlignment(6, DIM, 0.07, FrozenTexts(reader, states=states)).train()
+    alignment = TokenAlignment(6, DIM, 0.07, FrozenReader(reader, contextual=states)).train()
     clips, mask = torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool)
     texts = labels([5, 2], [6, 7, 2])
 
@@ -175,8 +174,8 @@ def test_a_frozen_model_of_texts_is_no_part_of_the_alignment(states: bool) -> No
     assert {name.split(".")[0] for name in alignment.state_dict()} == {
         *("clip_map", "text_map", "log_scale")
     }
-    longer = labels([5, 2], [6, 7, 2], [1, 2, 3, 4, 5])[:2]
+    longer = pad(texts, (0, 3), value=IGNORED)
     again = alignment(clips, mask, longer, None)
     torch.testing.assert_close(again.of_texts, found.of_texts)
     alignment.double()
-    assert next(alignment._texts[0].parameters()).dtype == torch.float64
+    assert next(alignment._reader[0].parameters()).dtype == torch.float64

@@ -8,19 +8,18 @@ that of CiCo (Cheng et al., CVPR 2023, arXiv 2303.12793, section 3.3), both soft
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from unglossed.models.language_model import IGNORED
 
 LARGEST_SCALE = math.log(100)
 """Of the learned scale's logarithm: beyond it training is unstable (CLIP, arXiv 2103.00020)."""
-AT_ONCE = 2**24
-"""Cosines of positions and tokens that are held in memory at once."""
+LOWEST_TEMPERATURE = 0.03
+"""With which float32 still tells the share of the least similar of two from 0."""
+_TINY = torch.finfo(torch.float32).tiny
 
 
 class Similarities(NamedTuple):
@@ -33,7 +32,7 @@ class Similarities(NamedTuple):
 
 
 def token_similarities(
-    clips: Tensor, clip_mask: Tensor, texts: Tensor, text_mask: Tensor, temperature: float
+    clips: Tensor, mask: Tensor, tokens: Tensor, counts: Tensor, temperature: float
 ) -> Similarities:
     """Similarities of clips and texts by their positions and tokens, -1 to 1.
 
@@ -41,33 +40,25 @@ def token_similarities(
     as mean_i sum_j softmax_j(E / temperature) E, and the text the clip as
     mean_j sum_i softmax_i(E / temperature) E. Padding takes no part.
 
+    A token that stands in several texts is compared once: what a text adds up are rows of one
+    matrix, chosen by `counts`.
+
     Args:
         clips: (clips, time, dim) of length 1.
-        clip_mask: (clips, time) bool, True where real.
-        texts: (texts, tokens, dim) of length 1.
-        text_mask: (texts, tokens) bool.
-        temperature: The lower, the more the best match alone counts.
+        mask: (clips, time) bool, True where real.
+        tokens: (tokens, dim) of length 1, those of all texts.
+        counts: (tokens, texts) how often each stands in each text.
+        temperature: The lower, the more the best match alone counts; `LOWEST_TEMPERATURE` at least.
     """
-
-    def compare(rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        cosines = torch.einsum("atd,bld->abtl", rows, texts)
-        positions, tokens = mask[:, None, :, None], text_mask[None, :, None, :]
-        weights = (cosines / temperature).masked_fill(~tokens, -math.inf).softmax(3)
-        seen_by_clip = (weights * cosines).sum(3) * mask[:, None]
-        weights = (cosines / temperature).masked_fill(~positions, -math.inf).softmax(2)
-        seen_by_text = (weights * cosines).sum(2) * text_mask
-        of_clips = seen_by_clip.sum(2) / mask.sum(1)[:, None]
-        return of_clips, seen_by_text.sum(2) / text_mask.sum(1)
-
-    cosines_of_a_clip = clips.shape[1] * texts.shape[0] * texts.shape[1]
-    size = max(1, AT_ONCE // cosines_of_a_clip)
-    if len(clips) <= size:
-        return Similarities(*compare(clips, clip_mask))
-    parts = [
-        checkpoint(compare, rows, mask, use_reentrant=False)
-        for rows, mask in zip(torch.split(clips, size), torch.split(clip_mask, size), strict=True)
-    ]
-    return Similarities(*(torch.cat(side) for side in zip(*parts, strict=True)))
+    cosines = clips @ tokens.T
+    # One exponential for both softmaxes; no cosine is above 1, so that none of these is either.
+    shares = ((cosines - 1) / temperature).exp() * mask[..., None]
+    sums = shares * cosines
+    seen_by_positions = (sums @ counts) / (shares @ counts).clamp(min=_TINY)
+    seen_by_tokens = sums.sum(1) / shares.sum(1).clamp(min=_TINY)
+    return Similarities(
+        seen_by_positions.sum(1) / mask.sum(1)[:, None], seen_by_tokens @ (counts / counts.sum(0))
+    )
 
 
 def alignment_loss(found: Similarities, texts: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -101,12 +92,12 @@ class TokenAlignment(nn.Module):
         clip_dim: Width of the clips' positions.
         text_dim: Width of the tokens, and of the space.
         temperature: See `token_similarities`; the scale starts as its inverse.
-        texts: Gives states (batch, tokens, text_dim) of token ids and their mask (batch, tokens);
-            a module whose weights are neither trained nor saved. None: the tokens are given.
+        reader: A model of texts whose weights are neither trained nor saved; None: the word
+            embeddings are given.
     """
 
     def __init__(
-        self, clip_dim: int, text_dim: int, temperature: float, texts: nn.Module | None = None
+        self, clip_dim: int, text_dim: int, temperature: float, reader: FrozenReader | None = None
     ) -> None:
         super().__init__()
         self.clip_map = nn.Linear(clip_dim, text_dim)
@@ -114,59 +105,66 @@ class TokenAlignment(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.temperature = temperature
         # In a tuple, which torch does not look into: no part of the state, nothing to train.
-        self._texts = () if texts is None else (texts.eval().requires_grad_(False),)
+        self._reader = () if reader is None else (reader.eval().requires_grad_(False),)
 
-    def forward(
-        self, clips: Tensor, mask: Tensor, texts: Tensor, embed: Callable[[Tensor], Tensor]
-    ) -> Similarities:
+    def forward(self, clips: Tensor, mask: Tensor, texts: Tensor, words: nn.Module) -> Similarities:
         """Scaled similarities of clips (clips, time, clip_dim) and texts.
 
         Args:
             clips: Adapted features.
             mask: (clips, time) bool.
             texts: (texts, tokens), `IGNORED` where padded.
-            embed: Gives states of token ids (texts, tokens) where no model of texts was given.
+            words: Gives embeddings (tokens, text_dim) of token ids where there is no reader.
         """
-        real = texts != IGNORED
-        ids = texts.masked_fill(~real, 0)
-        if self._texts:
-            with torch.no_grad():
-                states = self._texts[0](ids, real)
-        else:
-            states = embed(ids)
+        states, counts = self._read(texts, words)
         normalize = nn.functional.normalize
         with torch.autocast(clips.device.type, enabled=False):  # bfloat16 is too coarse for them
             positions = normalize(self.clip_map(clips.float()), dim=-1)
             tokens = normalize(self.text_map(states.float()), dim=-1)
-            found = token_similarities(positions, mask, tokens, real, self.temperature)
+            found = token_similarities(positions, mask, tokens, counts, self.temperature)
             scale = self.log_scale.clamp(max=LARGEST_SCALE).exp()
             return Similarities(scale * found.of_clips, scale * found.of_texts)
 
+    def _read(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor]:
+        """States (tokens, text_dim) of all tokens, and how often each is in each text."""
+        real = texts != IGNORED
+        rows, ids = real.nonzero()[:, 0], texts[real]
+        if self._reader and self._reader[0].contextual:
+            with torch.no_grad():
+                states = self._reader[0](texts.masked_fill(~real, 0), real)[real]
+            places = torch.arange(len(ids), device=ids.device)  # each has a state of its own
+        else:
+            different, places = torch.unique(ids, return_inverse=True)
+            states = self._reader[0](different) if self._reader else words(different)
+        counts = torch.zeros(len(states), len(texts), device=ids.device)
+        return states, counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         apply: Any = super()._apply
-        for texts in self._texts:  # go to the device that the rest goes to
-            cast(Any, texts)._apply(fn, recurse)
+        for reader in self._reader:  # goes to the device that the rest goes to
+            cast(Any, reader)._apply(fn, recurse)
         return cast(Self, apply(fn, recurse))
 
 
-class FrozenTexts(nn.Module):
+class FrozenReader(nn.Module):
     """A pre-trained model as a reader of texts: its word embeddings, or its encoder's states.
 
     Args:
         model: Of transformers.
-        states: Whether its encoder reads the embeddings.
+        contextual: Whether its encoder reads the embeddings, so that a token's state depends on
+            its text.
     """
 
-    def __init__(self, model: Any, *, states: bool) -> None:
+    def __init__(self, model: Any, *, contextual: bool) -> None:
         super().__init__()
-        self.states = states
-        self.reader = model.get_encoder() if states else model.get_input_embeddings()
+        self.contextual = contextual
+        self.model = model.get_encoder() if contextual else model.get_input_embeddings()
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """States (batch, tokens, dim) of token ids and their mask, each (batch, tokens)."""
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """States (..., dim) of token ids; an encoder takes texts and their mask (texts, tokens)."""
         found: Tensor
-        if self.states:
-            found = self.reader(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        if mask is None:
+            found = self.model(ids)
         else:
-            found = self.reader(ids)
+            found = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return found

@@ -22,7 +22,7 @@ from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.speech import WhisperFrontend, frontend_config_from
-from unglossed.models.token_alignment import FrozenTexts, TokenAlignment
+from unglossed.models.token_alignment import FrozenReader, TokenAlignment
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.tuning import is_lora, load_base_weights, train_lora_alone
 from unglossed.models.visual import FRAME_WISE
@@ -111,8 +111,8 @@ def build_alignment(plan: StagePlan, earlier: Mapping[str, Path]) -> TokenAlignm
         part = load_language_model_part(reader, earlier, plan.processor)
         model: Any = build_language_model(part.config, lora=part.lora).model
         part.load_into(model)
-    texts = FrozenTexts(model, states=settings.states)
-    return TokenAlignment(writer.width, reader.width, settings.temperature, texts)
+    frozen = FrozenReader(model, contextual=settings.states)
+    return TokenAlignment(writer.width, reader.width, settings.temperature, frozen)
 
 
 def build_text_model(plan: StagePlan, earlier: Mapping[str, Path]) -> PreTrainedModel:

@@ -200,7 +200,7 @@ class AlignmentSettings(Settings):
     """What is compared: each position of a clip with each token of a text."""
     weight: Factor = 0.5
     """How much it counts beside the translation."""
-    temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
+    temperature: Annotated[float, Field(ge=0.03, le=100)] = 0.07
     """Of the softmax by which a position chooses tokens, and a token positions."""
     smoothing: BelowOne = 0.0
     """Share of the target that is spread over all clips of the batch."""
