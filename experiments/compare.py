@@ -67,7 +67,7 @@ class Condition:
 
 
 _THRICE_THE_EPOCHS = (  # with a third of the clips: about as many steps
-    *("stages.1.epochs=21", "stages.1.evaluate_every=3"),
+    *("stages.1.epochs=24", "stages.1.evaluate_every=3"),
     *("stages.2.epochs=18", "stages.2.evaluate_every=6"),
 )
 _THREE_EPOCHS = ("stages.1.epochs=3",)

@@ -95,9 +95,9 @@ def test_every_system_goes_through_the_video_equally_often() -> None:
         for system in SYSTEMS
     }
 
-    seven = DEMO.stages[1].epochs
-    assert epochs.pop(JOINT_LONG) == seven + DEMO.stages[2].epochs
-    assert set(epochs.values()) == {seven}
+    eight = DEMO.stages[1].epochs
+    assert epochs.pop(JOINT_LONG) == eight + DEMO.stages[2].epochs
+    assert set(epochs.values()) == {eight}
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
