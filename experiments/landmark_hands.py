@@ -22,6 +22,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from unglossed.errors import InputError
 from unglossed.files import whole_folder
 
 SIDE = 84
@@ -76,7 +77,7 @@ def write_corpus(
     data = np.load(landmarks)
     rng = np.random.default_rng(seed)
     starts = np.concatenate([[0], data["lengths"].cumsum()])
-    words = data["words"]
+    frames, words = data["frames"], data["words"]
     known = sorted(set(words.tolist()))
     takes: dict[str, dict[str, list[int]]] = {split: {} for split in SPLITS}
     for word in known:
@@ -84,6 +85,11 @@ def write_corpus(
         ends = np.round(np.cumsum([0, *SPLITS.values()]) * len(numbers)).astype(int)
         for split, begin, end in zip(SPLITS, ends, ends[1:], strict=False):
             takes[split][word] = numbers[begin:end].tolist()
+        if not all(takes[split][word] for split in SPLITS):
+            raise InputError(
+                f"{landmarks}: words: found {len(numbers)} recordings of {word!r}, expected enough"
+                f" for one in each of {', '.join(SPLITS)}"
+            )
     said: set[tuple[str, ...]] = set()
     rows = []
     with whole_folder(output) as partial:
@@ -100,10 +106,10 @@ def write_corpus(
                 folder = partial / split / f"{number:05d}"
                 folder.mkdir(parents=True)
                 chosen = [rng.choice(takes[split][word]) for word in sentence]
-                frames = np.concatenate(
-                    [data["frames"][starts[take] : starts[take + 1]][::2] for take in chosen]
+                shown = np.concatenate(
+                    [frames[starts[take] : starts[take + 1]][::2] for take in chosen]
                 )
-                for place, picture in enumerate(draw(frames.astype(np.float32))):
+                for place, picture in enumerate(draw(shown.astype(np.float32))):
                     cv2.imwrite(str(folder / f"{place:04d}.png"), picture)
                 row = {"id": f"{split}/{number:05d}", "media": f"{split}/{number:05d}"}
                 rows.append({**row, "split": split, "text": " ".join(sentence), "language": "de"})
@@ -125,7 +131,11 @@ def main(
     ] = 0.0,
 ) -> None:
     """Compose sentences of recorded words and draw them."""
-    write_corpus(landmarks, output, seed, repeated=repeated)
+    try:
+        write_corpus(landmarks, output, seed, repeated=repeated)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

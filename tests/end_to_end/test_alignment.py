@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import tiny
-from shrinking import shrink
+from shrinking import shrink, stand_in
 from unglossed.errors import InputError
 from unglossed.inference.translator import SignTranslator
 from unglossed.training.callbacks import read_metrics
@@ -210,6 +210,14 @@ def test_speech_is_aligned_as_well(tmp_path: Path) -> None:
             aligned(STAGE_1, ", source: build"),
             "stages.visual_initialing.alignment.source: found 'build', expected one of",
         ),
+        (
+            [
+                f"{STAGE_2}.alignment=tokens",
+                f"{STAGE_2}.frozen=[encoder, adapter, language_model]",
+                f"{STAGE_2}.learning_rates={{alignment: 0.1}}",
+            ],
+            "frozen: found all parts, expected one that is trained",
+        ),
         (["stages.pretraining.patience=2"], "patience means nothing to the objective denoising"),
     ],
 )
@@ -228,6 +236,28 @@ def test_a_source_that_is_not_there_is_said_before_the_first_stage(
         train(corpus, tmp_path / "run", *aligned(STAGE_1, ", source: elsewhere/model"))
 
     assert "stages.visual_initialing.alignment.source: elsewhere/model" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_with_another_tokenizer_is_refused(corpus: str, tmp_path: Path) -> None:
+    source = stand_in("other", tmp_path / "models")
+    with pytest.raises(InputError) as caught:
+        train(corpus, tmp_path / "run", *aligned(STAGE_1, f", source: {source}"))
+
+    assert "stages.visual_initialing.alignment.source: " in str(caught.value)
+    assert "its tokenizer differs from the run's" in str(caught.value)
+
+
+def test_a_misspelt_engine_is_said_before_the_first_stage(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNGLOSSED_ENCODER", "open vino")
+    with pytest.raises(InputError) as caught:
+        train(corpus, tmp_path / "run")
+
+    assert str(caught.value) == (
+        "UNGLOSSED_ENCODER: found 'open vino', expected one of torch, folded, openvino"
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -91,6 +91,13 @@ def test_features_are_those_of_torch_within_the_tolerance(
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_an_encoder_in_training_mode_is_computed_as_it_is() -> None:
+    encoder = trained_encoder().train()
+
+    assert fast_encoder(encoder, bfloat16=False) is encoder
+    assert engine_of(fast_encoder(encoder.eval(), bfloat16=False)) is not Engine.TORCH
+
+
 @FAST
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_a_clip_has_the_same_features_whatever_was_encoded_before_and_beside_it(

@@ -327,6 +327,8 @@ def test_near_texts_share_most_tokens_and_are_never_the_same() -> None:
     assert found[0] == found[3] == [2, 4, 1]
     assert found[1] == [4, 0, 2]
     assert nearest_texts([[5, 2], [5, 2]], 3) == [[], []]
+    far = [[250_000 + token for token in text] for text in texts]
+    assert nearest_texts(far, 3) == found
     assert nearest_texts(texts, 1)[2] == [0]
 
 

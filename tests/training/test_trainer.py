@@ -1,8 +1,10 @@
 """The training loop: optimiser, schedule, order, scores, checkpoints; canaries for its hooks."""
 
+import gc
 import inspect
 import math
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 from transformers import Seq2SeqTrainer, TrainerCallback, set_seed
 
@@ -23,7 +26,7 @@ from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives.translation import text_loss
-from unglossed.training.optimizers import build_optimizer
+from unglossed.training.optimizers import StepsInBackward, build_optimizer
 from unglossed.training.settings import StageSettings
 from unglossed.training.trainer import StageTrainer, attention_for, stage_arguments
 
@@ -242,6 +245,38 @@ def test_steps_in_the_backward_pass_give_the_same_numbers(
     assert all(row["grad_norm"] > 0 for row in mine)
     assert_equal(moved, weights)
     assert trainer.in_backward is not None
+
+
+def test_a_stage_that_has_ended_holds_no_weights(tmp_path: Path) -> None:
+    _, _, trainer = train_whole(whole_stage("sgd", epochs=1), tmp_path, num_epochs=1)
+    weight = weakref.ref(next(trainer.model.adapter.parameters()))
+    steps = weakref.ref(trainer.in_backward)
+
+    del trainer
+    gc.collect()
+
+    assert (weight(), steps()) == (None, None)
+
+
+def test_a_weight_whose_gradient_comes_in_parts_is_refused() -> None:
+    """As where one module computes two chunks, each once more in the backward pass."""
+    model = torch.nn.Module()
+    model.adapter = torch.nn.Linear(3, 3)
+    settings = stage().model_copy(update={"learning_rates": {"adapter": 0.1}})
+    optimizer = build_optimizer(settings, model, one_by_one=True)
+    steps = StepsInBackward(optimizer, model)
+    x = torch.ones(2, 3, requires_grad=True)
+
+    def chunks() -> torch.Tensor:
+        return torch.stack(
+            [checkpoint(model.adapter, part, use_reentrant=True) for part in x.split(1)]
+        ).sum()
+
+    steps.begin(active=False)
+    chunks().backward()
+    steps.begin(active=True)
+    with pytest.raises(InputError, match=r"^optimizer\.in_backward: found a weight whose gradient"):
+        chunks().backward()
 
 
 def test_gradients_are_let_go_in_the_backward_pass(tmp_path: Path) -> None:
@@ -692,6 +727,28 @@ def test_a_best_checkpoint_that_is_damaged_is_no_model(
     assert line.startswith(f"note: {best}: ")
     assert line.endswith("the best one is chosen among the epochs that follow, or the last")
     assert_equal(last, seen[0])
+
+
+def test_patience_begins_anew_where_the_best_checkpoint_is_lost(tmp_path: Path) -> None:
+    settings = stage(epochs=8, patience=3)
+    scores = iter([1.0, 2.0, 9.0, 4.0, 3.0])
+
+    def dev_scores(_: Translator) -> dict[str, float]:
+        score = next(scores, None)
+        if score is None:
+            raise KeyboardInterrupt
+        return {"bleu4": score}
+
+    with suppress(KeyboardInterrupt):
+        build_trainer(settings, tmp_path, dev_scores)[0].train()
+    (tmp_path / "checkpoint-6" / "model.safetensors").unlink()
+    later = [3.5, 3.4, 3.3, 3.2, 3.1]
+    scores = iter(later)
+    trainer = build_trainer(settings, tmp_path, dev_scores)[0]
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+
+    assert trainer.state.global_step == 2 * 8  # five and three epochs: none was for nothing
+    assert trainer.state.best_global_step == 12
 
 
 @pytest.mark.parametrize("later", [[3.0, 2.0], [10.0, 2.0]])

@@ -70,16 +70,11 @@ AT_ONCE = {Engine.FOLDED: 32, Engine.OPENVINO: 8}
 stay in the CPU's caches, but the cores of a machine need something to share."""
 
 
-def engine_for(encoder: nn.Module) -> Engine:
-    """What `fast_encoder` tries for an encoder.
-
-    Of a visual encoder with a ResNet on a CPU the one that `UNGLOSSED_ENCODER` names; else OpenVINO
-    where it is installed, folded convolutions where it is not. Nothing is timed for it, so that one
-    machine gives the same features each time. OpenVINO takes ResNets with ReLU; with others the
-    convolutions are folded. For all other encoders it is torch.
+def chosen_engine() -> Engine:
+    """The engine that `UNGLOSSED_ENCODER` names; else OpenVINO, or folded where it is missing.
 
     Raises:
-        InputError: `UNGLOSSED_ENCODER` names no engine, or one that is not installed.
+        InputError: it names no engine, or one that is not installed.
     """
     wanted = os.environ.get(VARIABLE) or (Engine.OPENVINO if _has_openvino() else Engine.FOLDED)
     if wanted not in list(Engine):
@@ -89,13 +84,29 @@ def engine_for(encoder: nn.Module) -> Engine:
             f"{VARIABLE}: found {wanted!r}, which is not installed: pip install"
             " 'unglossed[openvino]'"
         )
+    return Engine(wanted)
+
+
+def engine_for(encoder: nn.Module) -> Engine:
+    """What `fast_encoder` tries for an encoder.
+
+    Of a visual encoder with a ResNet on a CPU, in eval mode, the `chosen_engine`. Nothing is timed
+    for it, so that one machine gives the same features each time. OpenVINO takes ResNets with ReLU;
+    with others the convolutions are folded. For all other encoders it is torch.
+
+    Raises:
+        InputError: see `chosen_engine`.
+    """
+    wanted = chosen_engine()
+    if encoder.training:
+        return Engine.TORCH
     if not (isinstance(encoder, VisualEncoder) and isinstance(encoder.backbone, ResNetModel)):
         return Engine.TORCH
     if encoder.pixel_scale.device.type != "cpu":
         return Engine.TORCH
     if wanted == Engine.OPENVINO and encoder.backbone.config.hidden_act != "relu":
         return Engine.FOLDED
-    return Engine(wanted)
+    return wanted
 
 
 def engine_of(encoder: nn.Module) -> Engine:
@@ -262,12 +273,22 @@ def load_openvino() -> Any:
     Importing it would write a user's number below the home folder and send it to its makers with
     its version. Where `openvino_telemetry` cannot be imported, it uses an empty stand-in of its
     own.
+
+    Raises:
+        InputError: it is installed and cannot be imported, or is too old.
     """
     name = "openvino_telemetry"
     known = sys.modules.get(name)
     sys.modules[name] = None  # type: ignore[assignment]
     try:
         import openvino
+
+        openvino.opset13.relu  # noqa: B018
+    except (ImportError, AttributeError, OSError) as error:
+        raise InputError(
+            f"openvino: found an installation that cannot be used ({error}), expected 2025.1 or"
+            f" newer: install it again, or {VARIABLE}=folded"
+        ) from error
     finally:
         sys.modules.pop(name, None)
         if known is not None:

@@ -280,17 +280,21 @@ def nearest_texts(texts: Sequence[Sequence[int]], number: int) -> list[list[int]
     first = {tuple(text): row for row, text in reversed(list(enumerate(texts)))}
     different = sorted(first.values())
     found: dict[int, list[int]] = {}
-    sets = torch.zeros(len(different), 1 + max(map(max, texts)))
-    for place, row in enumerate(different):
-        sets[place, list(texts[row])] = 1.0
-    sets = torch.nn.functional.normalize(sets, dim=1)
-    for start in range(0, len(different), _ROWS_AT_ONCE):
-        near = sets[start : start + _ROWS_AT_ONCE] @ sets.T
+    tokens = [torch.tensor(sorted(set(texts[row]))) for row in different]
+    places = torch.arange(len(tokens)).repeat_interleave(torch.tensor([*map(len, tokens)]))
+    ids = torch.unique(torch.cat(tokens), return_inverse=True)[1]  # those that occur, without gaps
+    values = torch.cat([torch.full((len(one),), len(one) ** -0.5) for one in tokens]).double()
+    sets = torch.sparse_coo_tensor(
+        torch.stack([places, ids]), values, is_coalesced=True, check_invariants=True
+    )
+    earlier = 1e-12 * torch.arange(len(tokens))
+    for start in range(0, len(tokens), _ROWS_AT_ONCE):
+        some = sets.index_select(0, torch.arange(start, min(start + _ROWS_AT_ONCE, len(tokens))))
+        near = torch.sparse.mm(sets, some.to_dense().T).T - earlier
         near[torch.arange(len(near)), torch.arange(start, start + len(near))] = -1.0
-        order = near.sort(dim=1, descending=True, stable=True).indices[:, :number].tolist()
+        order = near.topk(min(number, len(tokens) - 1), dim=1).indices.tolist()
         for place, columns in enumerate(order, start=start):
-            others = [different[column] for column in columns if column != place]
-            found[different[place]] = others
+            found[different[place]] = [different[column] for column in columns]
     return [found[first[tuple(text)]] for text in texts]
 
 

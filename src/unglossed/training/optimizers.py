@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from unglossed.errors import InputError
 from unglossed.models.translator import PartModel
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.settings import NEW_TOKENS, StageSettings
@@ -134,13 +135,13 @@ class StepsInBackward:
             `build_optimizer` with `one_by_one`.
         model: That is trained.
 
-    Attributes:
-        active: Whether the next backward pass takes steps: the only one before the weights move.
     """
 
     def __init__(self, optimizer: Optimizer, model: nn.Module) -> None:
         assert isinstance(optimizer, _OneByOne)
-        self.active = False
+        self._active = False
+        self._moved: set[Tensor] = set()
+        self._hooks: list[Any] = []
         self.optimizer = optimizer
         self.parameters = list(model.parameters())
         self._norms: dict[Tensor, Tensor] = {}
@@ -154,10 +155,32 @@ class StepsInBackward:
             for parameter in group["params"]:
                 if parameter not in in_parts:
                     hook: Any = parameter.register_post_accumulate_grad_hook  # torch gives no types
-                    hook(partial(self._step, number))
+                    self._hooks.append(hook(partial(self._step, number)))
+
+    def begin(self, *, active: bool) -> None:
+        """Say before a backward pass whether it takes steps: the only one before weights move."""
+        self._active = active
+        self._moved.clear()
+
+    def close(self) -> None:
+        """Take no more steps; the weights hold on to this object, and it to them, until then."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     def _step(self, number: int, parameter: Tensor) -> None:
-        if self.active and parameter.grad is not None:
+        """Move a weight whose gradient is whole.
+
+        Raises:
+            InputError: its gradient comes in parts, as behind reentrant checkpoints.
+        """
+        if self._active and parameter.grad is not None:
+            if parameter in self._moved:
+                raise InputError(
+                    "optimizer.in_backward: found a weight whose gradient comes in parts, expected"
+                    " false, or a part of the model that computes it at once"
+                )
+            self._moved.add(parameter)
             self._norms[parameter] = torch.linalg.vector_norm(parameter.grad)
             self.optimizer.step_one(number, parameter)
             parameter.grad = None

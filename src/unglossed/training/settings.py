@@ -203,7 +203,7 @@ class AlignmentSettings(Settings):
     temperature: Annotated[float, Field(ge=0.03, le=100)] = 0.07
     """Of the softmax by which a position chooses tokens, and a token positions."""
     smoothing: BelowOne = 0.0
-    """Share of the target that is spread over all clips of the batch."""
+    """Share of the target that is spread over all clips, or texts."""
     near_texts: Annotated[int, Field(ge=0, le=1_000), WHOLE] = 0
     """Further texts of train that each clip is told apart from, drawn in each epoch among the
     fourfold number that share most tokens with its own: a word that is wrong shows in them."""
@@ -318,8 +318,6 @@ class StageSettings(Settings):
                 f"objective {self.objective} needs {sorted(objective.parts)}, not {sorted(present)}"
             )
         trained = present.union(objective.adds) - set(self.frozen)
-        if self.alignment is not None and "alignment" in objective.settings:
-            trained.add("alignment")
         writer = self.language_model
         if NEW_TOKENS in self.learning_rates and "adapter" in present:
             if "language_model" in trained and (writer is None or writer.lora is None):
@@ -327,6 +325,8 @@ class StageSettings(Settings):
             trained.add(NEW_TOKENS)
         if not trained and "encoder" in objective.parts:
             raise ValueError("frozen: found all parts, expected one that is trained")
+        if self.alignment is not None and "alignment" in objective.settings:
+            trained.add("alignment")
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
         quantized = writer is not None and writer.quantization and writer.lora is None

@@ -216,7 +216,9 @@ def check_text_lengths(
     of_texts = [(f"text {text[:30]!r}...", text) for text in texts]
     for plan in plans:
         alone = "encoder" not in OBJECTIVES[plan.settings.objective].parts
-        for name in ("language_model", "text_encoder"):
+        aligned = plan.settings.alignment
+        read = ("alignment",) if aligned is not None and aligned.states else ()
+        for name in ("language_model", "text_encoder", *read):
             part = getattr(plan, name)
             limit = None if part is None else part.max_positions
             for what, text in of_clips + of_texts if alone else of_clips:
@@ -243,9 +245,9 @@ def check_own_tokenizers(recipe: Recipe, processor: TranslatorProcessor) -> None
     ours = {number: token for token, number in tokenizer.get_vocab().items()}
     for token in processor.new_tokens:
         ours.pop(tokenizer.convert_tokens_to_ids(token), None)
-    elsewhere = {"build", pretrained, *(stage.name for stage in recipe.stages)}
+    elsewhere = {None, "build", pretrained, *(stage.name for stage in recipe.stages)}
     for stage in recipe.stages:
-        for name in ("language_model", "text_encoder"):
+        for name in ("language_model", "text_encoder", "alignment"):
             part = getattr(stage, name)
             if part is None or part.source in elsewhere or getattr(part, "random_init", False):
                 continue

@@ -33,6 +33,7 @@ from unglossed.errors import InputError, note
 from unglossed.files import as_path, bind_folder, link, whole_folder
 from unglossed.inference.search import DECODING_FILE
 from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.frozen import chosen_engine
 from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
@@ -328,6 +329,7 @@ def _known_encoder(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[Encode
 
 
 def _prepare_process() -> None:
+    chosen_engine()  # what is wrong with it is told before the first stage
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
 

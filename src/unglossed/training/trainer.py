@@ -178,6 +178,14 @@ class StageTrainer(Seq2SeqTrainer):
         alone = self.accelerator.num_processes == self.args.gradient_accumulation_steps == 1
         return wanted and alone and not settings.max_grad_norm and not self.stage.norms_every
 
+    def train(self, *arguments: Any, **settings: Any) -> Any:
+        """See the trainer of transformers."""
+        try:
+            return super().train(*arguments, **settings)
+        finally:
+            if self.in_backward is not None:
+                self.in_backward.close()
+
     def get_batch_samples(self, *arguments: Any) -> Any:
         """The batches of the next step, without clips that cannot be read; measures the wait."""
         began = time.perf_counter()
@@ -212,7 +220,7 @@ class StageTrainer(Seq2SeqTrainer):
         """Train an epoch, unless the scores on dev have not risen for as long as is waited."""
         patience, best = self.stage.patience, self.state.best_global_step
         rows = _scored(self.state.log_history)
-        if patience is None or sum(row["step"] > (best or 0) for row in rows) < patience:
+        if not (patience and best) or sum(row["step"] > best for row in rows) < patience:
             super()._run_epoch(**settings)
             return
         self.control.should_training_stop = True
@@ -240,7 +248,7 @@ class StageTrainer(Seq2SeqTrainer):
             budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
             parts = list(cut_batch(self._encoded(inputs), budget, self._positions))
         if self.in_backward is not None:
-            self.in_backward.active = len(parts) == 1
+            self.in_backward.begin(active=len(parts) == 1)
         losses = [
             super(StageTrainer, self).training_step(model, part, num_items_in_batch)
             for part in parts
