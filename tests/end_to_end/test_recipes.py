@@ -154,6 +154,7 @@ OTHER_VALUES: dict[str, Any] = {
     "optimizer.momentum": 0.5,
     "optimizer.betas": ["optimizer.betas=[0.5, 0.6]"],
     "optimizer.nesterov": False,
+    "optimizer.momentum_dtype": "bfloat16",
     "optimizer.weight_decay": 0.5,
     "optimizer.max_grad_norm": 0.01,
     "schedule.name": ["schedule={name: constant}"],
@@ -189,6 +190,7 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "alignment.states": ("fla_llm_contrast", "visual_initialing", ()),
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
+    "optimizer.momentum_dtype": ("fla_llm", "visual_initialing", ()),
     "dev_beams": ("demo", "visual_initialing", ()),
     "frame_budget": ("demo", "visual_initialing", ()),
     "precision": ("demo", "visual_initialing", ()),
@@ -207,6 +209,10 @@ SEEN_ELSEWHERE = {
     "patience": (
         "end_to_end/test_alignment.py",
         "test_a_stage_ends_where_dev_stops_rising",
+    ),
+    "optimizer.in_backward": (
+        "training/test_trainer.py",
+        "test_gradients_are_let_go_in_the_backward_pass",
     ),
     "language_model.quantization": (
         "training/test_language_models.py",

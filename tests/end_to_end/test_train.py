@@ -24,6 +24,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.files import verify_checksums
 from unglossed.inference.translator import SignTranslator
+from unglossed.models.frozen import FastEncoder
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.callbacks import read_metrics
@@ -99,7 +100,7 @@ def counted_frames() -> Iterator[list[int]]:
     calls: list[int] = []
 
     def count(module: torch.nn.Module, arguments: Any, output: Any) -> None:
-        if isinstance(module, VisualEncoder):
+        if isinstance(module, (VisualEncoder, FastEncoder)):
             calls.append(len(arguments[0]))
 
     handle = register_module_forward_hook(count)

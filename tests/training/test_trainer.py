@@ -26,9 +26,14 @@ from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives.translation import text_loss
-from unglossed.training.optimizers import StepsInBackward, build_optimizer
+from unglossed.training.optimizers import StepsInBackward
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import StageTrainer, attention_for, stage_arguments
+from unglossed.training.trainer import (
+    StageTrainer,
+    attention_for,
+    build_optimizer,
+    stage_arguments,
+)
 
 PROCESSOR = tiny.tiny_processor()
 
