@@ -296,6 +296,12 @@ def load_openvino() -> Any:
     return openvino
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO's core, one for the process: what it loads outlives what it compiles."""
+    return load_openvino().Core()
+
+
 def _in_openvino(
     encoder: VisualEncoder, backbone: ResNetModel, dtype: torch.dtype | None
 ) -> Vectors:
@@ -305,7 +311,7 @@ def _in_openvino(
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
-    model = load_openvino().Core().compile_model(_graph(encoder, backbone), "CPU", settings)
+    model = _core().compile_model(_graph(encoder, backbone), "CPU", settings)
     request, busy = model.create_infer_request(), Lock()
 
     def vectors(frames: Tensor) -> Tensor:
