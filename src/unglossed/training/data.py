@@ -8,7 +8,8 @@ A clip that cannot be read is an `Unreadable`: it is left out, counted and liste
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,7 +240,26 @@ class TextDataset(Dataset[dict[str, Any]]):
         return {"labels": self.labels[item[1]]}
 
 
-class NearTextsDataset(Dataset[Item]):
+class AddingDataset(Dataset[Item], ABC):
+    """Items of another dataset with something more, which may be drawn anew in each epoch."""
+
+    def __init__(self, items: Dataset[Any], *, seed: int) -> None:
+        self.items: Any = items
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: EpochIndex) -> Item:
+        row = self.items[item]
+        return row if isinstance(row, Unreadable) else {**row, **self.added(row, *item)}
+
+    @abstractmethod
+    def added(self, row: Mapping[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """What an item that can be read gets."""
+
+
+class NearTextsDataset(AddingDataset):
     """Adds to each item texts that are nearly its own, drawn anew in each epoch.
 
     Args:
@@ -252,23 +272,16 @@ class NearTextsDataset(Dataset[Item]):
     def __init__(
         self, items: Dataset[Any], texts: Sequence[Sequence[int]], number: int, *, seed: int
     ) -> None:
-        self.items: Any = items
+        super().__init__(items, seed=seed)
         self.texts = texts
         self.number = number
         self.near = nearest_texts(texts, 4 * number)
-        self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, item: EpochIndex) -> Item:
-        epoch, index = item
-        row = self.items[item]
-        if isinstance(row, Unreadable):
-            return row
+    def added(self, row: Mapping[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """`others`: token ids of texts."""
         generator = generator_for(self.seed, epoch, f"near texts {index}")
         chosen = generator.permutation(self.near[index])[: self.number]
-        return {**row, "others": [self.texts[number] for number in chosen]}
+        return {"others": [self.texts[number] for number in chosen]}
 
 
 def nearest_texts(texts: Sequence[Sequence[int]], number: int) -> list[list[int]]:
@@ -298,7 +311,7 @@ def nearest_texts(texts: Sequence[Sequence[int]], number: int) -> list[list[int]
     return [found[first[tuple(text)]] for text in texts]
 
 
-class MaskingDataset(Dataset[Item]):
+class MaskingDataset(AddingDataset):
     """Adds to each item its text with spans hidden behind a mask token, to be restored.
 
     The masking is mBART's (arXiv 2001.08210, section 2.2), drawn anew in each epoch.
@@ -307,22 +320,14 @@ class MaskingDataset(Dataset[Item]):
     def __init__(
         self, items: Dataset[Any], masking: MaskingSettings, mask_id: int, *, seed: int
     ) -> None:
-        self.items: Any = items
+        super().__init__(items, seed=seed)
         self.masking = masking
         self.mask_id = mask_id
-        self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, item: EpochIndex) -> Item:
-        epoch, index = item
-        row = self.items[item]
-        if isinstance(row, Unreadable):
-            return row
+    def added(self, row: Mapping[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """`input_ids`: the masked text."""
         generator = generator_for(self.seed, epoch, f"text {index}")
-        masked = mask_spans(row["labels"], self.masking, self.mask_id, generator)
-        return {**row, "input_ids": masked}
+        return {"input_ids": mask_spans(row["labels"], self.masking, self.mask_id, generator)}
 
 
 def mask_spans(
