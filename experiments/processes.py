@@ -42,7 +42,7 @@ class Processes:
         """
         pool = ThreadPoolExecutor(self.num_jobs)
         try:
-            for done in as_completed([pool.submit(task) for task in tasks]):
+            for done in as_completed([pool.submit(self._call, task) for task in tasks]):
                 done.result()
         except BaseException:
             self._stop()
@@ -69,6 +69,13 @@ class Processes:
             lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
             raise InputError(f"{log}: unglossed {arguments[0]} ended with code {code}: {last}")
+
+    def _call(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException:
+            self._stop()  # here: the thread takes the next task before the caller hears of it
+            raise
 
     def _start(self, arguments: Sequence[str], output: int) -> subprocess.Popen[bytes]:
         environment = {
