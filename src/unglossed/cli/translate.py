@@ -14,6 +14,7 @@ from unglossed.cli.common import (
     AsJson,
     CorpusSpec,
     ModelName,
+    PrecisionName,
     fail,
     given,
     quick_imports,
@@ -36,9 +37,6 @@ MaxNewTokens = Annotated[
 LanguageContrast = Annotated[
     float | None,
     typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
-]
-PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (on the CPU).")
 ]
 
 
@@ -118,8 +116,8 @@ def translate(
         typer.Option(
             "--format",
             "-f",
-            help="Form of the output. Subtitles (srt, vtt), ELAN (eaf), tables (tsv) and all of them"
-            " have the sentences of long videos, with their times.",
+            help="Form of the output. Subtitles (srt, vtt), ELAN (eaf) and tables (tsv) have the"
+            " sentences of long videos with their times, all are all of these.",
         ),
     ] = Format.text,
     output: Annotated[
