@@ -59,6 +59,7 @@ for _verb in (
     train.train,
     translate.evaluate,
     translate.score,
+    translate.score_segments,
     translate.translate,
     long_videos.align,
     tools.trim,

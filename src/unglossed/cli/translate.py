@@ -1,4 +1,4 @@
-"""The verbs that use a trained model or score its texts: evaluate, score, translate."""
+"""The verbs that use a trained model or score what it gave: evaluate, score, translate."""
 
 from __future__ import annotations
 
@@ -100,6 +100,39 @@ def score(
     from unglossed.evaluation.text_files import score_files
 
     show(score_files(hypotheses, references or [], language, normalisation), as_json)
+
+
+def score_segments(
+    hypotheses: Annotated[
+        Path,
+        typer.Argument(
+            help="Segments that were found: captions (.srt, .vtt, .eaf ...), a table with start and"
+            " end, JSON as Whisper writes it; or a folder of such files."
+        ),
+    ],
+    references: Annotated[
+        Path,
+        typer.Argument(help="The true ones: the same, in a folder with files of the same names."),
+    ],
+    tier: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tier of the ELAN files among them.")
+    ] = None,
+    same_text: Annotated[
+        bool,
+        typer.Option(
+            "--same-text", help="Segments only fit those of the same text: for aligned subtitles."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score where sentences were found in videos against where they are; no model is needed.
+
+    F1 at an overlap of 0.10, 0.25 and 0.50, frame accuracy at 25 frames a second, and how early or
+    late the starts and ends are. The files of folders are counted together.
+    """
+    from unglossed.evaluation.segments import score_segments as score_files
+
+    show(score_files(hypotheses, references, tier=tier, same_text=same_text), as_json)
 
 
 def translate(
