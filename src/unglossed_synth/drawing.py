@@ -122,7 +122,7 @@ def draw_frames(
     """Draws a clip.
 
     Args:
-        poses: joints from `motion.animate` of the same signer.
+        poses: joints from `motion` of the same signer.
         signer: whose looks, light and camera are drawn.
         width: of the picture; the person is scaled to fit any.
         height: of the picture.
