@@ -1,0 +1,201 @@
+// The model: three networks that onnxruntime runs, and the search for a text. Knows no page.
+
+import { Emptiness } from "./emptiness.js";
+import { fields, view } from "./pixels.js";
+import { search } from "./search.js";
+
+const AT_ONCE = 8; // frames that go through the backbone together
+const CLOSE = 1e-3; // of vectors, as a share of the largest
+const CLOSE_SCORES = 0.25; // of log-probabilities: roundings to 8 bits may tip
+
+/** Read a file of the model as it arrives; `onBytes` is told of each part. */
+async function load(address, onBytes) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`${address.pathname}: ${answer.status}`);
+  const parts = [];
+  const reader = answer.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    onBytes(value.length);
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+/** The text of token ids: the bytes of each in a row. */
+export function join(tokens, ids) {
+  const bytes = ids.flatMap((id) => Array.from(tokens[id] ?? "", (one) => one.charCodeAt(0)));
+  return new TextDecoder().decode(Uint8Array.from(bytes)).trim();
+}
+
+/** Pictures that Python computes, too, for comparing: (count, side, side, 3). */
+export function pictures(count, side) {
+  const made = new Uint8Array(count * side * side * 3);
+  let at = 0;
+  for (let number = 0; number < count; number++) {
+    for (let row = 0; row < side; row++) {
+      for (let column = 0; column < side; column++) {
+        for (let colour = 0; colour < 3; colour++) {
+          made[at++] = (17 * number + 5 * row + 3 * column + 40 * colour) % 256;
+        }
+      }
+    }
+  }
+  return made;
+}
+
+export class Translator {
+  /** Use `Translator.load`. */
+  constructor(ort, manifest, tokens, sessions) {
+    Object.assign(this, { ort, manifest, tokens, ...sessions });
+  }
+
+  /**
+   * Load a model and compare what it computes here with what it computed when it was exported.
+   *
+   * @param {object} ort onnxruntime-web.
+   * @param {URL} folder The folder `model/`.
+   * @param {function(number)} onProgress Told the share loaded, 0 to 1.
+   * @param {string[]} providers Where frames are read, best first: "webgpu", "wasm".
+   */
+  static async load(ort, folder, onProgress, providers = ["wasm"]) {
+    const manifest = await (await fetch(new URL("manifest.json", folder))).json();
+    const total = Object.values(manifest.files).reduce((sum, size) => sum + size, 0);
+    let loaded = 0;
+    const bytes = (name) =>
+      load(new URL(name, folder), (count) => {
+        loaded += count;
+        onProgress(Math.min(1, loaded / total));
+      });
+    const [frames, clip, text, tokens] = await Promise.all(
+      ["frames.onnx", "clip.onnx", "text.onnx", "tokens.json"].map(bytes),
+    );
+    const open = (network, where) =>
+      ort.InferenceSession.create(network, { executionProviders: [where] });
+    const sessions = { clip: await open(clip, "wasm"), text: await open(text, "wasm") };
+    const table = JSON.parse(new TextDecoder().decode(tokens));
+    for (const where of providers) {
+      try {
+        sessions.frames = await open(frames, where);
+        const translator = new Translator(ort, manifest, table, sessions);
+        await translator.compare();
+        translator.provider = where;
+        return translator;
+      } catch (error) {
+        if (where === providers[providers.length - 1]) throw error;
+        console.warn(`${where} is not used: ${error.message}`);
+      }
+    }
+    throw new Error("no provider");
+  }
+
+  /** Throws unless the networks give here the numbers that they gave when they were exported. */
+  async compare() {
+    const { probe, crop, search: settings } = this.manifest;
+    const vectors = await this.readFrames(pictures(probe.frames, crop), probe.frames);
+    const last = vectors.subarray(vectors.length - vectors.length / probe.frames);
+    const most = probe.vectors.reduce((one, other) => Math.max(one, Math.abs(other)), 1e-6);
+    const near = (found, told, by) => Math.abs(found - told) <= by; // false of NaN
+    if (!probe.vectors.every((told, at) => near(last[at], told, CLOSE * most))) {
+      throw new Error("the backbone computes other numbers here than where it was exported");
+    }
+    const step = await this.stepOf(vectors, probe.frames);
+    const scores = await step([[...settings.start]], [0]);
+    if (!probe.tokens.every((id, at) => near(scores[id], probe.scores[at], CLOSE_SCORES))) {
+      throw new Error("the language model computes other numbers here than where it was exported");
+    }
+  }
+
+  /** Vectors, (count, dim) in a row, of frames (count, crop, crop, 3). */
+  async readFrames(pixels, count) {
+    const { crop } = this.manifest;
+    const frames = new this.ort.Tensor("uint8", pixels, [count, crop, crop, 3]);
+    const { vectors } = await this.frames.run({ frames });
+    const data = vectors.data.slice();
+    vectors.dispose();
+    return data;
+  }
+
+  /** A step of the search for the text of a clip, see `search`. */
+  async stepOf(vectors, count) {
+    const { Tensor } = this.ort;
+    const clip = new Tensor("float32", vectors, [count, vectors.length / count]);
+    const read = await this.clip.run({ vectors: clip });
+    const layers = Object.keys(read).length;
+    const cross = {};
+    let past = {};
+    for (let at = 0; at < layers; at++) {
+      const one = read[`cross.${at}`];
+      cross[`cross.${at}`] = one;
+      const [, heads, , width] = one.dims;
+      past[`past.${at}`] = new Tensor("float32", new Float32Array(0), [1, heads, 0, width]);
+    }
+    const whole = (values, dims) =>
+      new Tensor("int64", BigInt64Array.from(values, (value) => BigInt(value)), dims);
+    return async (rows, order) => {
+      const ids = whole(rows.flat(), [rows.length, rows[0].length]);
+      const found = await this.text.run({ ids, order: whole(order, [rows.length]), ...past, ...cross });
+      past = {};
+      for (let at = 0; at < layers; at++) past[`past.${at}`] = found[`present.${at}`];
+      return found.scores.data;
+    };
+  }
+
+  /** A clip to translate; frames are added as they come. */
+  begin() {
+    return new Clip(this);
+  }
+}
+
+class Clip {
+  constructor(translator) {
+    this.translator = translator;
+    this.emptiness = new Emptiness();
+    this.waiting = [];
+    this.vectors = [];
+    this.count = 0;
+  }
+
+  /** Add a frame: (height, width, 4) RGBA. */
+  async add(data, width, height) {
+    const { resize, crop, max_frames: most } = this.translator.manifest;
+    if (most !== null && this.count >= most) return;
+    this.emptiness.add(fields(data, width, height));
+    this.waiting.push(view(data, width, height, resize, crop));
+    this.count += 1;
+    if (this.waiting.length === AT_ONCE) await this.flush();
+  }
+
+  async flush() {
+    const count = this.waiting.length;
+    if (!count) return;
+    const pixels = new Uint8Array(count * this.waiting[0].length);
+    this.waiting.forEach((one, at) => pixels.set(one, at * one.length));
+    this.waiting = [];
+    this.vectors.push(await this.translator.readFrames(pixels, count));
+  }
+
+  /**
+   * Translate what was added.
+   *
+   * @returns {Promise<{text: string, score: number|null, reason: string|null, frames: number}>}
+   *   `reason` says why there is no text.
+   */
+  async finish() {
+    const { manifest, tokens } = this.translator;
+    const reason = this.count ? this.emptiness.reason() : "no_frame";
+    if (reason !== null) return { text: "", score: null, reason, frames: this.count };
+    await this.flush();
+    const size = this.vectors.reduce((sum, one) => sum + one.length, 0);
+    const vectors = new Float32Array(size);
+    let at = 0;
+    for (const one of this.vectors) {
+      vectors.set(one, at);
+      at += one.length;
+    }
+    const step = await this.translator.stepOf(vectors, this.count);
+    const found = await search(step, manifest.search);
+    return { text: join(tokens, found.tokens), score: found.score, reason: null, frames: this.count };
+  }
+}
