@@ -34,6 +34,7 @@ from unglossed.inference.web.parts import (
 )
 from unglossed.inference.web.runtime import VERSION, copy_runtime
 from unglossed.inference.web.tokens import token_bytes
+from unglossed.models.saved import TrainedLengths
 
 NETWORKS = ("frames.onnx", "clip.onnx", "text.onnx")
 EXACT = 1e-4
@@ -99,6 +100,7 @@ def export_web(
         parts = FrameReader(network).eval(), ClipReader(network).eval(), TextWriter(network).eval()
     except ValueError as error:
         raise InputError(f"{model}: {error}") from None
+    lengths = processor.trained_seconds and TrainedLengths.from_dict(processor.trained_seconds)
     search = _search(translator)
     tokens = token_bytes(processor)
     quantize(network.language_model.model, PortableInt8Linear)
@@ -120,6 +122,7 @@ def export_web(
             "language": processor.language,
             "trained_on": trained_on,
             "trained_seconds": processor.trained_seconds,
+            "far_longer": lengths.far_longer if lengths else None,
             "frame_share": processor.frame_share,
             "resize": processor.resize,
             "crop": processor.crop,

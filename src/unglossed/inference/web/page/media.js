@@ -8,20 +8,24 @@ const STEPS = 12; // frames that are enough for it
 const after = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 function once(target, name) {
+  const heard = new AbortController();
+  const { signal } = heard;
   return new Promise((done, fail) => {
-    target.addEventListener(name, done, { once: true });
-    target.addEventListener("error", () => fail(new Error("unreadable")), { once: true });
+    target.addEventListener(name, done, { signal });
+    target.addEventListener("error", () => fail(new Error("unreadable")), { signal });
+  }).finally(() => heard.abort());
+}
+
+/** The own time of the frame that is shown next. */
+function nextFrame(video) {
+  if (!video.requestVideoFrameCallback) return Promise.resolve(null);
+  return new Promise((done) => {
+    video.requestVideoFrameCallback((_, { mediaTime }) => done(mediaTime));
   });
 }
 
-/** The frame's own time when the next one is shown; null if none is in time. */
-function shown(video) {
-  if (!video.requestVideoFrameCallback) return Promise.resolve(null);
-  const frame = new Promise((done) => {
-    video.requestVideoFrameCallback((_, { mediaTime }) => done(mediaTime));
-  });
-  return Promise.race([frame, after(SOON).then(() => null)]);
-}
+/** What is told soon; null if nothing is. */
+const soon = (told) => Promise.race([told, after(SOON).then(() => null)]);
 
 async function seek(video, seconds) {
   const sought = once(video, "seeked");
@@ -93,15 +97,16 @@ function drawer() {
  * @yields {{picture: ImageData, done: number, total: number}} `total`: how many there are in all.
  */
 export async function* framesOfFile(video, share) {
-  const first = shown(video);
+  const first = nextFrame(video);
   if (video.readyState < 2) await once(video, "loadeddata");
   if (!video.videoWidth) throw new Error("unreadable");
-  const begin = (await first) ?? 0;
+  const begin = (await soon(first)) ?? 0;
   if (video.duration === Infinity) await seek(video, Number.MAX_SAFE_INTEGER); // of a recorder
   const step = (await frameSeconds(video)) ?? 1 / GRID;
-  const shownLast = shown(video);
+  await seek(video, begin); // so that another frame than the last is shown
+  const end = nextFrame(video);
   await seek(video, video.duration);
-  const last = (await shownLast) ?? Math.max(begin, video.duration - step);
+  const last = (await soon(end)) ?? Math.max(begin, video.duration - step);
   const times = readingTimes(begin, last + step, share);
   const draw = drawer();
   for (const [at, time] of times.entries()) {

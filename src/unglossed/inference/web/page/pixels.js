@@ -98,7 +98,7 @@ export function view(data, width, height, resize, crop) {
 export function fields(data, width, height) {
   const grey = new Uint8Array(width * height);
   for (let at = 0, from = 0; at < grey.length; at++, from += 4) {
-    grey[at] = (data[from] * 4899 + data[from + 1] * 9617 + data[from + 2] * 1868 + 8192) >> 14;
+    grey[at] = (data[from] * 9798 + data[from + 1] * 19235 + data[from + 2] * 3735 + 16384) >> 15;
   }
   const rows = taps(height, Math.min(FIELDS, height), "area");
   const columns = taps(width, Math.min(FIELDS, width), "area");
