@@ -95,47 +95,59 @@ def export_web(
     check_new_folder(output)
     check_packages()
     translator = SignTranslator.from_pretrained(model)
-    network, processor = translator.model.cpu(), translator.processor
-    try:
-        parts = FrameReader(network).eval(), ClipReader(network).eval(), TextWriter(network).eval()
-    except ValueError as error:
-        raise InputError(f"{model}: {error}") from None
-    lengths = processor.trained_seconds and TrainedLengths.from_dict(processor.trained_seconds)
-    search = _search(translator)
-    tokens = token_bytes(processor)
-    quantize(network.language_model.model, PortableInt8Linear)
     with whole_folder(output) as folder:
         copy_runtime(runtime, folder / "runtime", webgpu=webgpu)
         with as_file(files("unglossed.inference.web") / "page") as page:
             shutil.copytree(page, folder, dirs_exist_ok=True)
-        place = folder / "model"
-        place.mkdir()
-        with torch.no_grad():
-            _write_networks(parts, processor.crop, place)
-            difference, probe = _check(parts, processor.crop, search["start"], place)
-        texts = [one.decode("latin-1") for one in tokens]  # a letter a byte
-        write_text(place / "tokens.json", json.dumps(texts, ensure_ascii=True))
-        content = {
-            "version": __version__,
-            "runtime": {"version": VERSION, "webgpu": webgpu},
-            "files": {name: (place / name).stat().st_size for name in (*NETWORKS, "tokens.json")},
-            "language": processor.language,
-            "trained_on": trained_on,
-            "trained_seconds": processor.trained_seconds,
-            "far_longer": lengths.far_longer if lengths else None,
-            "frame_share": processor.frame_share,
-            "resize": processor.resize,
-            "crop": processor.crop,
-            "max_frames": network.encoder.input_limit(signal_limit(network, processor.max_tokens)),
-            "search": search,
-            "probe": probe,
-        }
-        write_text(place / "manifest.json", json.dumps(content, indent=1) + "\n")
+        told = {"trained_on": trained_on, "runtime": {"version": VERSION, "webgpu": webgpu}}
+        difference = write_model(translator, folder / "model", told)
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        runtime_bytes = sum(
-            size for path, size in sizes.items() if path.parent.name == "runtime"
-        )
-    return WebExport(sum(sizes.values()) - runtime_bytes, runtime_bytes, difference)
+        of_runtime = sum(size for path, size in sizes.items() if path.parent.name == "runtime")
+    return WebExport(sum(sizes.values()) - of_runtime, of_runtime, difference)
+
+
+def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any]) -> float:
+    """Write what the page reads of a model: three networks, the tokens and the manifest.
+
+    Args:
+        translator: in float32, whose language model is changed to 8 bits.
+        folder: new.
+        told: further fields of the manifest.
+
+    Returns:
+        How far onnxruntime's numbers are from torch's at most, as a share of the largest.
+
+    Raises:
+        InputError: see `export_web`.
+    """
+    network, processor = translator.model.cpu(), translator.processor
+    parts = FrameReader(network).eval(), ClipReader(network).eval(), TextWriter(network).eval()
+    lengths = processor.trained_seconds and TrainedLengths.from_dict(processor.trained_seconds)
+    search = _search(translator)
+    tokens = token_bytes(processor)
+    quantize(network.language_model.model, PortableInt8Linear)
+    folder.mkdir()
+    with torch.no_grad():
+        _write_networks(parts, processor.crop, folder)
+        difference, probe = _check(parts, processor.crop, search["start"], folder)
+    texts = [one.decode("latin-1") for one in tokens]  # a letter a byte
+    write_text(folder / "tokens.json", json.dumps(texts))
+    content = {
+        "version": __version__,
+        "files": {name: (folder / name).stat().st_size for name in (*NETWORKS, "tokens.json")},
+        "language": processor.language,
+        "trained_seconds": processor.trained_seconds,
+        "far_longer": lengths.far_longer if lengths else None,
+        "frame_share": processor.frame_share,
+        "resize": processor.resize,
+        "crop": processor.crop,
+        "max_frames": network.encoder.input_limit(signal_limit(network, processor.max_tokens)),
+        "search": search,
+        "probe": probe,
+        **told,
+    }
+    write_text(folder / "manifest.json", json.dumps(content, indent=1) + "\n")
+    return difference
 
 
 def _search(translator: SignTranslator) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from unglossed.errors import InputError
 from unglossed.inference.precision import SMALLEST
 from unglossed.models.language_model import EncoderDecoder
 from unglossed.models.translator import Translator
@@ -77,13 +78,13 @@ class FrameReader(nn.Module):
         model: with a visual encoder.
 
     Raises:
-        ValueError: it has another one.
+        InputError: it has another one.
     """
 
     def __init__(self, model: Translator) -> None:
         super().__init__()
         if not isinstance(model.encoder, VisualEncoder):
-            raise ValueError("found an encoder of another kind, expected a visual one")
+            raise InputError("found an encoder of another kind, expected a visual one")
         self.encoder = model.encoder
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -100,14 +101,14 @@ class ClipReader(nn.Module):
         model: whose language model is an encoder-decoder.
 
     Raises:
-        ValueError: it is of another kind.
+        InputError: it is of another kind.
     """
 
     def __init__(self, model: Translator) -> None:
         super().__init__()
         writer = model.language_model
         if not isinstance(writer, EncoderDecoder):
-            raise ValueError(
+            raise InputError(
                 f"found a language model of the type {writer.model.config.model_type!r}, expected"
                 " an encoder-decoder (mBART, T5, Light-T)"
             )
