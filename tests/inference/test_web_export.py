@@ -185,7 +185,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None
     session = onnxruntime.InferenceSession(tmp_path / "one.onnx")
     with torch.no_grad():
         web_export._Checked(session, one, "one.onnx", 1e-4)({"frames": pictures})
-        with pytest.raises(InputError, match="one.onnx: found results that differ"):
+        with pytest.raises(InputError, match=r"one.onnx: found results that differ"):
             web_export._Checked(session, other, "one.onnx", 1e-4)({"frames": pictures})
 
 
@@ -212,21 +212,21 @@ def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:
 def test_the_runtime_is_compared_with_what_is_known_of_it(tmp_path: Path) -> None:
     source = tmp_path / "package" / "dist"
     source.mkdir(parents=True)
-    with pytest.raises(InputError, match="found no ort.wasm.min.mjs, expected the folder dist of"):
+    with pytest.raises(InputError, match=r"found no ort.wasm.min.mjs, expected the folder dist of"):
         copy_runtime(source, tmp_path / "a")
     (source / "ort.wasm.min.mjs").write_text("something else")
-    with pytest.raises(InputError, match="ort.wasm.min.mjs: found the SHA-256 .*, expected 219e"):
+    with pytest.raises(InputError, match=r"ort.wasm.min.mjs: found the SHA-256 .*, expected 219e"):
         copy_runtime(source.parent, tmp_path / "b")
 
 
 def test_without_npm_the_way_out_is_told(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="npm is not there.*--runtime"):
+    with pytest.raises(InputError, match=r"npm is not there.*--runtime"):
         copy_runtime(None, tmp_path / "a")
     npm = tmp_path / "npm"
     npm.write_text("#!/bin/sh\necho 'npm error network ENOTFOUND' >&2; exit 1\n")
     npm.chmod(0o755)
-    with pytest.raises(InputError, match="could not bring .*ENOTFOUND.*--runtime"):
+    with pytest.raises(InputError, match=r"could not bring .*ENOTFOUND.*--runtime"):
         copy_runtime(None, tmp_path / "b")
 
 

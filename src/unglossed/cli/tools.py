@@ -126,7 +126,9 @@ def export(
         from unglossed.inference.export import export_encoder
 
         difference = export_encoder(model, output)
-        print(f"{output}: onnxruntime's numbers differ from the model's by {difference:.0e} at most")
+        print(
+            f"{output}: onnxruntime's numbers differ from the model's by {difference:.0e} at most"
+        )
     if web is not None:
         from unglossed.inference.web.export import export_web
 

@@ -52,7 +52,7 @@ _UNKNOWN_TO_THE_PAGE = (
     *("suppress_tokens", "begin_suppress_tokens", "sequence_bias", "stop_strings"),
     *("exponential_decay_length_penalty", "num_beam_groups", "guidance_scale", "penalty_alpha"),
 )
-_CHANGES_NOTHING = (None, 0, 1, [], ())
+_CHANGES_NOTHING: tuple[Any, ...] = (None, 0, 1, [], ())
 
 
 @dataclass(frozen=True)

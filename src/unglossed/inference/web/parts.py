@@ -21,7 +21,7 @@ from unglossed.errors import InputError
 from unglossed.inference.precision import SMALLEST
 from unglossed.models.language_model import EncoderDecoder
 from unglossed.models.translator import Translator
-from unglossed.models.visual import VisualEncoder, pool
+from unglossed.models.visual import TemporalModule, VisualEncoder, pool
 
 STEPS = 127
 """Whole numbers that a row's largest number becomes."""
@@ -104,6 +104,9 @@ class ClipReader(nn.Module):
         InputError: it is of another kind.
     """
 
+    before: Tensor
+    after: Tensor
+
     def __init__(self, model: Translator) -> None:
         super().__init__()
         writer = model.language_model
@@ -127,7 +130,7 @@ class ClipReader(nn.Module):
             vectors: (time, dim) of `FrameReader`.
         """
         features = vectors[None]
-        if not isinstance(self.temporal, nn.Identity):
+        if isinstance(self.temporal, TemporalModule):
             mixed = self.temporal.conv(features.transpose(1, 2))
             features = torch.relu(self.temporal.norm(mixed)).transpose(1, 2)
         mask = features.new_ones(features.shape[:2], dtype=torch.bool)

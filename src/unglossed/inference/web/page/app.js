@@ -74,6 +74,7 @@ function showResult() {
 function enable() {
   const { busy } = state;
   document.body.dataset.state = busy ? "busy" : "idle";
+  at("progress").hidden = !busy;
   const on = camera.stream !== null;
   at("file").disabled = busy || on;
   at("open").disabled = busy || on;

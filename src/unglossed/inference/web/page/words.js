@@ -14,7 +14,7 @@ export const WORDS = {
       "Your video stays on this device. It is not stored, and nothing is sent: the page works without a network once it is loaded.",
     trainedOn: (what) => `The model was trained on: ${what}.`,
     trainedUnknown:
-      "On which sign language, signers and subjects the model was trained is not told here: ask whoever gave you this page. Of others it translates nothing that means anything.",
+      "On which sign language, signers and subjects the model was trained, and whether Deaf people evaluated it, is not told here: ask whoever gave you this page. What it did not learn, it cannot translate.",
     trainedLengths: (clips, median, longest) =>
       `It learned from ${clips.toLocaleString("en")} clips, half of them shorter than ${seconds(median, "en")} seconds and none longer than ${seconds(longest, "en")}.`,
     writes: (name) => `It writes ${name}.`,
@@ -65,7 +65,7 @@ export const WORDS = {
       "Ihr Video bleibt auf diesem Gerät. Es wird nicht gespeichert, und nichts wird gesendet: einmal geladen, braucht die Seite kein Netz.",
     trainedOn: (what) => `Das Modell hat gelernt aus: ${what}.`,
     trainedUnknown:
-      "Aus welcher Gebärdensprache, von wem und über welche Themen das Modell gelernt hat, ist hier nicht angegeben: fragen Sie, wer Ihnen diese Seite gegeben hat. Anderes übersetzt es nicht sinnvoll.",
+      "Aus welcher Gebärdensprache, von wem und über welche Themen das Modell gelernt hat, und ob Gehörlose es beurteilt haben, ist hier nicht angegeben: fragen Sie, wer Ihnen diese Seite gegeben hat. Was es nicht gelernt hat, kann es nicht übersetzen.",
     trainedLengths: (clips, median, longest) =>
       `Es hat aus ${clips.toLocaleString("de")} Ausschnitten gelernt; die Hälfte ist kürzer als ${seconds(median, "de")} Sekunden, keiner länger als ${seconds(longest, "de")}.`,
     writes: (name) => `Es schreibt ${name}.`,
