@@ -24,8 +24,12 @@ from typing import Any, NamedTuple
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 _QUIET = "--disable-quic --no-first-run --disable-background-networking --disable-component-update"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-sync", *_QUIET.split()]
+ARGUMENTS = ["--no-sandbox", "--disable-sync", *_QUIET.split()]
 FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+WEBGPU = [
+    *("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+]
+"""In software."""
 SECONDS = 120
 """That anything may take."""
 

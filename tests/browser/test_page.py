@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.web import CHROMIUM, FAKE_CAMERA, browse, serve, translate, wait_idle
+from benchmarks.web import CHROMIUM, FAKE_CAMERA, WEBGPU, browse, serve, translate, wait_idle
 from tiny import SENTENCES, tiny_model, tiny_processor
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
@@ -106,13 +106,18 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(model: Path, tmp_path_factory) -> Path:
+def runtime(tmp_path_factory) -> Path:
     given = os.environ.get("UNGLOSSED_RUNTIME")
-    runtime = tmp_path_factory.mktemp("package") / "runtime"
+    target = tmp_path_factory.mktemp("package") / "runtime"
     try:
-        copy_runtime(None if given is None else Path(given), runtime)
+        copy_runtime(None if given is None else Path(given), target, webgpu=True)
     except InputError as error:
         pytest.skip(str(error))
+    return target
+
+
+@pytest.fixture(scope="module")
+def folder(model: Path, runtime: Path, tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp("page") / "web"
     export_web(model, target, runtime=runtime, trained_on="three hands, drawn")
     return target
@@ -241,3 +246,45 @@ def test_a_model_that_computes_something_else_here_is_not_used(
         page.wait_for_function("() => /failed/.test(document.getElementById('status').textContent)")
         assert "computes other numbers here" in page.inner_text("#status")
         assert page.is_disabled("#file")
+
+
+def with_webgpu(folder: Path, runtime: Path, target: Path) -> Path:
+    """The same page as `--webgpu` writes it."""
+    shutil.copytree(folder, target)
+    shutil.copytree(runtime, target / "runtime", dirs_exist_ok=True)
+    manifest = json.loads((target / "model" / "manifest.json").read_text())
+    manifest["runtime"]["webgpu"] = True
+    (target / "model" / "manifest.json").write_text(json.dumps(manifest))
+    return target
+
+
+def test_webgpu_reads_frames_where_it_computes_the_same(
+    folder: Path, runtime: Path, tmp_path: Path
+) -> None:
+    target = with_webgpu(folder, runtime, tmp_path / "web")
+    clip = write_clip(tmp_path / "round.mp4", "round")
+    adapter = "navigator.gpu ? navigator.gpu.requestAdapter().then(Boolean) : false"
+    with serve(target) as address, browse(WEBGPU, locale="en") as context:
+        page = context.new_page()
+        page.goto(address)
+        if not page.evaluate(adapter):
+            pytest.skip("this Chromium has no WebGPU")
+        wait_idle(page)
+        assert page.inner_text("#about").endswith("computed with webgpu")
+        assert translate(page, clip).text == SENTENCES[2]
+        # A runtime that computes something else: every number is one too large.
+        path = target / "runtime" / "ort.webgpu.min.mjs"
+        path.rename(path.with_name("real.mjs"))
+        path.write_text(
+            'import * as real from "./real.mjs";'
+            "export const { env, Tensor } = real;"
+            "export const InferenceSession = { create: async (...words) => {"
+            " const one = await real.InferenceSession.create(...words);"
+            " return { run: async (fed) => { const { vectors } = await one.run(fed);"
+            " return { vectors: { data: vectors.data.map((value) => value + 1),"
+            " dispose() {} } }; } }; } };"
+        )
+        page.reload()
+        wait_idle(page)
+        assert page.inner_text("#about").endswith("computed with wasm")
+        assert translate(page, clip).text == SENTENCES[2]

@@ -47,8 +47,8 @@ export function pictures(count, side) {
 
 export class Translator {
   /** Use `Translator.load`. */
-  constructor(ort, manifest, tokens, sessions) {
-    Object.assign(this, { ort, manifest, tokens, ...sessions });
+  constructor(ort, manifest, tokens, networks) {
+    Object.assign(this, { ort, manifest, tokens, ...networks });
   }
 
   /**
@@ -57,9 +57,10 @@ export class Translator {
    * @param {object} ort onnxruntime-web.
    * @param {URL} folder The folder `model/`.
    * @param {function(number)} onProgress Told the share loaded, 0 to 1.
-   * @param {string[]} providers Where frames are read, best first: "webgpu", "wasm".
+   * @param {object?} gpu Another onnxruntime-web, which reads frames with WebGPU if it can. It lacks
+   *   operators that the language model needs.
    */
-  static async load(ort, folder, onProgress, providers = ["wasm"]) {
+  static async load(ort, folder, onProgress, gpu = null) {
     const manifest = await (await fetch(new URL("manifest.json", folder))).json();
     const total = Object.values(manifest.files).reduce((sum, size) => sum + size, 0);
     let loaded = 0;
@@ -71,23 +72,24 @@ export class Translator {
     const [frames, clip, text, tokens] = await Promise.all(
       ["frames.onnx", "clip.onnx", "text.onnx", "tokens.json"].map(bytes),
     );
-    const open = (network, where) =>
-      ort.InferenceSession.create(network, { executionProviders: [where] });
-    const sessions = { clip: await open(clip, "wasm"), text: await open(text, "wasm") };
+    const open = (network, provider = "wasm", runtime = ort) =>
+      runtime.InferenceSession.create(network, { executionProviders: [provider] });
+    const networks = { clip: await open(clip), text: await open(text) };
     const table = JSON.parse(new TextDecoder().decode(tokens));
-    for (const where of providers) {
+    const made = async (provider, runtime) => {
+      const reader = { provider, runtime, frames: await open(frames, provider, runtime) };
+      const translator = new Translator(ort, manifest, table, { ...networks, ...reader });
+      await translator.compare();
+      return translator;
+    };
+    if (gpu) {
       try {
-        sessions.frames = await open(frames, where);
-        const translator = new Translator(ort, manifest, table, sessions);
-        await translator.compare();
-        translator.provider = where;
-        return translator;
+        return await made("webgpu", gpu);
       } catch (error) {
-        if (where === providers[providers.length - 1]) throw error;
-        console.warn(`${where} is not used: ${error.message}`);
+        console.warn(`WebGPU is not used: ${error.message}`);
       }
     }
-    throw new Error("no provider");
+    return made("wasm", ort);
   }
 
   /** Throws unless the networks give here the numbers that they gave when they were exported. */
@@ -110,7 +112,7 @@ export class Translator {
   /** Vectors, (count, dim) in a row, of frames (count, crop, crop, 3). */
   async readFrames(pixels, count) {
     const { crop } = this.manifest;
-    const frames = new this.ort.Tensor("uint8", pixels, [count, crop, crop, 3]);
+    const frames = new this.runtime.Tensor("uint8", pixels, [count, crop, crop, 3]);
     const { vectors } = await this.frames.run({ frames });
     const data = vectors.data.slice();
     vectors.dispose();

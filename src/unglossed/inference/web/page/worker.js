@@ -6,14 +6,18 @@ let translator = null;
 let clip = null;
 let queue = Promise.resolve();
 
+async function load(file, base) {
+  const runtime = await import(new URL(`runtime/${file}`, base).href);
+  runtime.env.wasm.wasmPaths = new URL("runtime/", base).href;
+  runtime.env.wasm.numThreads = 1;
+  return runtime;
+}
+
 async function start({ base, webgpu }) {
-  const file = webgpu ? "runtime/ort.webgpu.min.mjs" : "runtime/ort.wasm.min.mjs";
-  const ort = await import(new URL(file, base).href);
-  ort.env.wasm.wasmPaths = new URL("runtime/", base).href;
-  ort.env.wasm.numThreads = 1;
+  const ort = await load("ort.wasm.min.mjs", base);
+  const gpu = webgpu ? await load("ort.webgpu.min.mjs", base).catch(() => null) : null;
   const onProgress = (share) => postMessage({ type: "loading", share });
-  const providers = webgpu ? ["webgpu", "wasm"] : ["wasm"];
-  translator = await Translator.load(ort, new URL("model/", base), onProgress, providers);
+  translator = await Translator.load(ort, new URL("model/", base), onProgress, gpu);
   postMessage({ type: "ready", provider: translator.provider });
 }
 
