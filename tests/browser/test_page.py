@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pysubs2
 import pytest
 import torch
 
@@ -163,10 +164,53 @@ def test_the_page_gives_the_texts_of_python_without_a_network(
         told = translate(page, path)
         assert told.text == expected.text, clip
         assert told.notes == ""
+        assert page.locator("#sentences li").count() == 0
         percent = int(re.search(r"(\d+) %", told.score)[1])
         assert percent == pytest.approx(100 * np.exp(expected.score), abs=5)
     assert [one for one in page.asked[loaded:] if not one.startswith("blob:")] == []
     assert {one.removeprefix("blob:").startswith(address) for one in page.asked} == {True}
+
+
+def write_recording(path: Path, names: tuple[str, ...], rest: float = 1.0) -> Path:
+    """A video in which each hand moves in turn, and all rests in between."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for name in names:
+            for number in range(round(25 * rest)):
+                frame = picture("still", 0.0)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+            for number in range(round(25 * SECONDS)):
+                frame = picture(name, number / 25)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        for number in range(round(25 * rest)):
+            frame = picture("still", 0.0)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_long_video_becomes_subtitles(page, tmp_path: Path) -> None:
+    page.context.set_offline(True)
+    names = ("down", "round", "right", "round", "down", "right", "down")
+    told = translate(page, write_recording(tmp_path / "long.mp4", names))
+    assert told.text == ""
+    assert "Found 7 sentences" in told.score
+    texts = page.locator("#sentences li span").all_inner_texts()
+    same = [SENTENCES[NAMES.index(name)] == text for name, text in zip(names, texts, strict=True)]
+    assert sum(same) >= 6  # a begin may be a frame late
+    with page.expect_download() as download:
+        page.click("#save")
+    saved = pysubs2.load(str(download.value.path()), encoding="utf-8", format_="srt")
+    assert [one.text for one in saved] == texts
+    for number, one in enumerate(saved):
+        begin = 1 + number * (1 + SECONDS)
+        assert one.start / 1000 == pytest.approx(begin, abs=0.25)
+        assert one.end / 1000 == pytest.approx(begin + SECONDS, abs=0.25)
+    page.locator("#sentences button").nth(2).click()
+    page.wait_for_function("() => document.getElementById('video').currentTime > 6")
+    shown = "[...document.getElementById('video').textTracks[0].cues].map(one => one.text)"
+    assert page.evaluate(shown) == texts
 
 
 def test_no_other_origin_can_be_asked(page) -> None:
@@ -223,7 +267,7 @@ def test_the_camera_by_keyboard_alone(page) -> None:
     page.wait_for_selector("#start:focus")
     page.keyboard.press("Enter")
     page.wait_for_selector("#stop:focus")
-    page.wait_for_function("() => /[2-9] s/.test(document.getElementById('status').textContent)")
+    page.wait_for_function("() => /[2-9] s/.test(document.getElementById('timer').textContent)")
     page.keyboard.press("Enter")
     wait_idle(page)
     assert page.inner_text("#status") == "Done."

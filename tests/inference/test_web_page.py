@@ -229,3 +229,58 @@ def test_the_grid_of_times_is_pythons(tmp_path: Path) -> None:
     for (begin, end, share), times in zip(cases, found, strict=True):
         grid = begin + np.arange(max(1, round((end - begin) * 25))) / 25
         np.testing.assert_allclose(times, grid[:: round(1 / share)])
+
+
+SENTENCES_FOUND = """
+import { MotionCutter } from "./page/sentences.js";
+const { side, rate, longest, views } = content;
+const cutter = new MotionCutter(rate, longest);
+const data = Buffer.from(views, "base64");
+const size = side * side * 3;
+const found = [];
+for (let at = 0; at < data.length; at += size) {
+  found.push(...cutter.push(data.subarray(at, at + size), side));
+}
+console.log(JSON.stringify([...found, ...cutter.finish()]));
+"""
+
+
+def recording(seed: int, side: int, rate: float) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Views of a minute in which a hand moves and rests in turn, and when it moves."""
+    rng = np.random.default_rng(seed)
+    frames, spans, place = [], [], np.array([side / 2, side / 2])
+    wall = photo(side, side)
+    while len(frames) < 60 * rate:
+        for moves in (False, True):
+            count = round(rng.uniform(1.5, 5) * rate)
+            if moves:
+                spans.append((len(frames), len(frames) + count))
+            for _ in range(count):
+                if moves:
+                    place = np.clip(place + rng.uniform(-8, 8, 2), 8, side - 8)
+                frame = wall.astype(float) + rng.normal(0, 1, wall.shape)
+                y, x = place.astype(int)
+                frame[y - 7 : y + 7, x - 7 : x + 7] = 240
+                frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+    return np.stack(frames), spans
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sentences_are_found_where_something_moves(tmp_path: Path, seed: int) -> None:
+    side, rate, longest = 64, 6.25, 4.0
+    views, spans = recording(seed, side, rate)
+    pixels = base64.b64encode(views.tobytes()).decode()
+    content = {"side": side, "rate": rate, "longest": longest, "views": pixels}
+    found = run_node(tmp_path, SENTENCES_FOUND, content)
+    inside = np.zeros(len(views), bool)
+    for begin, end in found:
+        assert end - begin <= longest * rate
+        inside[begin:end] = True
+    expected = np.zeros(len(views), bool)
+    for begin, end in spans:
+        expected[begin:end] = True
+    assert (inside == expected).mean() > 0.9
+    cutting = pytest.importorskip("unglossed.inference.cutting", reason="finds no sentences yet")
+    cutter = cutting.MotionCutter(rate, longest)
+    theirs = [*cutter.push(views, None), *cutter.finish()]
+    assert [tuple(one) for one in found] == theirs

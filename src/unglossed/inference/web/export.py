@@ -34,8 +34,11 @@ from unglossed.inference.web.parts import (
 )
 from unglossed.inference.web.runtime import VERSION, copy_runtime
 from unglossed.inference.web.tokens import token_bytes
+from unglossed.media.frames import FRAME_RATE
 from unglossed.models.saved import TrainedLengths
 
+LONGEST_SECONDS = 15.0
+"""Of a sentence, where the lengths of training are not known."""
 NETWORKS = ("frames.onnx", "clip.onnx", "text.onnx")
 EXACT = 1e-4
 """Most difference of the backbone, as a share of the largest number; measured: 8e-7."""
@@ -122,7 +125,6 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
     """
     network, processor = translator.model.cpu(), translator.processor
     parts = FrameReader(network).eval(), ClipReader(network).eval(), TextWriter(network).eval()
-    lengths = processor.trained_seconds and TrainedLengths.from_dict(processor.trained_seconds)
     search = _search(translator)
     tokens = token_bytes(processor)
     quantize(network.language_model.model, PortableInt8Linear)
@@ -137,17 +139,28 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
         "files": {name: (folder / name).stat().st_size for name in (*NETWORKS, "tokens.json")},
         "language": processor.language,
         "trained_seconds": processor.trained_seconds,
-        "far_longer": lengths.far_longer if lengths else None,
         "frame_share": processor.frame_share,
         "resize": processor.resize,
         "crop": processor.crop,
-        "max_frames": network.encoder.input_limit(signal_limit(network, processor.max_tokens)),
+        "longest_frames": _longest(translator),
         "search": search,
         "probe": probe,
         **told,
     }
     write_text(folder / "manifest.json", json.dumps(content, indent=1) + "\n")
     return difference
+
+
+def _longest(translator: SignTranslator) -> int:
+    """Kept frames of one sentence at most: a longer recording is cut into several."""
+    model, processor = translator.model, translator.processor
+    rate = FRAME_RATE * processor.frame_share
+    seconds = LONGEST_SECONDS
+    if processor.trained_seconds is not None:
+        seconds = TrainedLengths.from_dict(processor.trained_seconds).far_longer
+    limit = model.encoder.input_limit(signal_limit(model, processor.max_tokens))
+    most = max(2, int(seconds * rate))
+    return most if limit is None else min(most, limit)
 
 
 def _search(translator: SignTranslator) -> dict[str, Any]:

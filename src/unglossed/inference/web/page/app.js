@@ -2,17 +2,32 @@
 
 import { Engine } from "./engine.js";
 import { Camera, framesOfFile } from "./media.js";
+import { subRip, time } from "./subtitles.js";
 import { WORDS } from "./words.js";
 
 const GRID = 25;
 
 const at = (id) => document.getElementById(id);
 const video = at("video");
-const state = { language: "en", saying: null, manifest: null, provider: null, busy: true, notes: [] };
-const engine = new Engine((share) => {
-  at("progress").value = share;
-  say(share < 1 ? "loading" : "checking", Math.round(100 * share));
-});
+const state = {
+  language: "en",
+  saying: null,
+  manifest: null,
+  provider: null,
+  busy: true,
+  notes: [],
+  sentences: [],
+};
+const engine = new Engine(
+  (share) => {
+    at("progress").value = share;
+    say(share < 1 ? "loading" : "checking", Math.round(100 * share));
+  },
+  (sentence) => {
+    state.sentences.push(sentence);
+    at("sentences").append(itemOf(sentence));
+  },
+);
 const camera = new Camera(video);
 
 /** The words of a key in the chosen language. */
@@ -58,10 +73,13 @@ function showModel() {
 
 function showResult() {
   const { result } = state;
-  at("text").textContent = result?.text ?? "";
-  at("score").textContent = !result || result.reason !== null
-    ? (result ? words(result.reason) : "")
-    : words("score", Math.round(100 * Math.exp(result.score)));
+  const one = result && !result.long ? result : null;
+  const percent = (score) => Math.round(100 * Math.exp(score));
+  let told = "";
+  if (one) told = one.reason === null ? words("score", percent(one.score)) : words(one.reason);
+  if (result?.long) told = words("found", state.sentences.length);
+  at("text").textContent = one?.text ?? "";
+  at("score").textContent = told;
   at("notes").replaceChildren(
     ...state.notes.map((note) => {
       const item = document.createElement("li");
@@ -69,6 +87,56 @@ function showResult() {
       return item;
     }),
   );
+}
+
+/** A sentence in the list: its time leads to it in the video. */
+function itemOf({ start, text, score }) {
+  const item = document.createElement("li");
+  const jump = document.createElement("button");
+  jump.type = "button";
+  jump.textContent = time(start).slice(0, 8);
+  jump.addEventListener("click", () => {
+    if (state.busy || !video.hasAttribute("src")) return;
+    video.currentTime = start;
+    video.play();
+  });
+  const said = document.createElement("span");
+  said.lang = state.manifest.language;
+  said.textContent = text;
+  const sure = document.createElement("small");
+  sure.textContent = ` ${words("percent", Math.round(100 * Math.exp(score)))}`;
+  item.append(jump, said, sure);
+  return item;
+}
+
+function clearResult() {
+  state.result = null;
+  state.notes = [];
+  state.sentences = [];
+  at("sentences").replaceChildren();
+  for (const track of video.textTracks) {
+    for (const cue of [...(track.cues ?? [])]) track.removeCue(cue);
+  }
+  if (at("save").href) URL.revokeObjectURL(at("save").href);
+  at("save").removeAttribute("href");
+  at("save").hidden = true;
+  showResult();
+}
+
+/** The sentences as subtitles: over the video, and to keep. */
+function offerSubtitles() {
+  const { sentences, manifest } = state;
+  if (!sentences.length) return;
+  const track =
+    video.textTracks[0] ?? video.addTextTrack("subtitles", words("subtitles"), manifest.language);
+  track.mode = "showing";
+  for (const { start, end, text } of sentences) {
+    const plain = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+    track.addCue(new VTTCue(start, end, plain));
+  }
+  const file = new Blob([subRip(sentences)], { type: "application/x-subrip" });
+  at("save").href = URL.createObjectURL(file);
+  at("save").hidden = false;
 }
 
 function enable() {
@@ -90,10 +158,8 @@ function forget() {
   video.load();
   video.hidden = !camera.stream;
   video.controls = false;
-  state.result = null;
-  state.notes = [];
   at("file").value = "";
-  showResult();
+  clearResult();
 }
 
 /** Run a piece of work, during which nothing else is begun. */
@@ -115,13 +181,8 @@ async function work(task) {
 async function translate() {
   say("translating");
   state.result = await engine.finish();
-  const { manifest, result } = state;
-  const length = result.frames / (GRID * manifest.frame_share);
-  const { trained_seconds: lengths, far_longer: far } = manifest;
-  if (far !== null && length > far) {
-    state.notes.push(["longer", length, Math.min(lengths.longest, lengths.limit)]);
-  }
   showResult();
+  offerSubtitles();
   say("done");
 }
 
@@ -129,19 +190,12 @@ async function translateFile(file) {
   forget();
   video.hidden = false;
   video.src = URL.createObjectURL(file);
-  const { frame_share: share, max_frames: most } = state.manifest;
   engine.begin();
-  let sent = 0;
-  for await (const { picture, done, total } of framesOfFile(video, share)) {
+  for await (const { picture, done, total } of framesOfFile(video, state.manifest.frame_share)) {
     at("progress").value = done / total;
-    say("reading", Math.round((100 * done) / total));
-    if (most !== null && sent === most) {
-      state.notes.push(["cut", sent / (GRID * share)]);
-      break;
-    }
+    say("reading", 10 * Math.round((10 * done) / total)); // seldom: it is read aloud
     await engine.room();
     engine.send(picture);
-    sent += 1;
   }
   await translate();
   video.currentTime = 0;
@@ -151,10 +205,8 @@ async function translateFile(file) {
 let lock = null;
 
 async function record() {
-  state.result = null;
-  state.notes = [];
-  showResult();
-  const { frame_share: share, max_frames: most } = state.manifest;
+  clearResult();
+  const { frame_share: share } = state.manifest;
   lock = await navigator.wakeLock?.request("screen").catch(() => null);
   engine.begin();
   let sent = 0;
@@ -163,28 +215,28 @@ async function record() {
     at("stop").addEventListener("click", done, { once: true });
     camera.onEnd = done;
     camera.record(share, (picture) => {
-      if (most !== null && sent === most) return done();
       if (engine.busy) {
         dropped += 1;
-        return undefined;
+        return;
       }
       try {
-        const copy = new ImageData(picture.data.slice(), picture.width, picture.height);
-        engine.send(copy);
+        engine.send(new ImageData(picture.data.slice(), picture.width, picture.height));
       } catch (error) {
-        return fail(error);
+        fail(error);
+        return;
       }
       sent += 1;
-      say("recording", Math.floor(sent / (GRID * share)));
-      return undefined;
+      at("timer").textContent = words("seconds", Math.floor(sent / (GRID * share)));
     });
   });
   enable();
+  say("recording");
   at("stop").focus();
   try {
     await stopped;
   } finally {
     camera.stop();
+    at("timer").textContent = "";
     lock?.release();
     enable();
   }

@@ -3,9 +3,13 @@
 const MOST_WAITING = 8; // frames that are sent and not read yet
 
 export class Engine {
-  /** @param {function(number)} onProgress Told the share of the model that is loaded. */
-  constructor(onProgress) {
+  /**
+   * @param {function(number)} onProgress Told the share of the model that is loaded.
+   * @param {function(object)} onSentence Told each sentence of a long recording.
+   */
+  constructor(onProgress, onSentence) {
     this.onProgress = onProgress;
+    this.onSentence = onSentence;
     this.waiting = 0;
     this.wakers = [];
     this.asked = null;
@@ -21,6 +25,7 @@ export class Engine {
 
   hear(told) {
     if (told.type === "loading") this.onProgress(told.share);
+    if (told.type === "sentence") this.onSentence(told.sentence);
     if (told.type === "read") {
       this.waiting -= 1;
       this.wakers.splice(0).forEach((wake) => wake());

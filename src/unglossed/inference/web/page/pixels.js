@@ -47,8 +47,8 @@ export function taps(from, to, method) {
   return made;
 }
 
-/** Resize lines of `channels` numbers to those that the taps of columns and rows ask for. */
-function resample(data, width, channels, rows, columns, used) {
+/** Resize lines of `channels` numbers, of which `used`, to what the taps of rows and columns say. */
+export function resample(data, width, channels, rows, columns, used) {
   const across = new Map();
   for (const { places } of rows) for (const row of places) across.set(row, null);
   for (const row of across.keys()) {

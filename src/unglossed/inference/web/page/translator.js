@@ -3,7 +3,9 @@
 import { Emptiness } from "./emptiness.js";
 import { fields, view } from "./pixels.js";
 import { search } from "./search.js";
+import { MotionCutter } from "./sentences.js";
 
+const GRID = 25; // frames a second that models are trained at
 const AT_ONCE = 8; // frames that go through the backbone together
 const CLOSE = 1e-3; // of vectors, as a share of the largest
 const CLOSE_SCORES = 0.25; // of log-probabilities: roundings to 8 bits may tip
@@ -144,60 +146,101 @@ export class Translator {
     };
   }
 
-  /** A clip to translate; frames are added as they come. */
-  begin() {
-    return new Clip(this);
+  /** The text of a clip, from the vectors of its frames (dim,). */
+  async write(rows) {
+    const vectors = new Float32Array(rows.length * rows[0].length);
+    rows.forEach((row, at) => vectors.set(row, at * row.length));
+    const step = await this.stepOf(vectors, rows.length);
+    const { tokens, score } = await search(step, this.manifest.search);
+    return { text: join(this.tokens, tokens), score };
+  }
+
+  /** A recording to translate; frames are added as they come. */
+  begin(onSentence) {
+    return new Recording(this, onSentence);
   }
 }
 
-class Clip {
-  constructor(translator) {
+/**
+ * Frames of a clip that is one sentence, or of a longer recording, which is cut where nothing moves.
+ *
+ * Which of the two it is shows when it grows longer than what the model can take for one sentence.
+ * Vectors are held for that long, or until no sentence can need them any more.
+ */
+export class Recording {
+  /** @param {function(object)} onSentence Told each sentence of a long recording as it ends. */
+  constructor(translator, onSentence) {
+    const { frame_share: share, longest_frames: longest } = translator.manifest;
     this.translator = translator;
+    this.onSentence = onSentence;
     this.emptiness = new Emptiness();
-    this.waiting = [];
+    this.rate = GRID * share;
+    this.longest = longest;
+    this.cutter = new MotionCutter(this.rate, longest / this.rate);
+    this.views = []; // that no vector is made of yet
     this.vectors = [];
+    this.first = 0; // position of the first of them
+    this.spans = []; // found and not translated
     this.count = 0;
+  }
+
+  /** Whether it is more than one sentence. */
+  get isLong() {
+    return this.count > this.longest;
   }
 
   /** Add a frame: (height, width, 4) RGBA. */
   async add(data, width, height) {
-    const { resize, crop, max_frames: most } = this.translator.manifest;
-    if (most !== null && this.count >= most) return;
-    this.emptiness.add(fields(data, width, height));
-    this.waiting.push(view(data, width, height, resize, crop));
+    const { resize, crop } = this.translator.manifest;
+    const seen = view(data, width, height, resize, crop);
+    if (!this.isLong) this.emptiness.add(fields(data, width, height));
+    this.views.push(seen);
     this.count += 1;
-    if (this.waiting.length === AT_ONCE) await this.flush();
+    this.spans.push(...this.cutter.push(seen, crop));
+    if (this.views.length === AT_ONCE) await this.flush();
+    if (this.isLong) await this.tell();
   }
 
   async flush() {
-    const count = this.waiting.length;
+    const count = this.views.length;
     if (!count) return;
-    const pixels = new Uint8Array(count * this.waiting[0].length);
-    this.waiting.forEach((one, at) => pixels.set(one, at * one.length));
-    this.waiting = [];
-    this.vectors.push(await this.translator.readFrames(pixels, count));
+    const pixels = new Uint8Array(count * this.views[0].length);
+    this.views.forEach((one, at) => pixels.set(one, at * one.length));
+    this.views = [];
+    const found = await this.translator.readFrames(pixels, count);
+    const size = found.length / count;
+    for (let at = 0; at < count; at++) this.vectors.push(found.slice(at * size, (at + 1) * size));
+  }
+
+  /** Translate the sentences that were found, and let go what is done with. */
+  async tell() {
+    for (const [begin, end] of this.spans.splice(0)) {
+      await this.flush();
+      const rows = this.vectors.slice(begin - this.first, end - this.first);
+      const found = await this.translator.write(rows);
+      this.onSentence({ start: begin / this.rate, end: end / this.rate, ...found });
+    }
+    const gone = Math.min(this.cutter.needed - this.first, this.vectors.length);
+    this.vectors.splice(0, gone);
+    this.first += gone;
   }
 
   /**
    * Translate what was added.
    *
-   * @returns {Promise<{text: string, score: number|null, reason: string|null, frames: number}>}
-   *   `reason` says why there is no text.
+   * @returns {Promise<{long: boolean, frames: number, reason?: string|null, text?: string,
+   *   score?: number}>} Of one sentence its text, or the `reason` why there is none.
    */
   async finish() {
-    const { manifest, tokens } = this.translator;
-    const reason = this.count ? this.emptiness.reason() : "no_frame";
-    if (reason !== null) return { text: "", score: null, reason, frames: this.count };
-    await this.flush();
-    const size = this.vectors.reduce((sum, one) => sum + one.length, 0);
-    const vectors = new Float32Array(size);
-    let at = 0;
-    for (const one of this.vectors) {
-      vectors.set(one, at);
-      at += one.length;
+    const { count: frames, isLong: long } = this;
+    if (long) {
+      this.spans.push(...this.cutter.finish());
+      await this.tell();
+      return { long, frames };
     }
-    const step = await this.translator.stepOf(vectors, this.count);
-    const found = await search(step, manifest.search);
-    return { text: join(tokens, found.tokens), score: found.score, reason: null, frames: this.count };
+    const reason = frames ? this.emptiness.reason() : "no_frame";
+    if (reason !== null) return { long, frames, reason, text: "", score: null };
+    await this.flush();
+    return { long, frames, reason, ...(await this.translator.write(this.vectors)) };
   }
 }

@@ -1,9 +1,9 @@
-// Computes beside the page, so that the page answers meanwhile. One clip at a time, in order.
+// Computes beside the page, so that the page answers meanwhile. One recording at a time, in order.
 
 import { Translator } from "./translator.js";
 
 let translator = null;
-let clip = null;
+let recording = null;
 let queue = Promise.resolve();
 
 async function load(file, base) {
@@ -24,15 +24,15 @@ async function start({ base, webgpu }) {
 const tasks = {
   start,
   begin() {
-    clip = translator.begin();
+    recording = translator.begin((sentence) => postMessage({ type: "sentence", sentence }));
   },
   async frame({ data, width, height }) {
-    await clip.add(new Uint8ClampedArray(data), width, height);
-    postMessage({ type: "read", frames: clip.count });
+    await recording.add(new Uint8ClampedArray(data), width, height);
+    postMessage({ type: "read" });
   },
   async finish() {
-    postMessage({ type: "result", ...(await clip.finish()) });
-    clip = null;
+    postMessage({ type: "result", ...(await recording.finish()) });
+    recording = null;
   },
 };
 
