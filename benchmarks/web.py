@@ -30,7 +30,7 @@ WEBGPU = [
     *("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 ]
 """In software."""
-SECONDS = 120
+SECONDS = 300
 """That anything may take."""
 
 

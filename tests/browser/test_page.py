@@ -177,13 +177,13 @@ def write_recording(path: Path, names: tuple[str, ...], rest: float = 1.0) -> Pa
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for name in names:
-            for number in range(round(25 * rest)):
+            for _ in range(round(25 * rest)):
                 frame = picture("still", 0.0)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
             for number in range(round(25 * SECONDS)):
                 frame = picture(name, number / 25)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        for number in range(round(25 * rest)):
+        for _ in range(round(25 * rest)):
             frame = picture("still", 0.0)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
