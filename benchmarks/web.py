@@ -4,7 +4,8 @@
     python benchmarks/web.py MODEL CLIP... [--runtime DIR] [--page DIR]
 
 The page is loaded, the network is switched off, and each clip is chosen as a user chooses it. The
-real-time factor is the time from there to the text, by the length of the clip.
+real-time factor is the time from there to the text, by the length of the clip. A long recording is
+cut into sentences, in both, by motion.
 """
 
 from __future__ import annotations
@@ -85,8 +86,11 @@ class Told(NamedTuple):
 
     text: str
     score: str
-    notes: str
+    sentences: list[tuple[float, float, str]]
     seconds: float
+
+
+CUES = "[...(document.getElementById('video').textTracks[0]?.cues ?? [])]"
 
 
 def translate(page: Any, clip: Path) -> Told:
@@ -96,14 +100,34 @@ def translate(page: Any, clip: Path) -> Told:
     wait_idle(page)
     seconds = time.perf_counter() - begin
     assert page.inner_text("#status") in ("Done.", "Fertig."), page.inner_text("#status")
-    return Told(*(page.inner_text(f"#{name}") for name in ("text", "score", "notes")), seconds)
+    rows = page.evaluate(f"{CUES}.map(one => [one.startTime, one.endTime, one.text])")
+    text, score = (page.inner_text(f"#{name}") for name in ("text", "score"))
+    return Told(text, score, [(*times, told) for *times, told in rows], seconds)
+
+
+def same_sentences(model: str, clip: Path, found: list[tuple[float, float, str]]) -> None:
+    """Tell how many sentences of a recording are those of Python, in 8 bits."""
+    from unglossed.inference.sentences import SentenceTranslator
+
+    translator = SentenceTranslator.from_pretrained(model, precision="int8")
+    begin = time.perf_counter()
+    expected = list(translator.translate(clip, cut="motion"))
+    print(f"{clip.name}: translate --precision int8 took {time.perf_counter() - begin:.1f} s")
+    rows = {(round(start, 2), round(end, 2)): text for start, end, text in found}
+    spans = {(round(one.start_seconds, 2), round(one.end_seconds, 2)): one for one in expected}
+    both = rows.keys() & spans.keys()
+    same = sum(rows[span] == spans[span].text for span in both)
+    print(
+        f"  sentences: {len(expected)} in Python, {len(rows)} in the page; {len(both)} with the"
+        f" same times, of which {same} have the same text"
+    )
 
 
 def main() -> None:
     """Compare texts and tell the speed."""
     from unglossed.inference.translator import SignTranslator
     from unglossed.inference.web.export import export_web
-    from unglossed.media.signal import WholeFile, signal_of
+    from unglossed.media.signal import VideoSignal, WholeFile
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="run folder or model folder")
@@ -111,15 +135,6 @@ def main() -> None:
     parser.add_argument("--runtime", type=Path, help="folder that holds onnxruntime-web")
     parser.add_argument("--page", type=Path, help="exported before; else it is exported now")
     chosen = parser.parse_args()
-    expected = {}
-    for precision in ("int8", "float32"):
-        translator = SignTranslator.from_pretrained(chosen.model, precision=precision)
-        begin = time.perf_counter()
-        expected[precision] = [one.text for one in translator.translate(chosen.clips)]
-        spent = time.perf_counter() - begin
-        print(f"translate --precision {precision}: {spent / len(chosen.clips):.2f} s a clip")
-    signal = signal_of(translator.processor)
-    lengths = [signal.seconds_of(WholeFile(clip)) for clip in chosen.clips]
     with TemporaryDirectory() as folder:
         target = chosen.page or Path(folder) / "page"
         if chosen.page is None:
@@ -133,21 +148,25 @@ def main() -> None:
             wait_idle(page)
             print(f"loaded and compared: {time.perf_counter() - begin:.1f} s")
             context.set_offline(True)
-            found = [translate(page, clip) for clip in chosen.clips]
-    for precision, texts in expected.items():
-        print(f"same texts as {precision}: {sum(map(_same, found, texts))} of {len(texts)}")
-    for clip, one, *texts in zip(chosen.clips, found, *expected.values(), strict=True):
-        if not all(_same(one, text) for text in texts):
-            print(f"  {clip.name}\n    page:    {one.text} ({one.score})")
-            for precision, text in zip(expected, texts, strict=True):
-                print(f"    {precision}: {text}")
-    factors = [one.seconds / length for one, length in zip(found, lengths, strict=True)]
+            found = {clip: translate(page, clip) for clip in chosen.clips}
+    lengths = {clip: VideoSignal().seconds_of(WholeFile(clip)) for clip in found}
+    factors = [one.seconds / lengths[clip] for clip, one in found.items()]
     spread = f"{min(factors):.2f} to {max(factors):.2f}"
     print(f"real-time factor: median {statistics.median(factors):.2f} ({spread})")
-
-
-def _same(one: Told, text: str) -> bool:
-    return one.text == text
+    clips = [clip for clip, one in found.items() if not one.sentences]
+    for precision in ("int8", "float32"):
+        translator = SignTranslator.from_pretrained(chosen.model, precision=precision)
+        begin = time.perf_counter()
+        texts = dict(zip(clips, (one.text for one in translator.translate(clips)), strict=True))
+        spent = time.perf_counter() - begin
+        same = sum(found[clip].text == text for clip, text in texts.items())
+        print(f"same texts as {precision}: {same} of {len(clips)} ({spent:.1f} s for all)")
+        for clip, text in texts.items():
+            if found[clip].text != text:
+                print(f"  {clip.name}: {found[clip].text!r} in the page, else {text!r}")
+    for clip, one in found.items():
+        if one.sentences:
+            same_sentences(chosen.model, clip, one.sentences)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,6 @@ def test_the_page_gives_the_texts_of_python_without_a_network(
         assert expected.text == SENTENCES[NAMES.index(clip[0])]
         told = translate(page, path)
         assert told.text == expected.text, clip
-        assert told.notes == ""
         assert page.locator("#sentences li").count() == 0
         percent = int(re.search(r"(\d+) %", told.score)[1])
         assert percent == pytest.approx(100 * np.exp(expected.score), abs=5)
@@ -196,7 +195,7 @@ def test_a_long_video_becomes_subtitles(page, tmp_path: Path) -> None:
     told = translate(page, write_recording(tmp_path / "long.mp4", names))
     assert told.text == ""
     assert "Found 7 sentences" in told.score
-    texts = page.locator("#sentences li span").all_inner_texts()
+    texts = page.locator("#sentences li q").all_inner_texts()
     same = [SENTENCES[NAMES.index(name)] == text for name, text in zip(names, texts, strict=True)]
     assert sum(same) >= 6  # a begin may be a frame late
     with page.expect_download() as download:
@@ -247,6 +246,8 @@ def test_the_limits_stand_above_all_that_can_be_used(page) -> None:
     assert all(
         top < page.locator(f"#{name}").bounding_box()["y"] for name in ("file", "open", "text")
     )
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.select_option("#language", "de")
     assert "Nicht für medizinische" in page.inner_text(".limits")
     assert page.get_attribute("html", "lang") == "de"

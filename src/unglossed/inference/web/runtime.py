@@ -100,7 +100,16 @@ def _pack(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(f"npm is not there, which brings {PACKAGE}: {remedy}")
-    words = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(folder)]
+    words = [
+        npm,
+        "pack",
+        f"{PACKAGE}@{VERSION}",
+        "--loglevel=error",
+        "--fetch-retries=1",
+        "--fetch-retry-mintimeout=1000",
+        "--pack-destination",
+        str(folder),
+    ]
     try:
         done = subprocess.run(
             words, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False

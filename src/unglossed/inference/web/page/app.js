@@ -89,23 +89,27 @@ function showResult() {
   );
 }
 
-/** A sentence in the list: its time leads to it in the video. */
+/** A sentence in the list; of a file its time leads to it in the video. */
 function itemOf({ start, text, score }) {
   const item = document.createElement("li");
-  const jump = document.createElement("button");
-  jump.type = "button";
-  jump.textContent = time(start).slice(0, 8);
-  jump.addEventListener("click", () => {
-    if (state.busy || !video.hasAttribute("src")) return;
-    video.currentTime = start;
-    video.play();
-  });
-  const said = document.createElement("span");
+  const isFile = video.hasAttribute("src");
+  const when = document.createElement(isFile ? "button" : "span");
+  when.textContent = time(start).slice(0, 8);
+  if (isFile) {
+    when.type = "button";
+    when.setAttribute("aria-label", words("jump", when.textContent));
+    when.addEventListener("click", () => {
+      if (state.busy) return;
+      video.currentTime = start;
+      video.play();
+    });
+  }
+  const said = document.createElement("q");
   said.lang = state.manifest.language;
   said.textContent = text;
   const sure = document.createElement("small");
-  sure.textContent = ` ${words("percent", Math.round(100 * Math.exp(score)))}`;
-  item.append(jump, said, sure);
+  sure.textContent = words("percent", Math.round(100 * Math.exp(score)));
+  item.append(when, " ", said, " ", sure);
   return item;
 }
 
@@ -127,12 +131,14 @@ function clearResult() {
 function offerSubtitles() {
   const { sentences, manifest } = state;
   if (!sentences.length) return;
-  const track =
-    video.textTracks[0] ?? video.addTextTrack("subtitles", words("subtitles"), manifest.language);
-  track.mode = "showing";
-  for (const { start, end, text } of sentences) {
-    const plain = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-    track.addCue(new VTTCue(start, end, plain));
+  if (video.hasAttribute("src")) {
+    const track =
+      video.textTracks[0] ?? video.addTextTrack("subtitles", words("subtitles"), manifest.language);
+    track.mode = "showing"; // a new one is hidden
+    for (const { start, end, text } of sentences) {
+      const plain = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"); // else a tag
+      track.addCue(new VTTCue(start, end, plain));
+    }
   }
   const file = new Blob([subRip(sentences)], { type: "application/x-subrip" });
   at("save").href = URL.createObjectURL(file);

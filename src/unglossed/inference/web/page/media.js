@@ -1,11 +1,11 @@
 // Frames of a file or a camera, at the times at which the model reads them.
 
 const GRID = 25; // frames a second that models are trained at
-const SOON = 500; // milliseconds in which a frame that was sought is shown
-const PLAYED = 1500; // milliseconds of playing, at most, that tell how long a frame is shown
-const STEPS = 12; // frames that are enough for it
-
-const after = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+const FINEST = 1 / 120; // seconds between two frames that are told apart
+const LONGEST = 30; // steps of these that a frame is looked for
+const GAP = 0.25; // seconds that a frame is shown at most, as far as nothing is known
+const PATIENCE = 500; // milliseconds in which a frame that was sought is shown
+const PLACES = [0, 0.4, 0.7]; // shares of a video at which it is measured how long a frame is shown
 
 function once(target, name) {
   const heard = new AbortController();
@@ -16,21 +16,40 @@ function once(target, name) {
   }).finally(() => heard.abort());
 }
 
-/** The own time of the frame that is shown next. */
-function nextFrame(video) {
-  if (!video.requestVideoFrameCallback) return Promise.resolve(null);
-  return new Promise((done) => {
-    video.requestVideoFrameCallback((_, { mediaTime }) => done(mediaTime));
-  });
+/** When the frame that is shown begins; null where the browser does not tell. */
+function frameTime(video) {
+  try {
+    const frame = new VideoFrame(video);
+    const { timestamp } = frame;
+    frame.close();
+    return timestamp / 1e6;
+  } catch {
+    return null;
+  }
 }
 
-/** What is told soon; null if nothing is. */
-const soon = (told) => Promise.race([told, after(SOON).then(() => null)]);
-
-async function seek(video, seconds) {
+/**
+ * Seek, and wait until the frame is there: browsers tell "seeked" while the old one is still shown.
+ *
+ * @param {number} gap Seconds that a frame is shown at most; after a longer one the frame is waited
+ *   for in vain, and taken all the same.
+ * @returns {Promise<number|null>} When the frame begins.
+ */
+async function seek(video, seconds, gap = GAP) {
   const sought = once(video, "seeked");
   video.currentTime = seconds;
   await sought;
+  if (typeof VideoFrame === "undefined") {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return null;
+  }
+  const begin = performance.now();
+  for (;;) {
+    const shown = frameTime(video);
+    const isDue = shown !== null && shown < seconds + 1e-3 && shown > seconds - gap;
+    if (isDue || performance.now() - begin > PATIENCE) return shown;
+    await new Promise((done) => setTimeout(done, 4));
+  }
 }
 
 /** Half to even, as Python rounds. */
@@ -40,33 +59,23 @@ function round(value) {
   return low % 2 ? low + 1 : low;
 }
 
-/** Seconds that a frame is shown, from playing a little; null if that tells nothing. */
-async function frameSeconds(video) {
-  if (!video.requestVideoFrameCallback) return null;
+/** Seconds that most frames are shown; null if that cannot be told. */
+async function frameSeconds(video, begin, end) {
   const steps = [];
-  let last = null;
-  let stop;
-  const enough = new Promise((done) => (stop = done));
-  const look = (_, { mediaTime, presentedFrames }) => {
-    if (last !== null && presentedFrames === last.presentedFrames + 1 && mediaTime > last.mediaTime) {
-      steps.push(mediaTime - last.mediaTime);
+  for (const share of PLACES) {
+    const place = begin + share * (end - begin);
+    const first = await seek(video, place);
+    if (first === null) return null;
+    for (let at = 1; at <= LONGEST && place + at * FINEST < end; at++) {
+      const step = (await seek(video, place + at * FINEST)) - first;
+      if (step > FINEST / 2) {
+        steps.push(step);
+        break;
+      }
     }
-    last = { mediaTime, presentedFrames };
-    if (steps.length < STEPS) video.requestVideoFrameCallback(look);
-    else stop();
-  };
-  video.requestVideoFrameCallback(look);
-  video.muted = true;
-  try {
-    await video.play();
-    await Promise.race([enough, once(video, "ended"), after(PLAYED)]);
-  } catch {
-    return null; // a browser that does not let it play
-  } finally {
-    video.pause();
   }
   steps.sort((one, other) => one - other);
-  return steps.length ? steps[Math.floor((steps.length - 1) / 2)] : null;
+  return steps.length ? steps[Math.floor(steps.length / 2)] : null;
 }
 
 /** When the frames of a video are read, of which the model sees one in 1 / share. */
@@ -97,22 +106,19 @@ function drawer() {
  * @yields {{picture: ImageData, done: number, total: number}} `total`: how many there are in all.
  */
 export async function* framesOfFile(video, share) {
-  const first = nextFrame(video);
   if (video.readyState < 2) await once(video, "loadeddata");
   if (!video.videoWidth) throw new Error("unreadable");
-  const begin = (await soon(first)) ?? 0;
   if (video.duration === Infinity) await seek(video, Number.MAX_SAFE_INTEGER); // of a recorder
-  const step = (await frameSeconds(video)) ?? 1 / GRID;
-  await seek(video, begin); // so that another frame than the last is shown
-  const end = nextFrame(video);
-  await seek(video, video.duration);
-  const last = (await soon(end)) ?? Math.max(begin, video.duration - step);
+  const begin = (await seek(video, 0)) ?? 0;
+  const shown = await seek(video, video.duration);
+  const step = (await frameSeconds(video, begin, shown ?? video.duration)) ?? 1 / GRID;
+  const last = shown ?? Math.max(begin, video.duration - step);
   const times = readingTimes(begin, last + step, share);
   const draw = drawer();
   for (const [at, time] of times.entries()) {
     // Half a frame later, the frame that is nearest is the one that is shown; a little less, so
     // that of two that are as near the earlier is.
-    await seek(video, Math.min(time + step / 2 - step / 100, last + step / 2));
+    await seek(video, Math.min(time + step / 2 - step / 100, last + step / 2), 1.2 * step);
     yield { picture: draw(video), done: at + 1, total: times.length };
   }
 }

@@ -47,6 +47,7 @@ export const WORDS = {
         ? `Found ${count} ${count === 1 ? "sentence" : "sentences"} by the rests between them.`
         : "Nothing is translated: nobody signs in the video.",
     percent: (value) => `${value} %`,
+    jump: (when) => `Play from ${when}`,
     save: "Save as subtitles (SRT)",
     subtitles: "Subtitles",
     black: "Nothing is translated: the video is black.",
@@ -104,6 +105,7 @@ export const WORDS = {
         ? `${count} ${count === 1 ? "Satz" : "Sätze"} gefunden, an den Pausen dazwischen.`
         : "Nichts wird übersetzt: im Video gebärdet niemand.",
     percent: (value) => `${value} %`,
+    jump: (when) => `Ab ${when} abspielen`,
     save: "Als Untertitel speichern (SRT)",
     subtitles: "Untertitel",
     black: "Nichts wird übersetzt: das Video ist schwarz.",
