@@ -31,7 +31,7 @@ WEBGPU = [
     *("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 ]
 """In software."""
-SECONDS = 300
+SECONDS = 600
 """That anything may take."""
 
 

@@ -56,13 +56,21 @@ function show() {
   showResult();
 }
 
+/** The name of a language in the page's own; its code where there is none. */
+function languageName(code) {
+  try {
+    return new Intl.DisplayNames([state.language], { type: "language" }).of(code) ?? code;
+  } catch {
+    return code;
+  }
+}
+
 function showModel() {
   const { manifest } = state;
   if (!manifest) return;
-  const name = new Intl.DisplayNames([state.language], { type: "language" });
   const told = [
     manifest.trained_on ? words("trainedOn", manifest.trained_on) : words("trainedUnknown"),
-    words("writes", name.of(manifest.language) ?? manifest.language),
+    words("writes", languageName(manifest.language)),
   ];
   const lengths = manifest.trained_seconds;
   if (lengths) told.push(words("trainedLengths", lengths.clips, lengths.median, lengths.longest));
