@@ -96,14 +96,60 @@ def trim(
 
 def export(
     model: ModelName,
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write encoder.onnx to.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write encoder.onnx to.")
+    ] = None,
+    web: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder to write a page to that translates in the browser."
+        ),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="With --web: folder that holds onnxruntime-web; npm brings it by default.",
+        ),
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="With --web: the sign language, signers and subjects of training, for the page.",
+        ),
+    ] = None,
+    webgpu: Annotated[
+        bool,
+        typer.Option(
+            "--webgpu",
+            help="With --web: read frames with WebGPU where it computes the same, 27 MB more.",
+        ),
+    ] = False,
 ) -> None:
-    """Write a model's encoder and adapter as ONNX, checked against the model."""
-    from unglossed.inference.export import export_encoder
-
+    """Write a model as ONNX, checked against it: encoder and adapter, or all of it in a page."""
+    if output is None and web is None:
+        raise InputError("expected --output DIR for encoder and adapter, or --web DIR for a page")
+    if web is None and (runtime is not None or trained_on is not None or webgpu):
+        raise InputError("--runtime, --trained-on and --webgpu: found no --web, expected it, too")
     silence_loading()
-    difference = export_encoder(model, output)
-    print(f"{output}: onnxruntime's numbers differ from the model's by {difference:.0e} at most")
+    if output is not None:
+        from unglossed.inference.export import export_encoder
+
+        difference = export_encoder(model, output)
+        print(
+            f"{output}: onnxruntime's numbers differ from the model's by {difference:.0e} at most"
+        )
+    if web is not None:
+        from unglossed.inference.web.export import export_web
+
+        made = export_web(model, web, runtime=runtime, trained_on=trained_on, webgpu=webgpu)
+        megabytes = f"{made.model_bytes / 1e6:.1f} MB and {made.runtime_bytes / 1e6:.1f} MB"
+        print(
+            f"{web}: a page of {megabytes} of runtime; onnxruntime's numbers differ from the"
+            f" model's by {made.difference:.0e} at most"
+        )
+        print(f"to try it: python -m http.server --directory {web} --bind 127.0.0.1 8000")
 
 
 def doctor() -> None:

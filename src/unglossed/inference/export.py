@@ -1,16 +1,18 @@
 """A trained model's encoder and adapter as ONNX: pictures to what a language model reads.
 
-The language model is not exported; other runtimes have their own ways of generating text.
+The language model is not exported; other runtimes have their own ways of generating text. `web`
+exports it, too, for a page.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +87,7 @@ def export_encoder(model: str | Path, output: Path) -> float:
             encoder; a package is not there; or the file does not compute what the model does.
     """
     check_new_folder(output)
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise InputError(f"{missing[0]} is not installed: pip install 'unglossed[onnx]'")
+    check_packages()
     translator = SignTranslator.from_pretrained(model)
     try:
         reader = SignalReader(translator.model.cpu()).eval()
@@ -107,6 +107,17 @@ def export_encoder(model: str | Path, output: Path) -> float:
     return difference
 
 
+def check_packages() -> None:
+    """Refuse, before the work, what needs a package that is not there.
+
+    Raises:
+        InputError: names the package.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"{missing[0]} is not installed: pip install 'unglossed[onnx]'")
+
+
 def _inputs(lengths: tuple[int, ...], side: int) -> tuple[Tensor, Tensor]:
     """Random frames and the mask of clips of these lengths."""
     generator = torch.Generator().manual_seed(0)
@@ -117,15 +128,45 @@ def _inputs(lengths: tuple[int, ...], side: int) -> tuple[Tensor, Tensor]:
 
 def _write(reader: SignalReader, side: int, path: Path) -> None:
     frames, clips, time = (torch.export.Dim(name) for name in ("frames", "clips", "time"))
+    write_network(
+        reader,
+        dict(zip(("frames", "mask"), _inputs((5, 3), side), strict=True)),
+        path,
+        {"frames": {0: frames}, "mask": {0: clips, 1: time}},
+        outputs=["embeds"],
+    )
+
+
+def write_network(
+    network: nn.Module,
+    inputs: Mapping[str, Any],
+    path: Path,
+    sizes: Mapping[str, Any],
+    *,
+    outputs: Sequence[str],
+    names: Sequence[str] | None = None,
+) -> None:
+    """Write a network as ONNX.
+
+    Args:
+        network: in eval mode.
+        inputs: an example of each, by the name of the argument. Every tensor is an object of its
+            own: torch's exporter takes two that are one for one input, and tells nobody.
+        path: file to write.
+        sizes: of each argument the sizes that may be others, see `torch.export.export`.
+        outputs: names of the results.
+        names: of the inputs, where an argument is a list of several.
+    """
     with warnings.catch_warnings(), _without_warnings_of_torch(), torch.no_grad():
         warnings.simplefilter("ignore")  # of packages' own affairs
         torch.onnx.export(
-            reader,
-            _inputs((5, 3), side),
+            network,
+            (),
             path,
-            input_names=["frames", "mask"],
-            output_names=["embeds"],
-            dynamic_shapes={"frames": {0: frames}, "mask": {0: clips, 1: time}},
+            kwargs=dict(inputs),
+            input_names=list(names or inputs),
+            output_names=list(outputs),
+            dynamic_shapes=dict(sizes),
             dynamo=True,
             external_data=False,
             verbose=False,

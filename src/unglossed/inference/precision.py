@@ -6,6 +6,7 @@ For translating only: a model in another format than float32 is neither trained 
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from enum import StrEnum
 
 import torch
@@ -58,7 +59,7 @@ def lower_precision(model: Translator, precision: Precision) -> None:
         model.adapter.to(torch.bfloat16)
         model.language_model.to(torch.bfloat16)
     if precision is Precision.INT8:
-        _quantize(model.language_model.model)
+        quantize(model.language_model.model)
 
 
 def encodes_in_bfloat16(precision: Precision) -> bool:
@@ -122,10 +123,16 @@ class Int8Linear(nn.Module):
         return outputs.reshape(*inputs.shape[:-1], self.out_features)
 
 
-def _quantize(model: PreTrainedModel) -> None:
-    """Replace all linear layers by 8-bit ones, and hold the words in bfloat16.
+def quantize(
+    model: PreTrainedModel, layer_kind: Callable[[nn.Linear], nn.Module] = Int8Linear
+) -> None:
+    """Replace all linear layers by 8-bit ones, in place, and hold the words in bfloat16.
 
     LoRA's small matrices stay: peft brings their inputs to their weights' number format.
+
+    Args:
+        model: a language model in float32.
+        layer_kind: makes the 8-bit layer that takes the place of one.
     """
     words = model.get_input_embeddings()
     tables = [
@@ -140,7 +147,7 @@ def _quantize(model: PreTrainedModel) -> None:
     ]
     for name, layer in layers:
         parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, Int8Linear(layer))
+        setattr(model.get_submodule(parent), last, layer_kind(layer))
     for table in tables:
         table.to(torch.bfloat16)
         table.register_forward_hook(_to_float32)

@@ -82,6 +82,12 @@ class TrainedLengths:
         """The attributes, for JSON."""
         return asdict(self)
 
+    @property
+    def far_longer(self) -> float:
+        """Seconds from which on a clip is far longer than those of training."""
+        far = FAR_LONGER * min(self.longest, self.limit)
+        return min(far, self.limit) if self.cut else far
+
     def told(self, seconds: float) -> str | None:
         """A warning about a clip that is far longer than those of training; None: it is not."""
         if self.cut and seconds > self.limit:
