@@ -127,7 +127,7 @@ def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> Number
 
 def _parse_object(line: str) -> dict[str, object]:
     try:
-        row = json.loads(line, object_pairs_hook=_fields_once)
+        row = json.loads(line, object_pairs_hook=fields_once)
         if "\\u" in line:  # JSON can write half a character, which no file can hold
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -139,8 +139,12 @@ def _parse_object(line: str) -> dict[str, object]:
     return row
 
 
-def _fields_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON, which by itself would keep the last of two values of a name."""
+def fields_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of JSON, which by itself would keep the last of two values of a name.
+
+    Raises:
+        RowError: There are two.
+    """
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -190,6 +194,16 @@ _READERS: dict[str, Callable[[Reading, Path, Sequence[str]], NumberedRows]] = {
 
 TABLE_SUFFIXES = tuple(_READERS)
 """Kinds of tables that are read."""
+
+
+def read_rows(path: Path, required: Sequence[str]) -> NumberedRows:
+    """Read the rows of a table that is no corpus; its suffix tells the format.
+
+    Raises:
+        InputError: It cannot be read, lacks a required column or has one that looks like a misspelt
+            one; or at the first wrong row.
+    """
+    return _READERS[path.suffix.lower()](Reading(str(path), path), path, required)
 
 
 def _rename(names: list[str]) -> list[str]:
@@ -387,8 +401,8 @@ def add_table(
                     signer=signers.setdefault(signer, signer),
                     gloss=gloss,
                     transcript=transcript,
-                    start_seconds=_parse_seconds("start", start),
-                    end_seconds=_parse_seconds("end", end),
+                    start_seconds=parse_seconds("start", start),
+                    end_seconds=parse_seconds("end", end),
                     frame_rate=_parse_rate(rate) if rate and found and found.is_dir() else None,
                 )
             except RowError as error:
@@ -451,7 +465,12 @@ def _split_name(id: str, split: str, split_of_all: str | None) -> str:
     return found or split_of_all or ""
 
 
-def _parse_seconds(field: str, value: str | float) -> float | None:
+def parse_seconds(field: str, value: str | float) -> float | None:
+    """Parse seconds or HH:MM:SS.mmm, of the field of this name, into seconds; None: it is empty.
+
+    Raises:
+        RowError: It is neither; the number may be of any size, and NaN.
+    """
     if value == "":
         return None
     seconds = None

@@ -271,17 +271,52 @@ class SignTranslator:
 
         Its fast form computes them, see `models.frozen`.
         """
-        batch = self.processor([frames])
+        return self.encode_views(self.processor([frames])["frames"])
+
+    def encode_views(self, views: Tensor) -> Tensor:
+        """Features (time, dim) of one clip as the processor gives it, on the CPU.
+
+        Args:
+            views: (n, crop, crop, 3) uint8, or samples (n,) float32.
+        """
+        with self._encoding(views) as (encoder, pictures):
+            features, _ = encoder(pictures, torch.tensor([len(pictures)], device=pictures.device))
+        return features[0].float().cpu()
+
+    def vectors_of(self, views: Tensor) -> Tensor:
+        """One vector a frame (n, dim), from which `lay_out` makes features of any clip in it.
+
+        Args:
+            views: (n, crop, crop, 3) uint8; the encoder is a visual one.
+        """
+        with self._encoding(views) as (encoder, pictures):
+            return encoder.pooled(pictures)
+
+    def lay_out(self, vectors: Tensor) -> Tensor:
+        """Features (time, dim) of a clip from the vectors of its frames, as `encode_views` gives.
+
+        Args:
+            vectors: (n, dim) of `vectors_of`.
+        """
+        with self._encoding(None) as (encoder, _):
+            lengths = torch.tensor([len(vectors)], device=vectors.device)
+            features, _ = encoder.laid_out(vectors, lengths)
+        return features[0].float().cpu()
+
+    @contextmanager
+    def _encoding(self, views: Tensor | None) -> Iterator[tuple[Any, Any]]:
+        """The fast form of the encoder for views, and these on the model's device."""
         device = self.model.device
         bfloat16 = encodes_in_bfloat16(self.precision)
-        pictures = batch["frames"].to(device)
-        encoder = self._frozen_form.of(self.model.encoder, bfloat16=bfloat16, frames=pictures)
+        pictures = None if views is None else views.to(device)
+        encoder: Any = self.model.encoder
+        if pictures is not None:
+            encoder = self._frozen_form.of(encoder, bfloat16=bfloat16, frames=pictures)
         with (
             torch.inference_mode(),
             torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
         ):
-            features, _ = encoder(pictures, batch["lengths"].to(device))
-        return features[0].float().cpu()
+            yield encoder, pictures
 
 
 def translate_features(

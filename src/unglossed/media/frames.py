@@ -8,8 +8,9 @@ file is an error, never half a frame, except for damage within a JPEG (see `pict
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,12 @@ from unglossed.media.pictures import (
     read_pictures,
     read_size,
 )
-from unglossed.media.videofile import first_size, read_timeline, read_video
+from unglossed.media.videofile import (
+    first_size,
+    keep_of_video,
+    read_timeline,
+    read_video,
+)
 
 FRAME_RATE = 25.0
 """Frames per second that models are trained at, and those of a folder if nothing else is given."""
@@ -35,6 +41,9 @@ VIDEO_SUFFIXES = frozenset(
 """Endings of files that are taken for videos when a folder is listed, in lower case."""
 
 Indices = Sequence[int] | NDArray[np.int64]
+Kept = TypeVar("Kept")
+_FEW = 16
+"""Frames that are held in memory at their full size."""
 
 
 def is_packed(media: Path) -> bool:
@@ -63,6 +72,8 @@ class Frames(ABC):
         begin_seconds: When the first frame is shown, counted as players do; 0 for pictures.
         names: Of a folder's pictures, in order; none elsewhere.
     """
+
+    _at_once = _FEW
 
     def __init__(
         self,
@@ -148,9 +159,39 @@ class Frames(ABC):
         grid = start + np.arange(max(1, round((end - start) * frame_rate))) / frame_rate
         return nearest_frames(times, grid)
 
+    def each(
+        self, indices: Indices, keep: Callable[[NDArray[np.uint8]], Kept], *, deinterlace: bool
+    ) -> Iterator[Kept]:
+        """Read frames one after another and keep of each what `keep` makes of it.
+
+        A long clip needs no more memory than what is kept of some hundred frames.
+
+        Args:
+            indices: Frames wanted, never falling.
+            keep: Is given each (height, width, 3) uint8 RGB.
+            deinterlace: See `read`.
+
+        Yields:
+            What is kept of each frame, in the order of `indices`.
+
+        Raises:
+            InputError: See `read`.
+        """
+        wanted = [int(index) for index in indices]
+        at_once = _FEW if deinterlace else self._at_once
+        for start in range(0, len(wanted), at_once):
+            group = wanted[start : start + at_once]
+            yield from self._each(group, keep, deinterlace)
+
     def check(self) -> None:
         """Decode every frame; one that is damaged, or of another size, is an `InputError`."""
         self.read()
+
+    def _each(
+        self, wanted: Sequence[int], keep: Callable[[NDArray[np.uint8]], Kept], deinterlace: bool
+    ) -> Iterable[Kept]:
+        """See `each`."""
+        return map(keep, self._read(wanted, None, deinterlace))
 
     @abstractmethod
     def _size(self) -> Size:
@@ -194,6 +235,8 @@ class _Packed(Frames):
 
 
 class _Video(Frames):
+    _at_once = 512  # each group costs a seek and the frames from a keyframe on
+
     def __init__(self, media: Path) -> None:
         timeline = read_timeline(media)
         super().__init__(media, timeline.times, begin_seconds=timeline.begin_seconds)
@@ -205,6 +248,13 @@ class _Video(Frames):
         self, wanted: Sequence[int], at_least: Size | None, deinterlace: bool
     ) -> NDArray[np.uint8]:
         return read_video(self.media, wanted, deinterlace=deinterlace)
+
+    def _each(
+        self, wanted: Sequence[int], keep: Callable[[NDArray[np.uint8]], Kept], deinterlace: bool
+    ) -> Iterable[Kept]:
+        if deinterlace:
+            return super()._each(wanted, keep, deinterlace)
+        return keep_of_video(self.media, wanted, keep)
 
 
 def open_pictures(media: Path, rate: float | None = None) -> Frames | None:

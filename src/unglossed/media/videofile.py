@@ -183,6 +183,23 @@ def read_video(
     return np.stack([frames[place] for place in order])
 
 
+def keep_of_video(path: Path, wanted: Sequence[int], keep: Callable[[Frame], Kept]) -> list[Kept]:
+    """Read frames of a video file and keep of each what `keep` makes of it, at once.
+
+    Args:
+        path: The file.
+        wanted: Places, never falling.
+        keep: Is given the frame as `read_video` would give it.
+
+    Raises:
+        InputError: See `read_video`.
+    """
+    size = first_size(path)
+    reader = _Reader(path, read_timeline(path), lambda one: keep(_resize(to_rgb(one), size)))
+    kept = reader.read(sorted(set(wanted)))
+    return [kept[place] for place in wanted]
+
+
 def check_video(path: Path) -> tuple[Timeline, list[tuple[int, int]], int]:
     """Decode all of a video file; a damaged frame anywhere is an `InputError`.
 

@@ -164,12 +164,21 @@ class FastEncoder(Encoder):
         self.encoder, self.vectors, self.engine = encoder, vectors, engine
         self.signal, self.output_dim = encoder.signal, encoder.output_dim
 
-    @torch.no_grad()
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder.forward`."""
+        return self.laid_out(self.pooled(frames), lengths)
+
+    @torch.no_grad()
+    def pooled(self, frames: Tensor) -> Tensor:
+        """See `VisualEncoder.pooled`."""
         at_once = max(AT_ONCE[self.engine] * 224 * 224 // frames.shape[1:3].numel(), 1)
         chunks = frames.tensor_split(-(-len(frames) // at_once))  # near-equal: few shapes in all
-        return self.encoder.laid_out(torch.cat([self.vectors(one) for one in chunks]), lengths)
+        return torch.cat([self.vectors(one) for one in chunks])
+
+    @torch.no_grad()
+    def laid_out(self, pooled: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See `VisualEncoder.laid_out`."""
+        return self.encoder.laid_out(pooled, lengths)
 
 
 class FrozenForm:

@@ -25,7 +25,9 @@ from unglossed.files import CONFIG
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
 from unglossed.models.recogniser import RecogniserConfig
+from unglossed.models.segmenter import Segmenter, SegmenterConfig
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
+from unglossed.models.visual import VisualEncoder
 
 FAR_LONGER = 1.5
 """A clip is far longer than training's from so many times the longest of these on."""
@@ -163,6 +165,8 @@ def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
         what = f"a model of the type {config.model_type!r}"
         if isinstance(config, RecogniserConfig):
             what = "the recogniser of a CTC stage, which writes no sentences"
+        if isinstance(config, SegmenterConfig):
+            what = "a segmenter, which finds sentences and writes none (--segmenter)"
         raise InputError(f"{source}: found {what}, expected {TranslatorConfig.model_type!r}")
     for part in PARTS:
         if not isinstance(getattr(config, part), dict):
@@ -186,6 +190,45 @@ def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
                 f" ({first}, ...), expected exactly those that its {CONFIG} asks for"
             )
     return translator, processor
+
+
+def load_segmenter(source: str | Path, beside: TranslatorProcessor) -> Segmenter:
+    """Load a segmenter from a run or model folder, or a hub name.
+
+    Args:
+        source: where it is.
+        beside: the processor of the translator whose frames it is to be given.
+
+    Raises:
+        InputError: it is no segmenter, its weights are not those of its configuration, its encoder
+            is of another kind than a visual one, or it was trained on other frames.
+    """
+    name = hub.find_model(source)
+    fault = f"{source}: cannot be loaded as a segmenter"
+    config = hub.load(AutoConfig, name, fault)
+    if not isinstance(config, SegmenterConfig):
+        raise InputError(
+            f"{source}: found a model of the type {config.model_type!r}, expected a segmenter,"
+            " which the recipe segmenter trains"
+        )
+    processor = load_processor(name)
+    for key in ("frame_share", "resize", "crop"):
+        ours, theirs = getattr(beside, key), getattr(processor, key)
+        if ours != theirs:
+            raise InputError(
+                f"{source}: found a segmenter trained with {key} {theirs}, expected {ours}, as the"
+                " model has: train it with the model's video settings"
+            )
+    segmenter, loaded = hub.load(Segmenter, name, fault, config=config, output_loading_info=True)
+    if wrong := [key for kind in ("missing_keys", "unexpected_keys") for key in loaded[kind]]:
+        raise InputError(
+            f"{source}: found {len(wrong)} weights missing or too many ({sorted(wrong)[0]}, ...),"
+            f" expected exactly those that its {CONFIG} asks for"
+        )
+    if not isinstance(segmenter.encoder, VisualEncoder):
+        raise InputError(f"{source}: found an encoder of another kind, expected a visual one")
+    found: Segmenter = segmenter.eval()
+    return found
 
 
 def _check_fields(fields: Mapping[str, Any], path: str) -> None:

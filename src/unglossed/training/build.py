@@ -21,6 +21,7 @@ from unglossed.models import tuning
 from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
+from unglossed.models.segmenter import Segmenter, SegmenterConfig
 from unglossed.models.speech import WhisperFrontend, frontend_config_from
 from unglossed.models.token_alignment import FrozenReader, TokenAlignment
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
@@ -150,6 +151,13 @@ def build_recogniser(
         encoder, weights = encoder_part(plan, earlier)
         config = RecogniserConfig(encoder=encoder, symbols=list(symbols))
         return _finish(_new_model(Recogniser, config), weights, plan)
+
+
+def build_segmenter(plan: StagePlan, earlier: Mapping[str, Path]) -> Segmenter:
+    """Build a stage's segmenter: its encoder and a new head; see `build_translator`."""
+    with field(plan.where):
+        encoder, weights = encoder_part(plan, earlier)
+        return _finish(_new_model(Segmenter, SegmenterConfig(encoder=encoder)), weights, plan)
 
 
 def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str, Any], Weights]:

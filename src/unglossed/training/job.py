@@ -118,9 +118,15 @@ class Job:
             return clips, choose_workers(self.run.recipe.num_workers, len(clips))
         return FeatureDataset(self._stored(model, clips), clips.samples, clips.target), 0
 
-    def dev(self, model: PartModel, target: Target | None = None) -> DevSplit:
-        """The dev clips, or their stored features where the stage wants these."""
-        clips = self.clips(model, self.run.dev_samples, training=False, target=target)
+    def dev(
+        self,
+        model: PartModel,
+        target: Target | None = None,
+        samples: Sequence[Sample] | None = None,
+    ) -> DevSplit:
+        """The dev clips, or others, or their stored features where the stage wants these."""
+        chosen = self.run.dev_samples if samples is None else samples
+        clips = self.clips(model, chosen, training=False, target=target)
         features = self._stored(model, clips)[0] if self.stage.feature_views else None
         bfloat16, leave_out = use_bfloat16(self.stage.precision), self.run.left_out.add
         return DevSplit(model, clips, bfloat16=bfloat16, features=features, leave_out=leave_out)

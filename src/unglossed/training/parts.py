@@ -33,6 +33,7 @@ from unglossed.models.encoder import encoder_kind
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import RecogniserConfig
+from unglossed.models.segmenter import SegmenterConfig
 from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, frontend_config_from
 from unglossed.models.translator import TranslatorConfig
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
@@ -91,7 +92,7 @@ class Parts:
         """Those of a trained model, by its configuration."""
         if isinstance(config, TranslatorConfig):
             return cls(**{one.name: getattr(config, one.name) for one in fields(cls)})
-        if isinstance(config, RecogniserConfig):
+        if isinstance(config, (RecogniserConfig, SegmenterConfig)):
             return cls(encoder=config.encoder)
         values = config.to_dict()
         kept = values.pop(KEPT, {})

@@ -231,7 +231,14 @@ PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 NEW_TOKENS = "new_tokens"
 """Has a learning rate where the embeddings of `tokenizer.new_tokens` alone are trained (LST)."""
 TrainedPart = Literal[
-    "encoder", "adapter", "language_model", "text_encoder", "ctc_head", "alignment", "new_tokens"
+    "encoder",
+    "adapter",
+    "language_model",
+    "text_encoder",
+    "ctc_head",
+    "segment_head",
+    "alignment",
+    "new_tokens",
 ]
 
 
@@ -257,8 +264,9 @@ class StageSettings(Settings):
         str, AfterValidator(check_objective), WithJsonSchema({"enum": list(OURS)})
     ] = "translation"
     """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
-    the rates `encoder` and `ctc_head`; vlp is the visual-language pre-training of GFSLT-VLP. An
-    installed package can add further ones."""
+    the rates `encoder` and `ctc_head`, or segmentation of long videos into sentences, with the rate
+    `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP. An installed package can
+    add further ones."""
     encoder: PartSettings | None = None
     """From frames or audio to features."""
     adapter: PartSettings | None = None

@@ -33,6 +33,7 @@ from unglossed.hub import find_model
 from unglossed.models.language_model import UNTIED, untie, untied_in
 from unglossed.models.processing import restore_rules
 from unglossed.models.recogniser import RecogniserConfig
+from unglossed.models.segmenter import SegmenterConfig
 from unglossed.models.speech import FRONTENDS
 from unglossed.models.translator import PartModel, TranslatorConfig
 
@@ -173,7 +174,7 @@ def load_trained(source: str, otherwise: str = "") -> PartModel:
             configuration.
     """
     config = source_config(source)
-    if not isinstance(config, (RecogniserConfig, TranslatorConfig)):
+    if not isinstance(config, (RecogniserConfig, SegmenterConfig, TranslatorConfig)):
         raise InputError(
             f"{source}: found a model of the type {config.model_type!r}, expected one that"
             f" `unglossed train` made{otherwise}"

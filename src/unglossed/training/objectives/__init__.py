@@ -31,6 +31,7 @@ OURS = {
     "denoising": "unglossed.training.objectives.translation:Denoising",
     "gloss_ctc": "unglossed.training.objectives.recognition:GlossCtc",
     "transcript_ctc": "unglossed.training.objectives.recognition:TranscriptCtc",
+    "segmentation": "unglossed.training.objectives.segmentation:Segmentation",
     "vlp": "unglossed.training.objectives.alignment:VisualLanguagePretraining",
 }
 """Where the objectives of this package are; each is imported when it is asked for."""

@@ -1,0 +1,408 @@
+"""Sentences of a long video, or of a talk: found, then translated, with their times.
+
+A video is read once, in blocks. What the encoder makes of a frame is used both to find sentences
+and to translate them, and is let go as soon as no sentence can need it any more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from unglossed.corpora.sample import Sample
+from unglossed.corpora.segments import Segment
+from unglossed.errors import InputError
+from unglossed.files import find_path
+from unglossed.inference.cutting import Cutter, MotionCutter, SegmenterCutter
+from unglossed.inference.output import Translation, WordAttention
+from unglossed.inference.pauses import LONGEST_SECONDS, find_pauses
+from unglossed.inference.search import signal_limit
+from unglossed.inference.spans import SpanFinder
+from unglossed.inference.translator import SignTranslator, translate_features
+from unglossed.inference.windows import Block, kept_rate, kept_seconds, read_blocks
+from unglossed.media.signal import Clip, VideoSignal, WholeFile, signal_of
+from unglossed.models.frozen import FrozenForm
+from unglossed.models.saved import FAR_LONGER, TrainedLengths, load_segmenter
+from unglossed.models.segmenter import Segmenter
+
+Progress = Callable[[float, float], None]
+"""Is told the seconds that are done, and those of the whole."""
+
+
+class Cut(StrEnum):
+    """How sentences are found."""
+
+    AUTO = "auto"
+    """By the segmenter where there is one, else by motion; in audio by pauses."""
+    MOTION = "motion"
+    """By how much of the picture moves."""
+    SEGMENTER = "segmenter"
+    """By a trained segmenter."""
+    PAUSES = "pauses"
+    """Audio, by its loudness."""
+    WHOLE = "whole"
+    """All of it is one sentence."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a long video.
+
+    Attributes:
+        number: From 1.
+        start_seconds: Begin in the media.
+        end_seconds: End in the media.
+        text: The translation; empty where nothing was in it to translate.
+        score: Mean log-probability of its tokens, at most 0; None: it was not translated.
+        words: Its words with their weights on the kept frames, if asked for.
+        frame_seconds: When each kept frame is shown in the media; empty without `words`.
+    """
+
+    number: int
+    start_seconds: float
+    end_seconds: float
+    text: str
+    score: float | None
+    words: tuple[WordAttention, ...] | None = None
+    frame_seconds: tuple[float, ...] = ()
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability of its tokens, in 0..1; 0 where it was not translated."""
+        return 0.0 if self.score is None else math.exp(self.score)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A sentence that was found and is to be translated."""
+
+    start: float
+    end: float
+    features: Tensor
+    seconds: tuple[float, ...]
+
+
+class SentenceTranslator:
+    """Finds the sentences of long videos, or of talks, and translates them.
+
+        >>> translator = unglossed.SentenceTranslator(unglossed.load(model))
+        >>> [sentence.text for sentence in translator.translate(recording)]
+        ['morgen regnet es im norden', 'morgen regnet es im norden']
+
+    Args:
+        translator: writes the texts.
+        segmenter: finds the sentences of videos; None: they are found by motion.
+    """
+
+    def __init__(self, translator: SignTranslator, segmenter: Segmenter | None = None) -> None:
+        self.translator = translator
+        self.segmenter = None if segmenter is None else segmenter.eval().to(translator.model.device)
+        self._own_form = FrozenForm()
+        self._shares_encoder = segmenter is not None and _are_equal(
+            segmenter.encoder, translator.model.encoder
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        segmenter: str | Path | None = None,
+        *,
+        precision: str = "float32",
+    ) -> Self:
+        """Load a model, and a segmenter, see `SignTranslator.from_pretrained`.
+
+        Args:
+            model: run folder, model folder or hub name.
+            segmenter: the same, of a recipe with the objective segmentation.
+            precision: of the model.
+
+        Raises:
+            InputError: one of the two cannot be loaded, or they do not fit.
+        """
+        translator = SignTranslator.from_pretrained(model, precision=precision)
+        if segmenter is None:
+            return cls(translator)
+        return cls(translator, load_segmenter(segmenter, translator.processor))
+
+    def translate(
+        self,
+        media: str | Path,
+        *,
+        cut: str = Cut.AUTO,
+        segments: Sequence[Segment] | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Iterator[Sentence]:
+        """Translate a long video, or a talk, sentence by sentence, as they are found.
+
+        Args:
+            media: a video, a folder of frames, or audio.
+            cut: how sentences are found, a name in `Cut`.
+            segments: where they are; nothing is looked for then.
+            progress: is told how far it is.
+            settings: `attention=True`: also tell which frames each word attended to.
+                `batch_size=8`: sentences translated at a time. `least_score`: sentences whose score
+                is less are left out. All others are fields of `DecodingSettings`.
+
+        Yields:
+            The sentences in the order of time.
+
+        Raises:
+            InputError: the media cannot be read, are of another kind than the model reads, or there
+                is no such way to cut.
+        """
+        clip = WholeFile(find_path(Path(media)))
+        way = self._way(cut)
+        if segments is not None:
+            return self._given(clip, segments, progress, **settings)
+        if way is Cut.WHOLE:
+            return self._given(clip, [Segment(*self._span(clip))], progress, **settings)
+        if way is Cut.PAUSES:
+            return self._given(clip, self._between_pauses(clip), progress, **settings)
+        end = self._span(clip)[1]
+        blocks = read_blocks(clip, self.translator.processor)
+        return self.translate_blocks(blocks, cut=way, progress=progress, seconds=end, **settings)
+
+    def translate_blocks(
+        self,
+        blocks: Iterable[Block],
+        *,
+        cut: str = Cut.AUTO,
+        progress: Progress | None = None,
+        seconds: float = math.nan,
+        attention: bool = False,
+        batch_size: int = 8,
+        least_score: float = -math.inf,
+        **decoding: Any,
+    ) -> Iterator[Sentence]:
+        """Translate blocks of kept frames, whoever read them; see `translate`.
+
+        Args:
+            blocks: of one video, in order, as `read_blocks` gives them.
+            cut: "motion", "segmenter", or "auto".
+            progress: is told how far it is.
+            seconds: length of all of it, for `progress`.
+            attention: also tell which frames each word attended to.
+            batch_size: sentences translated at a time.
+            least_score: sentences whose score is less are left out.
+            decoding: fields of `DecodingSettings`.
+        """
+        settings = self.translator.decoding.change(**decoding)
+        finder = self.find(cut)
+
+        def found() -> Iterator[_Found]:
+            for block in blocks:
+                yield from finder.push(block)
+                if progress is not None and len(block.seconds):
+                    progress(float(block.seconds[-1]), seconds)
+            yield from finder.finish()
+
+        def translated() -> Iterator[Sentence]:
+            waiting, number = found(), 0
+            while group := list(islice(waiting, batch_size)):
+                texts = translate_features(
+                    self.translator.model,
+                    self.translator.processor,
+                    [one.features for one in group],
+                    settings,
+                    batch_size=batch_size,
+                    attention=attention,
+                )
+                for one, text in zip(group, texts, strict=True):
+                    if text.score is not None and text.score < least_score:
+                        continue
+                    number += 1
+                    shown = one.seconds if attention else ()
+                    yield _sentence(number, one.start, one.end, text, shown)
+
+        return translated()
+
+    def find(self, cut: str = Cut.AUTO, *, ahead: int | None = None) -> Finder:
+        """What finds sentences in blocks of a video; see `translate_blocks`.
+
+        Args:
+            cut: "motion", "segmenter" or "auto".
+            ahead: see `SegmenterCutter`.
+        """
+        way = self._way(cut)
+        if way not in (Cut.MOTION, Cut.SEGMENTER):
+            raise InputError(f"cut: found {cut!r}, expected motion or segmenter for frames")
+        rate = kept_rate(self.translator.processor)
+        spans = SpanFinder(1 / rate, longest=self.longest_seconds)
+        if way is Cut.MOTION:
+            return Finder(self, MotionCutter(rate, spans), 1 / rate)
+        assert self.segmenter is not None
+        return Finder(self, SegmenterCutter(self.segmenter, spans, ahead=ahead), 1 / rate)
+
+    @property
+    def longest_seconds(self) -> float:
+        """Of a sentence: longer ones are cut."""
+        processor, model = self.translator.processor, self.translator.model
+        known = [LONGEST_SECONDS]
+        if processor.trained_seconds is not None:
+            lengths = TrainedLengths.from_dict(processor.trained_seconds)
+            known = [FAR_LONGER * min(lengths.longest, lengths.limit)]
+        if processor.max_seconds is not None:
+            known.append(processor.max_seconds)
+        limit = model.encoder.input_limit(signal_limit(model, processor.max_tokens))
+        if limit is not None:
+            known.append(limit / signal_of(processor).units_per_second)
+        return min(known)
+
+    def vectors_of(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Vectors of frames (n, dim) for the segmenter, and for the translator if they are its own.
+
+        Args:
+            views: (n, crop, crop, 3) uint8.
+        """
+        assert self.segmenter is not None
+        if self._shares_encoder:
+            vectors = self.translator.vectors_of(views)
+            return vectors, vectors
+        views = views.to(self.segmenter.device)
+        form: Any = self._own_form.of(self.segmenter.encoder, bfloat16=False, frames=views)
+        with torch.inference_mode():
+            return form.pooled(views), None
+
+    def _way(self, cut: str) -> Cut:
+        """How sentences are found, decided."""
+        if cut not in list(Cut):
+            raise InputError(f"cut: found {cut!r}, expected one of {', '.join(Cut)}")
+        way, signal = Cut(cut), signal_of(self.translator.processor)
+        is_video = isinstance(signal, VideoSignal)
+        if way is Cut.AUTO:
+            by_picture = Cut.MOTION if self.segmenter is None else Cut.SEGMENTER
+            return by_picture if is_video else Cut.PAUSES
+        if way is Cut.SEGMENTER and self.segmenter is None:
+            raise InputError(f"cut: found {cut!r} without a segmenter, expected one (--segmenter)")
+        if way is not Cut.WHOLE and is_video is (way is Cut.PAUSES):
+            raise InputError(f"cut: found {cut!r} for a model that reads {signal.kind}")
+        return way
+
+    def _span(self, clip: Clip) -> tuple[float, float]:
+        """When a clip's signal begins and ends."""
+        signal = signal_of(self.translator.processor)
+        return signal.span_of(signal.facts_of(clip.media), clip.frame_rate)
+
+    def _between_pauses(self, clip: Clip) -> Iterator[Segment]:
+        begin, end = self._span(clip)
+        for span in find_pauses(clip.media, begin, end, longest=self.longest_seconds):
+            yield Segment(*span)
+
+    def _given(
+        self,
+        clip: Clip,
+        segments: Iterable[Segment],
+        progress: Progress | None,
+        *,
+        least_score: float = -math.inf,
+        attention: bool = False,
+        **settings: Any,
+    ) -> Iterator[Sentence]:
+        """Translate segments that are known, each read as a clip of a corpus is."""
+        processor = self.translator.processor
+        _, end = self._span(clip)
+
+        def samples() -> Iterator[Sample]:
+            for number, one in enumerate(segments, start=1):
+                if one.start_seconds >= end:
+                    raise InputError(
+                        f"{clip.media}: found a segment from {one.start_seconds:g} to"
+                        f" {one.end_seconds:g} seconds (number {number}), expected it within the"
+                        f" {end:.2f} seconds of the media"
+                    )
+                times = one.start_seconds, min(one.end_seconds, end)
+                name = f"{clip.media}, {times[0]:.2f} to {times[1]:.2f} seconds"
+                yield Sample(name, clip.media, "", "", processor.language, None, None, *times)
+
+        number = 0
+        rows = self.translator.stream(samples(), attention=attention, **settings)
+        for text in rows:
+            begin, stop = text.start_seconds or 0.0, text.end_seconds or end
+            if progress is not None:
+                progress(stop, end)
+            if text.score is not None and text.score < least_score:
+                continue
+            number += 1
+            shown: tuple[float, ...] = ()
+            if attention and isinstance(signal_of(processor), VideoSignal):
+                due = kept_seconds(WholeFile(clip.media, begin, stop), processor)
+                shown = tuple(due.tolist())
+            yield _sentence(number, begin, stop, text, shown)
+
+
+class Finder:
+    """Sentences of one video, found while its blocks come in.
+
+    Args:
+        sentences: encodes them.
+        cutter: says where they are.
+        seconds: from one kept frame to the next.
+    """
+
+    def __init__(self, sentences: SentenceTranslator, cutter: Cutter, seconds: float) -> None:
+        self._sentences, self.cutter, self._step = sentences, cutter, seconds
+        self._first = 0  # position of the first frame held
+        self._views: list[Tensor] = []
+        self._vectors: list[Tensor] = []
+        self._seconds: list[float] = []
+
+    def push(self, block: Block) -> list[_Found]:
+        """Take in the next frames; gives the sentences that have ended."""
+        views = torch.from_numpy(block.views)
+        vectors = None
+        if isinstance(self.cutter, SegmenterCutter):
+            vectors, own = self._sentences.vectors_of(views)
+            if own is not None:
+                self._vectors += own.unbind()
+        self._views += views.unbind()
+        self._seconds += block.seconds.tolist()
+        found = [self.between(*span) for span in self.cutter.push(block.views, vectors)]
+        gone = self.cutter.needed - self._first
+        self._first += gone
+        for held in (self._views, self._vectors, self._seconds):
+            del held[:gone]
+        return found
+
+    def finish(self) -> list[_Found]:
+        """The sentences that the end of the video ends."""
+        return [self.between(*span) for span in self.cutter.finish()]
+
+    @property
+    def end(self) -> int:
+        """Position behind the last frame that came in."""
+        return self._first + len(self._views)
+
+    def between(self, first: int, end: int) -> _Found:
+        """A sentence by its first position and the one behind its last."""
+        held = slice(first - self._first, end - self._first)
+        translator = self._sentences.translator
+        if self._vectors:
+            features = translator.lay_out(torch.stack(self._vectors[held]))
+        else:
+            features = translator.encode_views(torch.stack(self._views[held]))
+        seconds = tuple(self._seconds[held])
+        return _Found(seconds[0], seconds[-1] + self._step, features, seconds)
+
+
+def _sentence(
+    number: int, start: float, end: float, text: Translation, shown: tuple[float, ...]
+) -> Sentence:
+    return Sentence(number, start, end, text.text, text.score, text.attention, shown)
+
+
+def _are_equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    """Whether two encoders have the same weights."""
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours
+    )

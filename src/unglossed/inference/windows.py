@@ -1,0 +1,87 @@
+"""A long video as a row of blocks: views of its kept frames, with the time of each.
+
+Memory does not grow with the length. Every frame is decoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.errors import InputError
+from unglossed.media.frames import FRAME_RATE, open_frames
+from unglossed.media.signal import Clip, VideoSignal, cut_box, sample_indices, signal_of
+from unglossed.models.processing import TranslatorProcessor
+
+BLOCK = 64
+"""Kept frames of a block: ten seconds at a quarter of 25 a second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Kept frames that follow each other.
+
+    Attributes:
+        seconds: When each is shown in its media, (n,) float64.
+        views: What the encoder is given, (n, crop, crop, 3) uint8 RGB.
+    """
+
+    seconds: NDArray[np.float64]
+    views: NDArray[np.uint8]
+
+
+def video_signal(processor: TranslatorProcessor) -> VideoSignal:
+    """The signal of a model that reads video.
+
+    Raises:
+        InputError: it reads something else.
+    """
+    signal = signal_of(processor)
+    if not isinstance(signal, VideoSignal):
+        raise InputError(f"the model reads {signal.kind}, expected a model that reads video")
+    return signal
+
+
+def kept_rate(processor: TranslatorProcessor) -> float:
+    """Kept frames a second."""
+    return video_signal(processor).units_per_second
+
+
+def kept_seconds(clip: Clip, processor: TranslatorProcessor) -> NDArray[np.float64]:
+    """When each kept frame of a clip is due, in seconds of its media: (kept,).
+
+    A clip's frames are those nearest to a grid of 25 a second, see `media.signal`.
+    """
+    signal, frames = video_signal(processor), open_frames(clip.media, clip.frame_rate)
+    count = len(frames.indices_at(FRAME_RATE, clip.start_seconds, clip.end_seconds))
+    start = max(clip.start_seconds or 0.0, frames.begin_seconds)
+    due: NDArray[np.float64] = start + sample_indices(count, signal.frame_share) / FRAME_RATE
+    return due
+
+
+def read_blocks(clip: Clip, processor: TranslatorProcessor) -> Iterator[Block]:
+    """The kept frames of a clip of any length, `BLOCK` at a time, the last one shorter.
+
+    Raises:
+        InputError: the clip cannot be read, or the model reads no video.
+    """
+    signal, frames = video_signal(processor), open_frames(clip.media, clip.frame_rate)
+    grid = frames.indices_at(FRAME_RATE, clip.start_seconds, clip.end_seconds)
+    kept = grid[sample_indices(len(grid), signal.frame_share)]
+    seconds = kept_seconds(clip, processor)
+
+    def view(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        made = processor([cut_box(frame[None], clip.box)])["frames"][0]
+        return np.asarray(made.numpy(), np.uint8)
+
+    row: list[NDArray[np.uint8]] = []
+    place = 0
+    for one in frames.each(kept, view, deinterlace=clip.deinterlace):
+        row.append(one)
+        if len(row) == BLOCK or place + len(row) == len(kept):
+            yield Block(seconds[place : place + len(row)], np.stack(row))
+            place += len(row)
+            row = []

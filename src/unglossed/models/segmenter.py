@@ -1,0 +1,117 @@
+"""A segmenter: an encoder with a few convolutions on top, which finds sentences in a long video.
+
+Each position is outside of every sentence, at the begin of one, or within one (begin, inside,
+outside: as Moryossef et al. 2023, arXiv 2310.13960, section 4, tag sentences of signing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.utils import ModelOutput
+
+from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.translator import PartModel
+
+OUTSIDE, BEGIN, INSIDE = 0, 1, 2
+"""Tags of a position."""
+
+
+class SegmenterConfig(PreTrainedConfig):
+    """Configuration of a `Segmenter`: its encoder as dict, and the size of its head.
+
+    `hidden_share` is the share of positions that are hidden from the head in training.
+    """
+
+    model_type = "unglossed_segmenter"
+
+    encoder: dict[str, Any] | None = None
+    width: int = 128
+    layers: int = 4
+    dropout: float = 0.1
+    hidden_share: float = 0.15
+
+
+@dataclass
+class SegmenterOutput(ModelOutput):
+    """What a forward pass gives: `logits` (batch, time, 3) and `mask` (batch, time)."""
+
+    logits: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class SegmentHead(nn.Module):
+    """Features to tags: convolutions over time whose reach doubles from layer to layer.
+
+    Positions that are padding are held at zero, which is what the convolutions see beyond the ends.
+    """
+
+    kernel_size: ClassVar[int] = 3
+
+    def __init__(self, dim: int, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.hidden_share = config.hidden_share
+        self.norm = nn.LayerNorm(dim)
+        self.enter = nn.Linear(dim, config.width)
+        self.steps = [2**number for number in range(config.layers)]
+        self.mix = nn.ModuleList(
+            nn.Conv1d(config.width, config.width, self.kernel_size, padding="same", dilation=step)
+            for step in self.steps
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.leave = nn.Linear(config.width, 3)
+
+    @property
+    def reach(self) -> int:
+        """Positions on each side that a tag depends on."""
+        return sum(self.steps) * (self.kernel_size // 2)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Logits (batch, time, 3) of features (batch, time, dim) and their mask (batch, time)."""
+        hidden = self.enter(self.norm(features))
+        shown = mask
+        if self.training and self.hidden_share:
+            shown = mask & (torch.rand(mask.shape, device=mask.device) >= self.hidden_share)
+        hidden = (hidden * shown[..., None]).transpose(1, 2)
+        real = mask[:, None]
+        for mix in self.mix:
+            hidden = (hidden + self.dropout(torch.relu(mix(hidden)))) * real
+        return self.leave(hidden.transpose(1, 2))
+
+
+class Segmenter(PartModel):
+    """encoder -> convolutions over time -> tags."""
+
+    config_class = SegmenterConfig
+    base_model_prefix = "segmenter"
+    parts = ("encoder", "segment_head")
+
+    def build_parts(self, config: SegmenterConfig) -> None:
+        """Make encoder and head."""
+        assert config.encoder
+        self.encoder: Encoder = build_encoder(config.encoder)
+        self.segment_head: SegmentHead = SegmentHead(self.encoder.output_dim, config)
+
+    def forward(
+        self,
+        frames: Tensor | None = None,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
+        mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SegmenterOutput:
+        """Logits of the tags at each kept frame; see `features_of` for the arguments.
+
+        `labels` are for the loss alone.
+        """
+        del labels
+        features, mask = self.features_of(frames, lengths, features, mask)
+        return SegmenterOutput(logits=self.segment_head(features, mask), mask=mask)
+
+
+AutoConfig.register(SegmenterConfig.model_type, SegmenterConfig)
+AutoModel.register(SegmenterConfig, Segmenter)
