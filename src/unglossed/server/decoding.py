@@ -90,7 +90,7 @@ class Decoding:
         audio = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         return np.clip(np.nan_to_num(audio), -1, 1)
 
-    def _media(self, wanted: bytes) -> Iterator[bytes]:
+    def _media(self, wanted: bytes) -> Iterator[bytearray]:
         """Contents of messages of one kind, until the process says that it is done."""
         left: int | None = None
         while True:
@@ -109,7 +109,7 @@ class Decoding:
             else:
                 raise _unreadable()
 
-    def _take_facts(self, content: bytes) -> int:
+    def _take_facts(self, content: bytearray) -> int:
         try:
             facts = json.loads(content)
             seconds, units = float(facts["seconds"]), int(facts["units"])
@@ -122,14 +122,14 @@ class Decoding:
         self.seconds = seconds
         return units
 
-    def _message(self) -> tuple[bytes, bytes]:
+    def _message(self) -> tuple[bytes, bytearray]:
         kind, length = wire.HEAD.unpack(self._receive(wire.HEAD.size))
         most, unit = wire.limits_of(kind, self._task.crop)
         if length > most or length % unit:
             raise _unreadable()
         return kind, self._receive(length)
 
-    def _receive(self, length: int) -> bytes:
+    def _receive(self, length: int) -> bytearray:
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         received = bytearray()
@@ -144,10 +144,10 @@ class Decoding:
                 if not piece:
                     raise _unreadable()
                 received += piece
-        return bytes(received)
+        return received
 
 
-def _refused(content: bytes) -> Problem:
+def _refused(content: bytearray) -> Problem:
     """What the process says; it may be in a stranger's hands, so that its words are cut."""
     try:
         told = json.loads(content)

@@ -31,7 +31,7 @@ def pack_frames(seconds: NDArray[np.float64], frames: NDArray[np.uint8]) -> byte
     return seconds.astype("<f8").tobytes() + frames.tobytes()
 
 
-def unpack_frames(content: bytes, side: int) -> Frames:
+def unpack_frames(content: bytearray, side: int) -> Frames:
     """Frames of a message, whose length has been checked."""
     count = len(content) // frame_bytes(side)
     seconds = np.frombuffer(content, "<f8", count)

@@ -1,0 +1,173 @@
+// The texts of the page in its two languages, and how they get into it.
+
+const TEXTS = {
+  en: {
+    skip: "Skip to the content",
+    title: "Sign language translation",
+    language: "Language",
+    size: "Text size",
+    limits: "Before you use it",
+    limit_machine: "This is a machine's translation and no interpreter. Do not use it for anything medical, legal or urgent.",
+    limit_training: "It knows the sign language, the signers and the topics of its training, and no others. What lies outside comes out wrong, and may sound right.",
+    limit_deaf: "Unless its model card says otherwise, no Deaf people have evaluated it. Ask who runs this page for the card: it names the corpora, their consent and their licences.",
+    limit_store: "Your video goes to the machine that runs this page and nowhere else. It is deleted there once it has been translated. Text is kept only if you ask, in this browser, and you can delete it below.",
+    limit_identity: "Signing identifies a person, also without the face. Ask those who can be seen before you use a video of them.",
+    model: "Model: {id}. It writes: {language}.",
+    token: "Token of this server",
+    token_send: "Use it",
+    token_wrong: "This is not the server's token.",
+    file: "A video",
+    file_choose: "Choose a video, or drop it here",
+    bounds: "At most {megabytes} MB and {minutes} minutes.",
+    too_large: "The file has {found} MB, the server takes at most {most} MB.",
+    cancel: "Cancel",
+    sending: "Sending the video: {percent} %",
+    waiting: "Waiting for its turn",
+    running: "Translating: {percent} %",
+    finished: "Done: {count} sentences",
+    one_finished: "Done: 1 sentence",
+    cancelled: "Cancelled. Nothing of it is left on the server.",
+    busy: "The server is busy. Trying again in {seconds} seconds.",
+    lost: "The server cannot be reached.",
+    failed: "This did not work: {message}",
+    unplayable: "Your browser cannot show this kind of video. The sentences are here all the same.",
+    sentences: "Sentences",
+    nothing: "No sentence was found in this video.",
+    jump: "{start} to {end}: {text}",
+    confidence: "Confidence {percent} %",
+    unsure: "uncertain",
+    words: "What it looked at",
+    frame: "{time}, weight {percent} %",
+    downloads: "Downloads",
+    keep: "Keep in this browser",
+    clear: "Clear",
+    webcam: "Webcam",
+    start: "Start live captions",
+    stop: "Stop",
+    camera: "Your camera",
+    delay: "Delay:",
+    seconds: "{seconds} s",
+    captions: "Captions",
+    live_on: "Live. Grey text may still change, the other stays.",
+    live_off: "Stopped.",
+    no_camera: "The camera cannot be used: {message}",
+    save: "Save the captions",
+    kept: "Kept in this browser",
+    kept_about: "Only text that you asked to keep. It lies in this browser and nowhere else.",
+    kept_full: "The browser has no room for more.",
+    was_kept: "Kept: {name}",
+    remove: "Delete",
+    remove_named: "Delete {name}",
+    save_named: "Save {name} as {form}",
+    forget: "Delete all",
+    live_name: "Live captions",
+  },
+  de: {
+    skip: "Zum Inhalt springen",
+    title: "Übersetzung von Gebärdensprache",
+    language: "Sprache",
+    size: "Schriftgröße",
+    limits: "Vor dem Gebrauch",
+    limit_machine: "Hier übersetzt eine Maschine, kein Mensch. Sie ersetzt keine Dolmetscherin und keinen Dolmetscher. Nicht für Medizin, Recht oder Notfälle.",
+    limit_training: "Sie kennt die Gebärdensprache, die Personen und die Themen ihres Trainings und keine anderen. Was darüber hinausgeht, wird falsch übersetzt und kann richtig klingen.",
+    limit_deaf: "Wenn ihre Modellkarte nichts anderes sagt, haben keine tauben Menschen sie beurteilt. Die Karte nennt die Korpora, die Einwilligungen und die Lizenzen; fragen Sie danach, wer diese Seite betreibt.",
+    limit_store: "Ihr Video geht an den Rechner, der diese Seite anbietet, und an keinen anderen. Dort wird es nach der Übersetzung gelöscht. Text wird nur auf Ihren Wunsch behalten, in diesem Browser, und kann unten gelöscht werden.",
+    limit_identity: "Gebärden machen eine Person erkennbar, auch ohne ihr Gesicht. Fragen Sie, wer im Video zu sehen ist, bevor Sie es verwenden.",
+    model: "Modell: {id}. Es schreibt: {language}.",
+    token: "Token dieses Servers",
+    token_send: "Verwenden",
+    token_wrong: "Das ist nicht das Token des Servers.",
+    file: "Ein Video",
+    file_choose: "Wählen Sie ein Video, oder ziehen Sie es hierher",
+    bounds: "Höchstens {megabytes} MB und {minutes} Minuten.",
+    too_large: "Die Datei hat {found} MB, der Server nimmt höchstens {most} MB.",
+    cancel: "Abbrechen",
+    sending: "Das Video wird gesendet: {percent} %",
+    waiting: "Es wartet, bis es an der Reihe ist",
+    running: "Es wird übersetzt: {percent} %",
+    finished: "Fertig: {count} Sätze",
+    one_finished: "Fertig: 1 Satz",
+    cancelled: "Abgebrochen. Auf dem Server ist nichts davon geblieben.",
+    busy: "Der Server ist ausgelastet. Nächster Versuch in {seconds} Sekunden.",
+    lost: "Der Server ist nicht erreichbar.",
+    failed: "Das ging nicht: {message}",
+    unplayable: "Ihr Browser kann diese Art von Video nicht zeigen. Die Sätze stehen trotzdem hier.",
+    sentences: "Sätze",
+    nothing: "In diesem Video wurde kein Satz gefunden.",
+    jump: "{start} bis {end}: {text}",
+    confidence: "Sicherheit {percent} %",
+    unsure: "unsicher",
+    words: "Worauf es geachtet hat",
+    frame: "{time}, Gewicht {percent} %",
+    downloads: "Herunterladen",
+    keep: "In diesem Browser behalten",
+    clear: "Leeren",
+    webcam: "Webcam",
+    start: "Live-Untertitel starten",
+    stop: "Stopp",
+    camera: "Ihre Kamera",
+    delay: "Verzögerung:",
+    seconds: "{seconds} s",
+    captions: "Untertitel",
+    live_on: "Live. Grauer Text kann sich noch ändern, der andere bleibt.",
+    live_off: "Beendet.",
+    no_camera: "Die Kamera ist nicht verfügbar: {message}",
+    save: "Untertitel speichern",
+    kept: "In diesem Browser behalten",
+    kept_about: "Nur Text, den Sie behalten wollten. Er liegt in diesem Browser und nirgends sonst.",
+    kept_full: "Der Browser hat keinen Platz für mehr.",
+    was_kept: "Behalten: {name}",
+    remove: "Löschen",
+    remove_named: "{name} löschen",
+    save_named: "{name} als {form} speichern",
+    forget: "Alles löschen",
+    live_name: "Live-Untertitel",
+  },
+};
+
+let current = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
+const again = new Map();
+
+export function language() {
+  return current;
+}
+
+/** A text with its places filled in. */
+export function t(key, values = {}) {
+  return TEXTS[current][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+/** Write a text into an element, and again when the language changes; no key: leave it empty. */
+export function say(element, key, values = {}) {
+  const write = () => { element.textContent = key ? t(key, values) : ""; };
+  again.set(element, write);
+  write();
+}
+
+/** Show the page in a language. */
+export function choose(code) {
+  current = code;
+  document.documentElement.lang = code;
+  document.title = t("title");
+  for (const element of document.querySelectorAll("[data-t]")) {
+    element.textContent = t(element.dataset.t);
+  }
+  for (const element of document.querySelectorAll("[data-t-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.tLabel));
+  }
+  for (const [element, write] of again) {
+    if (element.isConnected) write();
+    else again.delete(element);
+  }
+}
+
+/** A time such as 1:02. */
+export function clock(seconds) {
+  const whole = Math.floor(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+/** A length as people read it, in the language of the page. */
+export function number(value, digits) {
+  return value.toLocaleString(current, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
