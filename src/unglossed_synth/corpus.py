@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def write_corpus(
     language: str | None = None,
     layout: str = "phoenix14t",
     media: str | None = None,
+    recording_sentences: int | None = None,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -68,6 +70,8 @@ def write_corpus(
         layout: A name in `layouts.LAYOUTS`.
         media: png or jpg, a folder of pictures a clip; mp4, a video a clip or for several; wav,
             speech. None for what the layout's own corpus has.
+        recording_sentences: Sentences of a recording at most, where the layout lets one choose;
+            None for the layout's own number.
         num_workers: Processes that draw; None for one per core.
         progress: Show a bar on stderr.
 
@@ -86,6 +90,14 @@ def write_corpus(
         raise InputError(f"--size: found {width}x{height}, expected even numbers of pixels for mp4")
     if media == "wav":
         check_espeak()
+    if recording_sentences is not None:
+        if chosen.of_length is None:
+            able = ", ".join(name for name, one in LAYOUTS.items() if one.of_length)
+            raise InputError(f"--recording-sentences: found --layout {layout}, expected {able}")
+        if recording_sentences < 1:
+            found = f"--recording-sentences: found {recording_sentences}"
+            raise InputError(f"{found}, expected 1 or more")
+        chosen = chosen.of_length(recording_sentences)
     clips = plan_clips(num_sentences, seed, level)
     check_new_folder(out)
     recordings = chosen.arrange(clips, seed, language, media)
@@ -100,27 +112,13 @@ def write_corpus(
         chosen.write_labels(folder, segments, language)
         rows = [_describe(segment, chosen) for segment in segments]
         _write_json_lines(folder / "generated.jsonl", rows)
-        length = sum(segment.length for segment in segments)
         facts = {
             "version": 1,
             "seed": seed,
             "level": level,
             "language": language,
             "num_sentences": num_sentences,
-            **(
-                {
-                    "num_samples": length,
-                    "sample_rate": SAMPLE_RATE,
-                    "spoken_language": SPOKEN_LANGUAGE,
-                }
-                if media == "wav"
-                else {
-                    "num_frames": length,
-                    "width": width,
-                    "height": height,
-                    "frame_rate": FRAME_RATE,
-                }
-            ),
+            **_media_facts(segments, media, width, height),
             "layout": layout,
             "media": media,
             "train_signers": list(TRAIN_SIGNERS),
@@ -203,7 +201,44 @@ def _describe(segment: Segment, layout: Layout) -> dict[str, Any]:
     }
     if segment.gloss is not None:
         row["gloss"] = segment.gloss
+    if segment.broadcast is not None:
+        row["media"] = segment.recording.path.as_posix()
+        row["start_seconds"] = round(segment.start_seconds, 6)
+        row["end_seconds"] = round(segment.end_seconds, 6)
     return row
+
+
+def _media_facts(
+    segments: Sequence[Segment], media: str, width: int, height: int
+) -> dict[str, Any]:
+    """What `generated.json` tells of the files."""
+    length = sum(segment.length for segment in segments)
+    if media == "wav":
+        return {
+            "num_samples": length,
+            "sample_rate": SAMPLE_RATE,
+            "spoken_language": SPOKEN_LANGUAGE,
+        }
+    size = {"width": width, "height": height}
+    if segments[0].broadcast is None:
+        return {"num_frames": length, **size, "frame_rate": FRAME_RATE}
+    recordings = [_describe_broadcast(segment) for segment in segments if segment.index == 0]
+    num_frames = sum(recording["num_frames"] for recording in recordings)
+    return {"num_frames": num_frames, **size, "recordings": recordings}
+
+
+def _describe_broadcast(first: Segment) -> dict[str, Any]:
+    """A recording of `generated.json`, by its first sentence."""
+    broadcast = first.broadcast
+    assert broadcast is not None
+    return {
+        "media": first.recording.path.as_posix(),
+        "signer": first.clip.signer,
+        "num_sentences": len(first.recording.clips),
+        "frame_rate": round(float(first.rate), 6),
+        "num_frames": broadcast.num_frames,
+        "happenings": [asdict(happening) for happening in broadcast.happenings],
+    }
 
 
 def _write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

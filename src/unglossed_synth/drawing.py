@@ -116,7 +116,9 @@ def _hand_order(poses: Poses, hand: int) -> NDArray[np.intp]:
     return np.argsort(depth, axis=1, kind="stable")
 
 
-def draw_frames(poses: Poses, signer: Signer, width: int, height: int) -> Iterator[Image]:
+def draw_frames(
+    poses: Poses, signer: Signer, width: int, height: int, *, part: int = 0
+) -> Iterator[Image]:
     """Draws a clip.
 
     Args:
@@ -124,6 +126,7 @@ def draw_frames(poses: Poses, signer: Signer, width: int, height: int) -> Iterat
         signer: whose looks, light and camera are drawn.
         width: of the picture; the person is scaled to fit any.
         height: of the picture.
+        part: number of this part of a longer clip; exposures differ by it.
 
     Yields:
         One RGB picture (height, width, 3) per pose, uint8, each an array of its own.
@@ -135,7 +138,8 @@ def draw_frames(poses: Poses, signer: Signer, width: int, height: int) -> Iterat
     hands = [_hand_parts(poses, signer, camera, hand) for hand in (0, 1)]
     orders = [_hand_order(poses, hand).tolist() for hand in (0, 1)]
     other_first = (poses.wrists[:, 0, 2] >= poses.wrists[:, 1, 2]).tolist()
-    rng = np.random.default_rng([signer.scene.texture_seed, len(poses)])
+    seeds = [signer.scene.texture_seed, len(poses), *([part] if part else [])]
+    rng = np.random.default_rng(seeds)
     exposures = (1.0 + _FLICKER * rng.standard_normal(len(poses))).tolist()
     for frame in range(len(poses)):
         image = background.copy()

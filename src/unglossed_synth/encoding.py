@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -40,15 +41,21 @@ def write_picture(path: Path, frame: NDArray[np.uint8]) -> None:
         raise OSError(f"{path}: the picture could not be written")
 
 
-def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], width: int, height: int) -> None:
-    """Write an MP4 of RGB frames (height, width, 3), both even, at 25 frames a second."""
+def write_video(
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    width: int,
+    height: int,
+    rate: int | Fraction = FRAME_RATE,
+) -> None:
+    """Write an MP4 of RGB frames (height, width, 3), both even, so many a second."""
     has_x264 = "libx264" in av.codecs_available
     with av.open(
         str(path), "w", format="mp4", container_options={"fflags": "+bitexact"}
     ) as container:
         stream = container.add_stream(
             "libx264" if has_x264 else "mpeg4",
-            rate=FRAME_RATE,
+            rate=rate,
             options=_X264_OPTIONS if has_x264 else {"qscale": "3"},
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

@@ -101,3 +101,25 @@ def smooth(track: FloatArray, deviation: float) -> FloatArray:
     for shift, weight in enumerate(kernel):
         blurred += weight * padded[shift : shift + len(track)]
     return blurred
+
+
+def between(track: FloatArray, places: FloatArray) -> FloatArray:
+    """Finds the values of (n, ...) at places from 0 to n - 1, by a cubic (Catmull and Rom, 1974).
+
+    At whole places these are the values of the track.
+
+    Args:
+        track: (n, ...).
+        places: (m,) along the first axis.
+
+    Returns:
+        (m, ...).
+    """
+    last = len(track) - 1
+    first = np.floor(places).astype(int)
+    before, left, right, after = (track[np.clip(first + step, 0, last)] for step in (-1, 0, 1, 2))
+    t = (places - first).reshape(-1, *[1] * (track.ndim - 1))
+    slope, next_slope = (right - before) / 2, (after - left) / 2
+    bend = 3 * (right - left) - 2 * slope - next_slope
+    rest = slope + next_slope - 2 * (right - left)
+    return np.asarray(left + t * (slope + t * (bend + t * rest)))

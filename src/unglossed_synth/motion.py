@@ -4,36 +4,46 @@ Key poses come from `lexicon`, order and face from `signing`; pictures are made 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unglossed_synth.geometry import (
-    bend_arm,
-    hand_frame,
-    smooth,
-    to_quaternion,
-    to_rotations,
+from unglossed_synth.geometry import bend_arm, between, smooth, to_rotations
+from unglossed_synth.hands import (
+    HAND_DIM,
+    KNUCKLES,
+    NOD,
+    PLACE,
+    SHAPE,
+    TURN,
+    TWIST,
+    directions,
+    make_hand,
+    mix,
+    resting_hand,
+    transition,
+    turning,
 )
-from unglossed_synth.handshapes import HANDSHAPES, PALM_CENTRE, SHAPE_DIM, finger_joints
+from unglossed_synth.handshapes import PALM_CENTRE, finger_joints
 from unglossed_synth.lexicon import LOCATIONS, SIGNS, Sign
-from unglossed_synth.movements import ease, perform
+from unglossed_synth.movements import perform
 from unglossed_synth.signer import Signer
 from unglossed_synth.signing import MOUTHS, SignToken
 
 FloatArray = NDArray[np.float64]
 
 FRAME_RATE = 25
+LEAD_FRAMES = 2
+"""Frames of rest at either end of a sentence."""
+
+_OWN_RATE = Fraction(FRAME_RATE)
 _STROKE_FRAMES = 5.5
-_LEAD_FRAMES = 2
-# A hand in one frame: location, orientation, handshape, turn of the forearm, bend of the wrist.
-_PLACE, _TURN, _SHAPE, _TWIST, _NOD = slice(0, 3), slice(3, 7), slice(7, 7 + SHAPE_DIM), -2, -1
-_HAND_DIM = 3 + 4 + SHAPE_DIM + 2
-_KNUCKLES = slice(7, 7 + 12, 3)
+_PULL_FRAMES = 3.0
 # The face in one frame: brows, mouth (4), head (3), raised shoulders, lean down.
-_BROWS, _MOUTH, _HEAD, _SHRUG, _LEAN = 0, slice(1, 5), slice(5, 8), 8, 9
+_BROWS, _MOUTH, HEAD, _SHRUG, LEAN = 0, slice(1, 5), slice(5, 8), 8, 9
 _FACE_DIM = 10
 _MAP_CENTRE = np.array([0.0, 0.65])
 _MAP_SIZE = np.array([0.88, 0.85])
@@ -48,14 +58,6 @@ _INTENSITIES: dict[str | None, tuple[float, float, float, float]] = {
     "heavy": (1.6, 1.3, 3.0, 3.0),
 }
 _SHAKE_FRAMES = 4.0
-_DIRECTIONS = {
-    "up": (0.0, -1.0, 0.0),
-    "down": (0.0, 1.0, 0.0),
-    "out": (1.0, 0.0, 0.0),
-    "in": (-1.0, 0.0, 0.0),
-    "fore": (0.0, 0.0, 1.0),
-    "back": (0.0, 0.0, -1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -92,20 +94,11 @@ class Poses:
     def __len__(self) -> int:
         return len(self.eyes)
 
-
-def _directions(text: str) -> tuple[FloatArray, FloatArray]:
-    fingers, palm = (
-        np.sum([_DIRECTIONS[word] for word in part.split("-")], axis=0) for part in text.split("/")
-    )
-    return fingers, palm
-
-
-def _hand(handshape: str, place: FloatArray, fingers: FloatArray, palm: FloatArray) -> FloatArray:
-    hand = np.zeros(_HAND_DIM)
-    hand[_PLACE] = place
-    hand[_TURN] = to_quaternion(hand_frame(fingers, palm))
-    hand[_SHAPE] = HANDSHAPES[handshape]
-    return hand
+    def part(self, first: int, last: int) -> "Poses":
+        """The poses of some of the frames, `last` and what follows left out."""
+        return Poses(
+            **{field.name: getattr(self, field.name)[first:last] for field in fields(self)}
+        )
 
 
 def _place(location: str) -> FloatArray:
@@ -125,7 +118,7 @@ def _pointing(token: SignToken, signer: Signer) -> tuple[FloatArray, FloatArray]
     else:
         fingers, palm = np.array([*direction, 0.15]), np.array([0.0, 0.0, -1.0])
         start = end - np.array([*(0.45 * direction), 0.1])
-    return _hand("index", start, fingers, palm), _hand("index", end, fingers, palm)
+    return make_hand("index", start, fingers, palm), make_hand("index", end, fingers, palm)
 
 
 def _key_hands(token: SignToken, signer: Signer) -> tuple[FloatArray, FloatArray]:
@@ -133,29 +126,15 @@ def _key_hands(token: SignToken, signer: Signer) -> tuple[FloatArray, FloatArray
     sign = SIGNS[token.sign]
     if token.point is not None:
         return _pointing(token, signer)
-    start = _hand(sign.handshape, _place(sign.location), *_directions(sign.orientation))
-    end = _hand(
+    start = make_hand(sign.handshape, _place(sign.location), *directions(sign.orientation))
+    end = make_hand(
         sign.to_handshape or sign.handshape,
         _place(sign.to_location or sign.location),
-        *_directions(sign.to_orientation or sign.orientation),
+        *directions(sign.to_orientation or sign.orientation),
     )
     start[0] += token.shift
     end[0] += token.shift
     return start, end
-
-
-def _turning(before: FloatArray, after: FloatArray) -> float:
-    """The way of the finger tips when a hand turns, about, in head heights."""
-    overlap = float(np.abs(np.dot(before[_TURN], after[_TURN])))
-    return 0.95 * float(np.arccos(min(1.0, overlap)))
-
-
-def _mix(start: FloatArray, end: FloatArray, blend: FloatArray) -> FloatArray:
-    """Blends hands; quaternions take the shorter way round."""
-    end = end.copy()
-    if np.dot(start[_TURN], end[_TURN]) < 0:
-        end[_TURN] *= -1.0
-    return np.asarray(start + blend[:, None] * (end - start))
 
 
 def _stroke(
@@ -163,19 +142,14 @@ def _stroke(
 ) -> FloatArray:
     size, _, cycles, _ = _INTENSITIES[token.intensity]
     done = perform(sign.movement, num_frames, size, cycles, other_turn=turn)
-    hand = _mix(start, end, done.blend)
-    hand[:, _PLACE] += done.offset
-    hand[:, _TWIST] = done.twist
-    hand[:, _NOD] = done.nod
+    hand = mix(start, end, done.blend)
+    hand[:, PLACE] += done.offset
+    hand[:, TWIST] = done.twist
+    hand[:, NOD] = done.nod
     lag = 1.3 * np.arange(4)
     play = 0.55 * (1.0 - np.cos(done.wiggle[:, None] - lag))
-    hand[:, _KNUCKLES] += np.where(np.isnan(play), 0.0, play)
+    hand[:, KNUCKLES] += np.where(np.isnan(play), 0.0, play)
     return hand
-
-
-def _rest(signer: Signer) -> FloatArray:
-    side, down = signer.manner.rest
-    return _hand("relaxed", np.array([side, down, 0.4]), *_directions("in-down-down/back"))
 
 
 def _strokes(token: SignToken, signer: Signer, rng: np.random.Generator) -> FloatArray:
@@ -185,17 +159,17 @@ def _strokes(token: SignToken, signer: Signer, rng: np.random.Generator) -> Floa
     start, end = _key_hands(token, signer)
     jitter = rng.normal(0.0, 0.035, (2, 3))
     for hand, noise in zip((start, end), jitter, strict=True):
-        spread = manner.size * (hand[_PLACE] - _SPACE_CENTRE)
-        hand[_PLACE] = _SPACE_CENTRE + spread + noise
-    middle = (start[_PLACE] + end[_PLACE]) / 2
-    half = path_share * (end[_PLACE] - start[_PLACE]) / 2
-    start[_PLACE], end[_PLACE] = middle - half, middle + half
+        spread = manner.size * (hand[PLACE] - _SPACE_CENTRE)
+        hand[PLACE] = _SPACE_CENTRE + spread + noise
+    middle = (start[PLACE] + end[PLACE]) / 2
+    half = path_share * (end[PLACE] - start[PLACE]) / 2
+    start[PLACE], end[PLACE] = middle - half, middle + half
 
-    way = max(2.0 * float(np.linalg.norm(half)), _turning(start, end))
+    way = max(2.0 * float(np.linalg.norm(half)), turning(start, end))
     length = _STROKE_FRAMES + added + manner.hold + 1.7 * way
     length += _SHAKE_FRAMES * token.negated + 1.5 * (token.certainty is not None)
     num_frames = max(4, round(length / manner.tempo + rng.uniform(-0.7, 0.7)))
-    hands = np.empty((num_frames, 2, _HAND_DIM))
+    hands = np.empty((num_frames, 2, HAND_DIM))
     hands[:, 0] = _stroke(sign, start, end, num_frames, token, turn=False)
     if sign.two_handed in ("mirror", "alternate"):
         turn = sign.two_handed == "alternate"
@@ -203,46 +177,37 @@ def _strokes(token: SignToken, signer: Signer, rng: np.random.Generator) -> Floa
     elif sign.base:
         shape, location, orientation = sign.base
         place = _place(location) - np.array([token.shift, 0.0, 0.0])
-        hands[:, 1] = _hand(shape, place, *_directions(orientation))
+        hands[:, 1] = make_hand(shape, place, *directions(orientation))
     else:
-        hands[:, 1] = _rest(signer)
+        hands[:, 1] = resting_hand(signer)
     return hands
 
 
-def _transition(before: FloatArray, after: FloatArray, tempo: float) -> FloatArray:
-    """Minimum-jerk way of both hands (2, hand) from one sign to the next, ends left out."""
-    distance = float(np.max(np.linalg.norm(after[:, _PLACE] - before[:, _PLACE], axis=-1)))
-    distance = max(distance, *(_turning(before[h], after[h]) for h in (0, 1)))
-    num_frames = int(np.clip(round((2.0 + 2.3 * distance) / tempo), 2, 8))
-    blend = ease(np.arange(1, num_frames + 1) / (num_frames + 1))
-    return np.stack([_mix(before[h], after[h], blend) for h in (0, 1)], axis=1)
-
-
-def _plan_hands(
+def plan_hands(
     tokens: Sequence[SignToken], signer: Signer, rng: np.random.Generator
 ) -> tuple[FloatArray, list[tuple[int, int]]]:
     """Both hands through the sentence (n, 2, hand), and the frames of each token's stroke."""
     manner = signer.manner
-    rest = np.stack([_rest(signer)] * 2)
+    rest = np.stack([resting_hand(signer)] * 2)
     strokes = [_strokes(token, signer, rng) for token in tokens]
     for left, right in pairwise(strokes):
         # A sign ends on the way to the next one, and that one begins on the way from it.
-        gap = right[0, :, _PLACE] - left[-1, :, _PLACE]
+        gap = right[0, :, PLACE] - left[-1, :, PLACE]
         fade = np.linspace(0.0, 1.0, len(left))[:, None, None] ** 2
-        left[:, :, _PLACE] += manner.reach * fade * gap
+        left[:, :, PLACE] += manner.reach * fade * gap
         fade = np.linspace(1.0, 0.0, len(right))[:, None, None] ** 2
-        right[:, :, _PLACE] -= manner.reach * fade * gap
-    pieces = [np.repeat(rest[None], _LEAD_FRAMES, 0)]
+        right[:, :, PLACE] -= manner.reach * fade * gap
+    pieces = [np.repeat(rest[None], LEAD_FRAMES, 0)]
     spans = []
-    for stroke in [*strokes, np.repeat(rest[None], _LEAD_FRAMES, 0)]:
-        pieces.append(_transition(pieces[-1][-1], stroke[0], manner.tempo))
+    for stroke in [*strokes, np.repeat(rest[None], LEAD_FRAMES, 0)]:
+        pieces.append(transition(pieces[-1][-1], stroke[0], manner.tempo))
         first = sum(map(len, pieces))
         spans.append((first, first + len(stroke)))
         pieces.append(stroke)
     return np.concatenate(pieces), spans[:-1]
 
 
-def _plan_face(
+def plan_face(
     tokens: Sequence[SignToken], spans: list[tuple[int, int]], num_frames: int, signer: Signer
 ) -> FloatArray:
     """Face, head and shoulders (n, face), which go along with the signs of the hands."""
@@ -258,7 +223,7 @@ def _plan_face(
             face[during, 5] = 0.3 * token.point[0]
             face[during, 6] = 0.2 * max(0.0, token.point[1])
         if token.intensity == "heavy":
-            face[during, 6], face[during, _LEAN] = 0.3, 0.08
+            face[during, 6], face[during, LEAN] = 0.3, 0.08
         elif token.intensity == "light":
             face[during, 6], face[during, _SHRUG] = -0.12, 0.15
         if token.certainty == "possible":
@@ -272,9 +237,18 @@ def _plan_face(
     return face
 
 
-def _drift(rng: np.random.Generator, num_frames: int, dim: int, size: float) -> FloatArray:
-    """Slow random wandering with standard deviation of about `size`."""
-    deviation = 3.5
+def drift(
+    rng: np.random.Generator, num_frames: int, dim: int, size: float, deviation: float = 3.5
+) -> FloatArray:
+    """Draws slow random wandering (n, dim) with a standard deviation of about `size`.
+
+    Args:
+        rng: Decides it.
+        num_frames: n.
+        dim: Numbers that wander on their own.
+        size: Of the wandering.
+        deviation: Frames by which it is smoothed; more are slower.
+    """
     # Smoothing white noise shrinks it by the square root of this.
     shrunk = 2.0 * np.sqrt(np.pi) * deviation
     noise = size * np.sqrt(shrunk) * rng.standard_normal((num_frames, dim))
@@ -290,32 +264,79 @@ def _blink(rng: np.random.Generator, num_frames: int) -> FloatArray:
     return eyes
 
 
-def animate(tokens: Sequence[SignToken], signer: Signer, rng: np.random.Generator) -> Poses:
-    """Moves a signer through a sentence.
+@dataclass(frozen=True)
+class Motion:
+    """What a signer does, before the joints follow from it: n moments, 25 a second.
 
-    Each sign has a stroke with its key pose or path; minimum-jerk transitions join them, and a
-    Gaussian over the whole course lets neighbours influence each other. A left-handed signer is
-    the mirror image of a right-handed one, but for pointing at the map.
+    Attributes:
+        hands: (n, 2, hand) rows of `hands`, the dominant hand first.
+        face: (n, face) brows, mouth, head, shoulders and lean, as the signs ask for them.
+        head: (n, 3) added to the head's turn, bow and tilt.
+        lean: (n, 2) added to the shift of the upper body.
+        eyes: (n,) 1 open, 0 shut.
+    """
+
+    hands: FloatArray
+    face: FloatArray
+    head: FloatArray
+    lean: FloatArray
+    eyes: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.eyes)
+
+    def at(self, rate: Fraction) -> "Motion":
+        """The motion with so many moments a second, as long as there are moments around them.
+
+        Between two moments it follows a cubic through the four around them, so nothing is seen that
+        is faster than the 25 moments tell.
+        """
+        if rate == FRAME_RATE:
+            return self
+        count = int((len(self) - 1) * rate / FRAME_RATE) + 1
+        places = np.array([float(frame * FRAME_RATE / rate) for frame in range(count)])
+        hands = between(self.hands, places)
+        hands[..., PLACE] = np.clip(hands[..., PLACE], _SPACE_MIN, _SPACE_MAX)
+        return Motion(
+            hands=hands,
+            face=between(self.face, places),
+            head=between(self.head, places),
+            lean=between(self.lean, places),
+            eyes=np.clip(between(self.eyes, places), 0.0, 1.0),
+        )
+
+
+def enliven(
+    hands: FloatArray, face: FloatArray, signer: Signer, rng: np.random.Generator
+) -> Motion:
+    """Makes motion of what hands and face should do: it flows, drifts a little, and eyes blink.
 
     Args:
-        tokens: signs; none gives a short clip of rest.
-        signer: who signs.
-        rng: the takes of a sentence differ by it.
+        hands: (n, 2, hand), 25 a second.
+        face: (n, face), as `plan_face` gives it.
+        signer: Who moves.
+        rng: The takes differ by it.
     """
-    body, manner = signer.body, signer.manner
-    hands, spans = _plan_hands(tokens, signer, rng)
-    num_frames = len(hands)
+    manner, num_frames = signer.manner, len(hands)
     for earlier, later in pairwise(hands):
-        flip = np.sum(earlier[:, _TURN] * later[:, _TURN], axis=-1) < 0
-        later[flip, _TURN] *= -1.0
+        flip = np.sum(earlier[:, TURN] * later[:, TURN], axis=-1) < 0
+        later[flip, TURN] *= -1.0
     hands = smooth(hands, manner.smoothness)
-    hands[..., _PLACE] += _drift(rng, num_frames, 6, manner.tremor).reshape(num_frames, 2, 3)
-    hands[..., _PLACE] = np.clip(hands[..., _PLACE], _SPACE_MIN, _SPACE_MAX)
-    face = _plan_face(tokens, spans, num_frames, signer)
+    hands[..., PLACE] += drift(rng, num_frames, 6, manner.tremor).reshape(num_frames, 2, 3)
+    hands[..., PLACE] = np.clip(hands[..., PLACE], _SPACE_MIN, _SPACE_MAX)
+    lean = drift(rng, num_frames, 2, 0.012 * manner.sway)
+    head = drift(rng, num_frames, 3, 0.03)
+    return Motion(hands, face, head, lean, eyes=_blink(rng, num_frames))
 
-    axes = to_rotations(hands[..., _TURN])
+
+def pose(motion: Motion, signer: Signer, rate: Fraction = _OWN_RATE) -> Poses:
+    """Finds the joints that a motion leads to, at so many moments a second."""
+    body, manner = signer.body, signer.manner
+    motion = motion.at(rate)
+    hands, face, num_frames = motion.hands, motion.face, len(motion)
+    axes = to_rotations(hands[..., TURN])
     along, normal, thumb = (axes[..., i, :] for i in range(3))
-    twist, nod = hands[..., _TWIST, None], hands[..., _NOD, None]
+    twist, nod = hands[..., TWIST, None], hands[..., NOD, None]
     thumb, normal = (
         thumb * np.cos(twist) + normal * np.sin(twist),
         normal * np.cos(twist) - thumb * np.sin(twist),
@@ -329,9 +350,9 @@ def animate(tokens: Sequence[SignToken], signer: Signer, rng: np.random.Generato
     shoulders = np.empty((num_frames, 2, 3))
     shoulders[:] = (body.shoulders, _SHOULDER_DROP, 0.0)
     shoulders[..., 1] -= face[:, _SHRUG, None]
-    wrists = hands[..., _PLACE] - PALM_CENTRE * body.hand * along
+    wrists = hands[..., PLACE] - PALM_CENTRE * body.hand * along
     elbows, wrists = bend_arm(shoulders, wrists, body.upper_arm, body.forearm)
-    fingers = finger_joints(hands[..., _SHAPE]) * body.hand
+    fingers = finger_joints(hands[..., SHAPE]) * body.hand
     fingers = wrists[:, :, None, None, :] + np.einsum("nhfjk,nhkd->nhfjd", fingers, axes)
 
     sides = np.array([1.0, -1.0] if manner.left_handed else [-1.0, 1.0])
@@ -340,10 +361,11 @@ def animate(tokens: Sequence[SignToken], signer: Signer, rng: np.random.Generato
     axes[..., 0] *= sides[:, None]
     fingers[..., 0] *= sides[:, None, None]
 
-    pull = smooth(np.mean(wrists[..., 0], axis=1)[:, None], 3.0)[:, 0]
-    lean = np.stack([0.05 * manner.sway * pull, face[:, _LEAN]], axis=-1)
-    lean += _drift(rng, num_frames, 2, 0.012 * manner.sway)
-    head = face[:, _HEAD] + _drift(rng, num_frames, 3, 0.03)
+    slowness = _PULL_FRAMES * float(rate / FRAME_RATE)
+    pull = smooth(np.mean(wrists[..., 0], axis=1)[:, None], slowness)[:, 0]
+    lean = np.stack([0.05 * manner.sway * pull, face[:, LEAN]], axis=-1)
+    lean += motion.lean
+    head = face[:, HEAD] + motion.head
     for points in (shoulders, elbows, wrists, fingers):
         points[..., :2] += lean.reshape(num_frames, *[1] * (points.ndim - 2), 2)
     return Poses(
@@ -356,5 +378,22 @@ def animate(tokens: Sequence[SignToken], signer: Signer, rng: np.random.Generato
         lean=lean,
         brows=np.clip(face[:, _BROWS], -1.2, 1.2),
         mouth=face[:, _MOUTH],
-        eyes=_blink(rng, num_frames),
+        eyes=motion.eyes,
     )
+
+
+def animate(tokens: Sequence[SignToken], signer: Signer, rng: np.random.Generator) -> Poses:
+    """Moves a signer through a sentence.
+
+    Each sign has a stroke with its key pose or path; minimum-jerk transitions join them, and a
+    Gaussian over the whole course lets neighbours influence each other. A left-handed signer is
+    the mirror image of a right-handed one, but for pointing at the map.
+
+    Args:
+        tokens: signs; none gives a short clip of rest.
+        signer: who signs.
+        rng: the takes of a sentence differ by it.
+    """
+    hands, spans = plan_hands(tokens, signer, rng)
+    face = plan_face(tokens, spans, len(hands), signer)
+    return pose(enliven(hands, face, signer, rng), signer)

@@ -1,7 +1,8 @@
 """Makes the media of a generated corpus: one sentence, or several of one signer with pauses.
 
 Everything drawn follows from the corpus's seed and the names of clip and signer, so a sentence
-looks the same in every layout. Which sentences share a file is decided in `layouts`.
+looks the same in every layout; but for broadcasts, where the same signs are part of one motion.
+Which sentences share a file is decided in `layouts`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from unglossed_synth.drawing import draw_frames
 from unglossed_synth.encoding import write_picture, write_sound, write_video
 from unglossed_synth.motion import FRAME_RATE, Poses, animate
 from unglossed_synth.planning import Clip
+from unglossed_synth.programme import SENTENCE, perform
 from unglossed_synth.signer import Signer, draw_signer
 from unglossed_synth.signing import glosses, sign_sentence
 from unglossed_synth.speech import SAMPLE_RATE, SPOKEN_LANGUAGE, draw_voice, speak
@@ -35,6 +39,9 @@ Box = tuple[float, float, float, float]
 # Label files have times in hundredths of a second: sentences begin and end there.
 _TIME_STEP = SAMPLE_RATE // 100
 _INSET_SHARE = 0.8
+_FRAMES_AT_ONCE = 500  # outlines of so many are in memory
+_LAG_SECONDS = (1.0, 4.0)
+_OWN_LAG_SECONDS = 0.5
 _WALL = (104, 112, 128)
 
 
@@ -48,6 +55,8 @@ class Recording:
         clips: The sentences in it, all by one signer.
         picture: Name of each picture of a folder by its number, such as "images{:04d}.png".
         first_number: Number of the first picture.
+        frame_rate: Frames a second of a broadcast, in which the signer rests between sentences.
+            None: 25, and a still picture between them.
         corner: The signer is drawn into a smaller picture before a plain wall; this tells where it
             lies, from (0, 0), the upper left corner, to (1, 1), the lower right one. None: the
             signer has all of the picture.
@@ -57,7 +66,38 @@ class Recording:
     clips: tuple[Clip, ...]
     picture: str = ""
     first_number: int = 1
+    frame_rate: Fraction | None = None
     corner: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Happening:
+    """What a signer does beside signing, between two times of a recording.
+
+    Attributes:
+        kind: hold, within a sentence, or a key of `resting.FIDGETS`, between sentences.
+        start_seconds: When it begins.
+        end_seconds: When it ends.
+    """
+
+    kind: str
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """What is known of a broadcast beside its sentences.
+
+    Attributes:
+        num_frames: Its length.
+        happenings: What the signer does beside signing.
+        lags: Seconds by which the subtitle of each sentence comes late; below 0, early.
+    """
+
+    num_frames: int
+    happenings: tuple[Happening, ...]
+    lags: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +113,7 @@ class Segment:
         rate: Frames or samples a second.
         gloss: Glosses separated by spaces; None for speech.
         box: Part of the picture that the signer has: left, top, right, bottom in 0..1; None: all.
+        broadcast: The recording, if it is one.
     """
 
     clip: Clip
@@ -80,19 +121,20 @@ class Segment:
     index: int
     start: int
     length: int
-    rate: int
+    rate: int | Fraction
     gloss: str | None = None
     box: Box | None = None
+    broadcast: Broadcast | None = None
 
     @property
     def start_seconds(self) -> float:
         """Begin within the recording."""
-        return self.start / self.rate
+        return float(self.start / self.rate)
 
     @property
     def end_seconds(self) -> float:
         """End within the recording."""
-        return (self.start + self.length) / self.rate
+        return float((self.start + self.length) / self.rate)
 
 
 @dataclass(frozen=True)
@@ -154,6 +196,8 @@ def record(
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".wav":
         return _record_speech(path, seed, recording)
+    if recording.frame_rate is not None:
+        return _record_broadcast(path, seed, width, height, recording, recording.frame_rate)
     takes = [sign_corpus_clip(clip, seed) for clip in recording.clips]
     place = _Place.within(width, height, recording.corner)
     frames = _join(take.frames(place.width, place.height) for take in takes)
@@ -223,6 +267,61 @@ def _join(parts: Iterable[Iterable[NDArray[np.uint8]]]) -> Iterator[NDArray[np.u
                 yield last
         for last in part:
             yield last
+
+
+def _record_broadcast(
+    path: Path, seed: int, width: int, height: int, recording: Recording, rate: Fraction
+) -> tuple[Segment, ...]:
+    signer = draw_corpus_signer(seed, recording.clips[0].signer)
+    generators = [generator_for(seed, 0, f"clip {clip.id}") for clip in recording.clips]
+    sentences = [
+        (sign_sentence(clip.meaning, generator), generator)
+        for clip, generator in zip(recording.clips, generators, strict=True)
+    ]
+    generator = generator_for(seed, 0, f"broadcast {recording.path.stem}")
+    programme = perform(sentences, signer, generator)
+    poses = programme.poses(rate)
+    parts = range(0, len(poses), _FRAMES_AT_ONCE)
+    frames = chain.from_iterable(
+        draw_frames(poses.part(first, first + _FRAMES_AT_ONCE), signer, width, height, part=number)
+        for number, first in enumerate(parts)
+    )
+    write_video(path, frames, width, height, rate)
+    broadcast = Broadcast(
+        len(poses),
+        tuple(
+            Happening(event.kind, event.start / FRAME_RATE, event.end / FRAME_RATE)
+            for event in programme.events
+            if event.kind != SENTENCE
+        ),
+        _draw_lags(len(sentences), generator),
+    )
+    spans = [
+        [math.ceil(frame * rate / FRAME_RATE) for frame in (event.start, event.end)]
+        for event in programme.events
+        if event.kind == SENTENCE
+    ]
+    return tuple(
+        Segment(
+            clip,
+            recording,
+            index,
+            start,
+            end - start,
+            rate,
+            " ".join(glosses(tokens)),
+            broadcast=broadcast,
+        )
+        for index, (clip, (tokens, _), (start, end)) in enumerate(
+            zip(recording.clips, sentences, spans, strict=True)
+        )
+    )
+
+
+def _draw_lags(num_sentences: int, rng: np.random.Generator) -> tuple[float, ...]:
+    """Lags of subtitles: that of the recording, early or late, and each one's own."""
+    shift = rng.choice([-1.0, 1.0]) * rng.uniform(*_LAG_SECONDS)
+    return tuple((shift + _OWN_LAG_SECONDS * rng.standard_normal(num_sentences)).tolist())
 
 
 def _record_speech(path: Path, seed: int, recording: Recording) -> tuple[Segment, ...]:

@@ -16,7 +16,10 @@ from unglossed.cli.common import FAULTS_FOUND, AsJson, ModelName, show, silence_
 from unglossed.errors import InputError
 
 Language = StrEnum("Language", ["de", "en", "zh"])
-Layout = StrEnum("Layout", ["phoenix14t", "csl_daily", "how2sign", "openasl", "folder", "must_c"])
+Layout = StrEnum(
+    "Layout",
+    ["phoenix14t", "csl_daily", "how2sign", "openasl", "folder", "must_c", "broadcast"],
+)
 MediaKind = StrEnum("MediaKind", ["png", "jpg", "mp4", "wav"])
 
 
@@ -42,12 +45,19 @@ def synth(
         MediaKind | None,
         typer.Option(help="Frame folders, video or audio files; the layout's own by default."),
     ] = None,
+    recording_sentences: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Sentences of a recording at most, with broadcast; 20 by default."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
 ) -> None:
     """Generate a corpus of drawn signing, or of speech, with its sentences."""
     from unglossed_synth.corpus import write_corpus
+    from unglossed_synth.layouts import LAYOUTS
 
     width, cross, height = size.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
@@ -62,10 +72,11 @@ def synth(
         language=language and language.value,
         layout=layout.value,
         media=media and media.value,
+        recording_sentences=recording_sentences,
         num_workers=workers,
         progress=True,
     )
-    print(f"{layout.value}:{out}")
+    print(f"{LAYOUTS[layout.value].reader or layout.value}:{out}")
 
 
 def trim(

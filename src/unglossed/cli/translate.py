@@ -20,9 +20,11 @@ from unglossed.cli.common import (
     show,
     silence_loading,
 )
+from unglossed.cli.long_videos import LongOptions, translate_long
 from unglossed.errors import InputError, note
 
-Format = StrEnum("Format", ["text", "json"])
+Format = StrEnum("Format", ["text", "json", "srt", "vtt", "eaf", "tsv", "all"])
+CutName = StrEnum("CutName", ["whole", "auto", "motion", "segmenter", "pauses"])
 
 # Decoding, in `evaluate` and `translate`; the default is what the model's recipe says.
 Beams = Annotated[
@@ -111,9 +113,79 @@ def translate(
             " each of its clips, also those with times and no text."
         ),
     ],
-    form: Annotated[Format, typer.Option("--format", help="Form of the output.")] = Format.text,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Form of the output. Subtitles (srt, vtt), ELAN (eaf), tables (tsv) and all of them"
+            " have the sentences of long videos, with their times.",
+        ),
+    ] = Format.text,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write to a file, not to the screen.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Write to a file, not to the screen; of long videos to a folder, a file each.",
+        ),
+    ] = None,
+    cut: Annotated[
+        CutName | None,
+        typer.Option(
+            help="How to find the sentences of a long video: by motion, by a segmenter, in audio by"
+            " pauses; auto takes the best there is. whole, the default of text and json, takes each"
+            " file for one sentence."
+        ),
+    ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Segmenter that finds sentences: run or model folder."),
+    ] = None,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where the sentences are: .srt, .vtt, .eaf, .csv, .tsv or .json."
+        ),
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tier of an ELAN file of --segments.")
+    ] = None,
+    clip_timestamps: Annotated[
+        str | None,
+        typer.Option(
+            "--clip-timestamps",
+            "--clip_timestamps",
+            metavar="S,E,...",
+            help="The same by begins and ends in seconds; the last end may be left out.",
+        ),
+    ] = None,
+    max_line_width: Annotated[
+        int | None,
+        typer.Option(
+            "--max-line-width",
+            "--max_line_width",
+            min=1,
+            help="Characters of a subtitle's line; 42 by default, 21 where there are no spaces.",
+        ),
+    ] = None,
+    max_line_count: Annotated[
+        int | None,
+        typer.Option(
+            "--max-line-count", "--max_line_count", min=1, help="Lines of a subtitle; 2 by default."
+        ),
+    ] = None,
+    burn_in: Annotated[
+        bool, typer.Option("--burn-in", help="Also write the video with its subtitles in it.")
+    ] = False,
+    font: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Font of --burn-in; DejaVu Sans, which has no Chinese."),
+    ] = None,
+    least_score: Annotated[
+        float | None,
+        typer.Option(help="Leave out sentences of long videos whose score is less, such as -1.5."),
     ] = None,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
@@ -145,22 +217,55 @@ def translate(
 ) -> None:
     """Translate videos, or audio, into text.
 
-    A clip that cannot be read costs one line on stderr and exit code 2; the others are still
-    translated. A clip with nothing in it gets an empty text, a note on stderr and, in JSON, a
+    Each file is one sentence, or, for subtitles and with --cut, a long video whose sentences are
+    found first. A clip that cannot be read costs one line on stderr and exit code 2; the others are
+    still translated. A clip with nothing in it gets an empty text, a note on stderr and, in JSON, a
     reason. A clip far longer than those of training is translated, with a note. Notes do not
     change the exit code.
     """
     from unglossed.files import check_writable, write_text
 
     _check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
+    decoding = given(
+        beams=beams,
+        max_new_tokens=max_new_tokens,
+        language_contrast=language_contrast,
+        sample=sample or None,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    if sample and beams is not None:
+        raise InputError("--beams is for beam search, not for sampling: leave out --sample")
+    long = LongOptions(
+        form=form.value,
+        output=output,
+        cut=cut and cut.value,
+        segmenter=segmenter,
+        segments=segments,
+        tier=tier,
+        clip_timestamps=clip_timestamps,
+        max_line_width=max_line_width,
+        max_line_count=max_line_count,
+        burn_in=burn_in,
+        font=font,
+        least_score=least_score,
+        frame_rate=frame_rate,
+    )
+    if long.wanted:
+        if n_best > 1:
+            raise InputError("--n-best is for clips of one sentence: leave it out here")
+        settings = {"batch_size": batch_size, **decoding}
+        if not translate_long(model, files, long, precision, settings):
+            raise typer.Exit(INPUT_WRONG)
+        return
+    long.refuse_what_has_no_effect()
     if output is not None:
         check_writable(output)
     with quick_imports():
         from unglossed.inference.output import format_json, format_text
         from unglossed.inference.translator import SignTranslator
 
-    if sample and beams is not None:
-        raise InputError("--beams is for beam search, not for sampling: leave out --sample")
     silence_loading()
     clips = _list_clips(files)
     failed: list[str] = []
@@ -178,15 +283,7 @@ def translate(
         on_error=report_failure,
         frame_rate=frame_rate,
         translate_empty=translate_empty,
-        **given(
-            beams=beams,
-            max_new_tokens=max_new_tokens,
-            language_contrast=language_contrast,
-            sample=sample or None,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-        ),
+        **decoding,
     )
     if form is Format.json:
         text = format_json(translations)

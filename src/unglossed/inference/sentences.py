@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from unglossed.inference.search import signal_limit
 from unglossed.inference.spans import SpanFinder
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.inference.windows import Block, kept_rate, kept_seconds, read_blocks
-from unglossed.media.signal import Clip, VideoSignal, WholeFile, signal_of
+from unglossed.media.signal import Clip, VideoSignal, WholeFile, at_frame_rate, signal_of
 from unglossed.models.frozen import FrozenForm
 from unglossed.models.saved import FAR_LONGER, TrainedLengths, load_segmenter
 from unglossed.models.segmenter import Segmenter
@@ -139,6 +139,7 @@ class SentenceTranslator:
         *,
         cut: str = Cut.AUTO,
         segments: Sequence[Segment] | None = None,
+        frame_rate: float | None = None,
         progress: Progress | None = None,
         **settings: Any,
     ) -> Iterator[Sentence]:
@@ -148,6 +149,7 @@ class SentenceTranslator:
             media: a video, a folder of frames, or audio.
             cut: how sentences are found, a name in `Cut`.
             segments: where they are; nothing is looked for then.
+            frame_rate: pictures a second of a folder of frames; None: 25.
             progress: is told how far it is.
             settings: `attention=True`: also tell which frames each word attended to.
                 `batch_size=8`: sentences translated at a time. `least_score`: sentences whose score
@@ -160,7 +162,9 @@ class SentenceTranslator:
             InputError: the media cannot be read, are of another kind than the model reads, or there
                 is no such way to cut.
         """
-        clip = WholeFile(find_path(Path(media)))
+        clip: Clip = WholeFile(find_path(Path(media)))
+        if frame_rate is not None:
+            clip = at_frame_rate(clip, frame_rate)
         way = self._way(cut)
         if segments is not None:
             return self._given(clip, segments, progress, **settings)
@@ -322,7 +326,8 @@ class SentenceTranslator:
                     )
                 times = one.start_seconds, min(one.end_seconds, end)
                 name = f"{clip.media}, {times[0]:.2f} to {times[1]:.2f} seconds"
-                yield Sample(name, clip.media, "", "", processor.language, None, None, *times)
+                row = Sample(name, clip.media, "", "", processor.language, None, None, *times)
+                yield replace(row, frame_rate=clip.frame_rate)
 
         number = 0
         rows = self.translator.stream(samples(), attention=attention, **settings)
@@ -335,7 +340,8 @@ class SentenceTranslator:
             number += 1
             shown: tuple[float, ...] = ()
             if attention and isinstance(signal_of(processor), VideoSignal):
-                due = kept_seconds(WholeFile(clip.media, begin, stop), processor)
+                part = WholeFile(clip.media, begin, stop, frame_rate=clip.frame_rate)
+                due = kept_seconds(part, processor)
                 shown = tuple(due.tolist())
             yield _sentence(number, begin, stop, text, shown)
 

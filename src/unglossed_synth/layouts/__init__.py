@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unglossed_synth.layouts.broadcast import BROADCAST
 from unglossed_synth.layouts.csl_daily import CSL_DAILY
 from unglossed_synth.layouts.folder import FOLDER
 from unglossed_synth.layouts.how2sign import HOW2SIGN
@@ -17,5 +18,6 @@ LAYOUTS: dict[str, Layout] = {
     "openasl": OPENASL,
     "folder": FOLDER,
     "must_c": MUST_C,
+    "broadcast": BROADCAST,
 }
-"""By the name that a corpus spec gives the kind."""
+"""By the name that a corpus spec gives the kind, unless a layout says otherwise."""

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-import pysubs2
 from pympi import Eaf
 
 from unglossed.files import whole_file, write_text
-from unglossed_synth.layouts.layout import Layout, join_sentences
+from unglossed_synth.layouts.layout import Layout, join_sentences, to_milliseconds, write_subtitles
 from unglossed_synth.planning import Clip
 from unglossed_synth.recording import Recording, Segment
 
@@ -44,11 +43,8 @@ def _write_plain(path: Path, segments: Sequence[Segment], language: str) -> None
 
 
 def _write_subtitles(path: Path, segments: Sequence[Segment], language: str) -> None:
-    subtitles = pysubs2.SSAFile()
-    for segment in segments:
-        start, end = _milliseconds(segment)
-        subtitles.append(pysubs2.SSAEvent(start, end, segment.clip.text[language]))
-    write_text(path, subtitles.to_string(path.suffix.removeprefix(".")))
+    times = [(segment.start_seconds, segment.end_seconds) for segment in segments]
+    write_subtitles(path, times, [segment.clip.text[language] for segment in segments])
 
 
 def _write_annotations(path: Path, segments: Sequence[Segment], language: str) -> None:
@@ -59,13 +55,10 @@ def _write_annotations(path: Path, segments: Sequence[Segment], language: str) -
     annotations.add_tier(_TIER)
     annotations.remove_tier("default")
     for segment in segments:
-        annotations.add_annotation(_TIER, *_milliseconds(segment), segment.clip.text[language])
+        times = map(to_milliseconds, (segment.start_seconds, segment.end_seconds))
+        annotations.add_annotation(_TIER, *times, segment.clip.text[language])
     with whole_file(path) as partial:
         annotations.to_file(str(partial))
-
-
-def _milliseconds(segment: Segment) -> tuple[int, int]:
-    return round(1000 * segment.start_seconds), round(1000 * segment.end_seconds)
 
 
 _CAPTIONS: dict[str, tuple[str, Callable[[Path, Sequence[Segment], str], None]]] = {

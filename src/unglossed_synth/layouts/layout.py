@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+import pysubs2
+
+from unglossed.files import write_text
 from unglossed.media.augment import generator_for
 from unglossed_synth.planning import Clip
 from unglossed_synth.recording import Recording, Segment
@@ -28,6 +31,8 @@ class Layout:
         arrange: Says which recordings to make of the clips, given seed, language and media.
         sample_id: The id that the layout's reader gives to a sentence.
         write_labels: Writes all but the media, given folder, sentences and language.
+        reader: Kind of corpus that reads it, if it has another name.
+        of_length: The layout with so many sentences in a recording at most, where one may choose.
     """
 
     languages: tuple[str, ...]
@@ -35,6 +40,8 @@ class Layout:
     arrange: Callable[[Sequence[Clip], int, str, str], list[Recording]]
     sample_id: Callable[[Segment], str]
     write_labels: Callable[[Path, Sequence[Segment], str], None]
+    reader: str | None = None
+    of_length: Callable[[int], Layout] | None = None
 
 
 def join_sentences(clips: Sequence[Clip], seed: int) -> list[tuple[Clip, ...]]:
@@ -85,3 +92,16 @@ def video_ids(count: int, seed: int) -> list[str]:
 def signer_number(signer: str) -> int:
     """The number in a signer's name: 3 for "Signer03"."""
     return int(signer.removeprefix("Signer"))
+
+
+def write_subtitles(path: Path, times: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
+    """Write .srt or .vtt: texts with the seconds at which each begins and ends."""
+    subtitles = pysubs2.SSAFile()
+    for (start, end), text in zip(times, texts, strict=True):
+        subtitles.append(pysubs2.SSAEvent(to_milliseconds(start), to_milliseconds(end), text))
+    write_text(path, subtitles.to_string(path.suffix.removeprefix(".")))
+
+
+def to_milliseconds(seconds: float) -> int:
+    """Round to whole milliseconds."""
+    return round(1000 * seconds)

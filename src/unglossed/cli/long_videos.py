@@ -1,0 +1,205 @@
+"""`unglossed translate` of long videos: sentences with times, as subtitles and in other forms."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unglossed.cli.common import fail, quick_imports, silence_loading
+from unglossed.errors import InputError
+
+if TYPE_CHECKING:
+    from unglossed.corpora.segments import Segment
+    from unglossed.inference.sentences import Progress
+
+_WHOLE = ("text", "json")
+_ALL = ("text", "srt", "vtt", "eaf", "tsv", "json")
+
+
+@dataclass(frozen=True)
+class LongOptions:
+    """What was asked for of long videos, as the command line has it."""
+
+    form: str
+    output: Path | None
+    cut: str | None
+    segmenter: str | None
+    segments: Path | None
+    tier: str | None
+    clip_timestamps: str | None
+    max_line_width: int | None
+    max_line_count: int | None
+    burn_in: bool
+    font: Path | None
+    least_score: float | None
+    frame_rate: float | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether files are taken for long videos, not each for a sentence."""
+        is_given = self.segments is not None or self.clip_timestamps is not None
+        return (
+            self.form not in _WHOLE
+            or self.cut not in (None, "whole")
+            or is_given
+            or self.segmenter is not None
+            or self.burn_in
+        )
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Forms of the files to write."""
+        return _ALL if self.form == "all" else (self.form,)
+
+    def refuse_what_has_no_effect(self) -> None:
+        """Refuse options of long videos where each file is one sentence."""
+        names = ("tier", "max_line_width", "max_line_count", "font", "least_score")
+        for name in names:
+            if getattr(self, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is for long videos: add -f srt, or --cut auto")
+
+    def check(self, num_files: int) -> None:
+        """Refuse options that do not go together."""
+        if self.segments is not None and self.clip_timestamps is not None:
+            raise InputError("--segments and --clip-timestamps: found both, expected one of them")
+        if self.tier is not None and self.segments is None:
+            raise InputError("--tier is for an ELAN file: add --segments FILE")
+        if self.font is not None and not self.burn_in:
+            raise InputError("--font is for --burn-in: add it")
+        for name in ("segments", "clip_timestamps"):
+            if getattr(self, name) is not None and num_files > 1:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is for one file: found {num_files} files")
+            if getattr(self, name) is not None and self.cut not in (None, "auto"):
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} and --cut: found both, expected one of them")
+        if self.output is None and (num_files > 1 or len(self.forms) > 1 or self.burn_in):
+            raise InputError("--output: is missing, expected a folder for so many files (-o DIR)")
+        if self.output is not None and self.output.exists() and not self.output.is_dir():
+            raise InputError(f"{self.output}: is a file, expected a folder for the files to write")
+
+
+def read_timestamps(text: str) -> list[Segment]:
+    """Read begins and ends in seconds, separated by commas.
+
+    Raises:
+        InputError: something else stands there.
+    """
+    from unglossed.corpora.segments import Segment
+
+    found = f"--clip-timestamps: found {text[:60]!r}, expected"
+    try:
+        times = [float(one) for one in text.split(",")]
+    except ValueError:
+        raise InputError(f"{found} seconds separated by commas: 0,4.5,6,9") from None
+    if len(times) % 2:
+        times.append(float("inf"))
+    pairs = list(zip(times[::2], times[1::2], strict=True))
+    if not all(0 <= start < end for start, end in pairs):
+        raise InputError(f"{found} each begin at 0 or later and before its end")
+    return [Segment(*pair) for pair in pairs]
+
+
+def translate_long(
+    model: str, files: list[str], options: LongOptions, precision: str, settings: dict[str, Any]
+) -> bool:
+    """Translate long videos and write what was asked for; False: one of them failed."""
+    options.check(len(files))
+    segments = None
+    if options.clip_timestamps is not None:
+        segments = read_timestamps(options.clip_timestamps)
+    if options.segments is not None:
+        from unglossed.corpora.segments import read_segments
+
+        segments = read_segments(options.segments, tier=options.tier)
+    if options.least_score is not None:
+        settings["least_score"] = options.least_score
+    names = [_name(file) for file in files]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"found two files with the name {twice!r}, whose results would be one file"
+        )
+    silence_loading()
+    with quick_imports():
+        from unglossed.inference.sentences import SentenceTranslator
+        from unglossed.inference.subtitles import Lines
+
+        translator = SentenceTranslator.from_pretrained(
+            model, options.segmenter, precision=precision
+        )
+    language = translator.translator.processor.language
+    lines = Lines.of(language, options.max_line_width, options.max_line_count)
+    done = True
+    for file in files:
+        try:
+            with _progress(file) as progress:
+                sentences = list(
+                    translator.translate(
+                        file,
+                        cut=options.cut or "auto",
+                        segments=segments,
+                        frame_rate=options.frame_rate,
+                        progress=progress,
+                        **settings,
+                    )
+                )
+            _write(file, sentences, options, language, lines)
+        except InputError as error:
+            fail(str(error))
+            done = False
+    return done
+
+
+def _name(file: str) -> str:
+    from unglossed.corpora.registry import is_spec
+
+    if is_spec(file):
+        raise InputError(f"{file}: found a corpus, expected a video or an audio file for subtitles")
+    return Path(file).stem or file
+
+
+def _write(
+    file: str, sentences: list[Any], options: LongOptions, language: str, lines: Any
+) -> None:
+    from unglossed.files import whole_file, write_text
+    from unglossed.inference.subtitles import SUFFIXES, make_cues, render
+
+    folder = options.output
+    rendered = {
+        form: render(sentences, form, language=language, media=file, folder=folder, lines=lines)
+        for form in options.forms
+    }
+    if options.output is None:
+        sys.stdout.write(rendered[options.form])
+        return
+    options.output.mkdir(parents=True, exist_ok=True)
+    for form, content in rendered.items():
+        write_text(options.output / f"{_name(file)}{SUFFIXES[form]}", content)
+    if options.burn_in:
+        from unglossed.media.burn_in import burn_in
+
+        cues = make_cues(sentences, language, lines)
+        rows = [(cue.start_seconds, cue.end_seconds, cue.text) for cue in cues]
+        with whole_file(options.output / f"{_name(file)}.subtitled.mp4") as partial:
+            burn_in(Path(file), rows, partial, font=options.font)
+
+
+@contextmanager
+def _progress(file: str) -> Iterator[Progress | None]:
+    """A bar with the time left, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(Path(file).name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
