@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unglossed.cli import common, tools, train, translate
+from unglossed.cli import common, serve, tools, train, translate
 from unglossed.cli.common import INPUT_WRONG, fail
 from unglossed.cli.corpus import app as corpus_app
 from unglossed.errors import InputError
@@ -60,6 +60,7 @@ for _verb in (
     translate.evaluate,
     translate.score,
     translate.translate,
+    serve.serve,
     tools.trim,
     tools.export,
     tools.doctor,

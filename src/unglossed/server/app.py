@@ -51,7 +51,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> ASGIApp:
     app = FastAPI(
         title="unglossed", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    webcams = BoundedSemaphore(settings.live_sessions)
+    webcams = BoundedSemaphore(settings.webcams)
     app.state.services = Services(engine, jobs, metrics, settings, webcams)
     app.include_router(api.router)
     app.include_router(live.router)

@@ -69,16 +69,20 @@ class Engine:
                 with self._turns.away:
                     yield sentence
 
-    def live(self, on_update: Callable[[LiveUpdate], None], on_frame: Callable[[float], None]) -> (
-        LiveSession
-    ):
-        """Captions of one webcam.
+    def live(
+        self,
+        on_update: Callable[[LiveUpdate], None],
+        on_frame: Callable[[float], None],
+        on_error: Callable[[Exception], None],
+    ) -> LiveSession:
+        """Captions of one webcam; what is told is told in another thread.
 
         Args:
-            on_update: Told of new text, from another thread.
-            on_frame: Told the time of each frame that has been taken in, from another thread.
+            on_update: Told of new text.
+            on_frame: Told the time of each frame that has been taken in.
+            on_error: Told of the error that ended the captions.
         """
-        return LiveSession(_SharedLive(self, self._turns, on_frame), on_update)
+        return LiveSession(_SharedLive(self.sentences, self._turns, on_frame), on_update, on_error)
 
     def _decoding(self, job: Job) -> Decoding:
         settings, processor = self._settings, self.processor
@@ -125,8 +129,10 @@ class Engine:
 class _SharedLive(LiveTranslator):
     """Live captions that wait for their turn on the model."""
 
-    def __init__(self, engine: Engine, turns: Turns, on_frame: Callable[[float], None]) -> None:
-        super().__init__(engine.sentences.translator, engine.sentences.segmenter)
+    def __init__(
+        self, sentences: SentenceTranslator, turns: Turns, on_frame: Callable[[float], None]
+    ) -> None:
+        super().__init__(sentences)
         self._turns, self._on_frame = turns, on_frame
 
     def push(self, frame: NDArray[np.uint8], seconds: float) -> list[LiveUpdate]:

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from unglossed.inference.live import LiveUpdate
 from unglossed.server.guard import is_right_token
+from unglossed.server.jobs import told_of
 from unglossed.server.services import Services, services_of
 
 _TIME = struct.Struct("<d")
@@ -85,7 +86,11 @@ async def _caption(socket: WebSocket, server: Services) -> None:
     def on_frame(seconds: float) -> None:
         tell({"type": "frame", "seconds": seconds, "dropped": session.dropped})
 
-    session = await asyncio.to_thread(engine.live, on_update, on_frame)
+    def on_error(error: Exception) -> None:
+        tell({"type": "error", "error": told_of(error).to_dict()["error"]})
+        tell(None)
+
+    session = await asyncio.to_thread(engine.live, on_update, on_frame, on_error)
     sending = asyncio.create_task(_send_all(socket, queue))
     try:
         await socket.send_json({"type": "ready", "side": engine.side, "language": engine.language})
@@ -157,4 +162,5 @@ def _caption_row(update: LiveUpdate) -> dict[str, Any]:
         "uncommitted": update.uncommitted,
         "closed": update.closed,
         "score": update.score,
+        "seen": update.seen_seconds,
     }

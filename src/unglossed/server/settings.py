@@ -34,7 +34,7 @@ class ServerSettings:
         queue: Uploads that are received, wait or are translated at one time.
         kept_seconds: How long the result of a job can be asked for.
         max_kept: Results that can be asked for at one time; the oldest go first.
-        live_sessions: Webcams at one time.
+        webcams: Webcams at one time.
         connections: At one time; others are told to come later.
     """
 
@@ -52,7 +52,7 @@ class ServerSettings:
     queue: int = 8
     kept_seconds: float = 600.0
     max_kept: int = 64
-    live_sessions: int = 2
+    webcams: int = 2
     connections: int = 100
 
     def check(self) -> None:

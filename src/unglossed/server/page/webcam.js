@@ -28,7 +28,7 @@ async function start() {
   $("start").disabled = true;
   let stream;
   try {
-    if (!navigator.mediaDevices) throw new Error("https");
+    if (!navigator.mediaDevices) throw new Error(t("needs_https"));
     stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { width: 640, height: 480, frameRate: { ideal: 25 } } });
   } catch (error) {
     say($("live-problem"), "no_camera", { message: error.message });
@@ -126,10 +126,13 @@ class Session {
       if (added) row.committed.append(added);
       row.text = message.committed;
     }
-    row.uncommitted.textContent = message.uncommitted ? ` ${message.uncommitted}` : "";
+    row.uncommitted.textContent = message.uncommitted;
     row.start = message.start;
     row.end = message.end ?? message.start;
-    if (message.closed && !row.text) row.line.remove();
+    if (message.closed && !row.text) { // nothing was said: its number is that of the next
+      row.line.remove();
+      this.rows.delete(message.sentence);
+    }
     const box = $("captions");
     box.scrollTop = box.scrollHeight;
     $("live-save").disabled = $("live-keep").disabled = !this.texts().length;
