@@ -31,6 +31,7 @@ class Running:
     client: httpx.Client
     server: uvicorn.Server
     folder: Path  # its temporary files
+    head_seconds: float
 
     @property
     def port(self) -> int:
@@ -78,7 +79,7 @@ def start(
         headers = {"authorization": f"Bearer {chosen.token}"} if chosen.token else {}
         client = httpx.Client(base_url=url, timeout=60, headers=headers)
         running.append((server, thread, client))
-        return Running(url, client, server, folder)
+        return Running(url, client, server, folder, chosen.head_seconds)
 
     yield begin
     for server, thread, client in running:
@@ -91,4 +92,11 @@ def start(
 @pytest.fixture(scope="module")
 def running(start: Start) -> Running:
     """A server with small bounds."""
-    return start(max_bytes=3_000_000, max_seconds=60, max_pixels=640 * 480, idle_seconds=1.0)
+    return start(
+        max_bytes=3_000_000,
+        max_seconds=60,
+        max_pixels=640 * 480,
+        head_seconds=2.0,
+        idle_seconds=1.0,
+        connections=50,
+    )

@@ -11,22 +11,26 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 10.0
-"""For the headers of a request, from the connection's begin or from its first byte."""
 LINGER_SECONDS = 2.0
 """For what is left of a body whose request has been answered: a client that is cut off while it
 sends may never read the answer."""
 
 
+def patient(head_seconds: float) -> type[H11Protocol]:
+    """The protocol that waits so long for a request's headers, from its first byte on."""
+    return type("Patient", (PatientProtocol,), {"head_seconds": head_seconds})
+
+
 class PatientProtocol(H11Protocol):
     """Closes a connection that does not come to a request, or goes on after its answer."""
 
+    head_seconds = 10.0
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
         super().connection_made(transport)
-        self._wait(HEAD_SECONDS)
+        self._wait(self.head_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
@@ -34,7 +38,7 @@ class PatientProtocol(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait(None)
         elif self._patience is None and not self.transport.is_closing():
-            self._wait(HEAD_SECONDS)
+            self._wait(self.head_seconds)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """The connection is no longer this protocol's."""

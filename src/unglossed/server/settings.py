@@ -27,6 +27,7 @@ class ServerSettings:
         max_bytes: Of an upload.
         max_seconds: Length of an upload's video or audio.
         max_pixels: Of a frame of an upload.
+        head_seconds: How long the headers of a request may take.
         upload_seconds: How long an upload may take, and `idle_seconds` between two pieces of it.
         decode_seconds: How long the reading of an upload may be waited for, and CPU seconds that
             its process gets.
@@ -45,6 +46,7 @@ class ServerSettings:
     max_bytes: int = 500_000_000
     max_seconds: float = 3600.0
     max_pixels: int = 4096 * 2304
+    head_seconds: float = 10.0
     upload_seconds: float = 900.0
     idle_seconds: float = 20.0
     decode_seconds: float = 600.0
