@@ -66,17 +66,20 @@ def mix(start: FloatArray, end: FloatArray, blend: FloatArray) -> FloatArray:
     return np.asarray(start + blend[:, None] * (end - start))
 
 
-def transition(before: FloatArray, after: FloatArray, tempo: float, longest: int = 8) -> FloatArray:
+def transition(
+    before: FloatArray, after: FloatArray, tempo: float, shortest: int = 2, longest: int = 8
+) -> FloatArray:
     """Minimum-jerk way (n, 2, hand) of both hands (2, hand) to other ones, ends left out.
 
     Args:
         before: Where they come from.
         after: Where they go.
         tempo: Speed; 1 is that of an average signer.
-        longest: Frames that the way takes at most.
+        shortest: Frames that the way takes at least.
+        longest: Frames that it takes at most.
     """
     distance = float(np.max(np.linalg.norm(after[:, PLACE] - before[:, PLACE], axis=-1)))
     distance = max(distance, *(turning(before[h], after[h]) for h in (0, 1)))
-    num_frames = int(np.clip(round((2.0 + 2.3 * distance) / tempo), 2, longest))
+    num_frames = int(np.clip(round((2.0 + 2.3 * distance) / tempo), shortest, longest))
     blend = ease(np.arange(1, num_frames + 1) / (num_frames + 1))
     return np.stack([mix(before[h], after[h], blend) for h in (0, 1)], axis=1)

@@ -40,6 +40,7 @@ LONGEST_QUIET_SECONDS = 8.0
 _MEAN_QUIET_SECONDS = 1.2  # beyond the shortest
 _EDGE_SECONDS = (1.5, 4.0)  # before the first sentence and after the last
 _FIDGET_RATE = 0.3
+_MOST_FIDGETS = 2
 _HOLD_RATE = 0.06
 _HOLD_SECONDS = (0.3, 1.1)
 # Posture wanders over seconds, beside the quick drift that every sentence has.
@@ -155,7 +156,9 @@ def perform(
 def _idle(course: _Course, rng: np.random.Generator, shortest: float) -> None:
     """Add a rest of random length, in which the signer may fidget."""
     _be_quiet(course, rng, shortest)
-    while rng.random() < _FIDGET_RATE:
+    for _ in range(_MOST_FIDGETS):
+        if rng.random() >= _FIDGET_RATE:
+            return
         kind = list(FIDGETS)[int(rng.integers(len(FIDGETS)))]
         course.rest(fidget(kind, course.signer, rng), kind)
         _be_quiet(course, rng, SHORTEST_REST_SECONDS)
@@ -181,7 +184,10 @@ def _enliven(course: _Course, rng: np.random.Generator) -> Motion:
     face[:, HEAD] += body[:, :3]
 
     def wander(dim: int, size: float) -> FloatArray:
-        return drift(rng, course.length, dim, size, _POSTURE_FRAMES)
+        # At its ends a drift goes far astray: a course from the middle of a longer one.
+        margin = int(3 * _POSTURE_FRAMES)
+        path = drift(rng, course.length + 2 * margin, dim, size, _POSTURE_FRAMES)
+        return path[margin:-margin]
 
     hands[..., PLACE] += wander(6, _POSTURE_HANDS).reshape(-1, 2, 3)
     motion = enliven(hands, face, course.signer, rng)

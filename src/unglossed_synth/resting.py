@@ -25,7 +25,7 @@ from unglossed_synth.signer import Signer
 
 FloatArray = NDArray[np.float64]
 
-_WAY_FRAMES = 14  # at most, to where a hand fidgets and back: people take their time
+_WAY_FRAMES = (8, 14)  # to where a hand fidgets and back: people take their time
 _BODY_FRAMES = 4.0
 
 
@@ -64,7 +64,7 @@ def fidget(kind: str, signer: Signer, rng: np.random.Generator) -> Rest:
     middle = FIDGETS[kind](signer, rng)
     rest, tempo = _resting(signer), rng.uniform(0.55, 0.9)
     ways = [
-        transition(*ends, tempo, _WAY_FRAMES)
+        transition(*ends, tempo, *_WAY_FRAMES)
         for ends in ((rest, middle.hands[0]), (middle.hands[-1], rest))
     ]
     pads = [(len(way), 0) for way in ways]
@@ -157,7 +157,7 @@ def _straighten(signer: Signer, rng: np.random.Generator) -> Rest:
     rest = _during(signer, rng, 1.0, 2.0)
     blend = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0.0, 3.0, len(rest)))
     for hand in (0, 1):
-        ends = (_hand((0.3, down, 0.5), "in-down/back") for down in (0.6, 1.55))
+        ends = (_hand((0.4, down, 0.5), "down-down-in/back") for down in (0.5, 1.4))
         rest.hands[:, hand] = mix(*ends, blend)
     return rest
 
@@ -166,7 +166,7 @@ def _sway(signer: Signer, rng: np.random.Generator) -> Rest:
     """The weight goes from one foot to the other."""
     rest = _during(signer, rng, 2.0, 4.0)
     wave = _wave(len(rest), rng.uniform(0.3, 0.5)) * rng.choice([-1.0, 1.0])
-    rest.lean[:, :1] = rng.uniform(0.08, 0.16) * wave
+    rest.lean[:, :1] = rng.uniform(0.1, 0.2) * wave
     rest.head[:, 2:] = 0.08 * wave
     return rest
 

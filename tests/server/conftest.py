@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from signing import write_signing
+from moving import write_moving
 from tiny import tiny_model, tiny_processor
 
 from unglossed.inference.sentences import SentenceTranslator
@@ -21,6 +21,9 @@ from unglossed.server.app import create_app
 from unglossed.server.engine import Engine
 from unglossed.server.run import address_of, make_server, take_port
 from unglossed.server.settings import ServerSettings
+
+
+SENTENCES = [(0.6, 2.6), (4.4, 6.4)]
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def sentences() -> SentenceTranslator:
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four seconds of which some move."""
-    return write_signing(tmp_path_factory.mktemp("videos") / "clip.mp4")
+    """Seven seconds with two sentences."""
+    return write_moving(tmp_path_factory.mktemp("videos") / "clip.mp4", SENTENCES, 7.0)
 
 
 Start = Callable[..., Running]

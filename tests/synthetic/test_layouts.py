@@ -27,6 +27,7 @@ from unglossed_synth.recording import PAUSE_FRAMES, PAUSE_SAMPLES, sign_corpus_c
 SEED, NUM_SENTENCES = 7, 20  # two sentences in each of dev, test and test_seen
 SMALL = {"width": 42, "height": 52, "level": 1, "progress": False}
 PLAN = plan_clips(NUM_SENTENCES, SEED, SMALL["level"])
+SHORT = [name for name in LAYOUTS if name != "broadcast"]  # which has tests of its own
 JOINED = ("how2sign", "openasl", "folder")
 SIGNER_NAMES = {
     "phoenix14t": lambda signer: signer,
@@ -68,13 +69,13 @@ def table_of(path, delimiter):
         return list(csv.DictReader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE))
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "phoenix14t"])
+@pytest.mark.parametrize("layout", SHORT[1:])
 def test_same_bytes_whatever_the_number_of_processes(layout, written, tmp_path, digests):
     write_corpus(tmp_path / "again", NUM_SENTENCES, SEED, layout=layout, num_workers=2, **SMALL)
     assert digests(tmp_path / "again") == digests(written(layout))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SHORT)
 def test_reader_gives_back_what_was_planned(layout, written):
     faults = Faults()
     corpus = read_corpus(f"{layout}:{written(layout)}", faults)
@@ -100,7 +101,7 @@ def test_reader_gives_back_what_was_planned(layout, written):
     }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", SHORT)
 def test_clips_have_the_length_that_is_noted(layout, written):
     corpus = read_corpus(f"{layout}:{written(layout)}")
     signal, unit = VideoSignal(1.0), "num_frames"
@@ -357,6 +358,15 @@ def test_target_language_of_speech_names_the_pair(tmp_path):
         ({"layout": "folder", "media": "wav"}, "--media: found 'wav', expected mp4 for --layout"),
         ({"layout": "must_c", "language": "de"}, "--language: found 'de', expected en or zh for"),
         ({"layout": "must_c", "media": "mp4"}, "--media: found 'mp4', expected wav for --layout"),
+        ({"layout": "broadcast", "media": "jpg"}, "--media: found 'jpg', expected mp4 for --lay"),
+        (
+            {"layout": "how2sign", "recording_sentences": 9},
+            "--recording-sentences: found --layout how2sign, expected broadcast$",
+        ),
+        (
+            {"layout": "broadcast", "recording_sentences": 0},
+            "--recording-sentences: found 0, expected 1 or more",
+        ),
     ],
 )
 def test_impossible_combination_is_one_clear_line(tmp_path, arguments, message):
@@ -380,3 +390,23 @@ def test_command_offers_every_layout_and_prints_the_spec(tmp_path):
     assert result.stdout == f"csl_daily:{out}\n"
     facts = read_json(out / "generated.json")
     assert (facts["language"], facts["media"]) == ("zh", "jpg")
+
+
+def test_command_prints_the_spec_of_the_reader_and_asks_for_long_recordings(tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--layout", "broadcast", "--sentences", "7", "--size", "16x16", "--level", "1"]
+    more = ["--recording-sentences", "3", "--workers", "1"]
+    result = CliRunner().invoke(app, ["synth", str(out), *arguments, *more])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"folder:{out}\n"
+    found = {
+        recording["media"]: recording["num_sentences"]
+        for recording in read_json(out / "generated.json")["recordings"]
+    }
+    assert found == {
+        "train/recording0001.mp4": 2,
+        "train/recording0002.mp4": 2,
+        "dev/recording0003.mp4": 1,
+        "test/recording0004.mp4": 1,
+        "test_seen/recording0005.mp4": 1,
+    }

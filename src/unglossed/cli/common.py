@@ -32,6 +32,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in the recipe."),
 ]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (on the CPU).")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")]
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from unglossed.cli.common import fail, quick_imports, silence_loading
-from unglossed.errors import InputError
+import typer
+
+from unglossed.cli.common import PrecisionName, fail, quick_imports, silence_loading
+from unglossed.errors import InputError, note
 
 if TYPE_CHECKING:
     from unglossed.corpora.segments import Segment
@@ -154,6 +156,76 @@ def translate_long(
             fail(str(error))
             done = False
     return done
+
+
+def align(
+    media: Annotated[Path, typer.Argument(help="Video of signing.")],
+    subtitles: Annotated[
+        Path, typer.Argument(help="Its subtitles: .srt, .vtt, .sbv, .ass, .eaf, .csv, .tsv, .json.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write: .srt, .vtt, .eaf, .tsv or .json."
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Says which signing a text is likely of; else motion."),
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Segmenter that finds the signing.")
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tier of an ELAN file of subtitles.")
+    ] = None,
+    precision: PrecisionName = "float32",
+) -> None:
+    """Move subtitles to the signing that they belong to, as in making a corpus of broadcasts.
+
+    Texts stay as they are; a subtitle for which no signing is found is moved by as much as the
+    others and named on stderr.
+    """
+    from unglossed.corpora.segments import read_segments
+    from unglossed.files import check_writable, write_text
+
+    form = output.suffix.removeprefix(".").lower()
+    if form not in ("srt", "vtt", "eaf", "tsv", "json"):
+        raise InputError(f"--output: found {output.name}, expected .srt, .vtt, .eaf, .tsv or .json")
+    if segmenter is not None and model is None:
+        raise InputError("--segmenter works beside a model: add --model")
+    check_writable(output)
+    cues = read_segments(subtitles, tier=tier)
+    silence_loading()
+    with quick_imports():
+        from unglossed.inference.aligning import align_media
+        from unglossed.inference.sentences import Sentence, SentenceTranslator
+        from unglossed.inference.subtitles import Cue, render, write_srt, write_vtt
+
+        sentences = None
+        if model is not None:
+            sentences = SentenceTranslator.from_pretrained(model, segmenter, precision=precision)
+    with _progress(str(media)) as progress:
+        placed = align_media(media, cues, sentences, progress=progress)
+    times = [
+        (one.segment.start_seconds, one.segment.end_seconds, one.segment.text) for one in placed
+    ]
+    if form in ("srt", "vtt"):
+        write = write_srt if form == "srt" else write_vtt
+        content = write([Cue(*row) for row in times])
+    else:
+        rows = [Sentence(n, *row, score=None) for n, row in enumerate(times, start=1)]
+        language = "" if sentences is None else sentences.translator.processor.language
+        content = render(
+            rows, form, language=language, media=str(media), folder=output.absolute().parent
+        )
+    write_text(output, content)
+    left = [one.segment for one in placed if not one.is_placed]
+    if left:
+        note(
+            f"{subtitles}: no signing was found for {len(left):,} of {len(placed):,} subtitles"
+            f" (first: {left[0].text[:40]!r}), which are moved by as much as the others"
+        )
 
 
 def _name(file: str) -> str:

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unglossed.cli.common import ModelName, quick_imports, silence_loading
-from unglossed.cli.translate import PrecisionName
+from unglossed.cli.common import ModelName, PrecisionName, quick_imports, silence_loading
 from unglossed.errors import InputError
 
 _SECONDS = 60.0

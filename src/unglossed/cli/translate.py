@@ -1,4 +1,4 @@
-"""The verbs that use a trained model or score its texts: evaluate, score, translate."""
+"""The verbs that use a trained model or score what it gave: evaluate, score, translate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from unglossed.cli.common import (
     AsJson,
     CorpusSpec,
     ModelName,
+    PrecisionName,
     fail,
     given,
     quick_imports,
@@ -36,9 +37,6 @@ MaxNewTokens = Annotated[
 LanguageContrast = Annotated[
     float | None,
     typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
-]
-PrecisionName = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="float32, bfloat16 or int8 (on the CPU).")
 ]
 
 
@@ -104,6 +102,39 @@ def score(
     show(score_files(hypotheses, references or [], language, normalisation), as_json)
 
 
+def score_segments(
+    hypotheses: Annotated[
+        Path,
+        typer.Argument(
+            help="Segments that were found: captions (.srt, .vtt, .eaf ...), a table with start and"
+            " end, JSON as Whisper writes it; or a folder of such files."
+        ),
+    ],
+    references: Annotated[
+        Path,
+        typer.Argument(help="The true ones: the same, in a folder with files of the same names."),
+    ],
+    tier: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tier of the ELAN files among them.")
+    ] = None,
+    same_text: Annotated[
+        bool,
+        typer.Option(
+            "--same-text", help="Segments only fit those of the same text: for aligned subtitles."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score where sentences were found in videos against where they are; no model is needed.
+
+    F1 at an overlap of 0.10, 0.25 and 0.50, frame accuracy at 25 frames a second, and how early or
+    late the starts and ends are. The files of folders are counted together.
+    """
+    from unglossed.evaluation.segments import score_segments as score_files
+
+    show(score_files(hypotheses, references, tier=tier, same_text=same_text), as_json)
+
+
 def translate(
     model: ModelName,
     files: Annotated[
@@ -118,8 +149,8 @@ def translate(
         typer.Option(
             "--format",
             "-f",
-            help="Form of the output. Subtitles (srt, vtt), ELAN (eaf), tables (tsv) and all of them"
-            " have the sentences of long videos, with their times.",
+            help="Form of the output. Subtitles (srt, vtt), ELAN (eaf) and tables (tsv) have the"
+            " sentences of long videos with their times, all are all of these.",
         ),
     ] = Format.text,
     output: Annotated[

@@ -1,16 +1,16 @@
 """Live captions: frames come in as they are taken, and a text grows that never takes back a word.
 
 While a sentence is being signed, what has been seen of it is translated again and again. What two
-translations in a row agree on is committed (LocalAgreement-2: Liu et al. 2020, Interspeech,
-section 3.2), and every later translation begins with it.
+translations in a row agree on is committed (LocalAgreement-2, after Liu, Spanakis and Niehues,
+Interspeech 2020), and every later translation begins with it.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from threading import Condition, Thread
 from typing import Any
 
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from unglossed.corpora.languages import has_spaces
 from unglossed.errors import InputError
-from unglossed.inference.search import translate_prefix
+from unglossed.inference.output import BROKEN_CHARACTER
+from unglossed.inference.search import continue_text
 from unglossed.inference.sentences import Cut, SentenceTranslator
 from unglossed.inference.windows import Block, kept_rate
 
@@ -95,6 +96,7 @@ class LiveTranslator:
         self._decoding = translator.decoding.change(**decoding)
         self._rate = kept_rate(self.processor)
         self._finder = sentences.find(cut, ahead=round(AHEAD_SECONDS * self._rate))
+        self._is_spaced = has_spaces(self.processor.language)
         self._every = max(1, round(every * self._rate))
         self._least_score = least_score
         self._due = -math.inf
@@ -149,7 +151,7 @@ class LiveTranslator:
         self._translate(self._current, seen.features, beams=1)
         if self._current.score is None or self._current.score < self._least_score:
             return []
-        self._current.agree()
+        self._agree(self._current)
         return [self._update(self._current, seen.start, None, seconds)]
 
     def _closed(self, start: float, end: float, features: Tensor) -> LiveUpdate:
@@ -157,8 +159,137 @@ class LiveTranslator:
         self._translate(current, features, beams=self._decoding.beams)
         assert current.score is not None
         if current.score >= self._least_score or current.committed:
-            current.commit_all()
+            current.committed = current.tokens
         update = self._update(current, start, end, self._newest)
         if current.committed:
             self._number += 1
         return update
+
+    def _translate(self, current: _Current, features: Tensor, *, beams: int) -> None:
+        """Find the text of what has been seen that begins with what is committed."""
+        settings = self._decoding.change(beams=beams)
+        tokens, score = continue_text(self.model, features, current.committed, settings)
+        current.before, current.tokens, current.score = current.tokens, tokens, score
+
+    def _update(
+        self, current: _Current, start: float, end: float | None, seconds: float
+    ) -> LiveUpdate:
+        committed, whole = (self._text(one) for one in (current.committed, current.tokens))
+        if end is not None:
+            whole = committed
+        # A prefix of tokens is one of characters, since it ends with a word.
+        rest = whole[len(committed) :] if whole.startswith(committed) else ""
+        number = self._number + 1
+        score = current.score if whole else None
+        return LiveUpdate(number, start, end, committed, rest, score, seconds)
+
+    def _text(self, tokens: list[int]) -> str:
+        return self.processor.decode(torch.tensor([tokens]))[0] if tokens else ""
+
+    def _agree(self, current: _Current) -> None:
+        """Commit the words on which the last two translations agree."""
+        pairs = zip(current.before, current.tokens, strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        for count in range(alike, len(current.committed), -1):
+            if self._ends_a_word(current.tokens, count):
+                current.committed = current.tokens[:count]
+                return
+
+    def _ends_a_word(self, tokens: list[int], count: int) -> bool:
+        """Whether what follows so many tokens begins a word of its own."""
+        text, longer = self._text(tokens[:count]), self._text(tokens[: count + 1])
+        if not text or text.endswith(BROKEN_CHARACTER) or not longer.startswith(text):
+            return False
+        rest = longer[len(text) :]
+        return rest[:1].isspace() if self._is_spaced else bool(rest)
+
+
+@dataclass
+class _Current:
+    """The sentence that is being signed.
+
+    Attributes:
+        opened: position at which it began.
+        next_at: position from which it is translated again.
+        committed: tokens that stay.
+        tokens: of the last translation, without the end token.
+        before: of the one before.
+        score: of the last one.
+    """
+
+    opened: int
+    next_at: int = 0
+    committed: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    before: list[int] = field(default_factory=list)
+    score: float | None = None
+
+
+class LiveSession:
+    """A `LiveTranslator` in a thread of its own, for a camera that does not wait.
+
+    Only the newest frame waits for its turn: where computing takes longer than a frame, frames are
+    dropped, and counted, and the captions stay as fresh as they can be.
+
+    Args:
+        live: is used by this alone.
+        on_update: is called with each update, in the thread.
+        on_error: is called with what went wrong; nothing is computed any more then.
+
+    Attributes:
+        dropped: frames that nobody looked at.
+        taken: frames that were looked at.
+    """
+
+    def __init__(
+        self,
+        live: LiveTranslator,
+        on_update: Callable[[LiveUpdate], None],
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self.dropped = self.taken = 0
+        self._live, self._on_update, self._on_error = live, on_update, on_error
+        self._waiting: tuple[NDArray[np.uint8], float] | None = None
+        self._closing = False
+        self._changed = Condition()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def offer(self, frame: NDArray[np.uint8], seconds: float) -> None:
+        """Give the newest frame, see `LiveTranslator.push`; returns at once."""
+        with self._changed:
+            self.dropped += self._waiting is not None
+            self._waiting = frame, seconds
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Translate what waits, end the sentence at hand, and wait for that."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._waiting is not None or self._closing)
+                    frame, self._waiting = self._waiting, None
+                if frame is None:
+                    break
+                self.taken += 1
+                for update in self._live.push(*frame):
+                    self._on_update(update)
+            for update in self._live.finish():
+                self._on_update(update)
+        except Exception as error:
+            if self._on_error is None:
+                raise
+            self._on_error(error)
+
+
+def _check_frame(frame: NDArray[np.uint8]) -> None:
+    if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3):
+        raise InputError("frame: expected (height, width, 3) uint8 RGB")
+    if frame.shape[2] != 3 or not frame.size:
+        raise InputError(f"frame: found shape {frame.shape}, expected (height, width, 3)")

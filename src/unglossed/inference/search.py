@@ -188,6 +188,7 @@ def write_texts(
     *,
     n_best: int = 1,
     names: Sequence[str] = (),
+    prefix: Sequence[int] = (),
 ) -> Tensor:
     """Search for texts, or draw them.
 
@@ -202,6 +203,7 @@ def write_texts(
         decoding: how.
         n_best: texts of each clip; at most `decoding.beams` unless they are drawn.
         names: of the clips; needed where texts are drawn.
+        prefix: tokens with which all texts begin.
 
     Returns:
         (batch * n_best, tokens): the texts of a clip side by side, best first by what the beams
@@ -219,6 +221,8 @@ def write_texts(
         features, mask = (one.repeat_interleave(n_best, 0) for one in (features, mask))
         chances = [generator_for(decoding.seed, n, name) for name in names for n in range(n_best)]
         processors.append(Drawing(chances, decoding.temperature, decoding.top_p))
+    if prefix:
+        processors.append(Beginning(prefix))
     return model.generate(
         features=features,
         mask=mask,
@@ -227,6 +231,30 @@ def write_texts(
         logits_processor=LogitsProcessorList(processors),
         **settings,
     )
+
+
+class Beginning(LogitsProcessor):
+    """Has every text of a `generate` begin with the same tokens.
+
+    Args:
+        tokens: the first ones of each text.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = tokens
+        self.start: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (rows, vocabulary) that leave no choice as long as the beginning lasts."""
+        if self.start is None:
+            self.start = input_ids.shape[1]
+        place = input_ids.shape[1] - self.start
+        if place >= len(self.tokens):
+            return scores
+        own = scores[:, self.tokens[place]].clone()
+        scores = scores - IMPLAUSIBLE  # not minus infinity, see `contrast`
+        scores[:, self.tokens[place]] = own
+        return scores
 
 
 class Drawing(LogitsProcessor):
@@ -298,6 +326,33 @@ def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tenso
         chosen = logits.gather(2, tokens[rows, :, None]).squeeze(2) - logits.logsumexp(2)
         scores.append(chosen.where(real[rows], 0).sum(1) / real[rows].sum(1))
     return torch.cat(scores)
+
+
+@torch.no_grad()
+def continue_text(
+    model: Translator, features: Tensor, prefix: Sequence[int], decoding: DecodingSettings
+) -> tuple[list[int], float]:
+    """Find the text of one clip that begins with given tokens.
+
+    Args:
+        model: in eval mode.
+        features: (time, dim) of the encoder.
+        prefix: tokens, without an end token.
+        decoding: how the rest is searched for; `max_new_tokens` counts the prefix.
+
+    Returns:
+        Its tokens without the end token, and its score, see `text_scores`.
+    """
+    rows = features[None].to(model.device, next(model.adapter.parameters()).dtype)
+    mask = torch.ones(rows.shape[:2], dtype=torch.bool, device=model.device)
+    room = text_limit(model, len(features)) or decoding.max_new_tokens
+    settings = decoding.change(max_new_tokens=max(1, min(room, decoding.max_new_tokens)))
+    tokens = write_texts(model, rows, mask, settings, names=[""], prefix=prefix)
+    score = float(text_scores(model, rows, mask, tokens)[0])
+    end = model.language_model.model.generation_config.eos_token_id
+    ends = set(end) if isinstance(end, list) else {end}
+    kept = tokens[0][written(model, tokens)[0]].tolist()
+    return [token for token in kept if token not in ends], score
 
 
 def signal_limit(model: Translator, num_tokens: int = 1) -> int | None:

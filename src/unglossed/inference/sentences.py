@@ -81,8 +81,15 @@ class Sentence:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """A sentence that was found and is to be translated."""
+class Found:
+    """A sentence that was found, and is not translated yet.
+
+    Attributes:
+        start: When it begins, in seconds.
+        end: When it ends.
+        features: What the encoder makes of it, (time, dim).
+        seconds: When each of its kept frames is shown.
+    """
 
     start: float
     end: float
@@ -201,18 +208,11 @@ class SentenceTranslator:
             decoding: fields of `DecodingSettings`.
         """
         settings = self.translator.decoding.change(**decoding)
-        finder = self.find(cut)
-
-        def found() -> Iterator[_Found]:
-            for block in blocks:
-                yield from finder.push(block)
-                if progress is not None and len(block.seconds):
-                    progress(float(block.seconds[-1]), seconds)
-            yield from finder.finish()
+        found = self._found(blocks, cut, progress, seconds)
 
         def translated() -> Iterator[Sentence]:
-            waiting, number = found(), 0
-            while group := list(islice(waiting, batch_size)):
+            number = 0
+            while group := list(islice(found, batch_size)):
                 texts = translate_features(
                     self.translator.model,
                     self.translator.processor,
@@ -229,6 +229,36 @@ class SentenceTranslator:
                     yield _sentence(number, one.start, one.end, text, shown)
 
         return translated()
+
+    def find_sentences(
+        self, clip: Clip, *, cut: str = Cut.AUTO, progress: Progress | None = None
+    ) -> Iterator[Found]:
+        """Find the sentences of a video, with their features; nothing is translated.
+
+        Args:
+            clip: where it lies.
+            cut: "motion", "segmenter" or "auto".
+            progress: is told how far it is.
+
+        Raises:
+            InputError: see `translate`.
+        """
+        blocks = read_blocks(clip, self.translator.processor)
+        return self._found(blocks, cut, progress, self._span(clip)[1])
+
+    def _found(
+        self, blocks: Iterable[Block], cut: str, progress: Progress | None, seconds: float
+    ) -> Iterator[Found]:
+        finder = self.find(cut)
+
+        def found() -> Iterator[Found]:
+            for block in blocks:
+                yield from finder.push(block)
+                if progress is not None and len(block.seconds):
+                    progress(float(block.seconds[-1]), seconds)
+            yield from finder.finish()
+
+        return found()
 
     def find(self, cut: str = Cut.AUTO, *, ahead: int | None = None) -> Finder:
         """What finds sentences in blocks of a video; see `translate_blocks`.
@@ -362,7 +392,7 @@ class Finder:
         self._vectors: list[Tensor] = []
         self._seconds: list[float] = []
 
-    def push(self, block: Block) -> list[_Found]:
+    def push(self, block: Block) -> list[Found]:
         """Take in the next frames; gives the sentences that have ended."""
         views = torch.from_numpy(block.views)
         vectors = None
@@ -379,7 +409,7 @@ class Finder:
             del held[:gone]
         return found
 
-    def finish(self) -> list[_Found]:
+    def finish(self) -> list[Found]:
         """The sentences that the end of the video ends."""
         return [self.between(*span) for span in self.cutter.finish()]
 
@@ -388,7 +418,7 @@ class Finder:
         """Position behind the last frame that came in."""
         return self._first + len(self._views)
 
-    def between(self, first: int, end: int) -> _Found:
+    def between(self, first: int, end: int) -> Found:
         """A sentence by its first position and the one behind its last."""
         held = slice(first - self._first, end - self._first)
         translator = self._sentences.translator
@@ -397,7 +427,7 @@ class Finder:
         else:
             features = translator.encode_views(torch.stack(self._views[held]))
         seconds = tuple(self._seconds[held])
-        return _Found(seconds[0], seconds[-1] + self._step, features, seconds)
+        return Found(seconds[0], seconds[-1] + self._step, features, seconds)
 
 
 def _sentence(

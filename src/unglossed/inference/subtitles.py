@@ -87,7 +87,7 @@ def make_cues(sentences: Iterable[Sentence], language: str, lines: Lines) -> lis
     """
     cues: list[Cue] = []
     for sentence in sentences:
-        if not sentence.text:
+        if not sentence.text.strip():
             continue
         seconds = sentence.end_seconds - sentence.start_seconds
         parts = _parts(sentence.text, seconds, language, lines)
@@ -97,9 +97,9 @@ def make_cues(sentences: Iterable[Sentence], language: str, lines: Lines) -> lis
             end = start + seconds * len(part) / total
             cues.append(Cue(start, end, part))
             start = end
-    ends = [*(cue.start_seconds for cue in cues[1:]), float("inf")]
     timed = []
-    for cue, following in zip(cues, ends, strict=True):
+    for number, cue in enumerate(cues, start=1):
+        following = cues[number].start_seconds if number < len(cues) else float("inf")
         start, end = cue.start_seconds, cue.end_seconds
         wanted = max(SHORTEST_SECONDS, len(cue.text) / CHARACTERS_A_SECOND)
         end = min(max(end, start + wanted), max(following, end))
@@ -221,8 +221,8 @@ def write_eaf(sentences: Sequence[Sentence], media: str, folder: Path | None = N
         if one.text:
             start, end = round(1000 * one.start_seconds), round(1000 * one.end_seconds)
             annotations.add_annotation(TIER, start, end, one.text)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made.eaf"
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "made.eaf"
         annotations.to_file(str(made))
         return made.read_text(encoding="utf-8")
 
@@ -243,7 +243,7 @@ def write_json(sentences: Sequence[Sentence], language: str) -> str:
         "task": "translate",
         "language": language,
         "duration": max((one.end_seconds for one in sentences), default=0.0),
-        "text": (" " if has_spaces(language) else "").join(texts),
+        "text": (" " if not language or has_spaces(language) else "").join(texts),
         "segments": [as_row(one) for one in sentences],
     }
     return json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
@@ -299,7 +299,7 @@ def render(
     Raises:
         InputError: there is no such form.
     """
-    shown = lines or Lines.of(language)
+    shown = lines or (Lines.of(language) if form in ("srt", "vtt") else Lines(LINE_WIDTH))
     makers: dict[str, Callable[[], str]] = {
         "text": lambda: write_text(sentences),
         "srt": lambda: write_srt(make_cues(sentences, language, shown)),

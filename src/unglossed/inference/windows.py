@@ -5,17 +5,21 @@ Memory does not grow with the length. Every frame is decoded once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.augment import render_view
 from unglossed.media.frames import FRAME_RATE, open_frames
 from unglossed.media.signal import Clip, VideoSignal, cut_box, sample_indices, signal_of
-from unglossed.models.processing import TranslatorProcessor
 
+Processor = Any
+"""A `TranslatorProcessor`, or `Plain`."""
 BLOCK = 64
 """Kept frames of a block: ten seconds at a quarter of 25 a second."""
 
@@ -33,7 +37,7 @@ class Block:
     views: NDArray[np.uint8]
 
 
-def video_signal(processor: TranslatorProcessor) -> VideoSignal:
+def video_signal(processor: Processor) -> VideoSignal:
     """The signal of a model that reads video.
 
     Raises:
@@ -45,12 +49,28 @@ def video_signal(processor: TranslatorProcessor) -> VideoSignal:
     return signal
 
 
-def kept_rate(processor: TranslatorProcessor) -> float:
+@dataclass(frozen=True)
+class Plain:
+    """What frames are read as where there is no model: a quarter of 25 a second, small."""
+
+    frame_share: float = 0.25
+    resize: int = 72
+    crop: int = 64
+    audio_rate: int | None = None
+    signal: str | None = None
+
+    def __call__(self, clips: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+        """Views of a clip, as a processor gives them."""
+        views = render_view(clips[0], resize=self.resize, crop=self.crop)
+        return {"frames": torch.from_numpy(views)}
+
+
+def kept_rate(processor: Processor) -> float:
     """Kept frames a second."""
     return video_signal(processor).units_per_second
 
 
-def kept_seconds(clip: Clip, processor: TranslatorProcessor) -> NDArray[np.float64]:
+def kept_seconds(clip: Clip, processor: Processor) -> NDArray[np.float64]:
     """When each kept frame of a clip is due, in seconds of its media: (kept,).
 
     A clip's frames are those nearest to a grid of 25 a second, see `media.signal`.
@@ -62,7 +82,7 @@ def kept_seconds(clip: Clip, processor: TranslatorProcessor) -> NDArray[np.float
     return due
 
 
-def read_blocks(clip: Clip, processor: TranslatorProcessor) -> Iterator[Block]:
+def read_blocks(clip: Clip, processor: Processor) -> Iterator[Block]:
     """The kept frames of a clip of any length, `BLOCK` at a time, the last one shorter.
 
     Raises:

@@ -12,8 +12,8 @@ HEAD = struct.Struct("<cQ")
 FACTS, FRAMES, AUDIO, REFUSED, DONE = b"h", b"v", b"a", b"e", b"d"
 MOST_TEXT = 4096
 """Bytes of the longest message that is no media."""
-AT_ONCE = 32
-"""Most frames in a message."""
+AT_ONCE = 64
+"""Most frames in a message: a block, as `inference.windows` reads them from a file of one's own."""
 SAMPLES_AT_ONCE = 1 << 16
 """Most samples in a message."""
 
