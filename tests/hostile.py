@@ -66,7 +66,9 @@ def head(running: Any, *lines: str, path: str = ADDRESS, method: str = "POST") -
 def form(*parts: tuple[str, bytes], close: bool = True) -> bytes:
     """A form of parts, each its headers' Content-Disposition and its content."""
     body = b"".join(
-        f"--{_BOUNDARY}\r\nContent-Disposition: form-data; {told}\r\n\r\n".encode() + content + b"\r\n"
+        f"--{_BOUNDARY}\r\nContent-Disposition: form-data; {told}\r\n\r\n".encode()
+        + content
+        + b"\r\n"
         for told, content in parts
     )
     return body + (f"--{_BOUNDARY}--\r\n".encode() if close else b"")
@@ -301,7 +303,13 @@ def wrong_methods(running: Any, video: bytes) -> None:
 @attack
 def paths_out_of_the_folder(running: Any, video: bytes) -> None:
     outside = ("page/../../../../etc/passwd", "page/%2e%2e/%2e%2e/app.py", "page/..%2f..%2fapp.py")
-    more = ("page//etc/passwd", "page/%00", "page/..%5c..%5capp.py", "page/.%2e/app.py", "//etc/passwd")
+    more = (
+        "page//etc/passwd",
+        "page/%00",
+        "page/..%5c..%5capp.py",
+        "page/.%2e/app.py",
+        "//etc/passwd",
+    )
     for path in outside + more:
         answer = raw(running, head(running, "Connection: close", path=f"/{path}", method="GET"))
         assert status_of(answer) in (400, 404, 405), path
@@ -419,7 +427,14 @@ def content_that_is_damaged(running: Any, video: bytes) -> None:
     for content in (video[:2000], empty_box, b"\0\0\0\x20ftyp" + noise, bytes(flipped)):
         answer = post(running, content)
         assert answer.status_code in (200, 422), content[:20]
-    for start in (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS", b"RIFF\0\0\0\0AVI ", b"ID3", b"\0\0\1\xba"):
+    for start in (
+        b"\x1a\x45\xdf\xa3",
+        b"FLV\x01",
+        b"OggS",
+        b"RIFF\0\0\0\0AVI ",
+        b"ID3",
+        b"\0\0\1\xba",
+    ):
         assert post(running, start + noise).status_code == 422, start
 
 
@@ -440,7 +455,9 @@ def a_header_that_claims_huge_frames(running: Any, video: bytes) -> None:
     for name in (b"tkhd", b"mp4v"):  # width and height in both of their places
         at = claimed.index(name) + (84 if name == b"tkhd" else 28)
         size = struct.pack(">II", 30000 << 16, 30000 << 16)
-        claimed[at - 4 : at - 4 + 8] = size if name == b"tkhd" else struct.pack(">HH", 30000, 30000) * 2
+        claimed[at - 4 : at - 4 + 8] = (
+            size if name == b"tkhd" else struct.pack(">HH", 30000, 30000) * 2
+        )
     assert post(running, bytes(claimed)).status_code in (200, 413, 422)
 
 
@@ -451,8 +468,11 @@ def media_that_is_too_long(running: Any, video: bytes) -> None:
 
 @attack
 def audio_for_a_model_of_video(running: Any, video: bytes) -> None:
-    wav = b"RIFF" + struct.pack("<I", 36 + 3200) + b"WAVEfmt " + struct.pack(
-        "<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16
+    wav = (
+        b"RIFF"
+        + struct.pack("<I", 36 + 3200)
+        + b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
     )
     answer = post(running, wav + b"data" + struct.pack("<I", 3200) + bytes(3200))
     assert answer.status_code == 422
@@ -513,7 +533,9 @@ def messages_that_are_none(running: Any, video: bytes) -> None:
     frame = struct.pack("<d", 0.0) + bytes(36 * 36 * 3)
     start = {"type": "start"}
     later = struct.pack("<d", 1.0) + frame[8:]
-    odd = [struct.pack("<d", time) + frame[8:] for time in (float("nan"), float("inf"), -1.0, 1e300)]
+    odd = [
+        struct.pack("<d", time) + frame[8:] for time in (float("nan"), float("inf"), -1.0, 1e300)
+    ]
     rows: list[tuple[Any, ...]] = [("nonsense",), ([1],), ("[" * 4000,), ("null",), (b"\0",)]
     rows += [(start, b"short"), (start, frame + b"\0"), (start, later, frame), (start, start)]
     for row in [*rows, *[(start, one) for one in odd]]:

@@ -37,7 +37,9 @@ def test_a_form_is_what_the_library_writes(running, video, expected, form) -> No
 
     assert answer.status_code == 200
     assert answer.text == render(expected, form, language="de", media="a.mp4")
-    assert f'filename="a.{"txt" if form == "text" else form}"' in answer.headers["content-disposition"]
+    assert (
+        f'filename="a.{"txt" if form == "text" else form}"' in answer.headers["content-disposition"]
+    )
 
 
 def test_forms_of_json(running, video, expected) -> None:
@@ -73,7 +75,9 @@ def test_sentences_are_streamed_as_they_are_found(running, video, expected) -> N
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = events_of(answer)
 
-    assert [one["type"] for one in events] == ["transcript.text.delta"] * 2 + ["transcript.text.done"]
+    assert [one["type"] for one in events] == ["transcript.text.delta"] * 2 + [
+        "transcript.text.done"
+    ]
     assert "".join(one["delta"] for one in events[:-1]) == events[-1]["text"]
     assert events[0]["text"] == expected[0].text
 
@@ -191,7 +195,9 @@ def test_the_model_and_its_bounds_are_described(running) -> None:
 def test_openapi_describes_the_addresses(running) -> None:
     paths_told = running.client.get("openapi.json").json()["paths"]
 
-    assert {f"/{ADDRESS}", "/v1/audio/transcriptions", "/v1/jobs/{job_id}", "/v1/models"} <= set(paths_told)
+    assert {f"/{ADDRESS}", "/v1/audio/transcriptions", "/v1/jobs/{job_id}", "/v1/models"} <= set(
+        paths_told
+    )
     form = paths_told[f"/{ADDRESS}"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["file"]
 
@@ -225,9 +231,7 @@ def test_speech_is_transcribed_at_its_own_address(start, tmp_path: Path) -> None
     processor = TranslatorProcessor(
         tokenizer, language="de", start_token="<de>", audio_rate=16000, max_seconds=4.0
     )
-    translator = SentenceTranslator(
-        SignTranslator(tiny.tiny_speech_model(processor), processor)
-    )
+    translator = SentenceTranslator(SignTranslator(tiny.tiny_speech_model(processor), processor))
     film = tiny.write_film(tmp_path / "film.mp4", seconds=2, sound_seconds=2)
     expected = list(translator.translate(film))
     server = start(translator)

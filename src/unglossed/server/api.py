@@ -25,7 +25,6 @@ _OWN_FIELDS = ("model", "language", "response_format", "stream", "attention")
 router = APIRouter()
 
 
-
 def _form(stream: bool) -> dict[str, Any]:
     """How OpenAPI describes a form with an upload."""
     fields: dict[str, Any] = {
@@ -40,7 +39,10 @@ def _form(stream: bool) -> dict[str, Any]:
     if stream:
         forms = [form.value for form in Form]
         fields["response_format"] = {"type": "string", "enum": forms, "default": Form.JSON.value}
-        fields["stream"] = {"type": "boolean", "description": "Send each sentence when it is found."}
+        fields["stream"] = {
+            "type": "boolean",
+            "description": "Send each sentence when it is found.",
+        }
     schema = {"type": "object", "properties": fields, "required": ["file"]}
     return {"requestBody": {"content": {"multipart/form-data": {"schema": schema}}}}
 
@@ -112,9 +114,7 @@ async def watch_job(request: Request, job_id: str) -> Response:
 
 
 @router.get("/v1/jobs/{job_id}/result")
-async def show_result(
-    request: Request, job_id: str, response_format: Form = Form.JSON
-) -> Response:
+async def show_result(request: Request, job_id: str, response_format: Form = Form.JSON) -> Response:
     """The sentences of a job that is done."""
     server = services_of(request)
     job = server.jobs.find(job_id)
@@ -146,7 +146,9 @@ async def _receive(request: Request, server: Services) -> tuple[Job, Mapping[str
 async def _answer(request: Request, *, wants_video: bool) -> Response:
     server = services_of(request)
     if server.engine.reads_video is not wants_video:
-        right = "/v1/video/translations" if server.engine.reads_video else "/v1/audio/transcriptions"
+        right = (
+            "/v1/video/translations" if server.engine.reads_video else "/v1/audio/transcriptions"
+        )
         raise Problem(400, "other_input", f"this server's model is asked at {right}")
     job, fields = await _receive(request, server)
     language = server.engine.language
@@ -211,7 +213,9 @@ def _read_fields(fields: Mapping[str, str], engine: Engine) -> Mapping[str, Any]
     """
     for name in fields:
         if name not in _OWN_FIELDS:
-            raise Problem(400, "unknown_field", f"expected the fields file, {', '.join(_OWN_FIELDS)}")
+            raise Problem(
+                400, "unknown_field", f"expected the fields file, {', '.join(_OWN_FIELDS)}"
+            )
     if fields.get("model") not in (None, engine.name):
         raise Problem(404, "no_model", "there is no such model, /v1/models says which")
     if fields.get("language") not in (None, engine.language):

@@ -111,9 +111,7 @@ class Engine:
                 yield Block(seconds, views)
                 job.seconds_done = float(seconds[-1])
 
-        return self.sentences.translate_blocks(
-            blocks(), attention=job.attention, batch_size=_BATCH
-        )
+        return self.sentences.translate_blocks(blocks(), attention=job.attention, batch_size=_BATCH)
 
     def _audio(self, job: Job, decoding: Decoding) -> Iterator[Sentence]:
         samples = decoding.samples()

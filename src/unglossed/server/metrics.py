@@ -17,9 +17,14 @@ class Metrics:
     def __init__(self, num_waiting: Callable[[], int]) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "unglossed_requests", "Answers by address and status.", ["route", "status"], registry=registry
+            "unglossed_requests",
+            "Answers by address and status.",
+            ["route", "status"],
+            registry=registry,
         )
-        self.jobs = Counter("unglossed_jobs", "Uploads by how they ended.", ["state"], registry=registry)
+        self.jobs = Counter(
+            "unglossed_jobs", "Uploads by how they ended.", ["state"], registry=registry
+        )
         self.job_seconds = Histogram(
             "unglossed_job_seconds",
             "Seconds from the begin of an upload's translation to its end.",
@@ -31,7 +36,9 @@ class Metrics:
         )
         self.live = Gauge("unglossed_webcams", "Webcams at this moment.", registry=registry)
         self.dropped = Counter(
-            "unglossed_live_frames_dropped", "Frames of webcams that came too fast.", registry=registry
+            "unglossed_live_frames_dropped",
+            "Frames of webcams that came too fast.",
+            registry=registry,
         )
         waiting = Gauge("unglossed_queue_length", "Uploads that wait.", registry=registry)
         waiting.set_function(num_waiting)
