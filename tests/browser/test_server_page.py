@@ -18,6 +18,7 @@ import cv2
 import pympi
 import pysubs2
 import pytest
+
 from moving import draw_moving, write_moving
 from serving import Running, serving, sure_sentences
 
@@ -68,7 +69,7 @@ def is_fault(told: Any) -> bool:
 
 
 def until(page: Any, expression: str, seconds: float = 20.0) -> None:
-    """Wait until an expression is true; Playwright's own way needs what the page's policy forbids."""
+    """Wait until an expression is true; Playwright's own way is what the page's policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from moving import write_moving
 from serving import Running, serving, sure_sentences
-
 from unglossed.inference.sentences import SentenceTranslator
 
 MOVING = [(0.6, 2.6), (4.4, 6.4)]

@@ -11,9 +11,9 @@ import httpx
 import pympi
 import pysubs2
 import pytest
-from hostile import code_of, paths, post
 
 import tiny
+from hostile import code_of, paths, post
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.subtitles import render
 from unglossed.inference.translator import SignTranslator

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from hostile import ATTACKS, paths
 
 _MOST_GROWTH = 150_000_000

@@ -6,13 +6,15 @@ import json
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from moving import draw_moving
 from websockets.sync.client import connect
+
+from moving import draw_moving
 
 RATE = 12.5
 FRAMES = draw_moving([(1.0, 4.0)], 6.0, RATE)
@@ -46,7 +48,7 @@ def check(told: list[dict[str, Any]]) -> None:
     assert captions[-1]["committed"]
     assert captions[-1]["uncommitted"] == ""
     assert any(one["uncommitted"] for one in captions)
-    for before, after in zip(captions, captions[1:], strict=False):
+    for before, after in pairwise(captions):
         if before["sentence"] == after["sentence"]:
             assert after["committed"].startswith(before["committed"])
     seen = [one["seconds"] for one in told if one["type"] == "frame"]

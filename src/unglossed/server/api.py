@@ -170,7 +170,8 @@ def _stream(job: Job, server: Services, *, progress: bool) -> StreamingResponse:
     language = server.engine.language
 
     async def events() -> AsyncIterator[bytes]:
-        told, last, quiet = 0, {}, 0.0
+        told, quiet = 0, 0.0
+        last: dict[str, Any] = {}
         try:
             while True:
                 ended = job.has_ended

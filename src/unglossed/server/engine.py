@@ -120,7 +120,9 @@ class Engine:
         def progress(done: float, whole: float) -> None:
             job.seconds_done, job.seconds = done, whole
 
-        with _sound_file(samples, self.processor.audio_rate) as path:
+        rate = self.processor.audio_rate
+        assert rate is not None
+        with _sound_file(samples, rate) as path:
             yield from self.sentences.translate(path, progress=progress, batch_size=_BATCH)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
+from pathlib import Path
 from typing import Any, BinaryIO
 
 _COPIED_AT_ONCE = 1 << 20
+_DESCRIPTORS = Path("/proc/self/fd")  # of Linux: what opens them starts at the begin
 
 
 class NamelessFile:
@@ -30,8 +31,8 @@ class NamelessFile:
     @property
     def path(self) -> str:
         """A path for this process, and for one that inherits the descriptor."""
-        if sys.platform == "linux":
-            return f"/proc/self/fd/{self.descriptor}"
+        if _DESCRIPTORS.is_dir():
+            return str(_DESCRIPTORS / str(self.descriptor))
         if self._named is None:  # there a descriptor's path would share its place in the file
             self._named = tempfile.NamedTemporaryFile(prefix="unglossed-")  # noqa: SIM115
             self.file.seek(0)

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -89,7 +89,7 @@ async def receive_upload(request: Request, settings: ServerSettings) -> Upload:
                 "the content is no video or audio file that is read, expected MP4, WebM, Matroska,"
                 " AVI, MPEG, FLV, ASF, Ogg, WAV, FLAC or MP3",
             )
-        file = cast(BinaryIO, upload.file)
+        file = upload.file
         file.fileno()  # has a small one written to a file, too
         upload.file.flush()
     except BaseException:
