@@ -58,10 +58,13 @@ def sure_sentences() -> SentenceTranslator:
 
 
 @contextmanager
-def serving(translator: SentenceTranslator, folder: Path, **settings: Any) -> Iterator[Running]:
+def serving(
+    translator: SentenceTranslator, folder: Path, *, name: str = "tiny", **settings: Any
+) -> Iterator[Running]:
     """Serve a translator until the block ends, with temporary files in a folder."""
+    folder.mkdir(exist_ok=True)
     chosen = ServerSettings(port=0, **settings)
-    engine = Engine(translator, "tiny", chosen)
+    engine = Engine(translator, name, chosen)
     server = make_server(create_app(engine, chosen), chosen, engine.side)
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     with take_port(chosen) as taken:

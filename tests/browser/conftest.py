@@ -1,15 +1,10 @@
-"""A real browser: Debian's Chromium, driven by Playwright; without the two the tests are skipped.
-
-`UNGLOSSED_SCREENSHOTS=DIR` has the tests write the screenshots of the docs there.
-"""
+"""A real browser: Debian's Chromium, driven by Playwright; without the two tests are skipped."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,15 +41,3 @@ def launch(playwright: Any) -> Iterator[Callable[..., Any]]:
 def browser(launch: Callable[..., Any]) -> Any:
     """A browser without further arguments."""
     return launch()
-
-
-@pytest.fixture
-def screenshot() -> Callable[[Any, str], None]:
-    """Writes a screenshot of a page where the environment asks for it."""
-    folder = os.environ.get("UNGLOSSED_SCREENSHOTS")
-
-    def shoot(page: Any, name: str) -> None:
-        if folder:
-            page.screenshot(path=Path(folder) / name, full_page=True)
-
-    return shoot

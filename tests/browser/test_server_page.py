@@ -1,15 +1,18 @@
 """The page of `unglossed serve` in a real browser: as people use it, and as they cannot.
 
-The screenshots of the docs come from here, see `conftest`.
+The pictures of docs/how-to/serve.md come from here:
+
+    UNGLOSSED_PICTURES=docs/images UNGLOSSED_MODEL=RUN UNGLOSSED_VIDEO=MP4 pytest -k pictures THIS
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import pytest
 
 from moving import draw_moving, write_moving
 from serving import Running, serving, sure_sentences
+from unglossed.inference.sentences import SentenceTranslator
 
 AXE = "axe-core@4.11.0"
 MOVING = [(0.6, 2.6), (4.4, 6.4)]
@@ -40,7 +44,6 @@ def video(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Running]:
-    (folder / "temporary").mkdir()
     with serving(sure_sentences(), folder / "temporary") as running:
         yield running
 
@@ -81,11 +84,10 @@ def translate(page: Any, video: Path) -> None:
     page.wait_for_selector(_SETTLED)
 
 
-def test_a_video_becomes_subtitles(page: Any, server: Running, video: Path, screenshot) -> None:
+def test_a_video_becomes_subtitles(page: Any, server: Running, video: Path) -> None:
     limits = page.locator("#limits")
     assert limits.is_visible()
     assert "no interpreter" in limits.inner_text()
-    screenshot(page, "page-first.png")
     page.evaluate(
         """() => { window.seen = []; const bar = document.getElementById('progress');
         new MutationObserver(() => window.seen.push(bar.value))
@@ -117,7 +119,7 @@ def test_a_video_becomes_subtitles(page: Any, server: Running, video: Path, scre
     assert list(server.folder.iterdir()) == []
 
 
-def test_words_show_the_frames_they_attended_to(page: Any, video: Path, screenshot) -> None:
+def test_words_show_the_frames_they_attended_to(page: Any, video: Path) -> None:
     translate(page, video)
     row = page.locator("#sentences > li").first
 
@@ -130,7 +132,6 @@ def test_words_show_the_frames_they_attended_to(page: Any, video: Path, screensh
     )
     assert differ > 1
     assert "weight" in row.locator(".frames li").first.inner_text()
-    screenshot(page, "page-video.png")
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt", "eaf", "json"])
@@ -258,7 +259,7 @@ def test_axe_finds_nothing_serious(page: Any, video: Path, axe: str, scheme: str
 
 
 def test_it_fits_a_phone_and_large_text(
-    playwright: Any, browser: Any, server: Running, video: Path, screenshot
+    playwright: Any, browser: Any, server: Running, video: Path
 ) -> None:
     phone = playwright.devices["Pixel 5"]
     for page in opened(browser.new_context(**phone, locale="en-GB"), server):
@@ -273,7 +274,6 @@ def test_it_fits_a_phone_and_large_text(
             ".map((b) => b.getBoundingClientRect().height)"
         )
         assert min(heights) >= 40
-        screenshot(page, "page-phone.png")
 
 
 def test_a_token_is_asked_for_or_taken_from_the_address(
@@ -297,17 +297,18 @@ def test_a_token_is_asked_for_or_taken_from_the_address(
             translate(page, video)
 
 
-def write_camera(path: Path) -> Path:
-    """What a camera sees, for Chromium's `--use-file-for-fake-video-capture`."""
+def write_camera(path: Path, pictures: Iterable[Any], width: int, height: int) -> list[str]:
+    """Arguments for Chromium whose camera sees the pictures (height, width, 3), 25 a second."""
     with av.open(str(path), "w", format="yuv4mpegpipe") as container:
         stream = container.add_stream("wrapped_avframe", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for picture in draw_moving([(1.0, 4.0), (6.0, 9.0)], 11.0):
-            wide = cv2.resize(picture, (320, 240), interpolation=cv2.INTER_LINEAR)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for picture in pictures:
+            wide = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
             frame = av.VideoFrame.from_ndarray(wide, "rgb24").reformat(format="yuv420p")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return path
+    fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    return [*fakes, f"--use-file-for-fake-video-capture={path}"]
 
 
 _WATCH = """() => {
@@ -329,14 +330,10 @@ _WATCH = """() => {
 
 
 def test_a_webcam_is_captioned(
-    launch: Callable[..., Any], server: Running, folder: Path, screenshot, tmp_path: Path
+    launch: Callable[..., Any], server: Running, folder: Path, tmp_path: Path
 ) -> None:
-    camera = write_camera(folder / "camera.y4m")
-    with_camera = launch(
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={camera}",
-    )
+    pictures = draw_moving([(1.0, 4.0), (6.0, 9.0)], 11.0)
+    with_camera = launch(*write_camera(folder / "camera.y4m", pictures, 320, 240))
     context = with_camera.new_context(locale="en-GB", permissions=["camera"])
     for page in opened(context, server):
         page.evaluate(_WATCH)
@@ -348,7 +345,6 @@ def test_a_webcam_is_captioned(
         )
         assert "s" in page.inner_text("#latency")
         assert page.evaluate("document.documentElement.dataset.awake") in ("true", None)
-        screenshot(page, "page-webcam.png")
         colours = page.evaluate(
             "['committed', 'uncommitted'].map((name) => getComputedStyle("
             "document.querySelector('.' + name)).color)"
@@ -369,3 +365,50 @@ def test_a_webcam_is_captioned(
         waiting.value.save_as(tmp_path / "live.vtt")
         assert len(pysubs2.load(str(tmp_path / "live.vtt"))) >= 2
         assert page.evaluate("localStorage.length") == 0
+
+
+@pytest.mark.skipif("UNGLOSSED_PICTURES" not in os.environ, reason="writes files of the docs")
+def test_pictures_for_the_docs(playwright: Any, launch: Callable[..., Any], folder: Path) -> None:
+    target = Path(os.environ["UNGLOSSED_PICTURES"])
+    video = Path(os.environ["UNGLOSSED_VIDEO"])
+    sentences = SentenceTranslator.from_pretrained(os.environ["UNGLOSSED_MODEL"])
+    with av.open(str(video)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    browser = launch(*write_camera(folder / "docs.y4m", pictures[300:], 420, 520))
+    views = {
+        "page": {"viewport": {"width": 900, "height": 900}},
+        "phone": playwright.devices["Pixel 5"],
+    }
+    with serving(sentences, folder / "temporary", name="demo") as server:
+        for name, view in views.items():
+            context = browser.new_context(**view, locale="en-GB", permissions=["camera"])
+            for page in opened(context, server):
+                translate(page, video)
+                until(page, "document.querySelector('track')?.readyState === 2")
+                row = page.locator("#sentences > li").nth(3)
+                row.locator(".jump").click()
+                until(page, f"document.getElementById('player').currentTime > {_SHOWN_SECONDS}")
+                page.evaluate("document.getElementById('player').pause()")
+                row.get_by_role("button", name="What it looked at").click()
+                row.locator(".words button").nth(3).click()
+                until(page, "document.querySelectorAll('canvas[data-drawn]').length === 6")
+                time.sleep(0.5)
+                whole = {"full_page": True, "clip": {"x": 0, "y": 0, "width": 900, "height": 1700}}
+                shown = whole if name == "page" else {}
+                page.screenshot(path=target / f"serve-{name}.jpg", quality=80, **shown)
+                if name == "page":
+                    page.locator("#start").click()
+                    until(page, _CAPTIONED, seconds=60)
+                    page.locator("#webcam").screenshot(path=target / "serve-webcam.jpg", quality=80)
+        assert is_small(target / "serve-page.jpg")
+
+
+_SHOWN_SECONDS = 15
+_CAPTIONED = """(() => { const rows = [...document.querySelectorAll('#captions p')];
+  return rows.length > 1 && rows.at(-1).children[0].textContent
+    && rows.at(-1).children[1].textContent; })()"""
+
+
+def is_small(path: Path) -> bool:
+    """Whether a picture does not weigh the repository down."""
+    return path.stat().st_size < 600_000

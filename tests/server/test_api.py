@@ -14,6 +14,7 @@ import pytest
 
 import tiny
 from hostile import code_of, paths, post
+from moving import write_moving
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.subtitles import render
 from unglossed.inference.translator import SignTranslator
@@ -224,6 +225,16 @@ def test_what_is_done_is_counted(start, video) -> None:
 )
 def test_reading_an_upload_is_bounded(start, video, settings, code) -> None:
     assert code_of(post(start(**settings), video.read_bytes())) == code
+
+
+def test_a_long_video_is_read_within_the_usual_bounds(start, tmp_path: Path) -> None:
+    moving = [(begin, begin + 2.0) for begin in range(2, 88, 20)]
+    long = write_moving(tmp_path / "long.mp4", moving, 90.0)
+
+    content = post(start(), long.read_bytes(), response_format="verbose_json").json()
+
+    assert content["duration"] == pytest.approx(90.0)
+    assert len(content["segments"]) == len(moving)
 
 
 def test_speech_is_transcribed_at_its_own_address(start, tmp_path: Path) -> None:

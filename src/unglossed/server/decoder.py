@@ -7,6 +7,7 @@ model's encoder is given, or samples, on its standard output, see `wire`.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -18,6 +19,10 @@ from typing import BinaryIO
 
 from unglossed.errors import InputError
 from unglossed.server import wire
+
+
+_COLLECT_EVERY = 16  # new objects
+_CORES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class _Refused(Exception):
 
 def limit_process(task: Task) -> None:
     """Bound what the process can take; where the system has no such limit, it is left out."""
+    with suppress(AttributeError, OSError):  # FFmpeg starts as many threads as there are cores
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-_CORES:])
     with suppress(ImportError):
         import resource
 
@@ -174,6 +181,9 @@ def main() -> None:
     """Read what the command line names, and send it."""
     task = Task(**json.loads(sys.argv[1]))
     limit_process(task)
+    # Frames of PyAV refer to themselves by their side data. Until they are collected, each holds
+    # its pixels and the threads that converted it, and their stacks count as address space.
+    gc.set_threshold(_COLLECT_EVERY)
     # What a library prints must not get between the messages.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)

@@ -22,7 +22,7 @@ from unglossed.server.problems import Problem
 from unglossed.server.settings import ServerSettings
 from unglossed.server.uploads import Upload
 
-_FIRST_GUESS = 10.0
+_FIRST_GUESS = 2.0
 _MOST_RETRY = 120
 
 

@@ -3,7 +3,7 @@
 import { Refusal, ask, events, forget, send } from "./asking.js";
 import { showFrames, takeFrom } from "./frames.js";
 import { keep, save } from "./saving.js";
-import { clock, language, say } from "./words.js";
+import { clock, say } from "./words.js";
 
 const UNSURE = 0.5;
 const FORMS = { srt: "srt", vtt: "vtt", eaf: "eaf", json: "verbose_json" };
@@ -152,18 +152,22 @@ function add(event) {
     $("player").currentTime = event.start;
     $("player").play().catch(() => {});
   });
-  row.append(jump, confidence(row, event));
-  if (event.words?.length) row.append(...attention(event));
+  const sure = confidence(row, event);
+  row.append(jump, sure);
+  if (event.words?.length) {
+    const [toggle, panel] = attention(event);
+    sure.append(toggle);
+    row.append(panel);
+  }
   $("sentences").append(row);
 }
 
 function confidence(row, event) {
-  const sure = document.createElement("p");
+  const sure = document.createElement("div");
   const meter = document.createElement("meter");
   const told = document.createElement("span");
   const percent = Math.round(100 * event.confidence);
   sure.className = "sure";
-  sure.lang = language();
   meter.value = event.confidence;
   meter.setAttribute("aria-hidden", "true");
   say(told, "confidence", { percent });

@@ -6,6 +6,7 @@ import { clock, number, say, t } from "./words.js";
 
 const PERIOD = 80; // milliseconds from frame to frame: 12.5 a second
 const MOST_WAITING = 3; // frames that the network has not taken; a further one is left out
+const UNSURE = Math.log(0.5); // mean log-probability
 const $ = (id) => document.getElementById(id);
 
 let session = null;
@@ -133,6 +134,7 @@ class Session {
       row.line.remove();
       this.rows.delete(message.sentence);
     }
+    if (message.closed) row.line.classList.toggle("unsure", message.score < UNSURE);
     const box = $("captions");
     box.scrollTop = box.scrollHeight;
     $("live-save").disabled = $("live-keep").disabled = !this.texts().length;
