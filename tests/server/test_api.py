@@ -173,6 +173,18 @@ def test_a_token_is_asked_for_everywhere_but_on_the_page(start, video) -> None:
     assert post(server, video.read_bytes()).status_code == 200
 
 
+def test_behind_a_proxy_its_name_is_allowed(start, video) -> None:
+    server = start(token="a-token-of-24-characters", allowed_hosts=("signs.example",))
+    files = {"file": video.read_bytes()}
+    headers = {"host": "signs.example", "origin": "https://signs.example"}
+
+    assert server.client.post(ADDRESS, files=files, headers=headers).status_code == 200
+    other = headers | {"origin": "https://signs.example.evil"}
+    assert server.client.post(ADDRESS, files=files, headers=other).status_code == 403
+    unknown = headers | {"host": "other.example"}
+    assert server.client.post(ADDRESS, files=files, headers=unknown).status_code == 421
+
+
 def test_every_answer_bears_the_headers_of_safety(running) -> None:
     for path in ("", "page/main.js", "page/none.js", "health", "v1/models", "v1/jobs/x"):
         headers = running.client.get(path).headers

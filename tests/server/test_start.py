@@ -120,7 +120,7 @@ def test_the_command_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_of_the_server() -> None:
-    heavy = "fastapi", "uvicorn", "starlette", "prometheus_client", "torch", "websockets"
+    heavy = "fastapi", "uvicorn", "starlette", "prometheus_client", "websockets"
     done = run_python(
         ["-c", f"import sys, unglossed.cli; print([n for n in {heavy} if n in sys.modules])"]
     )
