@@ -26,9 +26,9 @@ def serve(
         str | None,
         typer.Option(
             envvar="UNGLOSSED_TOKEN",
-            show_envvar=True,
-            help="What clients have to send; other users of this machine see the option, and not"
-            " the variable.",
+            show_envvar=False,
+            help="What clients have to send. Better given as the variable UNGLOSSED_TOKEN: other"
+            " users of this machine see an option.",
         ),
     ] = None,
     allowed_host: Annotated[

@@ -45,7 +45,7 @@ def serve(
     settings.check()
     with take_port(settings) as taken:
         sentences = SentenceTranslator.from_pretrained(model, segmenter, precision=precision)
-        engine = Engine(sentences, Path(model).resolve().name, settings)
+        engine = Engine(sentences, Path(model).absolute().name, settings)
         server = make_server(create_app(engine, settings), settings, engine.side)
         on_ready(address_of(taken))
         server.run(sockets=[taken])
