@@ -78,6 +78,14 @@ def test_score_needs_no_torch(tmp_path: Path) -> None:
     assert not modules & {"torch", "transformers", "numpy", "cv2", "av", "matplotlib"}
 
 
+def test_score_segments_needs_no_torch(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("start,end\n1,2\n", encoding="utf-8")
+    modules = modules_after("score-segments", path, path)
+    assert "numpy" in modules
+    assert not modules & {"torch", "transformers", "sacrebleu", "matplotlib"}
+
+
 def test_translate_imports_only_what_it_needs(model: Path, tmp_path: Path) -> None:
     clip = write_frames(tmp_path / "clip", 6)
     modules = modules_after("translate", model, clip, "--max-new-tokens", 2)

@@ -7,6 +7,7 @@ copied from the output of `make demo`, which docs/results/demo.md quotes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from unglossed.media.augment import generator_for
 from unglossed_synth.drawing import draw_frames
 from unglossed_synth.meaning import Meaning
-
-# Only these pictures write glosses under frames, so `animate` does not tell where the strokes lie.
-from unglossed_synth.motion import _plan_hands, animate
+from unglossed_synth.motion import animate, plan_hands
 from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, Clip
+from unglossed_synth.programme import perform as perform_programme
 from unglossed_synth.recording import draw_corpus_signer, sign_clip
+from unglossed_synth.resting import FIDGETS
 from unglossed_synth.saying import LANGUAGES, say
 from unglossed_synth.signer import Signer
 from unglossed_synth.signing import SignToken, glosses, sign_sentence
@@ -74,7 +75,7 @@ def perform(
     tokens: Sequence[SignToken], signer: Signer, size: tuple[int, int]
 ) -> tuple[list[Image], list[Span]]:
     """Frames of some signs, and the first and last frame of each sign's stroke."""
-    _, spans = _plan_hands(tokens, signer, generator_for(SEED, 0, "picture"))
+    _, spans = plan_hands(tokens, signer, generator_for(SEED, 0, "picture"))
     poses = animate(tokens, signer, generator_for(SEED, 0, "picture"))
     return list(draw_frames(poses, signer, *size)), spans
 
@@ -175,11 +176,29 @@ def pointing() -> Image:
     return sheet(pictures, 3)
 
 
+def fidgets() -> Image:
+    """What signers do in rests, one a row, from the hands' rest and back."""
+    rows = []
+    for kind, name in zip(FIDGETS, TRAIN_SIGNERS, strict=False):
+        signer = draw_corpus_signer(SEED, name)
+        tries = (generator_for(SEED, number, kind) for number in range(1000))
+        rests = (perform_programme([], signer, generator) for generator in tries)
+        rest, event = next((r, e) for r in rests for e in r.events if e.kind == kind)
+        poses = rest.poses(Fraction(25)).part(event.start, event.end)
+        frames = list(draw_frames(poses, signer, 70, 86))
+        shown = at_shares(frames, (0, len(frames)), np.linspace(0, 1, 12).tolist())
+        rows.append(labelled(np.hstack(shown), kind))
+    return sheet(rows, 1)
+
+
 def main() -> None:
     """Write all pictures, and print what the page says about the sentence."""
     for language in LANGUAGES:
         print(f"{language}: {say(SENTENCE, language, generator_for(SEED, 0, language))}")
-    for draw in (clip_and_sentence, film_strip, signers, signs, on_face_and_movement, pointing):
+    for draw in (
+        *(clip_and_sentence, film_strip, signers, signs, on_face_and_movement, pointing),
+        fidgets,
+    ):
         picture = cv2.cvtColor(draw(), cv2.COLOR_RGB2BGR)
         path = FOLDER / f"{draw.__name__.replace('_', '-')}.jpg"
         assert cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 86])

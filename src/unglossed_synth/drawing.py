@@ -117,16 +117,16 @@ def _hand_order(poses: Poses, hand: int) -> NDArray[np.intp]:
 
 
 def draw_frames(
-    poses: Poses, signer: Signer, width: int, height: int, *, part: int = 0
+    poses: Poses, signer: Signer, width: int, height: int, *, number: int = 0
 ) -> Iterator[Image]:
     """Draws a clip.
 
     Args:
-        poses: joints from `motion.animate` of the same signer.
+        poses: joints from `motion` of the same signer.
         signer: whose looks, light and camera are drawn.
         width: of the picture; the person is scaled to fit any.
         height: of the picture.
-        part: number of this part of a longer clip; exposures differ by it.
+        number: of this part of a longer clip; exposures differ by it.
 
     Yields:
         One RGB picture (height, width, 3) per pose, uint8, each an array of its own.
@@ -138,7 +138,7 @@ def draw_frames(
     hands = [_hand_parts(poses, signer, camera, hand) for hand in (0, 1)]
     orders = [_hand_order(poses, hand).tolist() for hand in (0, 1)]
     other_first = (poses.wrists[:, 0, 2] >= poses.wrists[:, 1, 2]).tolist()
-    seeds = [signer.scene.texture_seed, len(poses), *([part] if part else [])]
+    seeds = [signer.scene.texture_seed, len(poses), *([number] if number else [])]
     rng = np.random.default_rng(seeds)
     exposures = (1.0 + _FLICKER * rng.standard_normal(len(poses))).tolist()
     for frame in range(len(poses)):

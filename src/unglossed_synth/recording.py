@@ -283,7 +283,9 @@ def _record_broadcast(
     poses = programme.poses(rate)
     parts = range(0, len(poses), _FRAMES_AT_ONCE)
     frames = chain.from_iterable(
-        draw_frames(poses.part(first, first + _FRAMES_AT_ONCE), signer, width, height, part=number)
+        draw_frames(
+            poses.part(first, first + _FRAMES_AT_ONCE), signer, width, height, number=number
+        )
         for number, first in enumerate(parts)
     )
     write_video(path, frames, width, height, rate)

@@ -63,14 +63,11 @@ def fidget(kind: str, signer: Signer, rng: np.random.Generator) -> Rest:
     """
     middle = FIDGETS[kind](signer, rng)
     rest, tempo = _resting(signer), rng.uniform(0.55, 0.9)
-    ways = [
-        transition(*ends, tempo, *_WAY_FRAMES)
-        for ends in ((rest, middle.hands[0]), (middle.hands[-1], rest))
-    ]
-    pads = [(len(way), 0) for way in ways]
-    around = ((pads[0][0], pads[1][0]), (0, 0))
+    there = transition(rest, middle.hands[0], tempo, *_WAY_FRAMES)
+    back = transition(middle.hands[-1], rest, tempo, *_WAY_FRAMES)
+    around = ((len(there), len(back)), (0, 0))
     return Rest(
-        np.concatenate([ways[0], middle.hands, ways[1]]),
+        np.concatenate([there, middle.hands, back]),
         smooth(np.pad(middle.head, around), _BODY_FRAMES),
         smooth(np.pad(middle.lean, around), _BODY_FRAMES),
     )
@@ -157,8 +154,8 @@ def _straighten(signer: Signer, rng: np.random.Generator) -> Rest:
     rest = _during(signer, rng, 1.0, 2.0)
     blend = 0.5 - 0.5 * np.cos(np.pi * np.linspace(0.0, 3.0, len(rest)))
     for hand in (0, 1):
-        ends = (_hand((0.4, down, 0.5), "down-down-in/back") for down in (0.5, 1.4))
-        rest.hands[:, hand] = mix(*ends, blend)
+        high, low = (_hand((0.4, down, 0.5), "down-down-in/back") for down in (0.5, 1.4))
+        rest.hands[:, hand] = mix(high, low, blend)
     return rest
 
 

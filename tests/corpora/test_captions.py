@@ -314,7 +314,7 @@ def test_elan_tiers_of_which_none_can_be_chosen_are_listed(tmp_path):
         read_captions(path)
     assert str(error.value) == (
         f"{path}: found the tiers 'A', 'B', expected one of the name text or translation or "
-        "sentence, or a single one with text; ?tier=NAME chooses one"
+        "sentence, or a single one with text; ?tier=NAME in a spec, or --tier NAME, chooses one"
     )
     path = write_eaf(tmp_path / "b.eaf", {"text": [(0, 9, "Nebel")], "sentence": [(0, 9, "fog")]})
     with pytest.raises(InputError, match="found the tiers 'text', 'sentence', expected"):

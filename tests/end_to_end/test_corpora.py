@@ -26,6 +26,7 @@ LAYOUTS = {
     "openasl": "en",
     "folder": "de",
     "must_c": "en",
+    "broadcast": "de",
 }
 MODEL = {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}
 VIDEO_ENCODER = {"backbone": tiny.ENCODER["backbone"], "temporal_dim": 24}
@@ -104,7 +105,7 @@ def test_a_layout_from_generation_to_scores(layout: str, tmp_path: Path) -> None
     options = ("--sentences", NUM_SENTENCES, "--level", 1, "--size", "42x52", "--workers", 1)
     spec = run("synth", root, "--layout", layout, *options).stdout.strip()
 
-    assert spec == f"{layout}:{root}"
+    assert spec == f"{'folder' if layout == 'broadcast' else layout}:{root}"
     corpus = read_corpus(spec)
     assert corpus.language == LAYOUTS[layout]
     assert {name: len(rows) for name, rows in corpus.splits.items()} == {

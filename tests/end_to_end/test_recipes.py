@@ -7,7 +7,7 @@ import math
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +16,20 @@ import torch
 import typer
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 import tiny
+from moving import write_moving
 from shrinking import BACKBONE, shrink, stand_in
 from unglossed.cli import app
 from unglossed.config import Settings, merge, read_yaml, write_settings
 from unglossed.corpora.registry import read_corpus
+from unglossed.hub import find_model
+from unglossed.inference.subtitles import Cue, write_srt
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.models.saved import load_segmenter
+from unglossed.models.segmenter import SegmenterConfig
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.data import ClipDataset
 from unglossed.training.features import use_bfloat16
@@ -142,6 +147,10 @@ OTHER_VALUES: dict[str, Any] = {
     "masking.share": 0.6,
     "masking.mean_span": 9.0,
     "restoration_weight": 0.1,
+    "segmentation: frozen": [
+        *("frozen=[encoder.backbone]", "feature_views=0"),
+        "learning_rates={encoder: 1.0e-3, segment_head: 1.0e-3}",
+    ],
     "frozen": ["frozen=[encoder, adapter]", "learning_rates={language_model: 1.0e-5}"],
     "learning_rates.encoder": 3.0e-4,
     "learning_rates.adapter": 3.0e-4,
@@ -150,6 +159,7 @@ OTHER_VALUES: dict[str, Any] = {
     "learning_rates.text_encoder": 3.0e-4,
     "learning_rates.alignment": 3.0e-4,
     "learning_rates.ctc_head": 3.0e-4,
+    "learning_rates.segment_head": 3.0e-4,
     "optimizer.name": ["optimizer={name: sgd, momentum: 0.5}"],
     "optimizer.momentum": 0.5,
     "optimizer.betas": ["optimizer.betas=[0.5, 0.6]"],
@@ -237,9 +247,30 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def corpora(corpus: str, sound: str) -> dict[str, str]:
-    """A corpus for each kind of signal."""
-    return {"video": corpus, "audio": sound}
+def long_videos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four videos of train and two of dev and of test, each with two sentences at their times."""
+    root = tmp_path_factory.mktemp("long")
+    for number, split in enumerate(["train"] * 4 + ["dev"] * 2 + ["test"] * 2):
+        (root / split).mkdir(exist_ok=True)
+        times = [(1.0, 3.0 + number / 10), (4.5, 6.5)]
+        video = write_moving(root / split / f"talk{number}.mp4", times, 8.0)
+        cues = [Cue(*time, text) for time, text in zip(times, tiny.SENTENCES, strict=False)]
+        video.with_suffix(".srt").write_text(write_srt(cues), encoding="utf-8")
+    return f"folder:{root}?language=de"
+
+
+@pytest.fixture(scope="module")
+def corpora(corpus: str, sound: str, long_videos: str) -> dict[str, str]:
+    """A corpus for each kind of signal, and one of long videos."""
+    return {"video": corpus, "audio": sound, "long": long_videos}
+
+
+def kind_of(recipe: str, changes: Sequence[str] = ()) -> str:
+    """Which of the corpora a recipe is for."""
+    settings = load_recipe(recipe, list(changes))
+    if settings.stages[-1].objective == "segmentation":
+        return "long"
+    return settings.needs.signal
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +292,7 @@ def test_every_recipe_runs(
     recipe: str, corpora: dict[str, str], models: Path, tmp_path: Path
 ) -> None:
     changes = shrink(recipe, models)
-    corpus = corpora[load_recipe(recipe).needs.signal]
+    corpus = corpora[kind_of(recipe)]
 
     train_recipe(recipe, corpus, tmp_path / "run", overrides=changes)
 
@@ -278,6 +309,10 @@ def test_every_recipe_runs(
         for name, value in weights_of(folder).items():
             if before is not None and name.startswith("encoder.") and "encoder" in stage.frozen:
                 assert torch.equal(value, before[name]), name
+    if settings.stages[-1].objective == "segmentation":
+        processor = TranslatorProcessor.from_pretrained(tmp_path / "run" / "model")
+        load_segmenter(tmp_path / "run", processor)
+        return
     samples = read_corpus(corpus).split("test")
     translations = SignTranslator.from_pretrained(tmp_path / "run").translate(
         samples, max_new_tokens=4
@@ -328,7 +363,7 @@ def test_a_row_of_the_papers_tables_runs_and_is_another_one(
     assert load_recipe(recipe, changes) != load_recipe(recipe), row
 
     output = tmp_path / "run"
-    corpus = corpora[load_recipe(recipe).needs.signal]
+    corpus = corpora[kind_of(recipe)]
     train_recipe(recipe, corpus, output, overrides=shrink(recipe, models, changes))
 
     stages = sorted(path for path in output.glob("[0-9]-*"))
@@ -411,7 +446,7 @@ def test_a_corpus_recipe_trains_what_its_header_trims(recipe: str) -> None:
 def test_an_interrupted_run_ends_like_one_never_interrupted(
     recipe: str, corpora: dict[str, str], models: Path, tmp_path: Path
 ) -> None:
-    corpus = corpora[load_recipe(recipe).needs.signal]
+    corpus = corpora[kind_of(recipe)]
     stages = names_of(load_recipe(recipe))
     changes = [*shrink(recipe, models), *(f"stages.{name}.epochs=3" for name in stages)]
     train_recipe(recipe, corpus, tmp_path / "whole", overrides=changes)
@@ -548,7 +583,7 @@ class Runs:
         self.corpora, self.models, self.folder = corpora, models, folder
 
     def corpus(self, recipe: str, basis: tuple[str, ...] = ()) -> str:
-        return self.corpora[load_recipe(recipe, list(basis)).needs.signal]
+        return self.corpora[kind_of(recipe, basis)]
 
     def overrides(self, recipe: str, basis: tuple[str, ...]) -> list[str]:
         """A recipe at the size of the tests, for two epochs."""
@@ -578,7 +613,9 @@ def seen(stage: Path) -> dict[str, bytes]:
 
 
 def said(stage: Path, corpus: str) -> list[tuple[str, float]]:
-    """What a stage's model says of the test clips, with scores."""
+    """What a stage's model says of the test clips, with scores; nothing, if it finds sentences."""
+    if AutoConfig.from_pretrained(find_model(stage)).model_type == SegmenterConfig.model_type:
+        return []
     samples = read_corpus(corpus).split("test")
     found = SignTranslator.from_pretrained(stage).translate(samples)
     return [(one.text, one.score) for one in found]

@@ -1,5 +1,7 @@
 """Subtitles that come late are laid onto the signing that they belong to."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -64,7 +66,7 @@ def test_order_is_kept_and_no_part_is_given_twice() -> None:
     )
     placed = [one.segment for one in align(rows, SIGNING) if one.is_placed]
 
-    for earlier, later in zip(placed, placed[1:], strict=False):
+    for earlier, later in pairwise(placed):
         assert earlier.end_seconds <= later.start_seconds
 
 

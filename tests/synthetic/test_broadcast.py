@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
@@ -12,9 +13,9 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.segments import read_segments
 from unglossed.media.frames import read_frames
 from unglossed_synth.corpus import read_meanings, write_corpus
-from unglossed_synth.layouts.broadcast import FRAME_RATES, broadcast
+from unglossed_synth.layouts.broadcast import FRAME_RATES, _as_shown, broadcast
 from unglossed_synth.planning import TRAIN_SIGNERS, UNSEEN_SIGNERS, plan_clips
-from unglossed_synth.recording import draw_corpus_signer
+from unglossed_synth.recording import Broadcast, Recording, Segment, draw_corpus_signer
 
 SEED, NUM_SENTENCES = 7, 10
 SIZE = {"width": 42, "height": 52, "level": 1, "progress": False, "num_workers": 1}
@@ -159,18 +160,15 @@ def test_subtitles_of_a_broadcaster_come_early_or_late_and_keep_their_order(writ
 
 
 def test_subtitles_stay_in_order_within_a_recording_however_they_are_shifted():
-    from unglossed_synth.layouts import broadcast as module
-    from unglossed_synth.recording import Broadcast, Recording, Segment
-
     clips = plan_clips(60, 1, 3)[:40]
-    recording = Recording("a.mp4", tuple(clips), frame_rate=Fraction(25))
+    recording = Recording(Path("a.mp4"), tuple(clips), frame_rate=Fraction(25))
     for lag in (-30.0, -2.0, 0.0, 2.0, 30.0):
         about = Broadcast(40 * 40, (), (lag,) * 40)
         rows = [
             Segment(clip, recording, index, 40 * index + 10, 25, Fraction(25), broadcast=about)
             for index, clip in enumerate(clips)
         ]
-        times = module._as_shown(rows, [clip.text["de"] for clip in clips], "de")
+        times = _as_shown(rows, [clip.text["de"] for clip in clips], "de")
         assert times[0][0] >= 0
         assert times[-1][1] <= 64
         assert all(start < end for start, end in times)

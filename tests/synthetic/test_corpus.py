@@ -180,7 +180,10 @@ def test_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
         ({"num_sentences": 3}, "--sentences: found 3, expected 4 or more"),
         ({"level": 4}, "--level: found 4, expected 1, 2 or 3"),
         ({"language": "fr"}, "--language: found 'fr', expected de, en or zh for --layout phoenix"),
-        ({"layout": "zip"}, "--layout: found 'zip', expected phoenix14t, csl_daily, .* or must_c"),
+        (
+            {"layout": "zip"},
+            "--layout: found 'zip', expected phoenix14t, csl_daily, .* or broadcast",
+        ),
         ({"media": "gif"}, "--media: found 'gif', expected png or mp4 for --layout phoenix14t"),
         ({"width": 8}, "--size: found 8x52, expected at least 16x16 pixels"),
         ({"media": "mp4", "height": 53}, "--size: found 42x53, expected even numbers"),

@@ -399,7 +399,7 @@ def _choose_tier(path: Path, tiers: dict[str, Tier], wanted: str | None, needs_t
         if wanted in tiers or len(alike) == 1:
             return wanted if wanted in tiers else alike[0]
         found = ", ".join(map(repr, tiers)) or "none"
-        raise InputError(f"{path}: found the tiers {found}, expected {wanted!r} (?tier=)")
+        raise InputError(f"{path}: found the tiers {found}, expected {wanted!r} (?tier=, --tier)")
     named = [name for name in tiers if name.casefold() in SENTENCE_TIERS]
     filled = [
         name for name, tier in tiers.items() if any(one.text.strip() for one in tier.annotations)
@@ -412,7 +412,7 @@ def _choose_tier(path: Path, tiers: dict[str, Tier], wanted: str | None, needs_t
         raise InputError(
             f"{path}: found the tiers {', '.join(map(repr, choice or tiers)) or 'none'}, expected "
             f"one of the name {' or '.join(SENTENCE_TIERS)}, or a single one with text; ?tier=NAME "
-            "chooses one"
+            "in a spec, or --tier NAME, chooses one"
         )
     return choice[0]
 

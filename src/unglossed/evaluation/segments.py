@@ -142,7 +142,8 @@ def score_segments(
     pairs = _pairs(hypotheses, references)
     if tier is not None and not any(_has_tiers(path) for pair in pairs for path in pair):
         raise InputError(f"--tier: found {tier!r} and no ELAN file, expected one (.eaf)")
-    return score((tuple(_read(path, tier) for path in pair) for pair in pairs), same_text=same_text)
+    read = ((_read(found, tier), _read(true, tier)) for found, true in pairs)
+    return score(read, same_text=same_text)
 
 
 def score(

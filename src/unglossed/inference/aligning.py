@@ -22,7 +22,7 @@ from unglossed.files import find_path
 from unglossed.inference.cutting import MotionCutter
 from unglossed.inference.search import text_scores
 from unglossed.inference.sentences import Progress, SentenceTranslator
-from unglossed.inference.spans import Span, SpanFinder
+from unglossed.inference.spans import Span
 from unglossed.inference.translator import SignTranslator
 from unglossed.inference.windows import Plain, kept_rate, kept_seconds, read_blocks
 from unglossed.media.signal import Clip, WholeFile
@@ -67,8 +67,8 @@ def align(
 ) -> list[Placed]:
     """Lay subtitles onto signing.
 
-    How late all subtitles are is found first: the lag in `LAGS` with which they cost least, then the
-    median of what they are moved by beside it.
+    How late all subtitles are is found first: the lag in `LAGS` with which they cost least, then
+    the median of what they are moved by beside it.
 
     Args:
         cues: subtitles in the order of time.
@@ -181,7 +181,7 @@ def find_motion(clip: Clip, progress: Progress | None = None) -> Iterator[tuple[
     """Begin and end of each stretch of a video in which hands move; no model is needed."""
     form = Plain()
     rate = kept_rate(form)
-    cutter = MotionCutter(rate, SpanFinder(1 / rate, longest=LONGEST_SECONDS))
+    cutter = MotionCutter(rate, LONGEST_SECONDS)
     due = kept_seconds(clip, form)
 
     def told(spans: Sequence[Span]) -> Iterator[tuple[float, float]]:

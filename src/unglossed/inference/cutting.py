@@ -25,8 +25,12 @@ MEMORY_SECONDS = 120.0
 """How far back motion is compared."""
 FIRST_SECONDS = 4.0
 """Of motion that is looked at before the first sentence is found in it."""
-NOISE = 0.6
-"""Levels of 255 that a picture without any motion may change by, as compressed video does."""
+SHORTEST_SECONDS = 0.8
+"""Of motion that is taken for a sentence."""
+TWO_KINDS = 2.5
+"""By how much more signing moves than resting, at least."""
+FIXED_SHARE = 0.12
+"""Of a picture's contrast: motion between resting (0.05) and signing (0.2 and more)."""
 
 
 class Cutter(ABC):
@@ -74,62 +78,73 @@ class Cutter(ABC):
 class MotionCutter(Cutter):
     """Finds sentences by how much of the picture moves, without training.
 
-    The energy of a frame is the mean difference to the frame before, of small grey pictures. Where
-    hands rest it is small. What is small is learned from the last two minutes: the energies fall
-    into two kinds, and the threshold between them is Otsu's (1979, IEEE SMC-9) of their logarithms.
+    The energy of a frame is the mean difference to the frames beside it, of small grey pictures.
+    Where hands rest it is small. What is small is learned from the last two minutes, see
+    `threshold_of`. Hands that fidget move as those that sign do: they are taken for sentences.
 
     Args:
         rate: kept frames a second.
-        finder: makes sentences of shares.
+        longest: seconds of a sentence at most.
     """
 
-    def __init__(self, rate: float, finder: SpanFinder) -> None:
-        super().__init__(finder)
+    def __init__(self, rate: float, longest: float) -> None:
+        super().__init__(SpanFinder(1 / rate, shortest=SHORTEST_SECONDS, longest=longest))
         self._first = max(2, round(FIRST_SECONDS * rate))
         self._energies: deque[float] = deque(maxlen=round(MEMORY_SECONDS * rate))
+        self._contrast = 0.0
         self._waiting: list[float] = []
         self._before: NDArray[np.float32] | None = None
 
     def push(self, views: NDArray[np.uint8], vectors: Tensor | None) -> list[Span]:
         """See `Cutter.push`."""
         for view in views:
-            energy = self._energy(view)
-            self._energies.append(energy)
-            self._waiting.append(energy)
-        return self._find() if len(self._energies) >= self._first else []
+            small = cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+            self._contrast = float(grey.std())
+            if self._before is None:
+                self._waiting.append(0.0)
+            else:
+                change = float(np.abs(grey - self._before).mean())
+                self._energies.append(change)
+                self._waiting[-1] = max(self._waiting[-1], change)
+                self._waiting.append(change)
+            self._before = grey
+        # The newest frame is not judged before it is known what follows it.
+        return self._find(self._waiting[:-1]) if len(self._energies) >= self._first else []
 
     def finish(self) -> list[Span]:
         """See `Cutter.finish`."""
-        return [*self._find(), *self.finder.finish()]
+        return [*self._find(self._waiting), *self.finder.finish()]
 
-    def _find(self) -> list[Span]:
-        spans: list[Span] = []
-        threshold = threshold_of(self._energies) if self._energies else 0.0
-        for energy in self._waiting:
-            spans += self.finder.push(energy / (energy + threshold))
-        self.place += len(self._waiting)
-        self._waiting = []
+    def _find(self, energies: list[float]) -> list[Span]:
+        threshold = threshold_of(np.fromiter(self._energies, np.float64), self._contrast)
+        spans = [span for one in energies for span in self.finder.push(one / (one + threshold))]
+        self.place += len(energies)
+        del self._waiting[: len(energies)]
         return spans
 
-    def _energy(self, view: NDArray[np.uint8]) -> float:
-        small = cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        before, self._before = self._before, grey
-        return 0.0 if before is None else float(np.abs(grey - before).mean())
 
+def threshold_of(energies: NDArray[np.float64], contrast: float) -> float:
+    """What is little motion and what is much: Otsu's threshold (1979) of the logarithms.
 
-def threshold_of(energies: deque[float]) -> float:
-    """Otsu's threshold of logarithms, at least `NOISE`."""
-    values = np.sort(np.log(np.maximum(np.fromiter(energies, np.float64), 1e-3)))
+    Where they do not fall into two kinds, since somebody rests all the time or signs all the time,
+    a share of the picture's contrast stands for it.
+
+    Args:
+        energies: (n,) mean changes of the pictures, in levels of 255.
+        contrast: standard deviation of a picture's levels.
+    """
+    fixed = max(FIXED_SHARE * contrast, 1e-6)
+    values = np.sort(np.log(np.maximum(energies, 1e-3)))
+    if len(values) < 2:
+        return fixed
     counts = np.arange(1, len(values))
-    if not len(counts):
-        return NOISE
     sums = np.cumsum(values)[:-1]
-    low = sums / counts
-    high = (values.sum() - sums) / (len(values) - counts)
-    between = counts * (len(values) - counts) * (high - low) ** 2
-    best = int(np.argmax(between))
-    return max(NOISE, float(np.exp((values[best] + values[best + 1]) / 2)))
+    low, high = sums / counts, (values.sum() - sums) / (len(values) - counts)
+    best = int(np.argmax(counts * (len(values) - counts) * (high - low) ** 2))
+    if high[best] - low[best] < np.log(TWO_KINDS):
+        return fixed
+    return max(fixed / 2, float(np.exp((values[best] + values[best + 1]) / 2)))
 
 
 class SegmenterCutter(Cutter):

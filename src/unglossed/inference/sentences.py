@@ -271,10 +271,10 @@ class SentenceTranslator:
         if way not in (Cut.MOTION, Cut.SEGMENTER):
             raise InputError(f"cut: found {cut!r}, expected motion or segmenter for frames")
         rate = kept_rate(self.translator.processor)
-        spans = SpanFinder(1 / rate, longest=self.longest_seconds)
         if way is Cut.MOTION:
-            return Finder(self, MotionCutter(rate, spans), 1 / rate)
+            return Finder(self, MotionCutter(rate, self.longest_seconds), 1 / rate)
         assert self.segmenter is not None
+        spans = SpanFinder(1 / rate, longest=self.longest_seconds)
         return Finder(self, SegmenterCutter(self.segmenter, spans, ahead=ahead), 1 / rate)
 
     @property

@@ -1,6 +1,6 @@
 """Segmentation: a head on a frozen encoder learns where sentences begin and end in long media.
 
-Media are cut into windows that overlap; a corpus whose clips have no times has nothing to learn.
+Media are cut into windows. A corpus whose clips have no times has nothing to learn from.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from unglossed.corpora.sample import Sample
 from unglossed.corpora.segments import Segment
 from unglossed.errors import InputError
-from unglossed.evaluation.segments import score_segments
+from unglossed.evaluation.segments import score
 from unglossed.inference.spans import find_spans
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.signal import kept_indices, media_facts
@@ -50,29 +51,26 @@ def times_of(samples: Sequence[Sample]) -> dict[Path, list[tuple[float, float]]]
     return {media: sorted(times) for media, times in found.items()}
 
 
-def cut_windows(samples: Sequence[Sample], *, overlap: bool) -> list[Sample]:
-    """Windows over all of the media whose sentences have times.
-
-    Args:
-        samples: Sentences.
-        overlap: Begin a window in the middle of each one as well.
+def cut_windows(samples: Sequence[Sample]) -> list[Sample]:
+    """Windows over all of the media whose sentences have times, one after another.
 
     Raises:
         InputError: No sentence has times, or a medium cannot be read.
     """
-    step = WINDOW_SECONDS / 2 if overlap else WINDOW_SECONDS
     first = {sample.media: sample for sample in reversed(samples)}
     windows = []
     for media in times_of(samples):
         begin, end = media_facts(media).span()
-        for start in np.arange(begin, max(end - step / 2, begin + 1e-6), step).tolist():
+        count = max(1, round((end - begin) / WINDOW_SECONDS))
+        edges = np.linspace(begin, end, count + 1).tolist()
+        for start, stop in pairwise(edges):
             sample = first[media]
             windows.append(
                 replace(
                     sample,
                     id=f"{sample.id}@{start:.2f}",
                     start_seconds=start,
-                    end_seconds=min(start + WINDOW_SECONDS, end),
+                    end_seconds=stop,
                 )
             )
     if not windows:
@@ -125,11 +123,11 @@ class Segmentation(Objective):
         share = job.run.processor.frame_share
         train, dev = job.run.train_samples, job.run.dev_samples
         target = TagTarget(times_of(train), share)
-        windows = cut_windows(train, overlap=True)
+        windows = cut_windows(train)
         clips = job.clips(model, windows, training=True, target=target)
         dataset, num_workers = job.items(model, clips)
         of_dev = TagTarget(times_of(dev), share)
-        scored = job.dev(model, of_dev, cut_windows(dev, overlap=False)).scored(self.score)
+        scored = job.dev(model, of_dev, cut_windows(dev)).scored(self.score)
         return Task(model, dataset, scored, num_workers)
 
     def loss(
@@ -154,8 +152,9 @@ class Segmentation(Objective):
                 found.append(_segments(row[real], seconds))
                 exact = torch.eye(3)[torch.tensor(tags)]
                 expected.append(_segments(exact, seconds))
-        scores = score_segments(found, expected)
-        return {"loss": total / num_positions, "f1_50": scores.f1[0.5], "f1_25": scores.f1[0.25]}
+        scores = score(zip(found, expected, strict=True))
+        f1 = {name: scores.f1[overlap] for name, overlap in (("f1_50", 0.50), ("f1_25", 0.25))}
+        return {"loss": total / num_positions, **f1}
 
 
 def _segments(shares: Tensor, seconds: float) -> list[Segment]:
