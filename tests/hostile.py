@@ -34,7 +34,13 @@ def attack(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def raw(running: Any, *pieces: bytes, pause: float = 0.0, half_close: bool = False) -> bytes:
+def raw(
+    running: Any,
+    *pieces: bytes,
+    pause: float = 0.0,
+    half_close: bool = False,
+    silence: float = 0.4,
+) -> bytes:
     """Send bytes as they are, and give what comes back until the server closes or is silent."""
     got = bytearray()
     with socket.create_connection(("127.0.0.1", running.port), timeout=5) as wire:
@@ -44,7 +50,7 @@ def raw(running: Any, *pieces: bytes, pause: float = 0.0, half_close: bool = Fal
                 time.sleep(pause)
             if half_close:
                 wire.shutdown(socket.SHUT_WR)
-        wire.settimeout(1.5)
+        wire.settimeout(silence)
         with suppress(ConnectionError, TimeoutError):
             while piece := wire.recv(65536):
                 got += piece
@@ -96,11 +102,18 @@ def status_of(answer: bytes) -> int:
     return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
-def video_of(width: int, height: int, num_frames: int, rate: int = 25) -> bytes:
+def video_of(
+    width: int,
+    height: int,
+    num_frames: int,
+    rate: int = 25,
+    form: str = "mp4",
+    codec: str = "mpeg4",
+) -> bytes:
     """A small file with frames of one colour."""
     target = io.BytesIO()
-    with av.open(target, "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=rate)
+    with av.open(target, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), "rgb24")
         for _ in range(num_frames):
@@ -216,7 +229,7 @@ def headers_byte_by_byte(running: Any, video: bytes) -> None:
 def body_that_stops(running: Any, video: bytes) -> None:
     body = form((FILE, video))
     asked = head(running, FORM_TYPE, f"Content-Length: {len(body)}")
-    assert status_of(raw(running, asked, body[:1000], b"")) == 408
+    assert status_of(raw(running, asked, body[:1000], silence=5.0)) == 408
 
 
 @attack
@@ -452,14 +465,11 @@ def frames_that_are_huge(running: Any, video: bytes) -> None:
 
 @attack
 def a_header_that_claims_huge_frames(running: Any, video: bytes) -> None:
-    claimed = bytearray(video_of(320, 240, 3))
-    for name in (b"tkhd", b"mp4v"):  # width and height in both of their places
-        at = claimed.index(name) + (84 if name == b"tkhd" else 28)
-        size = struct.pack(">II", 30000 << 16, 30000 << 16)
-        claimed[at - 4 : at - 4 + 8] = (
-            size if name == b"tkhd" else struct.pack(">HH", 30000, 30000) * 2
-        )
-    assert post(running, bytes(claimed)).status_code in (200, 413, 422)
+    plain = bytearray(video_of(16, 16, 3, form="avi", codec="rawvideo"))
+    at = plain.index(b"strf") + 12  # behind the name, the length and the header's own size
+    for side, code in ((8_000, (413, "too_many_pixels")), (60_000, (422, "unreadable"))):
+        plain[at : at + 8] = struct.pack("<ii", side, side)
+        assert code_of(post(running, bytes(plain))) == code, side
 
 
 @attack
@@ -545,7 +555,7 @@ def messages_that_are_none(running: Any, video: bytes) -> None:
 def message_of_a_gigabyte(running: Any, video: bytes) -> None:
     with connect(f"ws://127.0.0.1:{running.port}/v1/live") as wire:
         wire.send(json.dumps({"type": "start"}))
-        with suppress(ConnectionClosed, ConnectionError, TimeoutError):
+        with suppress(ConnectionClosed, OSError):
             wire.recv(timeout=5)
             wire.socket.sendall(b"\x82\xff" + struct.pack(">Q", 1 << 30) + b"\0" * 4)
             for _ in range(64):

@@ -176,6 +176,8 @@ def test_what_is_no_video_is_told(page: Any, folder: Path) -> None:
     page.wait_for_selector("#problem:not(:empty)")
 
     assert "no video" in page.inner_text("#problem")
+    page.select_option("#language", "de")
+    assert "keine Video- oder Audiodatei" in page.inner_text("#problem")
     assert page.locator("#file").is_enabled()
 
 

@@ -46,7 +46,7 @@ def running(start: Start) -> Running:
         max_bytes=3_000_000,
         max_seconds=60,
         max_pixels=640 * 480,
-        head_seconds=2.0,
-        idle_seconds=1.0,
+        head_seconds=1.0,
+        idle_seconds=0.6,
         connections=50,
     )

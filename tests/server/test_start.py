@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from typer.testing import CliRunner
+from websockets.sync.client import connect
 
 from processes import run_python
 from tiny import tiny_translator
@@ -101,6 +103,7 @@ def test_names_that_are_allowed_beside_loopback() -> None:
 def test_the_command_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
     model = tiny_translator(tmp_path / "signs")
     command = [sys.executable, "-m", "unglossed", "serve", str(model), "--port", "0"]
+    command += ["--max-megabytes", "7", "--max-minutes", "2", "--queue", "3", "--webcams", "0"]
     source = Path(__file__).parents[2] / "src"
     environment = os.environ | {"PYTHONPATH": str(source), "UNGLOSSED_TOKEN": TOKEN}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -110,10 +113,17 @@ def test_the_command_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
         assert httpx.get(f"{address}v1/models").status_code == 401
         headers = {"authorization": f"Bearer {TOKEN}"}
         told = httpx.get(f"{address}v1/models", headers=headers).json()
+        jobs = httpx.get(f"{address}v1/jobs", headers=headers).json()
+        with connect(address.replace("http", "ws") + "v1/live") as wire:
+            wire.send(json.dumps({"type": "start", "token": TOKEN}))
+            webcam = json.loads(wire.recv(timeout=10))
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
 
     assert told["data"][0]["id"] == "signs"
+    assert (told["limits"]["max_bytes"], told["limits"]["max_seconds"]) == (7_000_000, 120.0)
+    assert jobs["most"] == 3
+    assert webcam["error"]["code"] == "busy"
     assert process.returncode == 128 + signal.SIGTERM
     assert err == "stopped by SIGTERM\n"
     assert TOKEN not in out + err

@@ -20,7 +20,6 @@ from typing import BinaryIO
 from unglossed.errors import InputError
 from unglossed.server import wire
 
-
 _COLLECT_EVERY = 16  # new objects
 _CORES = 2
 

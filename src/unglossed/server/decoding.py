@@ -53,7 +53,10 @@ class Decoding:
             for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
             if name in os.environ
         }
-        environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "unglossed.server.decoder", task.to_json()],
             stdin=subprocess.DEVNULL,

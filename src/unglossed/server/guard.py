@@ -38,6 +38,10 @@ _HEADERS = {
 }
 
 
+class _NotRead(Exception):
+    """A client does not read its answer."""
+
+
 class Guard:
     """Lets requests through to an app, or refuses them.
 
@@ -65,8 +69,11 @@ class Guard:
                 started = True
                 MutableHeaders(scope=message).update(_HEADERS)
                 self._count(_route_of(scope), message["status"])
-            async with asyncio.timeout(_SEND_SECONDS):
-                await send(message)
+            try:
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise _NotRead from None
 
         try:
             refused = self._refusal(scope)
@@ -76,8 +83,8 @@ class Guard:
                 await refused.response()(scope, receive, guarded_send)
             else:
                 await send({"type": "websocket.close", "code": 1008})
-        except TimeoutError:
-            raise ConnectionAbortedError("the client does not read its answer") from None
+        except _NotRead:
+            pass  # an answer that is not complete has its connection closed
         except Exception as error:
             report_fault(error)
             if scope["type"] == "http" and not started:

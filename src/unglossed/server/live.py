@@ -43,7 +43,14 @@ async def live(socket: WebSocket) -> None:
     server = services_of(socket)
     try:
         await _check_first(socket, server)
-        await _caption(socket, server)
+        if not server.webcams.acquire(blocking=False):
+            raise _Wrong("busy", "as many webcams as allowed are being captioned", _COME_LATER)
+        server.metrics.webcams.inc()
+        try:
+            await _caption(socket, server)
+        finally:
+            server.metrics.webcams.dec()
+            server.webcams.release()
     except _Wrong as error:
         code, text, closing = error.args
         with suppress(RuntimeError, WebSocketDisconnect):
@@ -69,10 +76,7 @@ async def _check_first(socket: WebSocket, server: Services) -> None:
 
 
 async def _caption(socket: WebSocket, server: Services) -> None:
-    engine, gauge = server.engine, server.metrics.live
-    if not server.webcams.acquire(blocking=False):
-        raise _Wrong("busy", "as many webcams as allowed are being captioned", _COME_LATER)
-    gauge.inc()
+    engine = server.engine
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -119,8 +123,6 @@ async def _caption(socket: WebSocket, server: Services) -> None:
         sending.cancel()
         await asyncio.to_thread(session.close)
         server.metrics.dropped.inc(session.dropped)
-        gauge.dec()
-        server.webcams.release()
 
 
 async def _send_all(socket: WebSocket, queue: asyncio.Queue[dict[str, Any] | None]) -> None:

@@ -34,7 +34,7 @@ class Metrics:
         self.media_seconds = Counter(
             "unglossed_media_seconds", "Seconds of uploads that were translated.", registry=registry
         )
-        self.live = Gauge("unglossed_webcams", "Webcams at this moment.", registry=registry)
+        self.webcams = Gauge("unglossed_webcams", "Webcams at this moment.", registry=registry)
         self.dropped = Counter(
             "unglossed_live_frames_dropped",
             "Frames of webcams that came too fast.",

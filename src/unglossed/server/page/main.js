@@ -26,13 +26,21 @@ if (given) {
 }
 open(false);
 
+/** What a language is called in that of the page. */
+function named(code) {
+  try {
+    return new Intl.DisplayNames([language()], { type: "language" }).of(code);
+  } catch {
+    return code;
+  }
+}
+
 async function open(asked) {
   say($("token-problem"), null);
   try {
     const models = await (await ask("/v1/models")).json();
     const [model] = models.data;
-    const name = new Intl.DisplayNames([language()], { type: "language" });
-    say($("model"), "model", { id: model.id, language: name.of(model.language) });
+    say($("model"), "model", { id: model.id, language: named(model.language) });
     video.prepare(models);
     webcam.prepare(model);
     saving.prepare();

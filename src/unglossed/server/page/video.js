@@ -3,7 +3,7 @@
 import { Refusal, ask, events, forget, send } from "./asking.js";
 import { showFrames, takeFrom } from "./frames.js";
 import { keep, save } from "./saving.js";
-import { clock, say } from "./words.js";
+import { clock, say, tell } from "./words.js";
 
 const UNSURE = 0.5;
 const FORMS = { srt: "srt", vtt: "vtt", eaf: "eaf", json: "verbose_json" };
@@ -78,7 +78,7 @@ async function translate(file) {
   } catch (error) {
     say($("status"), null);
     if (signal.aborted) say($("status"), "cancelled");
-    else if (error instanceof Refusal) say($("problem"), "failed", { message: error.message });
+    else if (error instanceof Refusal) tell($("problem"), error.code, error.message);
     else say($("problem"), "lost");
   } finally {
     going = null;
@@ -122,7 +122,7 @@ function open(file) {
 async function watch(job, signal) {
   let tenth = -1;
   for await (const event of events(job, signal)) {
-    if (event.type === "transcript.text.delta") add(event);
+    if (event.type === "transcript.text.delta" && event.text) add(event);
     if (event.type === "error") throw new Refusal(422, event.error?.code ?? "", event.error?.message ?? event.status, 0);
     if (event.type !== "progress") continue;
     $("progress").value = 30 + 70 * event.progress;

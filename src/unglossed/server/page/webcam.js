@@ -2,7 +2,7 @@
 
 import { token } from "./asking.js";
 import { keep, save } from "./saving.js";
-import { clock, number, say, t } from "./words.js";
+import { clock, number, say, t, tell } from "./words.js";
 
 const PERIOD = 80; // milliseconds from frame to frame: 12.5 a second
 const MOST_WAITING = 3; // frames that the network has not taken; a further one is left out
@@ -67,7 +67,7 @@ class Session {
     if (message.type === "frame") this.late(message);
     if (message.type === "end") this.ended = true;
     if (message.type === "error") {
-      say($("live-problem"), "failed", { message: message.error.message });
+      tell($("live-problem"), message.error.code, message.error.message);
       this.ended = true;
     }
   }

@@ -62,6 +62,16 @@ const TEXTS = {
     save_named: "Save {name} as {form}",
     forget: "Delete all",
     live_name: "Live captions",
+    problem_not_media: "This is no video or audio file that can be read here.",
+    problem_unreadable: "This file is damaged, or cannot be read here.",
+    problem_too_large: "This file is larger than the server takes.",
+    problem_too_long: "This video is longer than the server takes.",
+    problem_too_many_pixels: "The pictures of this video are larger than the server takes.",
+    problem_too_slow: "Reading this took longer than the server allows.",
+    problem_no_space: "The server has no room now. Try again later.",
+    problem_busy: "As many webcams as the server allows are being captioned. Try again later.",
+    problem_idle: "No picture has come from the camera for a while.",
+    problem_fault: "The server has a fault. Who runs it finds more in its log.",
   },
   de: {
     skip: "Zum Inhalt springen",
@@ -124,6 +134,16 @@ const TEXTS = {
     save_named: "{name} als {form} speichern",
     forget: "Alles löschen",
     live_name: "Live-Untertitel",
+    problem_not_media: "Das ist keine Video- oder Audiodatei, die hier gelesen werden kann.",
+    problem_unreadable: "Diese Datei ist beschädigt oder kann hier nicht gelesen werden.",
+    problem_too_large: "Diese Datei ist größer, als der Server annimmt.",
+    problem_too_long: "Dieses Video ist länger, als der Server annimmt.",
+    problem_too_many_pixels: "Die Bilder dieses Videos sind größer, als der Server annimmt.",
+    problem_too_slow: "Das Lesen hat länger gedauert, als der Server erlaubt.",
+    problem_no_space: "Der Server hat jetzt keinen Platz. Versuchen Sie es später noch einmal.",
+    problem_busy: "Es werden schon so viele Webcams untertitelt, wie der Server erlaubt. Versuchen Sie es später noch einmal.",
+    problem_idle: "Seit einer Weile ist kein Bild von der Kamera gekommen.",
+    problem_fault: "Der Server hat einen Fehler. Wer ihn betreibt, findet mehr in seinem Protokoll.",
   },
 };
 
@@ -144,6 +164,12 @@ export function say(element, key, values = {}) {
   const write = () => { element.textContent = key ? t(key, values) : ""; };
   again.set(element, write);
   write();
+}
+
+/** Write why the server refused something: in the page's words if it has any, else in its own. */
+export function tell(element, code, message) {
+  if (`problem_${code}` in TEXTS.en) say(element, `problem_${code}`);
+  else say(element, "failed", { message });
 }
 
 /** Show the page in a language. */
