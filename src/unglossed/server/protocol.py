@@ -26,6 +26,7 @@ class PatientProtocol(H11Protocol):
 
     head_seconds = 10.0
     _patience: asyncio.TimerHandle | None = None
+    _is_upgraded = False
 
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
@@ -35,6 +36,8 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
         super().data_received(data)
+        if self._is_upgraded:
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait(None)
         elif self._patience is None and not self.transport.is_closing():
@@ -42,6 +45,7 @@ class PatientProtocol(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """The connection is no longer this protocol's."""
+        self._is_upgraded = True
         self._wait(None)
         super().handle_websocket_upgrade(event)
 
