@@ -1,4 +1,4 @@
-"""Live captions: committed text only grows, nothing is said while nothing moves, frames may drop."""
+"""Live captions: committed text only grows, nothing is said while nothing moves."""
 
 import threading
 import time

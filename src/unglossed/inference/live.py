@@ -26,7 +26,7 @@ from unglossed.inference.search import continue_text
 from unglossed.inference.sentences import Cut, SentenceTranslator
 from unglossed.inference.windows import Block, kept_rate
 
-EVERY_SECONDS = 0.4
+EVERY_SECONDS = 0.64
 """Of signing between two translations of a sentence that goes on."""
 AHEAD_SECONDS = 0.5
 """That a segmenter waits for before it says whether somebody signs."""
@@ -128,21 +128,34 @@ class LiveTranslator:
         views = self.processor([frame[None]])["frames"].numpy()
         found = self._finder.push(Block(np.array([seconds]), views))
         updates = [self._closed(one.start, one.end, one.features) for one in found]
-        return updates + self._growing(seconds)
+        return updates + self._gone() + self._growing(seconds)
 
     def finish(self) -> list[LiveUpdate]:
         """The end of the sentence that is being signed, if any: no more frames come."""
         found = self._finder.finish()
-        return [self._closed(one.start, one.end, one.features) for one in found]
+        updates = [self._closed(one.start, one.end, one.features) for one in found]
+        return updates + self._gone()
+
+    def _gone(self) -> list[LiveUpdate]:
+        """The end of a sentence that was none: it turned out too short. What it said stays."""
+        current = self._current
+        if current is None or current.opened == self._finder.cutter.opened:
+            return []
+        self._current = None
+        if not current.shown:
+            return []
+        current.tokens = current.committed
+        update = self._update(current, current.start, self._newest, self._newest)
+        self._number += bool(current.committed)
+        return [update]
 
     def _growing(self, seconds: float) -> list[LiveUpdate]:
         """Translate what has been seen of a sentence that goes on, when it is time to."""
         opened = self._finder.cutter.opened
         if opened is None:
-            self._current = None
             return []
         end = self._finder.end
-        if self._current is None or self._current.opened != opened:
+        if self._current is None:
             self._current = _Current(opened, next_at=opened + 2 * self._every)
         if end < self._current.next_at:
             return []
@@ -152,6 +165,7 @@ class LiveTranslator:
         if self._current.score is None or self._current.score < self._least_score:
             return []
         self._agree(self._current)
+        self._current.start, self._current.shown = seen.start, True
         return [self._update(self._current, seen.start, None, seconds)]
 
     def _closed(self, start: float, end: float, features: Tensor) -> LiveUpdate:
@@ -215,6 +229,8 @@ class _Current:
         tokens: of the last translation, without the end token.
         before: of the one before.
         score: of the last one.
+        start: when it began, in seconds.
+        shown: whether anything of it was shown.
     """
 
     opened: int
@@ -223,6 +239,8 @@ class _Current:
     tokens: list[int] = field(default_factory=list)
     before: list[int] = field(default_factory=list)
     score: float | None = None
+    start: float = 0.0
+    shown: bool = False
 
 
 class LiveSession:

@@ -26,7 +26,11 @@ from unglossed.inference.output import Translation, WordAttention
 from unglossed.inference.pauses import LONGEST_SECONDS, find_pauses
 from unglossed.inference.search import signal_limit
 from unglossed.inference.spans import SpanFinder
-from unglossed.inference.translator import SignTranslator, translate_features
+from unglossed.inference.translator import (
+    SignTranslator,
+    translate_features,
+    without_progress_bars,
+)
 from unglossed.inference.windows import Block, kept_rate, kept_seconds, read_blocks
 from unglossed.media.signal import Clip, VideoSignal, WholeFile, at_frame_rate, signal_of
 from unglossed.models.frozen import FrozenForm
@@ -138,7 +142,8 @@ class SentenceTranslator:
         translator = SignTranslator.from_pretrained(model, precision=precision)
         if segmenter is None:
             return cls(translator)
-        return cls(translator, load_segmenter(segmenter, translator.processor))
+        with without_progress_bars():
+            return cls(translator, load_segmenter(segmenter, translator.processor))
 
     def translate(
         self,

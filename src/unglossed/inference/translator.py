@@ -87,7 +87,7 @@ class SignTranslator:
         """
         chosen = read_precision(precision)
         source = find_model(model)
-        with _without_progress_bars():
+        with without_progress_bars():
             translator, processor = load_translator(source)
         on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
         translator.to("cuda" if on_gpu else "cpu")
@@ -449,7 +449,8 @@ def translate_frames(
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
+    """Have transformers load without its bars."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -13,17 +13,25 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
-from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import (
+    ColorPrimaries,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
@@ -64,7 +72,24 @@ def to_rgb8(frame: av.VideoFrame) -> NDArray[np.uint8]:
     matrix = _matrix_of(frame)
     if is_wide(frame.color_trc, frame.color_primaries):
         return _narrow(frame, matrix)
-    return np.asarray(frame.to_ndarray(format="rgb24", src_colorspace=matrix), np.uint8)
+    picture = _converted(frame, format="rgb24", src_colorspace=matrix)
+    return np.asarray(picture.to_ndarray(), np.uint8)
+
+
+_of_thread = threading.local()
+
+
+def _converted(frame: av.VideoFrame, **settings: Any) -> av.VideoFrame:
+    """A frame in another format, by one converter a thread, which starts no threads of its own.
+
+    `to_ndarray` makes a converter for each frame, with a thread for each core. That takes up to 15
+    times as long; and when a process that was forked frees one of its parent's, it waits for
+    threads that are not there.
+    """
+    if not hasattr(_of_thread, "reformatter"):
+        _of_thread.reformatter = VideoReformatter()
+    made: av.VideoFrame = _of_thread.reformatter.reformat(frame, threads=1, **settings)
+    return made
 
 
 def is_wide(curve: int, primaries: int) -> bool:
@@ -93,7 +118,8 @@ def _matrix_of(frame: av.VideoFrame) -> Colorspace | None:
 
 
 def _narrow(frame: av.VideoFrame, matrix: Colorspace | None) -> NDArray[np.uint8]:
-    signal = frame.to_ndarray(format="rgb48le", src_colorspace=matrix, interpolation=_EXACT)
+    made = _converted(frame, format="rgb48le", src_colorspace=matrix, interpolation=_EXACT)
+    signal = made.to_ndarray()
     light = _curve(frame.color_trc)[signal]  # 1 is SDR white
     if frame.color_trc == ColorTrc.ARIB_STD_B67:  # ITU-R BT.2100, table 5: the OOTF
         luminance = cv2.transform(light, _BT2020_LUMINANCE)
@@ -380,7 +406,8 @@ def _turn(frame: av.VideoFrame) -> tuple[int, int, bool]:
     two numbers of the first two rows turn and mirror: (x, y) goes to (ax + cy, bx + dy). It is
     rounded to the nearest quarter turn; a matrix that would leave nothing of the frame is ignored.
     """
-    mark = frame.side_data.get("DISPLAYMATRIX")
+    # Not the frame's own `side_data`: it keeps hold of the frame, and the frame of it.
+    mark = SideDataContainer(frame).get("DISPLAYMATRIX")
     if mark is None:
         return 1, 1, False
     a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(mark), np.int32)[:5])
