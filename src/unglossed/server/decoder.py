@@ -7,7 +7,6 @@ model's encoder is given, or samples, on its standard output, see `wire`.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -20,8 +19,8 @@ from typing import BinaryIO
 from unglossed.errors import InputError
 from unglossed.server import wire
 
-_COLLECT_EVERY = 16  # new objects
 _CORES = 2
+_PART_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def read_samples(task: Task, out: BinaryIO) -> None:
     """Send the samples of a file's audio."""
     import numpy as np
 
-    from unglossed.media.audio import read_audio
+    from unglossed.media.audio import audio_seconds, read_audio
     from unglossed.media.containers import open_container, pick_audio
 
     assert task.audio_rate is not None
@@ -122,13 +121,20 @@ def read_samples(task: Task, out: BinaryIO) -> None:
     with open_container(path, "audio") as container:
         _check_format(container.format.name, task.kind)
         pick_audio(path, container)
-    audio = read_audio(path, task.audio_rate, 0.0, task.max_seconds + 1)
-    seconds = len(audio) / task.audio_rate
+    rate, seconds = task.audio_rate, audio_seconds(path)
     if seconds > task.max_seconds:
         raise _too_long(task, seconds)
-    _send(out, wire.FACTS, _packed({"seconds": seconds, "units": len(audio)}))
-    for piece in _pieces(len(audio)):
-        _send(out, wire.AUDIO, np.ascontiguousarray(audio[piece], "<f4").tobytes())
+    count = round(seconds * rate)
+    _send(out, wire.FACTS, _packed({"seconds": seconds, "units": count}))
+    # In parts: an hour in the channels of its file takes gigabytes. The last part is no short one.
+    starts = np.arange(max(1, int(seconds / _PART_SECONDS))) * _PART_SECONDS
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        audio = read_audio(path, rate, float(start), end)
+        wanted = count - round(start * rate) if end is None else round((end - start) * rate)
+        part = np.zeros(wanted, "<f4")
+        part[: len(audio)] = audio[:wanted]
+        for piece in _pieces(wanted):
+            _send(out, wire.AUDIO, part[piece].tobytes())
 
 
 def _check_video(task: Task, path: Path) -> None:
@@ -180,9 +186,6 @@ def main() -> None:
     """Read what the command line names, and send it."""
     task = Task(**json.loads(sys.argv[1]))
     limit_process(task)
-    # Frames of PyAV refer to themselves by their side data. Until they are collected, each holds
-    # its pixels and the threads that converted it, and their stacks count as address space.
-    gc.set_threshold(_COLLECT_EVERY)
     # What a library prints must not get between the messages.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)

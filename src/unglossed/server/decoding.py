@@ -68,6 +68,8 @@ class Decoding:
         )
         self.seconds = 0.0
         """Length of the media, known once something has been read."""
+        self.units = 0
+        """Frames or samples in all, known with it."""
 
     def __enter__(self) -> Self:
         return self
@@ -87,11 +89,10 @@ class Decoding:
         for content in self._media(wire.FRAMES):
             yield wire.unpack_frames(content, self._task.crop)
 
-    def samples(self) -> NDArray[np.float32]:
-        """The audio: (n,) in -1..1."""
-        pieces = [np.frombuffer(content, "<f4") for content in self._media(wire.AUDIO)]
-        audio = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        return np.clip(np.nan_to_num(audio), -1, 1)
+    def samples(self) -> Iterator[NDArray[np.float32]]:
+        """The audio, in pieces (n,) in -1..1; `units` in all, which is known with the first."""
+        for content in self._media(wire.AUDIO):
+            yield np.clip(np.nan_to_num(np.frombuffer(content, "<f4")), -1, 1)
 
     def _media(self, wanted: bytes) -> Iterator[bytearray]:
         """Contents of messages of one kind, until the process says that it is done."""
@@ -122,7 +123,7 @@ class Decoding:
         rate = 25 * task.frame_share if task.audio_rate is None else task.audio_rate
         if not (0 <= seconds <= task.max_seconds and 0 <= units <= task.max_seconds * rate + 1):
             raise _unreadable()
-        self.seconds = seconds
+        self.seconds, self.units = seconds, units
         return units
 
     def _message(self) -> tuple[bytes, bytearray]:

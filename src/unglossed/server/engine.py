@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,15 +114,13 @@ class Engine:
         return self.sentences.translate_blocks(blocks(), attention=job.attention, batch_size=_BATCH)
 
     def _audio(self, job: Job, decoding: Decoding) -> Iterator[Sentence]:
-        samples = decoding.samples()
-        job.seconds = decoding.seconds
-
         def progress(done: float, whole: float) -> None:
             job.seconds_done, job.seconds = done, whole
 
         rate = self.processor.audio_rate
         assert rate is not None
-        with _sound_file(samples, rate) as path:
+        with _sound_file(decoding, rate) as path:
+            job.seconds = decoding.seconds
             yield from self.sentences.translate(path, progress=progress, batch_size=_BATCH)
 
 
@@ -149,22 +147,25 @@ class _SharedLive(LiveTranslator):
 
 
 @contextmanager
-def _sound_file(samples: NDArray[np.float32], rate: int) -> Iterator[Path]:
-    """A path of a WAV file with these samples; it is gone when the block ends."""
+def _sound_file(decoding: Decoding, rate: int) -> Iterator[Path]:
+    """A path of a WAV file with the samples of an upload; it is gone when the block ends."""
     with tempfile.TemporaryFile() as file:
-        _write_sound(file, samples, rate)
+        for number, piece in enumerate(decoding.samples()):
+            if not number:
+                file.write(_sound_head(decoding.units, rate))
+            file.write(piece.astype("<f4").tobytes())
+        file.flush()
         with closing(NamelessFile(file)) as nameless:
             yield Path(nameless.path)
 
 
-def _write_sound(file: BinaryIO, samples: NDArray[np.float32], rate: int) -> None:
-    # Not by the module `wave`, which would round them to whole numbers.
-    data = samples.astype("<f4").tobytes()
+def _sound_head(num_samples: int, rate: int) -> bytes:
+    """The head of a WAV file of one channel of float32, which the module `wave` does not write."""
+    num_bytes = 4 * num_samples
     layout = struct.pack("<HHIIHH", _FLOAT_SAMPLES, 1, rate, rate * 4, 4, 32)
-    file.write(b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVE")
-    file.write(b"fmt " + struct.pack("<I", len(layout)) + layout)
-    file.write(b"data" + struct.pack("<I", len(data)) + data)
-    file.flush()
+    parts = [b"RIFF", struct.pack("<I", 36 + num_bytes), b"WAVE"]
+    parts += [b"fmt ", struct.pack("<I", len(layout)), layout]
+    return b"".join([*parts, b"data", struct.pack("<I", num_bytes)])
 
 
 def described(engine: Engine) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class ServerSettings:
     upload_seconds: float = 900.0
     idle_seconds: float = 20.0
     decode_seconds: float = 600.0
-    decode_bytes: int = 3 * 2**30
+    decode_bytes: int = 2 * 2**30
     queue: int = 8
     kept_seconds: float = 600.0
     max_kept: int = 64
