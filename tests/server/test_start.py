@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 from websockets.sync.client import connect
 
+from moving import write_moving
 from processes import run_python
 from tiny import tiny_translator
 from unglossed.cli import app
@@ -127,6 +128,41 @@ def test_the_command_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGTERM
     assert err == "stopped by SIGTERM\n"
     assert TOKEN not in out + err
+
+
+def test_nothing_is_left_when_the_server_is_killed(tmp_path: Path) -> None:
+    model = tiny_translator(tmp_path / "signs")
+    video = write_moving(tmp_path / "long.mp4", [(n, n + 2.5) for n in range(1, 60, 4)], 62.0)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-m", "unglossed", "serve", str(model), "--port", "0"]
+    source = Path(__file__).parents[2] / "src"
+    environment = os.environ | {"PYTHONPATH": str(source), "TMPDIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = re.findall(r"http://\S+", process.stdout.readline())[0]
+        made = httpx.post(f"{address}v1/jobs", files={"file": video.read_bytes()})
+        assert made.status_code == 202
+        process.kill()
+
+    assert list(folder.iterdir()) == []
+
+
+def test_what_reads_uploads_has_no_network() -> None:
+    code = (
+        "import socket, sys; from unglossed.server.decoder import leave_network\n"
+        "left = leave_network()\n"
+        "try: socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+        "except OSError: print('none')\n"
+        "else: print('some' if left else 'not left')"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", code, str(server.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    if done.stdout == "not left\n":
+        pytest.skip("this system keeps processes in the network")
+
+    assert done.stdout == "none\n"
 
 
 def test_help_loads_nothing_of_the_server() -> None:

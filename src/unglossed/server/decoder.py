@@ -1,12 +1,13 @@
 """The process that reads one upload: `python -m unglossed.server.decoder`.
 
 FFmpeg meets the bytes of a stranger here and nowhere else. The process limits itself first: CPU
-time, address space, open files, no file written. It sends frames, already cut to what the
-model's encoder is given, or samples, on its standard output, see `wire`.
+time, address space, open files, no file written, no network. It sends frames, already cut to what
+the model's encoder is given, or samples, on its standard output, see `wire`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from unglossed.server import wire
 
 _CORES = 2
 _PART_SECONDS = 60.0
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of Linux: CLONE_NEWUSER, CLONE_NEWNET
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,17 @@ def limit_process(task: Task) -> None:
         for name, value in limits.items():
             with suppress(AttributeError, ValueError, OSError):
                 resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def leave_network() -> bool:
+    """Be without a network from now on; False: the system does not let a process give it up.
+
+    Linux does so in a user namespace of its own, while there is one thread.
+    """
+    try:
+        return bool(ctypes.CDLL(None).unshare(_NEW_USER | _NEW_NETWORK) == 0)
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 def read_frames(task: Task, out: BinaryIO) -> None:
@@ -186,6 +199,7 @@ def main() -> None:
     """Read what the command line names, and send it."""
     task = Task(**json.loads(sys.argv[1]))
     limit_process(task)
+    leave_network()
     # What a library prints must not get between the messages.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)

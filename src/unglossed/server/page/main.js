@@ -4,7 +4,7 @@ import { Refusal, ask, setToken } from "./asking.js";
 import * as saving from "./saving.js";
 import * as video from "./video.js";
 import * as webcam from "./webcam.js";
-import { choose, language, say } from "./words.js";
+import { choose, language, say, setInput } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -41,6 +41,7 @@ async function open(asked) {
     const models = await (await ask("/v1/models")).json();
     const [model] = models.data;
     say($("model"), "model", { id: model.id, language: named(model.language) });
+    setInput(model.input);
     video.prepare(models);
     webcam.prepare(model);
     saving.prepare();

@@ -9,6 +9,12 @@ const TEXTS = {
     limits: "Before you use it",
     limit_machine: "This is a machine's translation and no interpreter. Do not use it for anything medical, legal or urgent.",
     limit_training: "It knows the sign language, the signers and the topics of its training, and no others. What lies outside comes out wrong, and may sound right.",
+    title_audio: "Speech to text",
+    file_audio: "A recording",
+    file_choose_audio: "Choose audio or a video, or drop it here",
+    limit_training_audio: "It knows the languages, the voices and the topics of its training, and no others. What lies outside comes out wrong, and may sound right.",
+    limit_deaf_audio: "Ask who runs this page for its model card: it names the corpora, their consent and their licences.",
+    limit_identity_audio: "A voice identifies a person. Ask those who can be heard before you use a recording of them.",
     limit_deaf: "Unless its model card says otherwise, no Deaf people have evaluated it. Ask who runs this page for the card: it names the corpora, their consent and their licences.",
     limit_store: "Your video goes to the machine that runs this page and nowhere else. It is deleted there once it has been translated. Text is kept only if you ask, in this browser, and you can delete it below.",
     limit_identity: "Signing identifies a person, also without the face. Ask those who can be seen before you use a video of them.",
@@ -81,6 +87,12 @@ const TEXTS = {
     limits: "Vor dem Gebrauch",
     limit_machine: "Hier übersetzt eine Maschine, kein Mensch. Sie ersetzt keine Dolmetscherin und keinen Dolmetscher. Nicht für Medizin, Recht oder Notfälle.",
     limit_training: "Sie kennt die Gebärdensprache, die Personen und die Themen ihres Trainings und keine anderen. Was darüber hinausgeht, wird falsch übersetzt und kann richtig klingen.",
+    title_audio: "Sprache zu Text",
+    file_audio: "Eine Aufnahme",
+    file_choose_audio: "Wählen Sie Audio oder ein Video, oder ziehen Sie es hierher",
+    limit_training_audio: "Sie kennt die Sprachen, die Stimmen und die Themen ihres Trainings und keine anderen. Was darüber hinausgeht, wird falsch und kann richtig klingen.",
+    limit_deaf_audio: "Fragen Sie, wer diese Seite betreibt, nach der Modellkarte: Sie nennt die Korpora, die Einwilligungen und die Lizenzen.",
+    limit_identity_audio: "Eine Stimme macht eine Person erkennbar. Fragen Sie, wer zu hören ist, bevor Sie eine Aufnahme verwenden.",
     limit_deaf: "Wenn ihre Modellkarte nichts anderes sagt, haben keine tauben Menschen sie beurteilt. Die Karte nennt die Korpora, die Einwilligungen und die Lizenzen; fragen Sie danach, wer diese Seite betreibt.",
     limit_store: "Ihr Video geht an den Rechner, der diese Seite anbietet, und an keinen anderen. Dort wird es nach der Übersetzung gelöscht. Text wird nur auf Ihren Wunsch behalten, in diesem Browser, und kann unten gelöscht werden.",
     limit_identity: "Gebärden machen eine Person erkennbar, auch ohne ihr Gesicht. Fragen Sie, wer im Video zu sehen ist, bevor Sie es verwenden.",
@@ -147,6 +159,7 @@ const TEXTS = {
   },
 };
 
+let input = "video";
 let current = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
 const again = new Map();
 
@@ -156,7 +169,8 @@ export function language() {
 
 /** A text with its places filled in. */
 export function t(key, values = {}) {
-  return TEXTS[current][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  const text = TEXTS[current][`${key}_${input}`] ?? TEXTS[current][key];
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /** Write a text into an element, and again when the language changes; no key: leave it empty. */
@@ -187,6 +201,12 @@ export function choose(code) {
     if (element.isConnected) write();
     else again.delete(element);
   }
+}
+
+/** Say what the model reads, "video" or "audio": some texts differ. */
+export function setInput(kind) {
+  input = kind;
+  choose(current);
 }
 
 /** A time such as 1:02. */
