@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import unglossed
+from moving import draw_moving, write_moving
 from tiny import edit, tiny_model, tiny_processor, tiny_speech_model, write_corpus, write_frames
 from unglossed.errors import InputError
 from unglossed.media.frames import read_frames
@@ -41,11 +42,15 @@ def names(tmp_path_factory) -> SimpleNamespace:
     for epochs in ("epochs: 2", "epochs: 3"):
         edit(recipe, epochs, "epochs: 1")
     clip = write_frames(root / "clip", 9)
+    moving = [(5.0, 7.0), (9.0, 11.0)]
+    camera = [(number / 12.5, one) for number, one in enumerate(draw_moving(moving, 13.0, 12.5))]
     return SimpleNamespace(
         unglossed=unglossed,
         model=root / "model",
         clip=clip,
         frames=read_frames(clip),
+        recording=write_moving(root / "talk.mp4", moving, 13.0),
+        camera=camera,
         corpus=write_corpus(root / "corpus"),
         recipe=recipe,
     )
@@ -55,7 +60,7 @@ def names(tmp_path_factory) -> SimpleNamespace:
     "name",
     [
         *("load", "translate", "stream", "translate_frames", "read_corpus", "Sample"),
-        *("train", "evaluate", "score"),
+        *("train", "evaluate", "score", "SentenceTranslator", "LiveTranslator"),
         *(f"SignTranslator.{name}" for name in ("translate", "stream", "translate_frames")),
     ],
 )

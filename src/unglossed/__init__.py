@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from unglossed.errors import InputError
     from unglossed.evaluation.evaluate import evaluate
     from unglossed.evaluation.metrics import score
+    from unglossed.inference.live import LiveTranslator
     from unglossed.inference.output import Translation
+    from unglossed.inference.sentences import SentenceTranslator
     from unglossed.inference.translator import (
         SignTranslator,
         load,
@@ -33,7 +35,9 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "InputError": "errors",
+    "LiveTranslator": "inference.live",
     "Sample": "corpora.sample",
+    "SentenceTranslator": "inference.sentences",
     "SignTranslator": "inference.translator",
     "Translation": "inference.output",
     "Translator": "models.translator",
@@ -52,7 +56,9 @@ _NAMES_THERE = {"train": "train_recipe"}
 
 __all__ = [
     "InputError",
+    "LiveTranslator",
     "Sample",
+    "SentenceTranslator",
     "SignTranslator",
     "Translation",
     "Translator",

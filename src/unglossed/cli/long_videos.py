@@ -124,9 +124,7 @@ def translate_long(
     names = [_name(file) for file in files]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(
-            f"found two files with the name {twice!r}, whose results would be one file"
-        )
+        raise InputError(f"found two files named {twice!r}, expected names that differ")
     silence_loading()
     with quick_imports():
         from unglossed.inference.sentences import SentenceTranslator

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unglossed.errors import InputError
 from unglossed.media.containers import find_audio, open_video, origin_seconds, reason, to_rgb
+from unglossed.media.videofile import first_size
 
 Subtitle = tuple[float, float, str]
 """Begin and end in seconds, and the text, whose lines are separated by a line break."""
@@ -52,39 +53,31 @@ def burn_in(
     """
     path = font or Path(matplotlib.get_data_path(), FONT)
     _check_font(path, "".join(text for _, _, text in subtitles))
-    with open_video(media) as (source, stream):
-        audio = find_audio(source)
-        begin = origin_seconds(source)
-        drawn = _Drawn(path, subtitles)
-        with av.open(str(output), "w", format="mp4") as made:
-            video: Any = None
-            copied = None if audio is None else _copy_of(made, audio)
-            base = stream.time_base or Fraction(1, 25)
-            chosen = [one for one in (stream, audio if copied else None) if one is not None]
-            try:
-                for packet in source.demux(chosen):
-                    if copied is not None and packet.stream is audio:
-                        if packet.dts is not None and video is not None:
-                            packet.stream = copied
-                            made.mux(packet)
-                        continue
-                    for frame in packet.decode():
-                        pixels = to_rgb(frame)
-                        if video is None:
-                            video = _video_like(made, stream, pixels)
-                        seconds = float((frame.pts or 0) * base) - begin
-                        picture = av.VideoFrame.from_ndarray(
-                            drawn.on(_even(pixels, video), seconds), format="rgb24"
-                        )
-                        picture.pts, picture.time_base = frame.pts, base
-                        made.mux(video.encode(picture))
-                        if progress is not None:
-                            progress(seconds)
-            except av.error.FFmpegError as error:
-                raise InputError(f"{media}: cannot be written again: {reason(error)}") from error
-            if video is None:
-                raise InputError(f"{media}: found no frame in it")
+    drawn = _Drawn(path, subtitles)
+    size = first_size(media)
+    with open_video(media) as (source, stream), av.open(str(output), "w", format="mp4") as made:
+        audio, begin = find_audio(source), origin_seconds(source)
+        video = _video_like(made, stream, size)
+        copied = None if audio is None else _copy_of(made, audio)
+        base = stream.time_base or Fraction(1, 25)
+        try:
+            for packet in source.demux([stream, *([audio] if audio and copied else [])]):
+                if packet.stream is not stream:
+                    if packet.dts is not None:
+                        packet.stream = copied
+                        made.mux(packet)
+                    continue
+                for frame in packet.decode():
+                    seconds = float((frame.pts or 0) * base) - begin
+                    shown = drawn.on(_even(to_rgb(frame), video), seconds)
+                    picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
+                    picture.pts, picture.time_base = frame.pts, base
+                    made.mux(video.encode(picture))
+                    if progress is not None:
+                        progress(seconds)
             made.mux(video.encode())
+        except av.error.FFmpegError as error:
+            raise InputError(f"{media}: cannot be written again: {reason(error)}") from error
 
 
 def _copy_of(made: Any, audio: Any) -> Any:
@@ -95,10 +88,9 @@ def _copy_of(made: Any, audio: Any) -> Any:
         return None
 
 
-def _video_like(made: Any, stream: Any, pixels: NDArray[np.uint8]) -> Any:
+def _video_like(made: Any, stream: Any, size: tuple[int, int]) -> Any:
     video = made.add_stream("libx264", rate=stream.average_rate or 25, options=_OPTIONS)
-    height, width = pixels.shape[:2]
-    video.width, video.height = width - width % 2 or 2, height - height % 2 or 2
+    video.width, video.height = (side - side % 2 or 2 for side in size)
     video.pix_fmt = "yuv420p"
     video.time_base = video.codec_context.time_base = stream.time_base or Fraction(1, 25)
     return video
@@ -172,7 +164,7 @@ def _check_font(path: Path, text: str) -> None:
         known = FT2Font(str(path)).get_charmap()
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read as a font: {error}") from None
-    missing = sorted({one for one in text if one not in "\n " and ord(one) not in known})
+    missing = [one for one in text if one not in "\n " and ord(one) not in known]
     if missing:
         raise InputError(
             f"{path}: found no {missing[0]!r} in the font, expected one that has all characters of"

@@ -407,7 +407,7 @@ def _turn(frame: av.VideoFrame) -> tuple[int, int, bool]:
     rounded to the nearest quarter turn; a matrix that would leave nothing of the frame is ignored.
     """
     # Not the frame's own `side_data`: it keeps hold of the frame, and the frame of it.
-    mark = SideDataContainer(frame).get("DISPLAYMATRIX")
+    mark = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if mark is None:
         return 1, 1, False
     a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(mark), np.int32)[:5])

@@ -36,6 +36,7 @@ from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.frozen import chosen_engine
 from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
+from unglossed.training.card import write_card
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
 from unglossed.training.data import SKIPPED_FILE, Collator
 from unglossed.training.job import Job
@@ -173,6 +174,7 @@ def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
             earlier[stage.name] = folder / "model"
     with whole_folder(output / "model") as partial:
         shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=link)
+        write_card(partial, run, stages)
     return output / "model"
 
 
