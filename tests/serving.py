@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +59,17 @@ def sure_sentences() -> SentenceTranslator:
 
 @contextmanager
 def serving(
-    translator: SentenceTranslator, folder: Path, *, name: str = "tiny", **settings: Any
+    translator: SentenceTranslator,
+    folder: Path,
+    *,
+    name: str = "tiny",
+    about: Sequence[str] = (),
+    **settings: Any,
 ) -> Iterator[Running]:
     """Serve a translator until the block ends, with temporary files in a folder."""
     folder.mkdir(exist_ok=True)
     chosen = ServerSettings(port=0, **settings)
-    engine = Engine(translator, name, chosen)
+    engine = Engine(translator, name, chosen, about)
     server = make_server(create_app(engine, chosen), chosen, engine.side)
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     with take_port(chosen) as taken:

@@ -29,10 +29,12 @@ from tiny import tiny_processor, tiny_speech_model, write_sound
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.server.about import read_about
 
 AXE = "axe-core@4.11.0"
 MOVING = [(0.6, 2.6), (4.4, 6.4)]
 TOKEN = "a-token-of-24-characters"
+_ABOUT = "Signers of train: <b>9</b>."
 _SETTLED = "#done:not([hidden])"
 
 
@@ -48,7 +50,7 @@ def video(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Running]:
-    with serving(sure_sentences(), folder / "temporary") as running:
+    with serving(sure_sentences(), folder / "temporary", about=[_ABOUT]) as running:
         yield running
 
 
@@ -92,6 +94,7 @@ def test_a_video_becomes_subtitles(page: Any, server: Running, video: Path) -> N
     limits = page.locator("#limits")
     assert limits.is_visible()
     assert "no interpreter" in limits.inner_text()
+    assert _ABOUT in limits.inner_text()
     page.evaluate(
         """() => { window.seen = []; const bar = document.getElementById('progress');
         new MutationObserver(() => window.seen.push(bar.value))
@@ -401,7 +404,12 @@ def test_pictures_for_the_docs(playwright: Any, launch: Callable[..., Any], fold
         "page": {"viewport": {"width": 900, "height": 900}},
         "phone": playwright.devices["Pixel 5"],
     }
-    with serving(sentences, folder / "temporary", name="demo") as server:
+    with serving(
+        sentences,
+        folder / "temporary",
+        name="demo",
+        about=read_about(os.environ["UNGLOSSED_MODEL"]),
+    ) as server:
         for name, view in views.items():
             context = browser.new_context(**view, locale="en-GB", permissions=["camera"])
             for page in opened(context, server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,17 @@ class Engine:
         sentences: Finds sentences and translates them.
         name: Of the model, as clients call it.
         settings: What reading an upload may take.
+        about: What there is to say of its training, a sentence each.
     """
 
-    def __init__(self, sentences: SentenceTranslator, name: str, settings: ServerSettings) -> None:
-        self.sentences, self.name = sentences, name
+    def __init__(
+        self,
+        sentences: SentenceTranslator,
+        name: str,
+        settings: ServerSettings,
+        about: Sequence[str] = (),
+    ) -> None:
+        self.sentences, self.name, self.about = sentences, name, about
         self._settings = settings
         self._turns = Turns()
         self.processor = sentences.translator.processor
@@ -178,4 +185,5 @@ def described(engine: Engine) -> dict[str, Any]:
         "input": "video" if engine.reads_video else "audio",
         "frames_per_second": signal_of(engine.processor).units_per_second,
         "frame_side": engine.side,
+        "about": list(engine.about),
     }

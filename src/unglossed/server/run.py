@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from unglossed.errors import InputError
 from unglossed.inference.sentences import SentenceTranslator
+from unglossed.server.about import read_about
 from unglossed.server.app import create_app
 from unglossed.server.engine import Engine
 from unglossed.server.protocol import patient
@@ -45,7 +46,8 @@ def serve(
     settings.check()
     with take_port(settings) as taken:
         sentences = SentenceTranslator.from_pretrained(model, segmenter, precision=precision)
-        engine = Engine(sentences, Path(model).absolute().name, settings)
+        name = Path(model).absolute().name
+        engine = Engine(sentences, name, settings, read_about(model))
         server = make_server(create_app(engine, settings), settings, engine.side)
         on_ready(address_of(taken))
         server.run(sockets=[taken])

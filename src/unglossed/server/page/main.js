@@ -41,6 +41,13 @@ async function open(asked) {
     const models = await (await ask("/v1/models")).json();
     const [model] = models.data;
     say($("model"), "model", { id: model.id, language: named(model.language) });
+    $("about").replaceChildren(...model.about.map((line) => {
+      const row = document.createElement("li");
+      row.textContent = line;
+      return row;
+    }));
+    $("card").hidden = !model.about.length;
+    $("card").open = true;
     setInput(model.input);
     video.prepare(models);
     webcam.prepare(model);
