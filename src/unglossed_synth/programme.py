@@ -153,6 +153,13 @@ def perform(
     return Programme(signer, _enliven(course, rng), tuple(course.events))
 
 
+def sit(signer: Signer, seconds: float, rng: np.random.Generator) -> Programme:
+    """Lets a signer do nothing: breathe, blink, and shift a little."""
+    course = _Course(signer)
+    course.rest(at_rest(signer, int(np.ceil(FRAME_RATE * seconds))))
+    return Programme(signer, _enliven(course, rng), ())
+
+
 def _idle(course: _Course, rng: np.random.Generator, shortest: float) -> None:
     """Add a rest of random length, in which the signer may fidget."""
     _be_quiet(course, rng, shortest)
