@@ -216,12 +216,12 @@ def test_the_keyboard_is_enough(page: Any, video: Path) -> None:
     # Listened for from the begin: Playwright takes a while to catch what a key opens.
     page.on("filechooser", lambda chooser: chooser.set_files(video))
     reached: list[str] = []
-    for _ in range(4):
+    for _ in range(5):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.className")
         )
-    assert reached == ["skip", "language", "size", "file"]
+    assert reached == ["skip", "language", "size", "card-title", "file"]
     page.keyboard.press("Enter")
     page.wait_for_selector(_SETTLED)
 
