@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+from moving import write_moving
 from processes import run_python
+from tiny import tiny_translator
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -90,3 +92,16 @@ def test_beams_that_share_a_reading_find_the_same_texts() -> None:
 
     assert number(r"(\d+) of 16 texts are the same", told) == 16
     assert number(r"read once ([\d.]+) times as fast", told) > 0
+
+
+def test_a_server_answers_every_upload(tmp_path: Path) -> None:
+    model = tiny_translator(tmp_path / "model")
+    video = write_moving(tmp_path / "clip.mp4", [(0.4, 2.0)], 3.0)
+    told = run(
+        *("serve.py", str(model), str(video)),
+        *("--uploads", "5", "--clients", "3", "--queue", "1"),
+    )
+
+    assert "5 of 5 uploads answered, 1 different texts" in told
+    assert number(r"the queue was full (\d+) times", told) > 0
+    assert "0 files left" in told

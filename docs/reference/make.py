@@ -143,7 +143,7 @@ def _argument(param: Any) -> str:
 
 def _takes(param: Any, hint: Any) -> str:
     """What stands behind an option's name, as ` N` or ` a|b`; empty for a flag."""
-    kinds = [kind for kind in (*get_args(hint), hint) if isinstance(kind, type)]
+    kinds = [kind for kind in _kinds(hint) if isinstance(kind, type) and not get_args(kind)]
     kind = next(kind for kind in kinds if kind is not type(None))
     if kind is bool:
         return ""
