@@ -6,6 +6,7 @@ from pathlib import Path
 from moving import write_moving
 from processes import run_python
 from tiny import tiny_translator
+from unglossed.inference.subtitles import Cue, write_srt
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -105,3 +106,15 @@ def test_a_server_answers_every_upload(tmp_path: Path) -> None:
     assert "5 of 5 uploads answered, 1 different texts" in told
     assert number(r"the queue was full (\d+) times", told) > 0
     assert "0 files left" in told
+
+
+def test_a_long_video_is_timed_against_its_clips(tmp_path: Path) -> None:
+    model = tiny_translator(tmp_path / "model")
+    video = write_moving(tmp_path / "talk.mp4", [(5.0, 7.0), (9.0, 11.0)], 13.0)
+    cues = [Cue(5.0, 7.0, "regen"), Cue(9.0, 11.0, "sonne")]
+    video.with_suffix(".srt").write_text(write_srt(cues))
+
+    told = run("long_videos.py", str(model), str(video), "--pairs", "1")
+
+    assert "2 clips one by one, 2 sentences found by motion" in told
+    assert number(r"([\d.]+) times as fast", told) > 0
