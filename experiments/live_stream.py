@@ -32,6 +32,11 @@ from unglossed_synth.recording import draw_corpus_signer
 
 Frame = NDArray[np.uint8]
 SIZE = 84, 104
+REST_SECONDS = 120
+PART_SECONDS = 600
+"""After which time and memory are told."""
+TOGETHER_SECONDS = 120
+"""Of two cameras at once, at most."""
 
 
 def resting(signer: str, seconds: float) -> Iterator[Frame]:
@@ -63,7 +68,7 @@ def count_texts(live: LiveTranslator, frames: Iterator[Frame]) -> int:
 
 def stream(live: LiveTranslator, frames: Sequence[Frame], minutes: float) -> None:
     """Give frames for so long, over and over, and tell time and memory every ten minutes."""
-    part = round(600 * CAMERA_RATE)
+    part = round(PART_SECONDS * CAMERA_RATE)
     taken: list[float] = []
     texts = 0
     for number, frame in enumerate(islice(cycle(frames), round(60 * minutes * CAMERA_RATE))):
@@ -74,7 +79,7 @@ def stream(live: LiveTranslator, frames: Sequence[Frame], minutes: float) -> Non
         if (number + 1) % part == 0:
             of_part = np.array(taken[-part:])
             print(
-                f"minute {(number + 1) / 60 / CAMERA_RATE:.0f}: {megabytes():.0f} MB,"
+                f"minute {(number + 1) / 60 / CAMERA_RATE:g}: {megabytes():.0f} MB,"
                 f" {1000 * of_part.mean():.1f} ms a frame, at most {of_part.max():.2f} s,"
                 f" {texts} sentences"
             )
@@ -91,22 +96,25 @@ def main() -> None:
     sentences = SentenceTranslator.from_pretrained(chosen.model, chosen.segmenter)
     for cut in ("motion", *(["segmenter"] if chosen.segmenter else [])):
         counts = [
-            count_texts(LiveTranslator(sentences, cut=cut), resting(signer, 120))
+            count_texts(LiveTranslator(sentences, cut=cut), resting(signer, REST_SECONDS))
             for signer in UNSEEN_SIGNERS
         ]
-        print(f"two minutes at rest, by {cut}: {counts} sentences of {len(counts)} signers")
+        told = f"{REST_SECONDS} seconds at rest, by {cut}"
+        print(f"{told}: {counts} sentences of {len(counts)} signers")
     media = sorted((chosen.corpus / "test").glob("*.mp4"))
     frames = signing(media[0])
     stream(LiveTranslator(sentences), frames, chosen.minutes)
-    part = frames[: round(120 * CAMERA_RATE)]
-    threads = [Thread(target=stream, args=(LiveTranslator(sentences), part, 2)) for _ in range(2)]
+    minutes = min(TOGETHER_SECONDS / 60, chosen.minutes)
+    threads = [
+        Thread(target=stream, args=(LiveTranslator(sentences), frames, minutes)) for _ in range(2)
+    ]
     begin = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - begin
-    print(f"two cameras at once: two minutes of both in {seconds:.1f} s")
+    print(f"two cameras at once: {60 * minutes:.0f} seconds of both in {seconds:.1f} s")
 
 
 if __name__ == "__main__":
