@@ -70,10 +70,17 @@ def results(output: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A comparison that nobody killed. Tests do not change it."""
-    output = tmp_path_factory.mktemp("compare") / "whole"
-    page = run_comparison(output, Condition(NUM_SENTENCES, 1), recipe=str(RECIPE), seeds=[3])
-    assert page == output / "results.md"
+    """A comparison that nobody killed, once for all workers. Tests do not change it."""
+    folder = tmp_path_factory.mktemp("compare")
+    if run_id := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+        folder = folder.parents[1] / f"compare-{run_id}"
+        folder.mkdir(exist_ok=True)
+    output = folder / "whole"
+    with exclusive(folder / ".lock", lambda: None):
+        if not (output / "results.md").is_file():
+            condition = Condition(NUM_SENTENCES, 1)
+            page = run_comparison(output, condition, recipe=str(RECIPE), seeds=[3])
+            assert page == output / "results.md"
     return output
 
 

@@ -47,7 +47,8 @@ def test_a_shipped_recipe_loads_by_its_name(shipped: Path) -> None:
 
     assert recipe == load_recipe(shipped)
     assert recipe.description
-    assert recipe.stages[-1].objective == "translation"
+    last = "segmentation" if shipped.stem == "segmenter" else "translation"
+    assert recipe.stages[-1].objective == last
 
 
 def test_fla_llm_has_the_papers_values() -> None:

@@ -34,7 +34,7 @@ from unglossed.inference.translator import (
 from unglossed.inference.windows import Block, kept_rate, kept_seconds, read_blocks
 from unglossed.media.signal import Clip, VideoSignal, WholeFile, at_frame_rate, signal_of
 from unglossed.models.frozen import FrozenForm
-from unglossed.models.saved import FAR_LONGER, TrainedLengths, load_segmenter
+from unglossed.models.saved import TrainedLengths, load_segmenter
 from unglossed.models.segmenter import Segmenter
 
 Progress = Callable[[float, float], None]
@@ -289,7 +289,7 @@ class SentenceTranslator:
         known = [LONGEST_SECONDS]
         if processor.trained_seconds is not None:
             lengths = TrainedLengths.from_dict(processor.trained_seconds)
-            known = [FAR_LONGER * min(lengths.longest, lengths.limit)]
+            known = [lengths.far_longer]
         if processor.max_seconds is not None:
             known.append(processor.max_seconds)
         limit = model.encoder.input_limit(signal_limit(model, processor.max_tokens))

@@ -23,7 +23,8 @@ from unglossed.errors import InputError, note
 from unglossed.files import check_new_folder, whole_folder, write_text
 from unglossed.inference.export import check_packages, write_network
 from unglossed.inference.precision import quantize
-from unglossed.inference.search import signal_limit, text_limit
+from unglossed.inference.search import text_limit
+from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.translator import SignTranslator
 from unglossed.inference.web.parts import (
     ClipReader,
@@ -35,10 +36,7 @@ from unglossed.inference.web.parts import (
 from unglossed.inference.web.runtime import VERSION, copy_runtime
 from unglossed.inference.web.tokens import token_bytes
 from unglossed.media.frames import FRAME_RATE
-from unglossed.models.saved import TrainedLengths
 
-LONGEST_SECONDS = 15.0
-"""Of a sentence, where the lengths of training are not known."""
 NETWORKS = ("frames.onnx", "clip.onnx", "text.onnx")
 EXACT = 1e-4
 """Most difference of the backbone, as a share of the largest number; measured: 8e-7."""
@@ -130,6 +128,8 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
     quantize(network.language_model.model, PortableInt8Linear)
     folder.mkdir()
     with torch.no_grad():
+        for one in parts[1](parts[0](_pictures(_PROBE_FRAMES, processor.crop))):
+            _check_numbers(one)  # before tens of seconds go into the files
         _write_networks(parts, processor.crop, folder)
         difference, probe = _check(parts, processor.crop, search["start"], folder)
     texts = [one.decode("latin-1") for one in tokens]  # a letter a byte
@@ -153,14 +153,8 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
 
 def _longest(translator: SignTranslator) -> int:
     """Kept frames of one sentence at most: a longer recording is cut into several."""
-    model, processor = translator.model, translator.processor
-    rate = FRAME_RATE * processor.frame_share
-    seconds = LONGEST_SECONDS
-    if processor.trained_seconds is not None:
-        seconds = TrainedLengths.from_dict(processor.trained_seconds).far_longer
-    limit = model.encoder.input_limit(signal_limit(model, processor.max_tokens))
-    most = max(2, int(seconds * rate))
-    return most if limit is None else min(most, limit)
+    rate = FRAME_RATE * translator.processor.frame_share
+    return max(2, int(SentenceTranslator(translator).longest_seconds * rate))
 
 
 def _search(translator: SignTranslator) -> dict[str, Any]:
@@ -290,6 +284,14 @@ def _check(
     return max(frames.worst, clip.worst, text.worst), probe
 
 
+def _check_numbers(values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise InputError(
+            "the model computes NaN or infinite numbers: its weights are too large, or are no"
+            " numbers"
+        )
+
+
 class _Checked:
     """A network as torch computes it, that remembers how far its file is from it at most."""
 
@@ -307,11 +309,7 @@ class _Checked:
         made = self.part(**inputs)
         expected = _flat(made)
         for one, found in zip(expected, self.session.run(None, fed), strict=True):
-            if not one.isfinite().all():
-                raise InputError(
-                    "the model computes NaN or infinite numbers: its weights are too large, or are"
-                    " no numbers"
-                )
+            _check_numbers(one)
             if found.shape != tuple(one.shape):
                 raise InputError(
                     f"{self.name}: found a result of shape {found.shape}, expected"
