@@ -62,7 +62,7 @@ results-generated: $(READY) ## Compare factorized, joint and gloss-based trainin
 
 bench: $(READY) ## Time training, reading and translating against plainly written baselines
 	@set -e; for script in stage1 'stage1 --memory 64 512 2000' 'stage1 --profile' \
-			'features --step' encoder attention loader 'loader --every-frame' reading translate beams; do \
+			'features --step' encoder attention loader 'loader --every-frame' frames reading translate beams; do \
 		set -- $$script; name=$$1; shift; \
 		echo "benchmarks/$$name.py $$*"; $(BIN)/python "benchmarks/$$name.py" "$$@"; echo; \
 	done

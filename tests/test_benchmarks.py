@@ -118,3 +118,10 @@ def test_a_long_video_is_timed_against_its_clips(tmp_path: Path) -> None:
 
     assert "2 clips one by one, 2 sentences found by motion" in told
     assert number(r"([\d.]+) times as fast", told) > 0
+
+
+def test_frames_of_a_video_are_pyavs() -> None:
+    told = run("frames.py", "--pairs", "1")
+
+    assert told.count("the same pixels") == 2
+    assert number(r"84x104.*: ([\d.]+) times as fast", told) > 0
