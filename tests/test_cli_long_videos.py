@@ -1,6 +1,7 @@
 """`unglossed translate` of long videos and `unglossed align`, from the command line."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,7 +12,10 @@ from moving import write_moving
 from tiny import tiny_translator, write_film
 from unglossed.cli import app
 from unglossed.corpora.segments import read_segments
+from unglossed.errors import InputError
+from unglossed.inference.sentences import Sentence, SentenceTranslator
 from unglossed.media.burn_in import burn_in
+from unglossed.media.frames import read_frames
 
 MOVING = [(6.0, 9.0), (11.0, 13.5)]
 QUICK = ("--beams", 1, "--max-new-tokens", 6)
@@ -141,6 +145,48 @@ def test_two_videos_of_one_name_are_refused_before_the_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_segments_are_read_from_is_not_overwritten(
+    model: Path, video: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "talk.srt"
+    mine.write_text("1\n00:00:06,000 --> 00:00:09,000\nby hand\n")
+    result = run("translate", model, video, "--segments", mine, "-f", "srt", "-o", tmp_path)
+
+    assert_refused(result, "talk.srt: is what --segments reads")
+    assert "by hand" in mine.read_text()
+
+
+def test_what_was_found_before_a_fault_is_written(
+    model: Path, video: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def some(self: object, *_: object, **__: object) -> Iterator[Sentence]:
+        yield Sentence(1, 6.0, 9.0, "regen", -0.5)
+        raise InputError("talk.mp4: the video is damaged at frame 300")
+
+    monkeypatch.setattr(SentenceTranslator, "translate", some)
+    result = run("translate", model, video, "-f", "srt", "-o", tmp_path / "out")
+
+    assert_refused(result, "damaged at frame 300")
+    assert "1 sentences were found before that, up to 9.0 seconds" in result.stderr
+    assert "regen" in (tmp_path / "out" / "talk.srt").read_text()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(
+    model: Path, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("translate", model, video, "-f", "srt", "-o", tmp_path / "file" / "out")
+
+    assert_refused(result, "file")
+
+
+def test_times_given_in_any_order_come_in_order(model: Path, video: Path) -> None:
+    words = ("--clip-timestamps", "11,13,6,9", "-f", "tsv", *QUICK)
+    result = run("translate", model, video, *words)
+
+    assert [row.split("\t")[0] for row in result.stdout.splitlines()[1:]] == ["6.000", "11.000"]
+
+
 def test_a_corpus_has_no_subtitles(model: Path, tmp_path: Path) -> None:
     result = run("translate", model, f"folder:{tmp_path}", "-f", "srt", "-o", tmp_path)
 
@@ -172,6 +218,35 @@ def test_sound_stays_beside_subtitles_in_the_picture(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "made.mp4")) as made:
         assert [one.type for one in made.streams] == ["video", "audio"]
         assert sum(frame.samples for frame in made.decode(audio=0)) >= 2.9 * 16000
+
+
+def test_a_video_whose_clock_starts_late_is_burnt_in_from_0(video: Path, tmp_path: Path) -> None:
+    late = tmp_path / "late.mkv"
+    with av.open(str(video)) as given, av.open(str(late), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is not None:
+                shift = round(30 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = stream
+                made.mux(packet)
+    burn_in(late, [(1.0, 2.0, "regen")], tmp_path / "made.mp4")
+
+    with av.open(str(tmp_path / "made.mp4")) as made:
+        times = [frame.time for frame in made.decode(video=0)]
+    assert times[0] == pytest.approx(0, abs=1e-3)
+    assert times[-1] == pytest.approx(15.96, abs=1e-2)
+
+
+def test_of_two_subtitles_at_once_the_later_one_is_shown(video: Path, tmp_path: Path) -> None:
+    rows = [(0.0, 5.0, "regen"), (2.0, 3.0, "sonne"), (4.0, 5.0, "wind")]
+    frames = {}
+    for name, chosen in (("all", rows), ("first", rows[:1]), ("second", rows[1:2])):
+        burn_in(video, chosen, tmp_path / f"{name}.mp4")
+        frames[name] = read_frames(tmp_path / f"{name}.mp4", [62]).astype(int)
+
+    apart = {name: abs(frames["all"] - frames[name])[:, 40:].mean() for name in frames}
+    assert 4 * apart["second"] < apart["first"]
 
 
 def test_a_font_without_the_letters_is_refused(tmp_path: Path, video: Path) -> None:

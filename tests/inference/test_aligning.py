@@ -1,5 +1,6 @@
 """Subtitles that come late are laid onto the signing that they belong to."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_order_is_kept_and_no_part_is_given_twice() -> None:
 
     for earlier, later in pairwise(placed):
         assert earlier.end_seconds <= later.start_seconds
+
+
+def test_a_long_recording_takes_seconds() -> None:
+    parts = [(3.0 * n, 3.0 * n + 2) for n in range(600)]
+    rows = [Segment(start + 1.7, end + 2.2, "x") for start, end in parts]
+    begin = time.perf_counter()
+
+    placed = align(rows, parts)
+
+    assert [(one.segment.start_seconds, one.segment.end_seconds) for one in placed] == parts
+    assert time.perf_counter() - begin < 120
 
 
 def test_nothing_to_lay_and_nothing_to_lay_it_on() -> None:

@@ -12,6 +12,7 @@ from moving import draw_moving
 from tiny import tiny_decoder_only, tiny_model, tiny_processor
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
+from unglossed.inference import live as live_module
 from unglossed.inference.live import LiveSession, LiveTranslator, LiveUpdate
 from unglossed.inference.search import continue_text, text_scores
 from unglossed.inference.sentences import SentenceTranslator
@@ -146,6 +147,77 @@ def test_a_session_gives_what_the_translator_gives(sentences, frames) -> None:
     session.close()
 
     assert updates == run(sentences, frames)
+
+
+def test_a_session_closes_while_frames_still_come(sentences, frames) -> None:
+    session = LiveSession(LiveTranslator(sentences), lambda _: None)
+    going = threading.Event()
+    going.set()
+
+    def film() -> None:
+        number = 0
+        while going.is_set():
+            session.offer(frames[number % len(frames)], number / RATE)
+            number += 1
+
+    camera = threading.Thread(target=film)
+    camera.start()
+    time.sleep(0.2)
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    closing.join(timeout=30)
+    is_closed = not closing.is_alive()
+    going.clear()
+    camera.join()
+
+    assert is_closed
+
+
+def test_a_gap_in_the_frames_ends_a_sentence(sentences, frames) -> None:
+    live = LiveTranslator(sentences, least_score=-np.inf)
+    updates = []
+    for number, frame in enumerate(frames[:190]):  # amid the first sentence
+        updates += live.push(frame, number / RATE)
+    for number, frame in enumerate(frames):
+        updates += live.push(frame, 100 + number / RATE)
+    updates += live.finish()
+
+    closed = [one for one in updates if one.closed]
+    assert [one.sentence for one in closed] == [1, 2, 3]
+    assert closed[0].end_seconds == pytest.approx(7.6, abs=0.2)
+    assert closed[1].start_seconds == pytest.approx(106, abs=0.3)
+
+
+def test_it_goes_on_after_an_end(sentences, frames) -> None:
+    live = LiveTranslator(sentences, least_score=-np.inf)
+    first = [one for n, frame in enumerate(frames) for one in live.push(frame, n / RATE)]
+    first += live.finish()
+    second = [one for n, frame in enumerate(frames) for one in live.push(frame, 50 + n / RATE)]
+    second += live.finish()
+
+    assert [one.committed for one in first if one.closed] == [
+        one.committed for one in second if one.closed
+    ]
+
+
+def test_a_rest_that_scores_too_low_is_not_committed(sentences, frames, monkeypatch) -> None:
+    scores = iter([-0.1] * 4 + [-9.0] * 999)
+    search = live_module.continue_text
+    monkeypatch.setattr(
+        live_module, "continue_text", lambda *words: (search(*words)[0], next(scores))
+    )
+    live = LiveTranslator(sentences, every=0.16)
+    updates = [one for n, frame in enumerate(frames[:260]) for one in live.push(frame, n / RATE)]
+
+    shown = [one.committed for one in updates if one.sentence == 1]
+    assert shown[-1] == max(shown[:-1], key=len)
+
+
+def test_noise_of_a_covered_camera_is_no_signing(sentences) -> None:
+    rng = np.random.default_rng(0)
+    dark = [rng.integers(0, 6, (64, 64, 3), np.uint8) for _ in range(750)]
+
+    assert run(sentences, dark, 12.5) == []
 
 
 def test_what_goes_wrong_in_a_session_is_told(sentences, frames) -> None:

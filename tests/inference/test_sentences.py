@@ -1,5 +1,6 @@
 """Sentences of long videos: found by motion, given, or between pauses; each translated as alone."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,8 @@ def test_times_that_are_given_are_taken(sentences, translator, video) -> None:
 
 
 def test_a_segment_behind_the_end_is_refused(sentences, video) -> None:
-    with pytest.raises(InputError, match=r"segment from 30 to 31 seconds \(number 1\).*24\.00"):
-        list(sentences.translate(video, segments=[Segment(30, 31)]))
+    with pytest.raises(InputError, match=r"segment from 30 to 31 seconds \(number 2\).*24\.00"):
+        sentences.translate(video, segments=[Segment(6, 9), Segment(30, 31)])  # before the work
 
 
 def test_the_whole_is_one_sentence(sentences, tmp_path: Path) -> None:
@@ -221,6 +222,32 @@ def test_a_talk_is_translated_stretch_by_stretch(tmp_path: Path) -> None:
     assert rows
     assert all(row.end_seconds < 1.2 or row.start_seconds > 1.8 for row in rows)
     assert max(row.end_seconds - row.start_seconds for row in rows) <= sentences.longest_seconds
+
+
+def test_stretches_of_speech_without_a_pause_do_not_overlap(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.2, 9 * 16000)
+    path = write_sound(tmp_path / "talk.wav", noise)
+
+    found = list(find_pauses(path, 0.0, 9.0, longest=2))
+
+    assert len(found) > 3
+    assert all(one[1] <= other[0] for one, other in pairwise(found))
+
+
+def test_hardly_any_sound_has_no_sentence(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "click.wav", np.zeros(100))
+
+    assert list(find_pauses(path, 0.0, 100 / 16000)) == []
+
+
+def test_drawn_texts_do_not_depend_on_the_batch(sentences, video) -> None:
+    settings = {"sample": True, "seed": 3, "max_new_tokens": 6}
+    found = [
+        [row.text for row in sentences.translate(video, batch_size=size, **settings)]
+        for size in (1, 8)
+    ]
+
+    assert found[0] == found[1]
 
 
 def test_silence_has_no_sentence(tmp_path: Path) -> None:

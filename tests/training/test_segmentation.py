@@ -1,5 +1,6 @@
 """A segmenter learns where sentences begin and end, and is found again beside its model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def test_windows_cover_a_medium_once(tmp_path: Path, monkeypatch, video: Path) -
     assert edges[-1][1] == pytest.approx(8.0)
     assert [end for _, end in edges[:-1]] == [start for start, _ in edges[1:]]
     assert len({one.id for one in windows}) == len(windows) == 3
+    short = cut_windows([sample_of(video, 1.0, 3.0)], 2.5)
+    assert max(one.end_seconds - one.start_seconds for one in short) <= 2.5
+
+
+def test_frame_folders_have_the_rate_that_they_are_read_at(tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "clip", 100)
+    sample = replace(sample_of(clip, 1.0, 3.0), frame_rate=12.5)
+
+    windows = cut_windows([sample])
+
+    assert windows[-1].end_seconds == pytest.approx(8.0)
 
 
 def test_a_corpus_without_times_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unglossed.errors import InputError, note
 
 if TYPE_CHECKING:
     from unglossed.corpora.segments import Segment
-    from unglossed.inference.sentences import Progress
+    from unglossed.inference.sentences import Progress, Sentence
 
 _WHOLE = ("text", "json")
 _ALL = ("text", "srt", "vtt", "eaf", "tsv", "json")
@@ -53,6 +53,11 @@ class LongOptions:
         )
 
     @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files to write."""
+        return tuple(".txt" if form == "text" else f".{form}" for form in self.forms)
+
+    @property
     def forms(self) -> tuple[str, ...]:
         """Forms of the files to write."""
         return _ALL if self.form == "all" else (self.form,)
@@ -80,6 +85,8 @@ class LongOptions:
             if getattr(self, name) is not None and self.cut not in (None, "auto"):
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} and --cut: found both, expected one of them")
+        if self.segmenter is not None and (self.cut == "motion" or self.segments is not None):
+            raise InputError("--segmenter finds the sentences: leave out --cut and --segments")
         if self.output is None and (num_files > 1 or len(self.forms) > 1 or self.burn_in):
             raise InputError("--output: is missing, expected a folder for so many files (-o DIR)")
         if self.output is not None and self.output.exists() and not self.output.is_dir():
@@ -104,13 +111,15 @@ def read_timestamps(text: str) -> list[Segment]:
     pairs = list(zip(times[::2], times[1::2], strict=True))
     if not all(0 <= start < end for start, end in pairs):
         raise InputError(f"{found} each begin at 0 or later and before its end")
-    return [Segment(*pair) for pair in pairs]
+    return [Segment(*pair) for pair in sorted(pairs)]
 
 
 def translate_long(
     model: str, files: list[str], options: LongOptions, precision: str, settings: dict[str, Any]
 ) -> bool:
     """Translate long videos and write what was asked for; False: one of them failed."""
+    from unglossed.files import check_writable
+
     options.check(len(files))
     segments = None
     if options.clip_timestamps is not None:
@@ -125,6 +134,14 @@ def translate_long(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"found two files named {twice!r}, expected names that differ")
+    if options.output is not None:
+        check_writable(options.output / "name")
+        for suffix in options.suffixes:
+            made = options.output / f"{names[0]}{suffix}"
+            if options.segments is not None and made.resolve() == options.segments.resolve():
+                raise InputError(
+                    f"{made}: is what --segments reads, expected another folder (-o DIR)"
+                )
     silence_loading()
     with quick_imports():
         from unglossed.inference.sentences import SentenceTranslator
@@ -133,24 +150,41 @@ def translate_long(
         translator = SentenceTranslator.from_pretrained(
             model, options.segmenter, precision=precision
         )
+        from unglossed.media.burn_in import check_font
+
+    if options.burn_in:
+        check_font(options.font, "")
+        for file in files:
+            if Path(file).is_dir():
+                raise InputError(f"{file}: is a folder, expected a video for --burn-in")
     language = translator.translator.processor.language
     lines = Lines.of(language, options.max_line_width, options.max_line_count)
     done = True
     for file in files:
+        sentences: list[Sentence] = []
         try:
             with _progress(file) as progress:
-                sentences = list(
-                    translator.translate(
-                        file,
-                        cut=options.cut or "auto",
-                        segments=segments,
-                        frame_rate=options.frame_rate,
-                        progress=progress,
-                        **settings,
-                    )
-                )
-            _write(file, sentences, options, language, lines)
+                for one in translator.translate(
+                    file,
+                    cut=options.cut or "auto",
+                    segments=segments,
+                    frame_rate=options.frame_rate,
+                    progress=progress,
+                    **settings,
+                ):
+                    sentences.append(one)
         except InputError as error:
+            fail(str(error))
+            done = False
+            if not sentences:
+                continue
+            note(
+                f"{file}: {len(sentences):,} sentences were found before that, up to"
+                f" {sentences[-1].end_seconds:.1f} seconds: they are written"
+            )
+        try:
+            _write(file, sentences, options, language, lines)
+        except (InputError, OSError) as error:
             fail(str(error))
             done = False
     return done
@@ -238,7 +272,7 @@ def _write(
     file: str, sentences: list[Any], options: LongOptions, language: str, lines: Any
 ) -> None:
     from unglossed.files import whole_file, write_text
-    from unglossed.inference.subtitles import SUFFIXES, make_cues, render
+    from unglossed.inference.subtitles import make_cues, render
 
     folder = options.output
     rendered = {
@@ -249,8 +283,8 @@ def _write(
         sys.stdout.write(rendered[options.form])
         return
     options.output.mkdir(parents=True, exist_ok=True)
-    for form, content in rendered.items():
-        write_text(options.output / f"{_name(file)}{SUFFIXES[form]}", content)
+    for suffix, content in zip(options.suffixes, rendered.values(), strict=True):
+        write_text(options.output / f"{_name(file)}{suffix}", content)
     if options.burn_in:
         from unglossed.media.burn_in import burn_in
 

@@ -113,10 +113,10 @@ def _search(
     count = len(parts)
     middles = parts.mean(axis=1) if count else np.zeros(0)
     best = np.zeros(count + 1)
-    choices: list[NDArray[np.int64]] = []
+    choices: list[NDArray[np.int32]] = []
     for (start, end), row in zip(times, alike, strict=True):
         cost = best + UNPLACED
-        choice = np.full(count + 1, -1)
+        choice = np.full(count + 1, -1, np.int32)
         near = np.argsort(np.abs(middles - (start + end) / 2), kind="stable")[:NEAREST]
         low, high = (int(near.min()), int(near.max()) + 1) if len(near) else (0, 0)
         likely = np.concatenate([[0.0], np.cumsum(row)])
@@ -131,12 +131,10 @@ def _search(
                 own -= SIMILARITY * (likely[last] - likely[first])
                 if best[first] + own < cost[last]:
                     cost[last], choice[last] = best[first] + own, first
-        # What costs less with fewer parts stays so with more of them.
-        for place in range(1, count + 1):
-            if cost[place - 1] <= cost[place]:
-                cost[place], choice[place] = cost[place - 1], -2
+        least = np.minimum.accumulate(cost)  # what costs less with fewer parts stays so with more
+        choice[1:][least[:-1] <= cost[1:]] = -2
         choices.append(choice)
-        best = cost
+        best = least
     spans: list[tuple[int, int] | None] = []
     place = count
     for choice in reversed(choices):
@@ -168,6 +166,8 @@ def align_media(
         InputError: the video cannot be read, or the model reads no video.
     """
     clip = WholeFile(find_path(media))
+    if not cues:
+        return []
     if sentences is None:
         spans = list(find_motion(clip, progress))
         return align(cues, spans)

@@ -29,6 +29,8 @@ SHORTEST_SECONDS = 0.8
 """Of motion that is taken for a sentence."""
 TWO_KINDS = 2.5
 """By how much more signing moves than resting, at least."""
+LEAST = 1.0
+"""Levels of 255 that are noise, also in a picture without contrast, as of a covered camera."""
 FIXED_SHARE = 0.12
 """Of a picture's contrast: motion between resting (0.05) and signing (0.2 and more)."""
 
@@ -134,7 +136,7 @@ def threshold_of(energies: NDArray[np.float64], contrast: float) -> float:
         energies: (n,) mean changes of the pictures, in levels of 255.
         contrast: standard deviation of a picture's levels.
     """
-    fixed = max(FIXED_SHARE * contrast, 1e-6)
+    fixed = max(FIXED_SHARE * contrast, LEAST)
     values = np.sort(np.log(np.maximum(energies, 1e-3)))
     if len(values) < 2:
         return fixed

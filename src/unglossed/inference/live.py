@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from threading import Condition, Thread
 from typing import Any
@@ -23,13 +24,15 @@ from unglossed.corpora.languages import has_spaces
 from unglossed.errors import InputError
 from unglossed.inference.output import BROKEN_CHARACTER
 from unglossed.inference.search import continue_text
-from unglossed.inference.sentences import Cut, SentenceTranslator
+from unglossed.inference.sentences import Cut, Finder, SentenceTranslator
 from unglossed.inference.windows import Block, kept_rate
 
 EVERY_SECONDS = 0.64
 """Of signing between two translations of a sentence that goes on."""
 AHEAD_SECONDS = 0.5
 """That a segmenter waits for before it says whether somebody signs."""
+GAP_SECONDS = 1.0
+"""Without a frame, behind which nothing is known of what was being signed."""
 LEAST_SCORE = -1.2
 """Mean log-probability below which nothing is shown: the model does not know what it sees."""
 
@@ -95,7 +98,9 @@ class LiveTranslator:
         self.model, self.processor = translator.model, translator.processor
         self._decoding = translator.decoding.change(**decoding)
         self._rate = kept_rate(self.processor)
-        self._finder = sentences.find(cut, ahead=round(AHEAD_SECONDS * self._rate))
+        ahead = round(AHEAD_SECONDS * self._rate)
+        self._make_finder: Callable[[], Finder] = partial(sentences.find, cut, ahead=ahead)
+        self._finder = self._make_finder()
         self._is_spaced = has_spaces(self.processor.language)
         self._every = max(1, round(every * self._rate))
         self._least_score = least_score
@@ -119,20 +124,24 @@ class LiveTranslator:
             raise InputError(
                 f"seconds: found {seconds} behind {self._newest}, expected frames in their order"
             )
+        before = []
+        if seconds - self._newest > GAP_SECONDS and math.isfinite(self._newest):
+            before = self.finish()
         self._newest = seconds
         step = 1 / self._rate
         if seconds < self._due - step / 4:
-            return []
+            return before
         # A late frame does not make the next ones late; after a gap the grid begins anew.
         self._due = seconds + step if seconds > self._due + step else self._due + step
         views = self.processor([frame[None]])["frames"].numpy()
         found = self._finder.push(Block(np.array([seconds]), views))
         updates = [self._closed(one.start, one.end, one.features) for one in found]
-        return updates + self._gone() + self._growing(seconds)
+        return [*before, *updates, *self._gone(), *self._growing(seconds)]
 
     def finish(self) -> list[LiveUpdate]:
-        """The end of the sentence that is being signed, if any: no more frames come."""
+        """The end of the sentence that is being signed, if any: frames may have come to an end."""
         found = self._finder.finish()
+        self._finder = self._make_finder()
         updates = [self._closed(one.start, one.end, one.features) for one in found]
         return updates + self._gone()
 
@@ -172,7 +181,7 @@ class LiveTranslator:
         current, self._current = self._current or _Current(-1), None
         self._translate(current, features, beams=self._decoding.beams)
         assert current.score is not None
-        if current.score >= self._least_score or current.committed:
+        if current.score >= self._least_score:
             current.committed = current.tokens
         update = self._update(current, start, end, self._newest)
         if current.committed:
@@ -276,6 +285,8 @@ class LiveSession:
     def offer(self, frame: NDArray[np.uint8], seconds: float) -> None:
         """Give the newest frame, see `LiveTranslator.push`; returns at once."""
         with self._changed:
+            if self._closing:
+                return
             self.dropped += self._waiting is not None
             self._waiting = frame, seconds
             self._changed.notify()

@@ -57,9 +57,14 @@ def find_pauses(
     size = round(STEP_SECONDS * RATE)
     start = begin
 
+    before = begin
+
     def told(span: tuple[int, int]) -> tuple[float, float]:
+        nonlocal before
         first, last = (begin + place * STEP_SECONDS for place in span)
-        return max(begin, first - _margin()), min(end, last + _margin())
+        found = max(before, first - _margin()), min(end, last + _margin())
+        before = found[1]
+        return found
 
     while start < end:
         stop = min(start + WINDOW_SECONDS, end)
@@ -73,6 +78,8 @@ def find_pauses(
         power = np.square(rows, dtype=np.float64).mean(axis=1)
         found = 10 * np.log10(np.maximum(power, 1e-12))
         levels.extend(found.tolist())
+        if not levels:
+            break
         quiet, loud = np.percentile(np.fromiter(levels, float), (10, 95))
         threshold = max(min(quiet + _DECIBELS_ABOVE, loud - _DECIBELS_BELOW / 2), _QUIETEST)
         for level in found.tolist():

@@ -32,7 +32,14 @@ from unglossed.inference.translator import (
     without_progress_bars,
 )
 from unglossed.inference.windows import Block, kept_rate, kept_seconds, read_blocks
-from unglossed.media.signal import Clip, VideoSignal, WholeFile, at_frame_rate, signal_of
+from unglossed.media.signal import (
+    AudioSignal,
+    Clip,
+    VideoSignal,
+    WholeFile,
+    at_frame_rate,
+    signal_of,
+)
 from unglossed.models.frozen import FrozenForm
 from unglossed.models.saved import TrainedLengths, load_segmenter
 from unglossed.models.segmenter import Segmenter
@@ -179,6 +186,7 @@ class SentenceTranslator:
             clip = at_frame_rate(clip, frame_rate)
         way = self._way(cut)
         if segments is not None:
+            self._check_within(clip, segments)
             return self._given(clip, segments, progress, **settings)
         if way is Cut.WHOLE:
             return self._given(clip, [Segment(*self._span(clip))], progress, **settings)
@@ -223,6 +231,7 @@ class SentenceTranslator:
                     self.translator.processor,
                     [one.features for one in group],
                     settings,
+                    names=[f"{one.start:.2f} to {one.end:.2f} seconds" for one in group],
                     batch_size=batch_size,
                     attention=attention,
                 )
@@ -318,6 +327,8 @@ class SentenceTranslator:
             raise InputError(f"cut: found {cut!r}, expected one of {', '.join(Cut)}")
         way, signal = Cut(cut), signal_of(self.translator.processor)
         is_video = isinstance(signal, VideoSignal)
+        if not is_video and not isinstance(signal, AudioSignal) and way is not Cut.WHOLE:
+            raise InputError(f"cut: found {cut!r} for a model that reads {signal.kind}: take whole")
         if way is Cut.AUTO:
             by_picture = Cut.MOTION if self.segmenter is None else Cut.SEGMENTER
             return by_picture if is_video else Cut.PAUSES
@@ -337,6 +348,17 @@ class SentenceTranslator:
         for span in find_pauses(clip.media, begin, end, longest=self.longest_seconds):
             yield Segment(*span)
 
+    def _check_within(self, clip: Clip, segments: Sequence[Segment]) -> None:
+        """Refuse segments behind the end of the media, before the first is translated."""
+        end = self._span(clip)[1]
+        for number, one in enumerate(segments, start=1):
+            if one.start_seconds >= end:
+                raise InputError(
+                    f"{clip.media}: found a segment from {one.start_seconds:g} to"
+                    f" {one.end_seconds:g} seconds (number {number}), expected it within the"
+                    f" {end:.2f} seconds of the media"
+                )
+
     def _given(
         self,
         clip: Clip,
@@ -352,13 +374,7 @@ class SentenceTranslator:
         _, end = self._span(clip)
 
         def samples() -> Iterator[Sample]:
-            for number, one in enumerate(segments, start=1):
-                if one.start_seconds >= end:
-                    raise InputError(
-                        f"{clip.media}: found a segment from {one.start_seconds:g} to"
-                        f" {one.end_seconds:g} seconds (number {number}), expected it within the"
-                        f" {end:.2f} seconds of the media"
-                    )
+            for one in segments:
                 times = one.start_seconds, min(one.end_seconds, end)
                 name = f"{clip.media}, {times[0]:.2f} to {times[1]:.2f} seconds"
                 row = Sample(name, clip.media, "", "", processor.language, None, None, *times)
@@ -377,7 +393,7 @@ class SentenceTranslator:
             if attention and isinstance(signal_of(processor), VideoSignal):
                 part = WholeFile(clip.media, begin, stop, frame_rate=clip.frame_rate)
                 due = kept_seconds(part, processor)
-                shown = tuple(due.tolist())
+                shown = tuple(due[: text.num_frames].tolist())
             yield _sentence(number, begin, stop, text, shown)
 
 

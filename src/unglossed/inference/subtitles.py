@@ -7,7 +7,9 @@ for it; they do not blink off for less than two frames.
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import os
 import tempfile
@@ -229,15 +231,20 @@ def write_eaf(sentences: Sequence[Sentence], media: str, folder: Path | None = N
 
 def write_tsv(sentences: Sequence[Sentence]) -> str:
     """A table with the columns start, end (in seconds) and text, as `read_segments` reads it."""
-    rows = [
-        f"{one.start_seconds:.3f}\t{one.end_seconds:.3f}\t{' '.join(one.text.split())}\n"
-        for one in sentences
-    ]
-    return "start\tend\ttext\n" + "".join(rows)
+    made = io.StringIO()
+    writer = csv.writer(made, delimiter="\t", lineterminator="\n")
+    writer.writerow(("start", "end", "text"))
+    for one in sentences:
+        times = f"{one.start_seconds:.3f}", f"{one.end_seconds:.3f}"
+        writer.writerow((*times, " ".join(one.text.split())))
+    return made.getvalue()
 
 
 def write_json(sentences: Sequence[Sentence], language: str) -> str:
-    """The shape that Whisper's verbose JSON has, with score, confidence and attention beside."""
+    """The shape that Whisper's verbose JSON has, with score, confidence and attention beside.
+
+    `duration` ends with the last sentence: what comes behind it is not known here.
+    """
     texts = [one.text for one in sentences if one.text]
     content = {
         "task": "translate",

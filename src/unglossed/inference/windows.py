@@ -1,6 +1,7 @@
 """A long video as a row of blocks: views of its kept frames, with the time of each.
 
-Memory does not grow with the length. Every frame is decoded once.
+Memory does not grow with the length, and every frame is decoded once, but for those between a
+keyframe and the place where a group of frames begins.
 """
 
 from __future__ import annotations

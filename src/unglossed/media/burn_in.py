@@ -15,9 +15,9 @@ from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.media.containers import find_audio, open_video, origin_seconds, reason, to_rgb
-from unglossed.media.videofile import first_size
+from unglossed.media.videofile import first_size, read_timeline
 
 Subtitle = tuple[float, float, str]
 """Begin and end in seconds, and the text, whose lines are separated by a line break."""
@@ -28,6 +28,7 @@ _TEXT_SHARE = 0.055  # height of a line, of that of the picture
 _LEAST_PIXELS = 9
 _EDGE_SHARE = 0.04
 _WIDTH_SHARE = 0.96
+_TICK = Fraction(1, 90_000)
 _OPTIONS = {"crf": "18", "preset": "veryfast"}
 
 
@@ -51,27 +52,33 @@ def burn_in(
     Raises:
         InputError: the video cannot be read, the font cannot, or it lacks a character.
     """
-    path = font or Path(matplotlib.get_data_path(), FONT)
-    _check_font(path, "".join(text for _, _, text in subtitles))
+    path = check_font(font, "".join(text for _, _, text in subtitles))
     drawn = _Drawn(path, subtitles)
-    size = first_size(media)
+    size, timeline = first_size(media), read_timeline(media)
+    times, number = timeline.times, 0
     with open_video(media) as (source, stream), av.open(str(output), "w", format="mp4") as made:
         audio, begin = find_audio(source), origin_seconds(source)
         video = _video_like(made, stream, size)
         copied = None if audio is None else _copy_of(made, audio)
-        base = stream.time_base or Fraction(1, 25)
+        if audio is not None and copied is None:
+            note(f"{media}: its sound is left out: MP4 does not hold {audio.codec_context.name}")
         try:
             for packet in source.demux([stream, *([audio] if audio and copied else [])]):
                 if packet.stream is not stream:
-                    if packet.dts is not None:
+                    if packet.dts is not None and packet.pts is not None:
+                        first = round(begin / packet.time_base)  # the new file begins at 0
+                        packet.pts, packet.dts = packet.pts - first, packet.dts - first
                         packet.stream = copied
                         made.mux(packet)
                     continue
                 for frame in packet.decode():
-                    seconds = float((frame.pts or 0) * base) - begin
+                    # Times as `Timeline` has them, which knows whose stamps cannot be trusted.
+                    place = min(number, timeline.num_frames - 1)
+                    seconds = timeline.begin_seconds + float(times[place])
                     shown = drawn.on(_even(to_rgb(frame), video), seconds)
                     picture = av.VideoFrame.from_ndarray(shown, format="rgb24")
-                    picture.pts, picture.time_base = frame.pts, base
+                    picture.pts, picture.time_base = round(seconds / _TICK), _TICK
+                    number += 1
                     made.mux(video.encode(picture))
                     if progress is not None:
                         progress(seconds)
@@ -92,7 +99,11 @@ def _video_like(made: Any, stream: Any, size: tuple[int, int]) -> Any:
     video = made.add_stream("libx264", rate=stream.average_rate or 25, options=_OPTIONS)
     video.width, video.height = (side - side % 2 or 2 for side in size)
     video.pix_fmt = "yuv420p"
-    video.time_base = video.codec_context.time_base = stream.time_base or Fraction(1, 25)
+    video.time_base = video.codec_context.time_base = _TICK
+    shape = stream.sample_aspect_ratio
+    if shape:
+        is_turned = size != (stream.codec_context.width, stream.codec_context.height)
+        video.codec_context.sample_aspect_ratio = 1 / shape if is_turned else shape
     return video
 
 
@@ -117,6 +128,9 @@ class _Drawn:
         """A picture with what is to be read at that time."""
         rows = self._subtitles
         while self._place < len(rows) and rows[self._place][1] <= seconds:
+            self._place += 1
+        # Of several at once the one that began last.
+        while self._place + 1 < len(rows) and rows[self._place + 1][0] <= seconds:
             self._place += 1
         if self._place == len(rows) or rows[self._place][0] > seconds:
             return pixels
@@ -159,7 +173,13 @@ class _Drawn:
         return layer
 
 
-def _check_font(path: Path, text: str) -> None:
+def check_font(font: Path | None, text: str) -> Path:
+    """The file of a font, or of DejaVu Sans, once it is sure that it has all characters of a text.
+
+    Raises:
+        InputError: it cannot be read, or lacks one.
+    """
+    path = font or Path(matplotlib.get_data_path(), FONT)
     try:
         known = FT2Font(str(path)).get_charmap()
     except (OSError, RuntimeError) as error:
@@ -170,3 +190,4 @@ def _check_font(path: Path, text: str) -> None:
             f"{path}: found no {missing[0]!r} in the font, expected one that has all characters of"
             " the subtitles (--font)"
         )
+    return path

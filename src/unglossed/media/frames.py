@@ -8,7 +8,7 @@ file is an error, never half a frame, except for damage within a JPEG (see `pict
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,8 +72,6 @@ class Frames(ABC):
         begin_seconds: When the first frame is shown, counted as players do; 0 for pictures.
         names: Of a folder's pictures, in order; none elsewhere.
     """
-
-    _at_once = _FEW
 
     def __init__(
         self,
@@ -177,11 +175,7 @@ class Frames(ABC):
         Raises:
             InputError: See `read`.
         """
-        wanted = [int(index) for index in indices]
-        at_once = _FEW if deinterlace else self._at_once
-        for start in range(0, len(wanted), at_once):
-            group = wanted[start : start + at_once]
-            yield from self._each(group, keep, deinterlace)
+        yield from self._each([int(index) for index in indices], keep, deinterlace)
 
     def check(self) -> None:
         """Decode every frame; one that is damaged, or of another size, is an `InputError`."""
@@ -189,9 +183,10 @@ class Frames(ABC):
 
     def _each(
         self, wanted: Sequence[int], keep: Callable[[NDArray[np.uint8]], Kept], deinterlace: bool
-    ) -> Iterable[Kept]:
+    ) -> Iterator[Kept]:
         """See `each`."""
-        return map(keep, self._read(wanted, None, deinterlace))
+        for start in range(0, len(wanted), _FEW):
+            yield from map(keep, self._read(wanted[start : start + _FEW], None, deinterlace))
 
     @abstractmethod
     def _size(self) -> Size:
@@ -235,8 +230,6 @@ class _Packed(Frames):
 
 
 class _Video(Frames):
-    _at_once = 512  # each group costs a seek and the frames from a keyframe on
-
     def __init__(self, media: Path) -> None:
         timeline = read_timeline(media)
         super().__init__(media, timeline.times, begin_seconds=timeline.begin_seconds)
@@ -251,7 +244,7 @@ class _Video(Frames):
 
     def _each(
         self, wanted: Sequence[int], keep: Callable[[NDArray[np.uint8]], Kept], deinterlace: bool
-    ) -> Iterable[Kept]:
+    ) -> Iterator[Kept]:
         if deinterlace:
             return super()._each(wanted, keep, deinterlace)
         return keep_of_video(self.media, wanted, keep)

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import multiprocessing
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache, wraps
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import av
 import cv2
 import numpy as np
-from av.filter import Graph
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
@@ -33,6 +32,7 @@ from unglossed.media.containers import (
     to_rgb,
     turned_size,
 )
+from unglossed.media.deinterlacing import deinterlace
 
 _ALWAYS_ONE = ("h264", "hevc", "av1", "libdav1d", "mjpeg")
 # A shorter packet of MPEG-4 may say no more than "nothing new", which shows nothing.
@@ -47,6 +47,10 @@ _SKIPPABLE_CODECS = ("h264", "mpeg4")
 _SEEK_FRAMES = 16
 _THREAD_FRAMES = 100
 _KEYFRAMES_BACK = (0, 1, 4)
+# Of frames that are kept from one seek on.
+_GROUP = 512
+# Frames a keyframe, on average, from which on seeking does not pay.
+_MOST_A_KEYFRAME = 1000
 
 Frame = NDArray[np.uint8]
 Kept = TypeVar("Kept")
@@ -183,8 +187,13 @@ def read_video(
     return np.stack([frames[place] for place in order])
 
 
-def keep_of_video(path: Path, wanted: Sequence[int], keep: Callable[[Frame], Kept]) -> list[Kept]:
+def keep_of_video(
+    path: Path, wanted: Sequence[int], keep: Callable[[Frame], Kept]
+) -> Iterator[Kept]:
     """Read frames of a video file and keep of each what `keep` makes of it, at once.
+
+    A file is read in groups of frames, from a keyframe before each; one that cannot be read from
+    its keyframes, or has hardly any, in one go.
 
     Args:
         path: The file.
@@ -194,10 +203,25 @@ def keep_of_video(path: Path, wanted: Sequence[int], keep: Callable[[Frame], Kep
     Raises:
         InputError: See `read_video`.
     """
-    size = first_size(path)
-    reader = _Reader(path, read_timeline(path), lambda one: keep(_resize(to_rgb(one), size)))
-    kept = reader.read(sorted(set(wanted)))
-    return [kept[place] for place in wanted]
+    timeline, size = read_timeline(path), first_size(path)
+
+    def made(frame: av.VideoFrame) -> Kept:
+        return keep(_resize(to_rgb(frame), size))
+
+    seldom = len(timeline.keyframes) * _MOST_A_KEYFRAME < timeline.num_frames
+    if timeline.ticks is None or timeline.packets is not None or seldom:
+        times = Counter(wanted)
+        for place, frame in enumerate(_decode_checked(path, timeline)):
+            if place in times:
+                yield from repeat(made(frame), times.pop(place))
+            if not times:
+                return
+        return
+    reader = _Reader(path, timeline, made)
+    for start in range(0, len(wanted), _GROUP):
+        group = wanted[start : start + _GROUP]
+        kept = reader.read(sorted(set(group)))
+        yield from (kept[place] for place in group)
 
 
 def check_video(path: Path) -> tuple[Timeline, list[tuple[int, int]], int]:
@@ -209,45 +233,6 @@ def check_video(path: Path) -> tuple[Timeline, list[tuple[int, int]], int]:
     timeline = read_timeline(path)
     frames = [(turned_size(one), one.interlaced_frame) for one in _decode_checked(path, timeline)]
     return timeline, [size for size, _ in frames], sum(mark for _, mark in frames)
-
-
-def deinterlace(
-    before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None
-) -> av.VideoFrame:
-    """Fill in the rows of a frame's second field with FFmpeg's filter bwdif.
-
-    The result does not depend on what else of the video is read. A frame that is not marked as
-    interlaced stays as it is. None stands for a neighbour that does not exist.
-    """
-    if not frame.interlaced_frame:
-        return frame
-    alike = [
-        (other, other is frame)
-        for other in (before, frame, after)
-        if other is not None and _kind(other) == _kind(frame)
-    ]
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width,
-        height=frame.height,
-        format=frame.format.name,
-        time_base=Fraction(1, 25),
-    )
-    graph.link_nodes(
-        source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
-    ).configure()
-    for place, (other, _) in enumerate(alike):
-        other.pts = place
-        graph.push(other)
-    graph.push(None)
-    whole = [graph.pull() for _ in alike]
-    found = next(made for made, (_, is_it) in zip(whole, alike, strict=True) if is_it)
-    assert isinstance(found, av.VideoFrame), found
-    return found
-
-
-def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
-    return frame.width, frame.height, frame.format.name
 
 
 @_until_it_changes

@@ -31,7 +31,7 @@ _NAMES = {
     "word_error_rate": "word error rate",
     "f1_50": "F1@.50 of segments",
     "f1_25": "F1@.25 of segments",
-    "loss": "loss of a token",
+    "loss": "loss",
 }
 LIMITS = """\
 - It is no interpreter. Do not use it where a mistake does harm: in medicine, in court, in an
@@ -59,14 +59,21 @@ def write_card(folder: Path, run: Run, stages: Mapping[str, Path]) -> None:
     corpus, recipe = run.corpus, run.recipe
     kind = "speech" if recipe.audio is not None else recipe.signal or "sign language video"
     last = recipe.stages[-1]
-    task = "finds sentences in long videos" if last.objective == "segmentation" else "writes text"
+    finds = last.objective == "segmentation"
+    task = "finds sentences in long videos" if finds else "writes text"
+    told = "Dev chose the checkpoints. For a test split: `unglossed score-segments FOUND TRUE`."
+    if not finds:
+        told = (
+            f"Dev chose the checkpoints. BLEU: {_settings(run)}. For a test split:"
+            " `unglossed evaluate MODEL --corpus SPEC --split test --output DIR`."
+        )
     data = ModelCardData(
         language=list(corpus.languages),
         library_name="unglossed",
         tags=["sign-language-translation" if recipe.audio is None else "speech-translation"],
         license="other",
         license_name="unknown",
-        metrics=["bleu"],
+        metrics=["f1" if finds else "bleu"],
     )
     lines = [
         f"---\n{data.to_yaml()}\n---",
@@ -76,8 +83,7 @@ def write_card(folder: Path, run: Run, stages: Mapping[str, Path]) -> None:
         _data(run),
         "## Scores",
         *(_scores(run, stage, stages[stage.name]) for stage in recipe.stages),
-        f"Dev chose the checkpoints. BLEU: {_settings(run)}. For a test split:"
-        " `unglossed evaluate MODEL --corpus SPEC --split test --output DIR`.",
+        told,
         "## Limits",
         LIMITS.rstrip(),
         "## Recipe",

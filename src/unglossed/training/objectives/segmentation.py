@@ -5,6 +5,7 @@ Media are cut into windows. A corpus whose clips have no times has nothing to le
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from unglossed.training.settings import StageSettings
 
 WINDOW_SECONDS = 30.0
-"""Of what is trained on and scored at once."""
+"""Of what is trained on and scored at once, at most."""
 BEGIN_SECONDS = 0.3
 """From the begin of a sentence on, positions are tagged as its begin."""
 
@@ -51,8 +52,12 @@ def times_of(samples: Sequence[Sample]) -> dict[Path, list[tuple[float, float]]]
     return {media: sorted(times) for media, times in found.items()}
 
 
-def cut_windows(samples: Sequence[Sample]) -> list[Sample]:
+def cut_windows(samples: Sequence[Sample], longest: float = WINDOW_SECONDS) -> list[Sample]:
     """Windows over all of the media whose sentences have times, one after another.
+
+    Args:
+        samples: Sentences.
+        longest: Seconds of a clip that training uses whole.
 
     Raises:
         InputError: No sentence has times, or a medium cannot be read.
@@ -60,8 +65,8 @@ def cut_windows(samples: Sequence[Sample]) -> list[Sample]:
     first = {sample.media: sample for sample in reversed(samples)}
     windows = []
     for media in times_of(samples):
-        begin, end = media_facts(media).span()
-        count = max(1, round((end - begin) / WINDOW_SECONDS))
+        begin, end = media_facts(media).span(first[media].frame_rate)
+        count = max(1, math.ceil((end - begin) / min(WINDOW_SECONDS, longest)))
         edges = np.linspace(begin, end, count + 1).tolist()
         for start, stop in pairwise(edges):
             sample = first[media]
@@ -123,11 +128,12 @@ class Segmentation(Objective):
         share = job.run.processor.frame_share
         train, dev = job.run.train_samples, job.run.dev_samples
         target = TagTarget(times_of(train), share)
-        windows = cut_windows(train)
+        longest = job.run.recipe.max_seconds - 1 / (FRAME_RATE * share)
+        windows = cut_windows(train, longest)
         clips = job.clips(model, windows, training=True, target=target)
         dataset, num_workers = job.items(model, clips)
         of_dev = TagTarget(times_of(dev), share)
-        scored = job.dev(model, of_dev, cut_windows(dev)).scored(self.score)
+        scored = job.dev(model, of_dev, cut_windows(dev, longest)).scored(self.score)
         return Task(model, dataset, scored, num_workers)
 
     def loss(
@@ -137,7 +143,7 @@ class Segmentation(Objective):
         return tag_loss(outputs.logits, batch["labels"], count)
 
     def score(self, dev: DevSplit) -> Scores:
-        """F1 of segments by their overlap, in percent, and the loss of a position."""
+        """F1 of segments by their overlap, in 0..1, and the loss of a position."""
         found: list[list[Segment]] = []
         expected: list[list[Segment]] = []
         total, num_positions = 0.0, 0
