@@ -74,6 +74,26 @@ def test_all_forms_go_to_a_folder(model: Path, video: Path, tmp_path: Path) -> N
     assert [row["text"] for row in segments] == (out / "talk.txt").read_text().splitlines()
 
 
+def test_one_form_of_one_video_may_go_to_a_file_of_that_ending(
+    model: Path, video: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.srt"
+    result = run("translate", model, video, "-f", "srt", "-o", out, *QUICK)
+
+    assert result.exit_code == 0, result.stderr
+    assert f"wrote {out}: " in result.stderr
+    assert len(read_segments(out)) >= 2
+
+
+def test_a_video_without_a_sentence_is_told(model: Path, tmp_path: Path) -> None:
+    still = write_moving(tmp_path / "still.mp4", [], 8.0)
+    result = run("translate", model, still, "-f", "srt", "-o", tmp_path / "out")
+
+    assert result.exit_code == 0, result.stderr
+    assert "still.mp4: no sentence was found" in result.stderr
+    assert (tmp_path / "out" / "still.srt").read_text() == ""
+
+
 def test_sentences_of_a_file_and_of_the_command_line_are_taken(
     model: Path, video: Path, tmp_path: Path
 ) -> None:
@@ -280,6 +300,17 @@ def test_a_subtitle_without_signing_is_named(video: Path, tmp_path: Path) -> Non
 
     assert result.exit_code == 0
     assert "no signing was found for 1 of 3 subtitles (first: 'spoken')" in result.stderr
+    assert "are they of this video" not in result.stderr
+
+
+def test_subtitles_of_another_video_are_doubted(tmp_path: Path) -> None:
+    still = write_moving(tmp_path / "still.mp4", [], 8.0)
+    given = tmp_path / "given.tsv"
+    given.write_text("start\tend\ttext\n1\t2\ta\n6\t7\tb\n")
+    result = run("align", still, given, "-o", tmp_path / "made.srt")
+
+    assert "most of" in result.stderr
+    assert "are they of this video?" in result.stderr
 
 
 def test_align_refuses_what_it_cannot_write_or_use(video: Path, tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ def test_frames_that_are_none_or_out_of_order_are_refused(sentences, frames) -> 
         live.push(np.zeros((64, 64, 3)), 2.0)
 
 
+def test_a_translator_of_clips_is_refused(sentences) -> None:
+    with pytest.raises(InputError, match="sentences: found SignTranslator, expected a Sentence"):
+        LiveTranslator(sentences.translator)
+
+
 def test_a_session_keeps_the_newest_frame_and_counts_the_others(sentences, frames) -> None:
     live = LiveTranslator(sentences, least_score=-np.inf)
     seen: list[float] = []

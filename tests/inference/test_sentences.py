@@ -182,6 +182,8 @@ def test_the_encoder_sees_each_frame_once(translator, video, monkeypatch) -> Non
 
 
 def test_ways_that_do_not_fit_are_refused(sentences, video) -> None:
+    with pytest.raises(InputError, match="media: found list, expected the path of one"):
+        sentences.translate([video])
     with pytest.raises(InputError, match="cut: found 'luck', expected one of auto, motion"):
         sentences.translate(video, cut="luck")
     with pytest.raises(InputError, match="cut: found 'segmenter' without a segmenter"):

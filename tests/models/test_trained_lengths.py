@@ -45,7 +45,8 @@ def test_a_clip_is_far_longer_from_one_and_a_half_times_the_longest_on(
     if text is not None:
         assert text == (
             "12.1 seconds long, more than 1.5 times the 8.0 of the longest clip of training (half"
-            " have at most 4.0): the text may leave out most of it; cut it into sentences"
+            " have at most 4.0): the text may leave out most of it; cut it into sentences, or let"
+            " `translate -f srt` find them"
         )
 
 

@@ -88,9 +88,23 @@ class LongOptions:
         if self.segmenter is not None and (self.cut == "motion" or self.segments is not None):
             raise InputError("--segmenter finds the sentences: leave out --cut and --segments")
         if self.output is None and (num_files > 1 or len(self.forms) > 1 or self.burn_in):
-            raise InputError("--output: is missing, expected a folder for so many files (-o DIR)")
-        if self.output is not None and self.output.exists() and not self.output.is_dir():
+            raise InputError("--output: is missing, expected a folder for the files (-o DIR)")
+        if self.output is None or self.is_one_file(num_files):
+            return
+        if self.output.exists() and not self.output.is_dir():
             raise InputError(f"{self.output}: is a file, expected a folder for the files to write")
+
+    def is_one_file(self, num_files: int) -> bool:
+        """Whether `output` names the one file to write, by its ending."""
+        ending = "" if self.output is None else self.output.suffix.lower()
+        return num_files == 1 and not self.burn_in and self.suffixes == (ending,)
+
+    def made_of(self, name: str, num_files: int) -> list[Path]:
+        """The files to write of a video of this name, in the order of `forms`."""
+        assert self.output is not None
+        if self.is_one_file(num_files):
+            return [self.output]
+        return [self.output / f"{name}{suffix}" for suffix in self.suffixes]
 
 
 def read_timestamps(text: str) -> list[Segment]:
@@ -135,9 +149,8 @@ def translate_long(
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"found two files named {twice!r}, expected names that differ")
     if options.output is not None:
-        check_writable(options.output / "name")
-        for suffix in options.suffixes:
-            made = options.output / f"{names[0]}{suffix}"
+        for made in options.made_of(names[0], len(files)):
+            check_writable(made)
             if options.segments is not None and made.resolve() == options.segments.resolve():
                 raise InputError(
                     f"{made}: is what --segments reads, expected another folder (-o DIR)"
@@ -182,8 +195,10 @@ def translate_long(
                 f"{file}: {len(sentences):,} sentences were found before that, up to"
                 f" {sentences[-1].end_seconds:.1f} seconds: they are written"
             )
+        if not any(one.text for one in sentences):
+            note(f"{file}: no sentence was found")
         try:
-            _write(file, sentences, options, language, lines)
+            _write(file, sentences, options, language, lines, len(files))
         except (InputError, OSError) as error:
             fail(str(error))
             done = False
@@ -253,6 +268,9 @@ def align(
         )
     write_text(output, content)
     left = [one.segment for one in placed if not one.is_placed]
+    typer.echo(f"wrote {output}: {len(placed) - len(left):,} subtitles placed", err=True)
+    if 2 * len(left) > len(placed):
+        note(f"{media}: most of {subtitles} finds no signing: are they of this video?")
     if left:
         note(
             f"{subtitles}: no signing was found for {len(left):,} of {len(placed):,} subtitles"
@@ -269,12 +287,17 @@ def _name(file: str) -> str:
 
 
 def _write(
-    file: str, sentences: list[Any], options: LongOptions, language: str, lines: Any
+    file: str,
+    sentences: list[Any],
+    options: LongOptions,
+    language: str,
+    lines: Any,
+    num_files: int,
 ) -> None:
     from unglossed.files import whole_file, write_text
     from unglossed.inference.subtitles import make_cues, render
 
-    folder = options.output
+    folder = None if options.output is None else options.made_of("x", num_files)[0].parent
     rendered = {
         form: render(sentences, form, language=language, media=file, folder=folder, lines=lines)
         for form in options.forms
@@ -282,16 +305,21 @@ def _write(
     if options.output is None:
         sys.stdout.write(rendered[options.form])
         return
-    options.output.mkdir(parents=True, exist_ok=True)
-    for suffix, content in zip(options.suffixes, rendered.values(), strict=True):
-        write_text(options.output / f"{_name(file)}{suffix}", content)
+    paths = options.made_of(_name(file), num_files)
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, content in zip(paths, rendered.values(), strict=True):
+        write_text(path, content)
     if options.burn_in:
         from unglossed.media.burn_in import burn_in
 
         cues = make_cues(sentences, language, lines)
         rows = [(cue.start_seconds, cue.end_seconds, cue.text) for cue in cues]
-        with whole_file(options.output / f"{_name(file)}.subtitled.mp4") as partial:
+        path = paths[0].parent / f"{_name(file)}.subtitled.mp4"
+        with whole_file(path) as partial:
             burn_in(Path(file), rows, partial, font=options.font)
+        paths.append(path)
+    told = ", ".join(map(str, paths))
+    typer.echo(f"wrote {told}: {len(sentences):,} sentences", err=True)
 
 
 @contextmanager

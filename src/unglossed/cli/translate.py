@@ -216,7 +216,7 @@ def translate(
     ] = None,
     least_score: Annotated[
         float | None,
-        typer.Option(help="Leave out sentences of long videos whose score is less, such as -1.5."),
+        typer.Option(help="Leave out sentences of long videos whose score is less, such as -0.6."),
     ] = None,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,

@@ -94,6 +94,11 @@ class LiveTranslator:
         least_score: float = LEAST_SCORE,
         **decoding: Any,
     ) -> None:
+        if not isinstance(sentences, SentenceTranslator):
+            raise InputError(
+                f"sentences: found {type(sentences).__name__}, expected a SentenceTranslator, which"
+                " finds the sentences: SentenceTranslator(translator)"
+            )
         translator = sentences.translator
         self.model, self.processor = translator.model, translator.processor
         self._decoding = translator.decoding.change(**decoding)

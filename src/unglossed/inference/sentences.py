@@ -181,6 +181,10 @@ class SentenceTranslator:
             InputError: the media cannot be read, are of another kind than the model reads, or there
                 is no such way to cut.
         """
+        given: Any = media
+        if not isinstance(given, str | Path):
+            found = type(given).__name__
+            raise InputError(f"media: found {found}, expected the path of one video or audio file")
         clip: Clip = WholeFile(find_path(Path(media)))
         if frame_rate is not None:
             clip = at_frame_rate(clip, frame_rate)

@@ -249,7 +249,7 @@ def write_json(sentences: Sequence[Sentence], language: str) -> str:
     content = {
         "task": "translate",
         "language": language,
-        "duration": max((one.end_seconds for one in sentences), default=0.0),
+        "duration": round(max((one.end_seconds for one in sentences), default=0.0), 3),
         "text": (" " if not language or has_spaces(language) else "").join(texts),
         "segments": [as_row(one) for one in sentences],
     }

@@ -154,7 +154,8 @@ class Signal(ABC):
         rate = self.units_per_second
         raise InputError(
             f"{clip.media}: found {len(units) / rate:.1f} seconds of {self.kind}, expected at most"
-            f" {limit / rate:.1f} for this model: cut it into sentences"
+            f" {limit / rate:.1f} for this model: cut it into sentences, or let `translate -f srt`"
+            " find them"
         )
 
     def facts_of(self, media: Path, *, deep: bool = False) -> MediaFacts:

@@ -32,7 +32,9 @@ from unglossed.models.visual import VisualEncoder
 FAR_LONGER = 1.5
 """A clip is far longer than training's from so many times the longest of these on."""
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_ADVICE = "the text may leave out most of it; cut it into sentences"
+_ADVICE = (
+    "the text may leave out most of it; cut it into sentences, or let `translate -f srt` find them"
+)
 
 
 @dataclass(frozen=True, config={"strict": True})

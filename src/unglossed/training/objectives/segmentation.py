@@ -21,15 +21,18 @@ from unglossed.corpora.sample import Sample
 from unglossed.corpora.segments import Segment
 from unglossed.errors import InputError
 from unglossed.evaluation.segments import score
+from unglossed.hub import find_model
 from unglossed.inference.spans import find_spans
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.signal import kept_indices, media_facts
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import pad_labels
+from unglossed.models.saved import load_processor
 from unglossed.models.segmenter import BEGIN, INSIDE, OUTSIDE
 from unglossed.training.build import build_segmenter
 from unglossed.training.job import DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
+from unglossed.training.parts import Origin
 
 if TYPE_CHECKING:
     from unglossed.training.objectives import Count
@@ -124,6 +127,7 @@ class Segmentation(Objective):
 
     def build(self, job: Job) -> Task:
         """A segmenter, windows or their stored features, F1 of the segments on dev."""
+        _check_views(job)
         model = build_segmenter(job.plan, job.earlier)
         share = job.run.processor.frame_share
         train, dev = job.run.train_samples, job.run.dev_samples
@@ -161,6 +165,30 @@ class Segmentation(Objective):
         scores = score(zip(found, expected, strict=True))
         f1 = {name: scores.f1[overlap] for name, overlap in (("f1_50", 0.50), ("f1_25", 0.25))}
         return {"loss": total / num_positions, **f1}
+
+
+def _check_views(job: Job) -> None:
+    """Refuse other pictures than the encoder was trained on, before any is encoded.
+
+    A model whose frames are read in another way could not use the segmenter.
+    """
+    assert job.stage.encoder is not None
+    source = job.stage.encoder.source
+    if source in job.earlier or job.plan.encoder is None:
+        return
+    if job.plan.encoder.origin is not Origin.RUN:
+        return
+    processor = load_processor(find_model(source))
+    changes = [
+        f"video.{key}={getattr(processor, key)}"
+        for key in ("frame_share", "resize", "crop")
+        if getattr(processor, key) != getattr(job.run.processor, key)
+    ]
+    if changes:
+        raise InputError(
+            f"stages.{job.stage.name}.encoder.source: {source} reads frames in another way than the"
+            f" recipe, expected {' '.join(changes)}"
+        )
 
 
 def _segments(shares: Tensor, seconds: float) -> list[Segment]:
