@@ -170,6 +170,29 @@ def test_the_page_gives_the_texts_of_python_without_a_network(
     assert {one.removeprefix("blob:").startswith(address) for one in page.asked} == {True}
 
 
+QUIRKS = {
+    "seconds": "Math.trunc(video.currentTime)",  # as Firefox does
+    "playhead": "Math.round(1e6 * video.currentTime)",  # as some WebKits do
+}
+
+
+@pytest.mark.parametrize("quirk", QUIRKS)
+def test_a_browser_that_tells_other_times_of_frames_reads_all_of_them(
+    address: str, model: Path, tmp_path: Path, quirk: str
+) -> None:
+    wrong = f"""window.VideoFrame = class {{
+      constructor(video) {{ this.timestamp = {QUIRKS[quirk]}; }}
+      close() {{}}
+    }}"""
+    clip = write_clip(tmp_path / "round.mp4", "round")
+    with browse(locale="en") as context:
+        page = context.new_page()
+        page.add_init_script(wrong)
+        page.goto(address)
+        wait_idle(page)
+        assert translate(page, clip).text == SENTENCES[2]
+
+
 def write_recording(path: Path, names: tuple[str, ...], rest: float = 1.0) -> Path:
     """A video in which each hand moves in turn, and all rests in between."""
     with av.open(str(path), "w") as container:
