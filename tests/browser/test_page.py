@@ -296,6 +296,11 @@ def test_the_camera_by_keyboard_alone(page) -> None:
     wait_idle(page)
     assert page.inner_text("#status") == "Done."
     assert "Confidence" in page.inner_text("#score")  # the fake camera's picture moves
+    page.click("#clear")  # the camera stays on
+    page.wait_for_timeout(300)
+    before = page.evaluate("document.getElementById('video').currentTime")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.getElementById('video').currentTime") > before
     page.click("#close")
     assert page.evaluate("document.getElementById('video').srcObject") is None
 

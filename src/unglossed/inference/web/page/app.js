@@ -167,9 +167,11 @@ function enable() {
 }
 
 function forget() {
-  if (video.src) URL.revokeObjectURL(video.src);
-  video.removeAttribute("src");
-  video.load();
+  if (video.hasAttribute("src")) { // else it shows the camera, which load() would stop
+    URL.revokeObjectURL(video.src);
+    video.removeAttribute("src");
+    video.load();
+  }
   video.hidden = !camera.stream;
   video.controls = false;
   at("file").value = "";
