@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import select
 import socket
 import struct
 import time
@@ -277,6 +278,20 @@ def answer_that_is_not_read(running: Any, video: bytes) -> None:
         with suppress(TimeoutError, ConnectionError):
             for _ in range(500):
                 wire.sendall(asked)
+        assert _goes(wire, 15)
+
+
+def _goes(wire: socket.socket, seconds: float) -> bool:
+    """Whether a connection that is not read is ended by the server."""
+    end = time.monotonic() + seconds
+    gone = select.poll()
+    gone.register(wire, 0)
+    while time.monotonic() < end:
+        if gone.poll(200):
+            return True
+        with suppress(BlockingIOError, ConnectionError):
+            wire.send(b"\r", socket.MSG_DONTWAIT)
+    return False
 
 
 # What is no HTTP, and what is too much of it.

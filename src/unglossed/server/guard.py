@@ -20,7 +20,6 @@ from unglossed.server.settings import ServerSettings
 _OPEN_TO_ALL = ("/", "/health", "/favicon.ico")
 _PAGE = "/page/"
 _SAFE = ("GET", "HEAD")
-_SEND_SECONDS = 60.0
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
     " media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none';"
@@ -70,7 +69,7 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
                 self._count(_route_of(scope), message["status"])
             try:
-                async with asyncio.timeout(_SEND_SECONDS):
+                async with asyncio.timeout(self._settings.send_seconds):
                     await send(message)
             except TimeoutError:
                 raise _NotRead from None

@@ -62,12 +62,16 @@ def take_port(settings: ServerSettings) -> socket.socket:
     host = settings.host.strip("[]")
     try:
         family = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, settings.port), family=family)
+        taken = socket.create_server((host, settings.port), family=family)
     except OSError as error:
         raise InputError(
             f"--host, --port: {settings.host}, port {settings.port}, cannot be listened on:"
             f" {error.strerror}"
         ) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # else a closed connection waits for who does not read
+        milliseconds = round(1000 * settings.send_seconds)
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return taken
 
 
 def address_of(taken: socket.socket) -> str:
