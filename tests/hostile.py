@@ -579,6 +579,21 @@ def message_of_a_gigabyte(running: Any, video: bytes) -> None:
 
 
 @attack
+def pings_whose_answers_are_not_read(running: Any, video: bytes) -> None:
+    lines = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    ping = b"\x89\xfd" + b"\0" * 4 + b"a" * 125
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.connect(("127.0.0.1", running.port))
+        wire.sendall(head(running, *lines, key, path="/v1/live", method="GET"))
+        wire.settimeout(1.0)
+        with pytest.raises((TimeoutError, ConnectionError)):  # they are not taken any more
+            for _ in range(300):
+                wire.sendall(ping * 1000)
+
+
+@attack
 def webcam_that_says_nothing(running: Any, video: bytes) -> None:
     assert "idle" in _live(running, {"type": "start"})
 

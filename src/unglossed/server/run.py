@@ -14,7 +14,7 @@ from unglossed.inference.sentences import SentenceTranslator
 from unglossed.server.about import read_about
 from unglossed.server.app import create_app
 from unglossed.server.engine import Engine
-from unglossed.server.protocol import patient
+from unglossed.server.protocol import PatientSocket, patient
 from unglossed.server.settings import ServerSettings
 
 _HEADER_BYTES = 16_384
@@ -91,7 +91,7 @@ def make_server(app: ASGIApp, settings: ServerSettings, side: int) -> uvicorn.Se
     config = uvicorn.Config(
         app,
         http=patient(settings.head_seconds),
-        ws="websockets-sansio",
+        ws=PatientSocket,
         ws_max_size=side * side * 3 + _BESIDE_PIXELS,
         ws_per_message_deflate=False,  # a small message could become a large one
         lifespan="on",
