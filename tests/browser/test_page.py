@@ -235,6 +235,31 @@ def test_a_long_video_becomes_subtitles(page, tmp_path: Path) -> None:
     assert page.evaluate(shown) == texts
 
 
+def test_a_file_that_is_read_can_be_cancelled(page, tmp_path: Path) -> None:
+    page.set_input_files("#file", str(write_recording(tmp_path / "long.mp4", NAMES * 5)))
+    page.wait_for_selector("#sentences li")
+    page.click("#cancel")
+    wait_idle(page)
+    assert page.inner_text("#status") == "Cancelled. Nothing of it is kept."
+    assert page.locator("#cancel").is_hidden()
+    assert page.locator("#sentences li").count() == 0
+    told = translate(page, write_clip(tmp_path / "right.mp4", "right"))
+    assert told.text == SENTENCES[0]
+
+
+def test_a_browser_that_loads_no_picture_before_it_plays(
+    address: str, model: Path, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "round.mp4", "round")
+    with browse(locale="en") as context:
+        page = context.new_page()
+        page.goto(address)
+        wait_idle(page)
+        page.evaluate("document.getElementById('video').preload = 'none'")  # as iOS has it
+        context.set_default_timeout(20_000)
+        assert translate(page, clip).text == SENTENCES[2]
+
+
 def test_no_other_origin_can_be_asked(page) -> None:
     with serve(Path(__file__).parent) as other:  # which would answer
         ask = "address => fetch(address, {mode: 'no-cors'}).then(() => 'asked', String)"

@@ -141,6 +141,18 @@ def test_words_show_the_frames_they_attended_to(page: Any, video: Path) -> None:
     assert "weight" in row.locator(".frames li").first.inner_text()
 
 
+def test_frames_come_where_no_picture_is_loaded_before_it_plays(page: Any, video: Path) -> None:
+    page.evaluate(
+        """() => Object.defineProperty(HTMLMediaElement.prototype, 'preload', {
+          set() { this.setAttribute('preload', 'none'); } })"""  # as iOS has it
+    )
+    translate(page, video)
+    row = page.locator("#sentences > li").first
+    row.get_by_role("button", name="What it looked at").click()
+    row.locator(".words button").first.click()
+    until(page, "document.querySelectorAll('canvas[data-drawn]').length === 6")
+
+
 @pytest.mark.parametrize("form", ["srt", "vtt", "eaf", "json"])
 def test_what_is_saved_can_be_read(page: Any, video: Path, tmp_path: Path, form: str) -> None:
     translate(page, video)

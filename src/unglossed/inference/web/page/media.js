@@ -108,7 +108,12 @@ function drawer() {
  * @yields {{picture: ImageData, done: number, total: number}} `total`: how many there are in all.
  */
 export async function* framesOfFile(video, share) {
-  if (video.readyState < 2) await once(video, "loadeddata");
+  if (video.readyState < 2) {
+    const loaded = once(video, "loadeddata");
+    video.play().catch(() => {}); // iOS loads no picture before
+    await loaded;
+    video.pause();
+  }
   if (!video.videoWidth) throw new Error("unreadable");
   if (video.duration === Infinity) await seek(video, Number.MAX_SAFE_INTEGER); // of a recorder
   tells = typeof VideoFrame !== "undefined";
