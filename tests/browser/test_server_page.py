@@ -213,6 +213,28 @@ def test_a_translation_can_be_cancelled(page: Any, server: Running, folder: Path
     assert server.client.get("v1/jobs").json()["waiting"] == 0
 
 
+def test_a_short_loss_of_the_network_costs_nothing(page: Any, server: Running, video: Path) -> None:
+    asked: list[int] = []
+
+    def lose(route: Any) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            route.abort()
+        elif len(asked) == 2:
+            told = route.fetch().body()
+            route.fulfill(body=told[: told.rindex(b"data:")], content_type="text/event-stream")
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs/*/events", lose)
+    translate(page, video)
+
+    assert len(asked) == 3
+    assert page.inner_text("#status") == "Done: 2 sentences"
+    assert page.locator("#sentences > li").count() == 2
+    assert server.client.get("v1/jobs").json()["waiting"] == 0
+
+
 def test_it_is_german_where_the_browser_is(browser: Any, server: Running, video: Path) -> None:
     for page in opened(browser.new_context(locale="de-DE"), server):
         assert page.inner_text("h1") == "Übersetzung von Gebärdensprache"
