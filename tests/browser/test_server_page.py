@@ -388,6 +388,10 @@ _WATCH = """() => {
 }"""
 
 
+_SAID = """[...document.querySelectorAll('.committed')]
+  .filter((e) => e.textContent).length >= COUNT"""
+
+
 def test_a_webcam_is_captioned(
     launch: Callable[..., Any], server: Running, folder: Path, tmp_path: Path
 ) -> None:
@@ -397,11 +401,7 @@ def test_a_webcam_is_captioned(
     for page in opened(context, server):
         page.evaluate(_WATCH)
         page.locator("#start").click()
-        until(
-            page,
-            "[...document.querySelectorAll('.committed')].filter((e) => e.textContent).length >= 2",
-            seconds=40,
-        )
+        until(page, _SAID.replace("COUNT", "2"), seconds=40)
         assert "s" in page.inner_text("#latency")
         assert page.evaluate("document.documentElement.dataset.awake") in ("true", None)
         colours = page.evaluate(
@@ -422,8 +422,25 @@ def test_a_webcam_is_captioned(
         with page.expect_download() as waiting:
             page.locator("#live-save").click()
         waiting.value.save_as(tmp_path / "live.vtt")
-        assert len(pysubs2.load(str(tmp_path / "live.vtt"))) >= 2
+        first = pysubs2.load(str(tmp_path / "live.vtt"))
+        assert len(first) >= 2
         assert page.evaluate("localStorage.length") == 0
+
+        said = page.locator("#captions").inner_text()
+        page.locator("#start").click()
+        until(page, _SAID.replace("COUNT", str(len(first) + 1)), seconds=40)
+        page.locator("#stop").click()
+        until(page, "document.getElementById('start').disabled === false")
+        assert page.locator("#captions").inner_text().startswith(said)
+        with page.expect_download() as waiting:
+            page.locator("#live-save").click()
+        waiting.value.save_as(tmp_path / "both.vtt")
+        both = pysubs2.load(str(tmp_path / "both.vtt"))
+        assert [one.text for one in both[: len(first)]] == [one.text for one in first]
+        assert both[len(first)].start > first[-1].start
+        page.locator("#live-clear").click()
+        assert page.inner_text("#captions") == ""
+        assert page.locator("#live-save").is_disabled()
 
 
 _CAPTIONED = """(() => { const rows = [...document.querySelectorAll('#captions p')];
