@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unglossed.server.jobs import report_fault
-from unglossed.server.problems import Problem
+from unglossed.server.problems import Problem, of_fault
 from unglossed.server.settings import ServerSettings
 
 _OPEN_TO_ALL = ("/", "/health", "/favicon.ico")
@@ -87,8 +87,7 @@ class Guard:
         except Exception as error:
             report_fault(error)
             if scope["type"] == "http" and not started:
-                told = Problem(500, "fault", "the server has a fault; its log says more")
-                await told.response()(scope, receive, guarded_send)
+                await of_fault().response()(scope, receive, guarded_send)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         """Why a request is refused; None: it is not."""
