@@ -213,6 +213,23 @@ def test_a_translation_can_be_cancelled(page: Any, server: Running, folder: Path
     assert server.client.get("v1/jobs").json()["waiting"] == 0
 
 
+def test_nothing_is_kept_of_what_was_cleared(page: Any, video: Path) -> None:
+    page.evaluate(
+        """() => { window.rows = []; const list = document.getElementById('sentences');
+        new MutationObserver(() => {
+          for (const row of list.children) window.rows.push(new WeakRef(row));
+        }).observe(list, { childList: true }); }"""
+    )
+    translate(page, video)
+    page.locator("#clear").click()
+    page.mouse.move(1, 1)
+
+    end = time.monotonic() + 10
+    while page.evaluate("window.rows.filter((row) => row.deref()).length"):
+        assert time.monotonic() < end
+        page.request_gc()
+
+
 def test_a_short_loss_of_the_network_costs_nothing(page: Any, server: Running, video: Path) -> None:
     asked: list[int] = []
 

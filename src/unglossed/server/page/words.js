@@ -163,7 +163,7 @@ const TEXTS = {
 
 let input = "video";
 let current = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
-const again = new Map();
+const again = new WeakMap(); // of what is no longer shown nothing is kept
 
 export function language() {
   return current;
@@ -179,6 +179,7 @@ export function t(key, values = {}) {
 export function say(element, key, values = {}) {
   const write = () => { element.textContent = key ? t(key, values) : ""; };
   again.set(element, write);
+  element.dataset.said = "";
   write();
 }
 
@@ -199,10 +200,7 @@ export function choose(code) {
   for (const element of document.querySelectorAll("[data-t-label]")) {
     element.setAttribute("aria-label", t(element.dataset.tLabel));
   }
-  for (const [element, write] of again) {
-    if (element.isConnected) write();
-    else again.delete(element);
-  }
+  for (const element of document.querySelectorAll("[data-said]")) again.get(element)?.();
 }
 
 /** Say what the model reads, "video" or "audio": some texts differ. */
