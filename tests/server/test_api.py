@@ -25,6 +25,9 @@ from unglossed.inference.subtitles import render
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.server import api as server_api
+from unglossed.server.decoder import Task
+from unglossed.server.decoding import Decoding
+from unglossed.server.problems import Problem
 
 ADDRESS = "v1/video/translations"
 
@@ -293,6 +296,25 @@ def test_what_is_done_is_counted(start, video) -> None:
 )
 def test_reading_an_upload_is_bounded(start, video, settings, code) -> None:
     assert code_of(post(start(**settings), video.read_bytes())) == code
+
+
+def test_cpu_time_of_reading_is_told_as_what_it_is(video) -> None:
+    with video.open("rb") as file:
+        task = Task(
+            path=f"/proc/self/fd/{file.fileno()}",
+            kind="mp4",
+            resize=36,
+            crop=32,
+            frame_share=0.5,
+            audio_rate=None,
+            max_seconds=60,
+            max_pixels=640 * 480,
+            cpu_seconds=0,
+            num_bytes=2 * 2**30,
+        )
+        with Decoding(task, file.fileno(), 60.0) as decoding, pytest.raises(Problem) as refused:
+            list(decoding.frames())
+    assert (refused.value.status, refused.value.code) == (413, "too_slow")
 
 
 def test_a_long_video_is_read_within_the_usual_bounds(start, tmp_path: Path) -> None:
