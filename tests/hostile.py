@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import select
 import socket
 import struct
 import time
@@ -277,6 +278,20 @@ def answer_that_is_not_read(running: Any, video: bytes) -> None:
         with suppress(TimeoutError, ConnectionError):
             for _ in range(500):
                 wire.sendall(asked)
+        assert _goes(wire, 15)
+
+
+def _goes(wire: socket.socket, seconds: float) -> bool:
+    """Whether a connection that is not read is ended by the server."""
+    end = time.monotonic() + seconds
+    gone = select.poll()
+    gone.register(wire, 0)
+    while time.monotonic() < end:
+        if gone.poll(200):
+            return True
+        with suppress(BlockingIOError, ConnectionError):
+            wire.send(b"\r", socket.MSG_DONTWAIT)
+    return False
 
 
 # What is no HTTP, and what is too much of it.
@@ -561,6 +576,21 @@ def message_of_a_gigabyte(running: Any, video: bytes) -> None:
             for _ in range(64):
                 wire.socket.sendall(bytes(1 << 20))
             wire.recv(timeout=5)
+
+
+@attack
+def pings_whose_answers_are_not_read(running: Any, video: bytes) -> None:
+    lines = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    ping = b"\x89\xfd" + b"\0" * 4 + b"a" * 125
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.connect(("127.0.0.1", running.port))
+        wire.sendall(head(running, *lines, key, path="/v1/live", method="GET"))
+        wire.settimeout(1.0)
+        with pytest.raises((TimeoutError, ConnectionError)):  # they are not taken any more
+            for _ in range(300):
+                wire.sendall(ping * 1000)
 
 
 @attack

@@ -170,6 +170,29 @@ def test_the_page_gives_the_texts_of_python_without_a_network(
     assert {one.removeprefix("blob:").startswith(address) for one in page.asked} == {True}
 
 
+QUIRKS = {
+    "seconds": "Math.trunc(video.currentTime)",  # as Firefox does
+    "playhead": "Math.round(1e6 * video.currentTime)",  # as some WebKits do
+}
+
+
+@pytest.mark.parametrize("quirk", QUIRKS)
+def test_a_browser_that_tells_other_times_of_frames_reads_all_of_them(
+    address: str, model: Path, tmp_path: Path, quirk: str
+) -> None:
+    wrong = f"""window.VideoFrame = class {{
+      constructor(video) {{ this.timestamp = {QUIRKS[quirk]}; }}
+      close() {{}}
+    }}"""
+    clip = write_clip(tmp_path / "round.mp4", "round")
+    with browse(locale="en") as context:
+        page = context.new_page()
+        page.add_init_script(wrong)
+        page.goto(address)
+        wait_idle(page)
+        assert translate(page, clip).text == SENTENCES[2]
+
+
 def write_recording(path: Path, names: tuple[str, ...], rest: float = 1.0) -> Path:
     """A video in which each hand moves in turn, and all rests in between."""
     with av.open(str(path), "w") as container:
@@ -210,6 +233,31 @@ def test_a_long_video_becomes_subtitles(page, tmp_path: Path) -> None:
     page.wait_for_function("() => document.getElementById('video').currentTime > 6")
     shown = "[...document.getElementById('video').textTracks[0].cues].map(one => one.text)"
     assert page.evaluate(shown) == texts
+
+
+def test_a_file_that_is_read_can_be_cancelled(page, tmp_path: Path) -> None:
+    page.set_input_files("#file", str(write_recording(tmp_path / "long.mp4", NAMES * 5)))
+    page.wait_for_selector("#sentences li")
+    page.click("#cancel")
+    wait_idle(page)
+    assert page.inner_text("#status") == "Cancelled. Nothing of it is kept."
+    assert page.locator("#cancel").is_hidden()
+    assert page.locator("#sentences li").count() == 0
+    told = translate(page, write_clip(tmp_path / "right.mp4", "right"))
+    assert told.text == SENTENCES[0]
+
+
+def test_a_browser_that_loads_no_picture_before_it_plays(
+    address: str, model: Path, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "round.mp4", "round")
+    with browse(locale="en") as context:
+        page = context.new_page()
+        page.goto(address)
+        wait_idle(page)
+        page.evaluate("document.getElementById('video').preload = 'none'")  # as iOS has it
+        context.set_default_timeout(20_000)
+        assert translate(page, clip).text == SENTENCES[2]
 
 
 def test_no_other_origin_can_be_asked(page) -> None:
@@ -273,6 +321,11 @@ def test_the_camera_by_keyboard_alone(page) -> None:
     wait_idle(page)
     assert page.inner_text("#status") == "Done."
     assert "Confidence" in page.inner_text("#score")  # the fake camera's picture moves
+    page.click("#clear")  # the camera stays on
+    page.wait_for_timeout(300)
+    before = page.evaluate("document.getElementById('video').currentTime")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.getElementById('video').currentTime") > before
     page.click("#close")
     assert page.evaluate("document.getElementById('video').srcObject") is None
 

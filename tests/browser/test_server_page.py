@@ -141,6 +141,18 @@ def test_words_show_the_frames_they_attended_to(page: Any, video: Path) -> None:
     assert "weight" in row.locator(".frames li").first.inner_text()
 
 
+def test_frames_come_where_no_picture_is_loaded_before_it_plays(page: Any, video: Path) -> None:
+    page.evaluate(
+        """() => Object.defineProperty(HTMLMediaElement.prototype, 'preload', {
+          set() { this.setAttribute('preload', 'none'); } })"""  # as iOS has it
+    )
+    translate(page, video)
+    row = page.locator("#sentences > li").first
+    row.get_by_role("button", name="What it looked at").click()
+    row.locator(".words button").first.click()
+    until(page, "document.querySelectorAll('canvas[data-drawn]').length === 6")
+
+
 @pytest.mark.parametrize("form", ["srt", "vtt", "eaf", "json"])
 def test_what_is_saved_can_be_read(page: Any, video: Path, tmp_path: Path, form: str) -> None:
     translate(page, video)
@@ -198,6 +210,45 @@ def test_a_translation_can_be_cancelled(page: Any, server: Running, folder: Path
     end = time.monotonic() + 10
     while server.client.get("v1/jobs").json()["waiting"] and time.monotonic() < end:
         time.sleep(0.05)
+    assert server.client.get("v1/jobs").json()["waiting"] == 0
+
+
+def test_nothing_is_kept_of_what_was_cleared(page: Any, video: Path) -> None:
+    page.evaluate(
+        """() => { window.rows = []; const list = document.getElementById('sentences');
+        new MutationObserver(() => {
+          for (const row of list.children) window.rows.push(new WeakRef(row));
+        }).observe(list, { childList: true }); }"""
+    )
+    translate(page, video)
+    page.locator("#clear").click()
+    page.mouse.move(1, 1)
+
+    end = time.monotonic() + 10
+    while page.evaluate("window.rows.filter((row) => row.deref()).length"):
+        assert time.monotonic() < end
+        page.request_gc()
+
+
+def test_a_short_loss_of_the_network_costs_nothing(page: Any, server: Running, video: Path) -> None:
+    asked: list[int] = []
+
+    def lose(route: Any) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            route.abort()
+        elif len(asked) == 2:
+            told = route.fetch().body()
+            route.fulfill(body=told[: told.rindex(b"data:")], content_type="text/event-stream")
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs/*/events", lose)
+    translate(page, video)
+
+    assert len(asked) == 3
+    assert page.inner_text("#status") == "Done: 2 sentences"
+    assert page.locator("#sentences > li").count() == 2
     assert server.client.get("v1/jobs").json()["waiting"] == 0
 
 
@@ -354,6 +405,10 @@ _WATCH = """() => {
 }"""
 
 
+_SAID = """[...document.querySelectorAll('.committed')]
+  .filter((e) => e.textContent).length >= COUNT"""
+
+
 def test_a_webcam_is_captioned(
     launch: Callable[..., Any], server: Running, folder: Path, tmp_path: Path
 ) -> None:
@@ -363,11 +418,7 @@ def test_a_webcam_is_captioned(
     for page in opened(context, server):
         page.evaluate(_WATCH)
         page.locator("#start").click()
-        until(
-            page,
-            "[...document.querySelectorAll('.committed')].filter((e) => e.textContent).length >= 2",
-            seconds=40,
-        )
+        until(page, _SAID.replace("COUNT", "2"), seconds=40)
         assert "s" in page.inner_text("#latency")
         assert page.evaluate("document.documentElement.dataset.awake") in ("true", None)
         colours = page.evaluate(
@@ -388,8 +439,25 @@ def test_a_webcam_is_captioned(
         with page.expect_download() as waiting:
             page.locator("#live-save").click()
         waiting.value.save_as(tmp_path / "live.vtt")
-        assert len(pysubs2.load(str(tmp_path / "live.vtt"))) >= 2
+        first = pysubs2.load(str(tmp_path / "live.vtt"))
+        assert len(first) >= 2
         assert page.evaluate("localStorage.length") == 0
+
+        said = page.locator("#captions").inner_text()
+        page.locator("#start").click()
+        until(page, _SAID.replace("COUNT", str(len(first) + 1)), seconds=40)
+        page.locator("#stop").click()
+        until(page, "document.getElementById('start').disabled === false")
+        assert page.locator("#captions").inner_text().startswith(said)
+        with page.expect_download() as waiting:
+            page.locator("#live-save").click()
+        waiting.value.save_as(tmp_path / "both.vtt")
+        both = pysubs2.load(str(tmp_path / "both.vtt"))
+        assert [one.text for one in both[: len(first)]] == [one.text for one in first]
+        assert both[len(first)].start > first[-1].start
+        page.locator("#live-clear").click()
+        assert page.inner_text("#captions") == ""
+        assert page.locator("#live-save").is_disabled()
 
 
 _CAPTIONED = """(() => { const rows = [...document.querySelectorAll('#captions p')];

@@ -48,5 +48,6 @@ def running(start: Start) -> Running:
         max_pixels=640 * 480,
         head_seconds=1.0,
         idle_seconds=0.6,
+        send_seconds=1.0,
         connections=50,
     )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
+import socket
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +18,16 @@ import pysubs2
 import pytest
 
 import tiny
-from hostile import code_of, paths, post
+from hostile import FILE, FORM_TYPE, code_of, form, head, paths, post
 from moving import write_moving
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.subtitles import render
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.server import api as server_api
+from unglossed.server.decoder import Task
+from unglossed.server.decoding import Decoding
+from unglossed.server.problems import Problem
 
 ADDRESS = "v1/video/translations"
 
@@ -42,6 +50,56 @@ def test_a_form_is_what_the_library_writes(running, video, expected, form) -> No
     assert (
         f'filename="a.{"txt" if form == "text" else form}"' in answer.headers["content-disposition"]
     )
+
+
+def test_a_job_whose_client_goes_before_its_name_is_told_is_not_done(running, video) -> None:
+    def done() -> float:
+        told = running.client.get("metrics").text
+        return float((re.findall(r'jobs_total\{state="done"\} (\S+)', told) or [0])[0])
+
+    before = done()
+    body = form((FILE, video.read_bytes()))
+    asked = head(running, FORM_TYPE, f"Content-Length: {len(body)}", path="/v1/jobs")
+    with socket.create_connection(("127.0.0.1", running.port)) as wire:
+        wire.sendall(asked + body)
+    post(running, video.read_bytes())  # one is translated at a time, in turn
+
+    assert done() == before + 1
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode"])
+def test_a_charset_that_decodes_nothing_is_refused(running, video, charset: str) -> None:
+    kind = FORM_TYPE.partition(": ")[2] + f"; charset={charset}"
+    body = form(('name="model"', b"\xff\xfe-\xff"), (FILE, video.read_bytes()))
+
+    answer = running.client.post(ADDRESS, content=body, headers={"content-type": kind})
+
+    assert code_of(answer) == (400, "malformed_form")
+
+
+def test_a_full_disk_is_told(start, video, monkeypatch) -> None:
+    server = start()
+
+    def full(self: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "fileno", full)
+    assert code_of(post(server, video.read_bytes())) == (507, "no_space")
+
+
+def test_a_fault_is_told_in_the_shape_of_every_refusal(start, video, monkeypatch, capfd) -> None:
+    server = start()
+    monkeypatch.setattr(server_api, "described", lambda engine: 1 / 0)
+
+    answer = server.client.get("v1/models")
+
+    assert code_of(answer) == (500, "fault")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    told, end = "", time.monotonic() + 10
+    while "ZeroDivisionError" not in told and time.monotonic() < end:  # behind the answer
+        told += capfd.readouterr().err
+        time.sleep(0.01)
+    assert "ZeroDivisionError" in told
 
 
 def test_forms_of_json(running, video, expected) -> None:
@@ -238,6 +296,25 @@ def test_what_is_done_is_counted(start, video) -> None:
 )
 def test_reading_an_upload_is_bounded(start, video, settings, code) -> None:
     assert code_of(post(start(**settings), video.read_bytes())) == code
+
+
+def test_cpu_time_of_reading_is_told_as_what_it_is(video) -> None:
+    with video.open("rb") as file:
+        task = Task(
+            path=f"/proc/self/fd/{file.fileno()}",
+            kind="mp4",
+            resize=36,
+            crop=32,
+            frame_share=0.5,
+            audio_rate=None,
+            max_seconds=60,
+            max_pixels=640 * 480,
+            cpu_seconds=0,
+            num_bytes=2 * 2**30,
+        )
+        with Decoding(task, file.fileno(), 60.0) as decoding, pytest.raises(Problem) as refused:
+            list(decoding.frames())
+    assert (refused.value.status, refused.value.code) == (413, "too_slow")
 
 
 def test_a_long_video_is_read_within_the_usual_bounds(start, tmp_path: Path) -> None:

@@ -96,6 +96,10 @@ async def make_job(request: Request) -> Response:
     """Send an upload and be told the name of its job."""
     server = services_of(request)
     job, _ = await _receive(request, server)
+    await asyncio.sleep(_LOOK_SECONDS)  # until it has been heard that the client has gone
+    if await request.is_disconnected():  # nobody would know the job's name
+        server.jobs.remove(job)
+        raise Problem(400, "disconnected", "the client has gone")
     headers = {"location": f"/v1/jobs/{job.id}"}
     return JSONResponse(answers.job_row(job), 202, headers)
 

@@ -20,7 +20,7 @@ from unglossed.server.engine import Engine
 from unglossed.server.guard import Guard
 from unglossed.server.jobs import Job, Jobs
 from unglossed.server.metrics import Metrics
-from unglossed.server.problems import Problem, of_status
+from unglossed.server.problems import Problem, of_fault, of_status
 from unglossed.server.services import Services
 from unglossed.server.settings import ServerSettings
 
@@ -72,6 +72,10 @@ def create_app(engine: Engine, settings: ServerSettings) -> ASGIApp:
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> Response:
         return of_status(422)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return of_fault().response()  # the framework raises the error on, and the guard prints it
 
     def count(route: str, status: int) -> None:
         metrics.requests.labels(route, str(status)).inc()

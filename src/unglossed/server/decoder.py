@@ -70,15 +70,15 @@ def limit_process(task: Task) -> None:
         import resource
 
         limits = {
-            "RLIMIT_CPU": task.cpu_seconds,
-            "RLIMIT_AS": task.num_bytes,
-            "RLIMIT_FSIZE": 0,
-            "RLIMIT_CORE": 0,
-            "RLIMIT_NOFILE": 64,
+            "RLIMIT_CPU": (task.cpu_seconds, task.cpu_seconds + 1),  # the first has its own signal
+            "RLIMIT_AS": (task.num_bytes, task.num_bytes),
+            "RLIMIT_FSIZE": (0, 0),
+            "RLIMIT_CORE": (0, 0),
+            "RLIMIT_NOFILE": (64, 64),
         }
         for name, value in limits.items():
             with suppress(AttributeError, ValueError, OSError):
-                resource.setrlimit(getattr(resource, name), (value, value))
+                resource.setrlimit(getattr(resource, name), value)
 
 
 def leave_network() -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from unglossed.server import wire
 from unglossed.server.decoder import Task
 from unglossed.server.problems import Problem
 
+_ENDING_SECONDS = 5
 _MOST_TOLD = 500
 _PIPE_PIECE = 1 << 20
 _STATUSES = {"too_long": 413, "too_many_pixels": 413, "too_much_memory": 413}
@@ -143,12 +145,19 @@ class Decoding:
                 ready, _, _ = select.select([pipe], [], [], max(self._left, 0))
                 self._left -= time.monotonic() - began
                 if not ready:
-                    raise Problem(413, "too_slow", "reading the upload takes longer than allowed")
+                    raise _too_slow()
                 piece = os.read(pipe, min(length - len(received), _PIPE_PIECE))
                 if not piece:
-                    raise _unreadable()
+                    raise self._ended()
                 received += piece
         return received
+
+    def _ended(self) -> Problem:
+        """Why the process has ended before it said that it is done."""
+        with suppress(subprocess.TimeoutExpired):
+            if self._process.wait(_ENDING_SECONDS) == -signal.SIGXCPU:
+                return _too_slow()
+        return _unreadable()
 
 
 def _refused(content: bytearray) -> Problem:
@@ -161,6 +170,10 @@ def _refused(content: bytearray) -> Problem:
     if code not in _STATUSES:
         code = "unreadable"
     return Problem(_STATUSES.get(code, 422), code, one_line(text)[:_MOST_TOLD])
+
+
+def _too_slow() -> Problem:
+    return Problem(413, "too_slow", "reading the upload takes longer than allowed")
 
 
 def _unreadable() -> Problem:

@@ -14,13 +14,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unglossed.server.jobs import report_fault
-from unglossed.server.problems import Problem
+from unglossed.server.problems import Problem, of_fault
 from unglossed.server.settings import ServerSettings
 
 _OPEN_TO_ALL = ("/", "/health", "/favicon.ico")
 _PAGE = "/page/"
 _SAFE = ("GET", "HEAD")
-_SEND_SECONDS = 60.0
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
     " media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none';"
@@ -70,7 +69,7 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
                 self._count(_route_of(scope), message["status"])
             try:
-                async with asyncio.timeout(_SEND_SECONDS):
+                async with asyncio.timeout(self._settings.send_seconds):
                     await send(message)
             except TimeoutError:
                 raise _NotRead from None
@@ -88,8 +87,7 @@ class Guard:
         except Exception as error:
             report_fault(error)
             if scope["type"] == "http" and not started:
-                told = Problem(500, "fault", "the server has a fault; its log says more")
-                await told.response()(scope, receive, guarded_send)
+                await of_fault().response()(scope, receive, guarded_send)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         """Why a request is refused; None: it is not."""

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from unglossed.errors import InputError
 from unglossed.inference.sentences import Sentence
-from unglossed.server.problems import Problem
+from unglossed.server.problems import Problem, of_fault
 from unglossed.server.settings import ServerSettings
 from unglossed.server.uploads import Upload
 
@@ -272,7 +272,7 @@ def told_of(error: Exception) -> Problem:
     if isinstance(error, InputError):
         return Problem(422, "not_translatable", "the model cannot translate this upload")
     report_fault(error)
-    return Problem(500, "fault", "the server has a fault; its log says more")
+    return of_fault()
 
 
 def report_fault(error: BaseException) -> None:

@@ -51,3 +51,8 @@ def of_status(status: int, headers: Mapping[str, str] | None = None) -> JSONResp
     answer = Problem(status, f"http_{status}", texts.get(status, "the request is wrong")).response()
     answer.headers.update(headers or {})
     return answer
+
+
+def of_fault() -> Problem:
+    """What a client is told of a fault of the program: nothing but that there is one."""
+    return Problem(500, "fault", "the server has a fault; its log says more")

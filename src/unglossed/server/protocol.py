@@ -1,6 +1,7 @@
 """HTTP as uvicorn speaks it, with an end to its patience.
 
-uvicorn waits without end for a request's headers, and reads to its end a body that nobody wants.
+uvicorn waits without end for a request's headers, reads to its end a body that nobody wants, and
+answers the pings of a WebSocket that reads no answer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 LINGER_SECONDS = 2.0
 """For what is left of a body whose request has been answered: a client that is cut off while it
@@ -71,3 +73,25 @@ class PatientProtocol(H11Protocol):
         self._patience = None
         if not self.transport.is_closing():
             self.transport.close()
+
+
+class PatientSocket(WebSocketsSansIOProtocol):
+    """Reads nothing of a client that does not read: else the answers to its pings would pile up."""
+
+    def pause_writing(self) -> None:
+        """What was sent waits for the client."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if not self.read_paused:  # else the app has not taken what came before
+            self.transport.resume_reading()
+
+    async def receive(self) -> Any:
+        """The next message for the app; what comes behind it is read when the client reads."""
+        message = await super().receive()
+        if not self.writable.is_set():
+            self.transport.pause_reading()
+        return message

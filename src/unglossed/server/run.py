@@ -14,7 +14,7 @@ from unglossed.inference.sentences import SentenceTranslator
 from unglossed.server.about import read_about
 from unglossed.server.app import create_app
 from unglossed.server.engine import Engine
-from unglossed.server.protocol import patient
+from unglossed.server.protocol import PatientSocket, patient
 from unglossed.server.settings import ServerSettings
 
 _HEADER_BYTES = 16_384
@@ -62,12 +62,16 @@ def take_port(settings: ServerSettings) -> socket.socket:
     host = settings.host.strip("[]")
     try:
         family = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, settings.port), family=family)
+        taken = socket.create_server((host, settings.port), family=family)
     except OSError as error:
         raise InputError(
             f"--host, --port: {settings.host}, port {settings.port}, cannot be listened on:"
             f" {error.strerror}"
         ) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # else a closed connection waits for who does not read
+        milliseconds = round(1000 * settings.send_seconds)
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    return taken
 
 
 def address_of(taken: socket.socket) -> str:
@@ -87,7 +91,7 @@ def make_server(app: ASGIApp, settings: ServerSettings, side: int) -> uvicorn.Se
     config = uvicorn.Config(
         app,
         http=patient(settings.head_seconds),
-        ws="websockets-sansio",
+        ws=PatientSocket,
         ws_max_size=side * side * 3 + _BESIDE_PIXELS,
         ws_per_message_deflate=False,  # a small message could become a large one
         lifespan="on",

@@ -29,6 +29,7 @@ class ServerSettings:
         max_pixels: Of a frame of an upload.
         head_seconds: How long the headers of a request may take.
         upload_seconds: How long an upload may take, and `idle_seconds` between two pieces of it.
+        send_seconds: How long a client may leave unread what it is sent.
         decode_seconds: How long the reading of an upload may be waited for, and CPU seconds that
             its process gets.
         decode_bytes: Address space of the process that reads an upload.
@@ -49,6 +50,7 @@ class ServerSettings:
     head_seconds: float = 10.0
     upload_seconds: float = 900.0
     idle_seconds: float = 20.0
+    send_seconds: float = 60.0
     decode_seconds: float = 600.0
     decode_bytes: int = 2 * 2**30
     queue: int = 8

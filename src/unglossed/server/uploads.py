@@ -68,10 +68,12 @@ async def receive_upload(request: Request, settings: ServerSettings) -> Upload:
     except MultiPartException as error:
         told = error.message if error.message.isascii() else "it is malformed"
         raise Problem(400, "malformed_form", f"the form cannot be read: {told}") from None
+    except (UnicodeError, LookupError):
+        raise Problem(400, "malformed_form", "the form cannot be read in its charset") from None
     except ClientDisconnect:
         raise Problem(400, "disconnected", "the client has gone") from None
     except OSError:
-        raise Problem(507, "no_space", "the server has no room for the upload now") from None
+        raise _no_space() from None
     files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     if len(files) != 1 or files[0][0] != "file":
@@ -92,10 +94,17 @@ async def receive_upload(request: Request, settings: ServerSettings) -> Upload:
         file = upload.file
         file.fileno()  # has a small one written to a file, too
         upload.file.flush()
+    except OSError:
+        upload.file.close()
+        raise _no_space() from None
     except BaseException:
         upload.file.close()
         raise
     return Upload(NamelessFile(file), shown_name(upload.filename or ""), kind, fields)
+
+
+def _no_space() -> Problem:
+    return Problem(507, "no_space", "the server has no room for the upload now")
 
 
 def check_declared(request: Request, settings: ServerSettings) -> None:

@@ -14,7 +14,7 @@ export function takeFrom(address) {
   copy = null;
   if (!address) return;
   copy = document.createElement("video");
-  copy.muted = true;
+  copy.muted = copy.playsInline = true;
   copy.preload = "auto";
   copy.src = address;
 }
@@ -46,7 +46,12 @@ export function showFrames(list, seconds, weights) {
 async function draw(canvas, time) {
   const video = copy;
   if (!video || !canvas.isConnected) return;
-  if (video.readyState < 2) await happens(video, "loadeddata");
+  if (video.readyState < 2) {
+    const loaded = happens(video, "loadeddata");
+    video.play().catch(() => {}); // iOS loads no picture before
+    await loaded;
+    video.pause();
+  }
   // A little later than its begin, or rounding shows the frame before.
   const wanted = Math.min(time + 0.01, Math.max(0, video.duration - 0.01));
   if (video.currentTime !== wanted) {

@@ -1,11 +1,13 @@
 // A video becomes sentences: sent, watched, played with its subtitles, saved.
 
 import { Refusal, ask, events, forget, send } from "./asking.js";
+import { stayAwake } from "./awake.js";
 import { showFrames, takeFrom } from "./frames.js";
 import { keep, save } from "./saving.js";
 import { clock, say, tell } from "./words.js";
 
 const UNSURE = 0.5;
+const TRIES = 5; // after a loss of the network, with pauses that double from a second on
 const FORMS = { srt: "srt", vtt: "vtt", eaf: "eaf", json: "verbose_json" };
 const $ = (id) => document.getElementById(id);
 
@@ -58,7 +60,9 @@ async function translate(file) {
   }
   going = new AbortController();
   const { signal } = going;
+  const sleep = stayAwake();
   let job = null;
+  let isOver = true; // else the server goes on, and keeps the result for a while
   const leave = () => { if (job) forget(job); };
   addEventListener("pagehide", leave);
   $("work").hidden = false;
@@ -69,21 +73,21 @@ async function translate(file) {
     job = (await sendPatiently(file, signal)).id;
     open(file);
     await watch(job, signal);
-    const texts = await Promise.all(Object.entries(FORMS).map(async ([form, asked]) => {
-      const answer = await ask(`/v1/jobs/${job}/result?response_format=${asked}`, { signal });
-      return [form, await answer.text()];
-    }));
-    shown.texts = Object.fromEntries(texts);
+    shown.texts = await patiently(() => textsOf(job, signal), signal);
     finish();
   } catch (error) {
     say($("status"), null);
     if (signal.aborted) say($("status"), "cancelled");
     else if (error instanceof Refusal) tell($("problem"), error.code, error.message);
-    else say($("problem"), "lost");
+    else {
+      say($("problem"), "lost");
+      isOver = false;
+    }
   } finally {
     going = null;
+    sleep();
     removeEventListener("pagehide", leave);
-    leave();
+    if (isOver) leave();
     $("work").hidden = true;
     $("file").disabled = false;
     $("file").value = "";
@@ -101,12 +105,39 @@ async function sendPatiently(file, signal) {
     } catch (error) {
       if (!(error instanceof Refusal) || error.status !== 429) throw error;
       say($("status"), "busy", { seconds: error.retry });
-      await new Promise((done, failed) => {
-        const timer = setTimeout(done, 1000 * error.retry);
-        signal.addEventListener("abort", () => { clearTimeout(timer); failed(new DOMException("aborted", "AbortError")); });
-      });
+      await pause(error.retry, signal);
     }
   }
+}
+
+function pause(seconds, signal) {
+  return new Promise((done, failed) => {
+    const timer = setTimeout(done, 1000 * seconds);
+    signal.addEventListener("abort", () => { clearTimeout(timer); failed(new DOMException("aborted", "AbortError")); });
+  });
+}
+
+/** Do what asks the server; where the network is lost, again. `task` is given what says that it gets on. */
+async function patiently(task, signal) {
+  let tries = 0;
+  for (;;) {
+    try {
+      return await task(() => { tries = 0; });
+    } catch (error) {
+      const isRefused = error instanceof Refusal && error.status < 502; // else a proxy's own words
+      if (signal.aborted || isRefused || tries === TRIES) throw error;
+      say($("status"), "again");
+      await pause(2 ** tries, signal);
+      tries += 1;
+    }
+  }
+}
+
+async function textsOf(job, signal) {
+  return Object.fromEntries(await Promise.all(Object.entries(FORMS).map(async ([form, asked]) => {
+    const answer = await ask(`/v1/jobs/${job}/result?response_format=${asked}`, { signal });
+    return [form, await answer.text()];
+  })));
 }
 
 /** Show the video at once, from the own disk; what a browser cannot play is still translated. */
@@ -119,17 +150,36 @@ function open(file) {
   $("result").hidden = false;
 }
 
+/** Show what comes, to the end; the server tells all of it again to who asks again. */
 async function watch(job, signal) {
+  let most = 0;
+  await patiently(async (getsOn) => {
+    let place = 0;
+    for await (const event of listen(job, signal)) {
+      if (event.type === "transcript.text.done") return;
+      if (event.type !== "transcript.text.delta") continue;
+      place += 1;
+      if (place <= most) continue;
+      most = place;
+      getsOn();
+      if (event.text) add(event);
+    }
+    throw new TypeError("network"); // the end is missing
+  }, signal);
+}
+
+/** The events of a job; its progress is shown, its failure thrown. */
+async function* listen(job, signal) {
   let tenth = -1;
   for await (const event of events(job, signal)) {
-    if (event.type === "transcript.text.delta" && event.text) add(event);
+    yield event;
     if (event.type === "error") throw new Refusal(422, event.error?.code ?? "", event.error?.message ?? event.status, 0);
     if (event.type !== "progress") continue;
     $("progress").value = 30 + 70 * event.progress;
-    const now = event.status === "running" ? Math.floor(10 * event.progress) : -1;
+    const now = Math.floor(10 * event.progress);
     if (event.status === "waiting") say($("status"), "waiting");
-    else if (now !== tenth) { // not oftener: it is read aloud
-      say($("status"), "running", { percent: 10 * Math.max(now, 0) });
+    if (event.status === "running" && now !== tenth) { // not oftener: it is read aloud
+      say($("status"), "running", { percent: 10 * now });
       tenth = now;
     }
   }

@@ -1,6 +1,7 @@
 // Live captions: small frames of the webcam go to the server, text comes back.
 
 import { token } from "./asking.js";
+import { stayAwake } from "./awake.js";
 import { keep, save } from "./saving.js";
 import { clock, number, say, t, tell } from "./words.js";
 
@@ -10,6 +11,8 @@ const UNSURE = Math.log(0.5); // mean log-probability
 const $ = (id) => document.getElementById(id);
 
 let session = null;
+let rows = []; // of all sessions, until they are cleared
+let origin = null; // when the first of them began
 let modelLanguage = "";
 
 export function prepare(model) {
@@ -20,8 +23,25 @@ export function prepare(model) {
   $("stop").addEventListener("click", () => session?.stop());
   $("live-save").addEventListener("click", () => save(t("live_name"), "vtt", asVtt()));
   $("live-keep").addEventListener("click", () => keep(t("live_name"), { vtt: asVtt() }, $("live-status")));
-  document.addEventListener("visibilitychange", () => session?.stayAwake());
+  $("live-clear").addEventListener("click", () => {
+    $("captions").replaceChildren();
+    rows = [];
+    origin = null;
+    enable();
+    $("start").focus();
+  });
   addEventListener("pagehide", () => session?.end());
+}
+
+/** The captions that say something. */
+function captions() {
+  return rows.filter((row) => row.text);
+}
+
+function enable() {
+  const none = !captions().length;
+  $("live-save").disabled = $("live-keep").disabled = none;
+  $("live-clear").disabled = none || !(session?.finished ?? true);
 }
 
 async function start() {
@@ -37,14 +57,14 @@ async function start() {
     return;
   }
   session = new Session(stream);
+  enable();
 }
 
 class Session {
   constructor(stream) {
     this.stream = stream;
     this.rows = new Map();
-    this.lock = null;
-    $("captions").replaceChildren();
+    this.sleep = stayAwake();
     $("stop").disabled = false;
     $("stop").focus();
     $("camera").srcObject = stream;
@@ -58,7 +78,6 @@ class Session {
     this.socket.addEventListener("open", () => this.socket.send(JSON.stringify({ type: "start", token: token() })));
     this.socket.addEventListener("message", (event) => this.hear(JSON.parse(event.data)));
     this.socket.addEventListener("close", () => this.end());
-    this.stayAwake();
   }
 
   hear(message) {
@@ -79,6 +98,7 @@ class Session {
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
     this.context.imageSmoothingQuality = "high"; // averages; the default would leave pixels out
     this.began = performance.now();
+    origin ??= this.began;
     this.timer = setInterval(() => this.frame(side), PERIOD);
     $("delay").hidden = false;
     say($("live-status"), "live_on");
@@ -121,6 +141,7 @@ class Session {
       $("captions").append(line);
       row = { line, committed, uncommitted, text: "" };
       this.rows.set(message.sentence, row);
+      rows.push(row);
     }
     if (message.committed.startsWith(row.text)) {
       const added = message.committed.slice(row.text.length);
@@ -128,8 +149,9 @@ class Session {
       row.text = message.committed;
     }
     row.uncommitted.textContent = message.uncommitted;
-    row.start = message.start;
-    row.end = message.end ?? message.start;
+    const before = (this.began - origin) / 1000;
+    row.start = before + message.start;
+    row.end = before + (message.end ?? message.start);
     if (message.closed && !row.text) { // nothing was said: its number is that of the next
       row.line.remove();
       this.rows.delete(message.sentence);
@@ -137,19 +159,7 @@ class Session {
     if (message.closed) row.line.classList.toggle("unsure", message.score < UNSURE);
     const box = $("captions");
     box.scrollTop = box.scrollHeight;
-    $("live-save").disabled = $("live-keep").disabled = !this.texts().length;
-  }
-
-  texts() {
-    return [...this.rows.values()].filter((row) => row.text);
-  }
-
-  async stayAwake() {
-    if (document.visibilityState !== "visible" || this.finished) return;
-    try {
-      this.lock = await navigator.wakeLock?.request("screen");
-      document.documentElement.dataset.awake = String(Boolean(this.lock));
-    } catch { /* the battery is low, or the browser has none */ }
+    enable();
   }
 
   /** Stop the camera; the text of the last sentence still comes. */
@@ -174,12 +184,12 @@ class Session {
     this.finished = true;
     this.rest();
     this.socket.close();
-    this.lock?.release().catch(() => {});
-    document.documentElement.dataset.awake = "false";
+    this.sleep();
     if (!this.ended) say($("live-problem"), "lost");
     say($("live-status"), "live_off");
     for (const row of this.rows.values()) row.uncommitted.textContent = "";
     $("delay").hidden = true;
+    enable();
     $("start").disabled = false;
     $("start").focus();
   }
@@ -188,6 +198,6 @@ class Session {
 function asVtt() {
   const time = (seconds) => `${String(Math.floor(seconds / 3600)).padStart(2, "0")}:${clock(seconds % 3600).padStart(5, "0")}.${String(Math.floor((seconds % 1) * 1000)).padStart(3, "0")}`;
   const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const cues = session.texts().map((row) => `${time(row.start)} --> ${time(Math.max(row.end, row.start + 1))}\n${escaped(row.text)}\n\n`);
+  const cues = captions().map((row) => `${time(row.start)} --> ${time(Math.max(row.end, row.start + 1))}\n${escaped(row.text)}\n\n`);
   return `WEBVTT\n\n${cues.join("")}`;
 }

@@ -35,6 +35,7 @@ const TEXTS = {
     one_finished: "Done: 1 sentence",
     cancelled: "Cancelled. Nothing of it is left on the server.",
     busy: "The server is busy. Trying again in {seconds} seconds.",
+    again: "The connection was lost. Trying again.",
     lost: "The server cannot be reached.",
     failed: "This did not work: {message}",
     unplayable: "Your browser cannot show this kind of video. The sentences are here all the same.",
@@ -113,6 +114,7 @@ const TEXTS = {
     one_finished: "Fertig: 1 Satz",
     cancelled: "Abgebrochen. Auf dem Server ist nichts davon geblieben.",
     busy: "Der Server ist ausgelastet. Nächster Versuch in {seconds} Sekunden.",
+    again: "Die Verbindung ist abgerissen. Es wird noch einmal versucht.",
     lost: "Der Server ist nicht erreichbar.",
     failed: "Das ging nicht: {message}",
     unplayable: "Ihr Browser kann diese Art von Video nicht zeigen. Die Sätze stehen trotzdem hier.",
@@ -161,7 +163,7 @@ const TEXTS = {
 
 let input = "video";
 let current = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
-const again = new Map();
+const again = new WeakMap(); // of what is no longer shown nothing is kept
 
 export function language() {
   return current;
@@ -177,6 +179,7 @@ export function t(key, values = {}) {
 export function say(element, key, values = {}) {
   const write = () => { element.textContent = key ? t(key, values) : ""; };
   again.set(element, write);
+  element.dataset.said = "";
   write();
 }
 
@@ -197,10 +200,7 @@ export function choose(code) {
   for (const element of document.querySelectorAll("[data-t-label]")) {
     element.setAttribute("aria-label", t(element.dataset.tLabel));
   }
-  for (const [element, write] of again) {
-    if (element.isConnected) write();
-    else again.delete(element);
-  }
+  for (const element of document.querySelectorAll("[data-said]")) again.get(element)?.();
 }
 
 /** Say what the model reads, "video" or "audio": some texts differ. */

@@ -15,6 +15,7 @@ const state = {
   manifest: null,
   provider: null,
   busy: true,
+  reading: null, // aborts when a file that is read is no longer wanted
   notes: [],
   sentences: [],
 };
@@ -157,6 +158,7 @@ function enable() {
   const { busy } = state;
   document.body.dataset.state = busy ? "busy" : "idle";
   at("progress").hidden = !busy;
+  at("cancel").hidden = !state.reading;
   const on = camera.stream !== null;
   at("file").disabled = busy || on;
   at("open").disabled = busy || on;
@@ -167,9 +169,11 @@ function enable() {
 }
 
 function forget() {
-  if (video.src) URL.revokeObjectURL(video.src);
-  video.removeAttribute("src");
-  video.load();
+  if (video.hasAttribute("src")) { // else it shows the camera, which load() would stop
+    URL.revokeObjectURL(video.src);
+    video.removeAttribute("src");
+    video.load();
+  }
   video.hidden = !camera.stream;
   video.controls = false;
   at("file").value = "";
@@ -205,11 +209,24 @@ async function translateFile(file) {
   video.hidden = false;
   video.src = URL.createObjectURL(file);
   engine.begin();
-  for await (const { picture, done, total } of framesOfFile(video, state.manifest.frame_share)) {
-    at("progress").value = done / total;
-    say("reading", 10 * Math.round((10 * done) / total)); // seldom: it is read aloud
-    await engine.room();
-    engine.send(picture);
+  const { signal } = (state.reading = new AbortController());
+  enable();
+  try {
+    for await (const { picture, done, total } of framesOfFile(video, state.manifest.frame_share)) {
+      if (signal.aborted) break;
+      at("progress").value = done / total;
+      say("reading", 10 * Math.round((10 * done) / total)); // seldom: it is read aloud
+      await engine.room();
+      engine.send(picture);
+    }
+  } finally {
+    state.reading = null;
+    enable();
+  }
+  if (signal.aborted) {
+    await engine.drop();
+    forget();
+    throw new Error("cancelled");
   }
   await translate();
   video.currentTime = 0;
@@ -266,6 +283,7 @@ at("file").addEventListener("change", (event) => {
   const [file] = event.target.files;
   if (file) work(() => translateFile(file));
 });
+at("cancel").addEventListener("click", () => state.reading?.abort());
 at("clear").addEventListener("click", () => {
   forget();
   say("ready");

@@ -30,7 +30,7 @@ export class Engine {
       this.waiting -= 1;
       this.wakers.splice(0).forEach((wake) => wake());
     }
-    if (told.type === "ready" || told.type === "result") this.asked?.done(told);
+    if (["ready", "result", "dropped"].includes(told.type)) this.asked?.done(told);
     if (told.type === "failed") {
       this.broken = new Error(told.message);
       this.waiting = 0;
@@ -72,6 +72,11 @@ export class Engine {
   /** Wait until a frame can be sent without a queue growing. */
   async room() {
     while (this.busy) await new Promise((wake) => this.wakers.push(wake));
+  }
+
+  /** Forget what was sent. */
+  drop() {
+    return this.ask({ type: "drop" });
   }
 
   /** The translation of what was sent. */

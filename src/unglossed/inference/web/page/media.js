@@ -7,6 +7,8 @@ const GAP = 0.25; // seconds that a frame is shown at most, as far as nothing is
 const PATIENCE = 500; // milliseconds in which a frame that was sought is shown
 const PLACES = [0, 0.4, 0.7]; // shares of a video at which it is measured how long a frame is shown
 
+let tells = typeof VideoFrame !== "undefined"; // whether the browser says when a frame begins
+
 function once(target, name) {
   const heard = new AbortController();
   const { signal } = heard;
@@ -39,7 +41,7 @@ async function seek(video, seconds, gap = GAP) {
   const sought = once(video, "seeked");
   video.currentTime = seconds;
   await sought;
-  if (typeof VideoFrame === "undefined") {
+  if (!tells) {
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     return null;
   }
@@ -106,11 +108,23 @@ function drawer() {
  * @yields {{picture: ImageData, done: number, total: number}} `total`: how many there are in all.
  */
 export async function* framesOfFile(video, share) {
-  if (video.readyState < 2) await once(video, "loadeddata");
+  if (video.readyState < 2) {
+    const loaded = once(video, "loadeddata");
+    video.play().catch(() => {}); // iOS loads no picture before
+    await loaded;
+    video.pause();
+  }
   if (!video.videoWidth) throw new Error("unreadable");
   if (video.duration === Infinity) await seek(video, Number.MAX_SAFE_INTEGER); // of a recorder
+  tells = typeof VideoFrame !== "undefined";
+  let shown = await seek(video, video.duration);
+  const playhead = video.currentTime;
+  // Some WebKits tell where the playhead is, and Firefox tells seconds in place of microseconds.
+  if (shown !== null && (Math.abs(shown - playhead) < 1e-5 || (shown < 1e-2 && playhead > GAP))) {
+    tells = false;
+    shown = null;
+  }
   const begin = (await seek(video, 0)) ?? 0;
-  const shown = await seek(video, video.duration);
   const step = (await frameSeconds(video, begin, shown ?? video.duration)) ?? 1 / GRID;
   const last = shown ?? Math.max(begin, video.duration - step);
   const times = readingTimes(begin, last + step, share);

@@ -30,6 +30,10 @@ const tasks = {
     await recording.add(new Uint8ClampedArray(data), width, height);
     postMessage({ type: "read" });
   },
+  drop() {
+    recording = null;
+    postMessage({ type: "dropped" });
+  },
   async finish() {
     postMessage({ type: "result", ...(await recording.finish()) });
     recording = null;
