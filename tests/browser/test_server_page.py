@@ -348,11 +348,21 @@ def test_a_token_is_asked_for_or_taken_from_the_address(
         page.keyboard.press("Enter")
         page.wait_for_selector("#token-problem:not(:empty)")
         page.fill("#token", TOKEN)
-        page.keyboard.press("Enter")
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.method))
+        twice = "const form = document.getElementById('token-form');"
+        page.evaluate(f"() => {{ {twice} form.requestSubmit(); form.requestSubmit(); }}")
         page.wait_for_selector("#tools:not([hidden])")
+        page.wait_for_load_state("networkidle")
         translate(page, video)
+        assert sent.count("POST") == 1
         context.close()
-        for page in opened(browser.new_context(), server, f"#token={TOKEN}"):
+        without = browser.new_context()  # where nothing may be kept
+        without.add_init_script(
+            """Object.defineProperty(window, 'sessionStorage', {
+              get() { throw new DOMException('no', 'SecurityError'); } })"""
+        )
+        for page in opened(without, server, f"#token={TOKEN}"):
             assert TOKEN not in page.url
             translate(page, video)
 

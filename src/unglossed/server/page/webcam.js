@@ -8,6 +8,7 @@ import { clock, number, say, t, tell } from "./words.js";
 const PERIOD = 80; // milliseconds from frame to frame: 12.5 a second
 const MOST_WAITING = 3; // frames that the network has not taken; a further one is left out
 const UNSURE = Math.log(0.5); // mean log-probability
+const WITHOUT = { NotAllowedError: "camera_denied", NotFoundError: "camera_none", NotReadableError: "camera_taken" };
 const $ = (id) => document.getElementById(id);
 
 let session = null;
@@ -52,7 +53,7 @@ async function start() {
     if (!navigator.mediaDevices) throw new Error(t("needs_https"));
     stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { width: 640, height: 480, frameRate: { ideal: 25 } } });
   } catch (error) {
-    say($("live-problem"), "no_camera", { message: error.message });
+    say($("live-problem"), WITHOUT[error.name] ?? "no_camera", { message: error.message });
     $("start").disabled = false;
     return;
   }
