@@ -28,8 +28,8 @@ from serving import Running, serving, sure_sentences
 from tiny import tiny_processor, tiny_speech_model, write_sound
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.translator import SignTranslator
+from unglossed.models.about import read_about
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.server.about import read_about
 
 AXE = "axe-core@4.11.0"
 MOVING = [(0.6, 2.6), (4.4, 6.4)]
