@@ -470,6 +470,36 @@ def test_a_webcam_is_captioned(
         assert page.locator("#live-save").is_disabled()
 
 
+def test_frames_of_a_webcam_are_averaged_where_the_canvas_leaves_pixels_out(
+    launch: Callable[..., Any], server: Running, folder: Path
+) -> None:
+    stripes = np.zeros((240, 320, 3), np.uint8)
+    stripes[:, ::3] = 255
+    with_camera = launch(*write_camera(folder / "stripes.y4m", [stripes] * 25, 320, 240))
+    context = with_camera.new_context(locale="en-GB", permissions=["camera"])
+    context.add_init_script(
+        """Object.defineProperty(CanvasRenderingContext2D.prototype, 'imageSmoothingQuality',
+          { get() { return 'low'; }, set() {} })"""  # as Firefox has it
+    )
+    sent: list[bytes] = []
+
+    def hear(told: Any) -> None:
+        if isinstance(told, bytes):
+            sent.append(told)
+
+    for page in opened(context, server):
+        page.on("websocket", lambda socket: socket.on("framesent", hear))
+        page.locator("#start").click()
+        end = time.monotonic() + 20
+        while len(sent) < 10 and time.monotonic() < end:
+            page.wait_for_timeout(100)
+        page.locator("#stop").click()
+        until(page, "document.getElementById('start').disabled === false")
+    pixels = np.frombuffer(sent[9], np.uint8, offset=8)
+    assert 60 < pixels.mean() < 110
+    assert pixels.std() < 12
+
+
 _CAPTIONED = """(() => { const rows = [...document.querySelectorAll('#captions p')];
   return rows.length > 1 && rows.at(-1).children[0].textContent
     && rows.at(-1).children[1].textContent; })()"""
