@@ -120,7 +120,8 @@ def runtime(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def folder(model: Path, runtime: Path, tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp("page") / "web"
-    export_web(model, target, runtime=runtime, trained_on="three hands, drawn")
+    (model / "README.md").write_text("# A model\n\n## Data\n\n- three hands, drawn.\n")
+    export_web(model, target, runtime=runtime)
     return target
 
 

@@ -28,8 +28,8 @@ from serving import Running, serving, sure_sentences
 from tiny import tiny_processor, tiny_speech_model, write_sound
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.translator import SignTranslator
+from unglossed.models.about import read_about
 from unglossed.models.processing import TranslatorProcessor
-from unglossed.server.about import read_about
 
 AXE = "axe-core@4.11.0"
 MOVING = [(0.6, 2.6), (4.4, 6.4)]
@@ -348,11 +348,21 @@ def test_a_token_is_asked_for_or_taken_from_the_address(
         page.keyboard.press("Enter")
         page.wait_for_selector("#token-problem:not(:empty)")
         page.fill("#token", TOKEN)
-        page.keyboard.press("Enter")
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.method))
+        twice = "const form = document.getElementById('token-form');"
+        page.evaluate(f"() => {{ {twice} form.requestSubmit(); form.requestSubmit(); }}")
         page.wait_for_selector("#tools:not([hidden])")
+        page.wait_for_load_state("networkidle")
         translate(page, video)
+        assert sent.count("POST") == 1
         context.close()
-        for page in opened(browser.new_context(), server, f"#token={TOKEN}"):
+        without = browser.new_context()  # where nothing may be kept
+        without.add_init_script(
+            """Object.defineProperty(window, 'sessionStorage', {
+              get() { throw new DOMException('no', 'SecurityError'); } })"""
+        )
+        for page in opened(without, server, f"#token={TOKEN}"):
             assert TOKEN not in page.url
             translate(page, video)
 
@@ -458,6 +468,36 @@ def test_a_webcam_is_captioned(
         page.locator("#live-clear").click()
         assert page.inner_text("#captions") == ""
         assert page.locator("#live-save").is_disabled()
+
+
+def test_frames_of_a_webcam_are_averaged_where_the_canvas_leaves_pixels_out(
+    launch: Callable[..., Any], server: Running, folder: Path
+) -> None:
+    stripes = np.zeros((240, 320, 3), np.uint8)
+    stripes[:, ::3] = 255
+    with_camera = launch(*write_camera(folder / "stripes.y4m", [stripes] * 25, 320, 240))
+    context = with_camera.new_context(locale="en-GB", permissions=["camera"])
+    context.add_init_script(
+        """Object.defineProperty(CanvasRenderingContext2D.prototype, 'imageSmoothingQuality',
+          { get() { return 'low'; }, set() {} })"""  # as Firefox has it
+    )
+    sent: list[bytes] = []
+
+    def hear(told: Any) -> None:
+        if isinstance(told, bytes):
+            sent.append(told)
+
+    for page in opened(context, server):
+        page.on("websocket", lambda socket: socket.on("framesent", hear))
+        page.locator("#start").click()
+        end = time.monotonic() + 20
+        while len(sent) < 10 and time.monotonic() < end:
+            page.wait_for_timeout(100)
+        page.locator("#stop").click()
+        until(page, "document.getElementById('start').disabled === false")
+    pixels = np.frombuffer(sent[9], np.uint8, offset=8)
+    assert 60 < pixels.mean() < 110
+    assert pixels.std() < 12
 
 
 _CAPTIONED = """(() => { const rows = [...document.querySelectorAll('#captions p')];

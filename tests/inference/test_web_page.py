@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pysubs2
 import pytest
 import torch
 from transformers import LogitsProcessorList
@@ -229,6 +230,19 @@ def test_the_grid_of_times_is_pythons(tmp_path: Path) -> None:
     for (begin, end, share), times in zip(cases, found, strict=True):
         grid = begin + np.arange(max(1, round((end - begin) * 25))) / 25
         np.testing.assert_allclose(times, grid[:: round(1 / share)])
+
+
+SUBTITLES = """
+import { subRip } from "./page/subtitles.js";
+console.log(JSON.stringify(subRip(content)));
+"""
+
+
+def test_no_text_breaks_the_subtitles(tmp_path: Path) -> None:
+    texts = ["norden --> süden", "zwei\n\nzeilen"]
+    rows = [{"start": at, "end": at + 1, "text": text} for at, text in enumerate(texts)]
+    file = pysubs2.SSAFile.from_string(str(run_node(tmp_path, SUBTITLES, rows)), format_="srt")
+    assert [one.text for one in file] == ["norden → süden", "zwei\\Nzeilen"]
 
 
 SENTENCES_FOUND = """

@@ -98,6 +98,7 @@ def test_names_that_are_allowed_beside_loopback() -> None:
     behind = ServerSettings(token=TOKEN, allowed_hosts=("Signs.Example",))
 
     assert behind.host_names == {"localhost", "127.0.0.1", "[::1]", "signs.example"}
+    assert "127.0.0.2" in (ServerSettings(host="127.0.0.2").host_names or ())
     assert ServerSettings(host="0.0.0.0", token=TOKEN).host_names is None
 
 

@@ -199,6 +199,7 @@ _EXTRAS = (
     ("espeakng-loader", "espeak", "speech of the generated corpus"),
     ("gguf", "gguf", "language models in GGUF files"),
     ("openvino", "openvino", "frozen encoders on a CPU, several times as fast"),
+    ("onnx", "onnx", "`unglossed export --web`: pages that translate without a server"),
     ("fastapi", "server", "`unglossed serve`: the page, live captions and the API"),
     ("bitsandbytes", "quantization", "language models with weights of 4 or 8 bits"),
 )

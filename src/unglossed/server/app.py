@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from unglossed import __version__
+from unglossed.inference import web
 from unglossed.server import api, live
 from unglossed.server.engine import Engine
 from unglossed.server.guard import Guard
@@ -25,6 +26,8 @@ from unglossed.server.services import Services
 from unglossed.server.settings import ServerSettings
 
 PAGE = Path(__file__).parent / "page"
+# How frames are resized is one file of both pages.
+_PIXELS = Path(web.__file__).parent / "page" / "pixels.js"
 
 
 def create_app(engine: Engine, settings: ServerSettings) -> ASGIApp:
@@ -55,6 +58,11 @@ def create_app(engine: Engine, settings: ServerSettings) -> ASGIApp:
     app.state.services = Services(engine, jobs, metrics, settings, webcams)
     app.include_router(api.router)
     app.include_router(live.router)
+
+    @app.get("/page/pixels.js", include_in_schema=False)
+    async def pixels() -> Response:
+        return FileResponse(_PIXELS)
+
     app.mount("/page", StaticFiles(directory=PAGE))
 
     @app.get("/", include_in_schema=False)

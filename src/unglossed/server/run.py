@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from unglossed.errors import InputError
 from unglossed.inference.sentences import SentenceTranslator
-from unglossed.server.about import read_about
+from unglossed.models.about import read_about
 from unglossed.server.app import create_app
 from unglossed.server.engine import Engine
 from unglossed.server.protocol import PatientSocket, patient

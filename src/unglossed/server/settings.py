@@ -97,7 +97,8 @@ class ServerSettings:
         """
         if not is_loopback(self.host):
             return None
-        return frozenset((*_LOOPBACK_NAMES, *(name.lower() for name in self.allowed_hosts)))
+        own = (*_LOOPBACK_NAMES, self.host.lower())  # 127.0.0.2 is one, too
+        return frozenset((*own, *(name.lower() for name in self.allowed_hosts)))
 
 
 def is_loopback(host: str) -> bool:

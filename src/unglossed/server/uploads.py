@@ -48,12 +48,11 @@ class Upload:
 
 
 async def receive_upload(request: Request, settings: ServerSettings) -> Upload:
-    """Receive a multipart form with one file in the field `file`.
+    """Receive a multipart form with one file in the field `file`, see `check_declared` for before.
 
     Raises:
         Problem: It is too large, too slow, no such form, or its file is no media that is read.
     """
-    check_declared(request, settings)
     try:
         async with asyncio.timeout(settings.upload_seconds):
             form = await MultiPartParser(

@@ -36,6 +36,7 @@ from unglossed.inference.web.parts import (
 from unglossed.inference.web.runtime import VERSION, copy_runtime
 from unglossed.inference.web.tokens import token_bytes
 from unglossed.media.frames import FRAME_RATE
+from unglossed.models.about import read_about
 
 NETWORKS = ("frames.onnx", "clip.onnx", "text.onnx")
 EXACT = 1e-4
@@ -85,7 +86,7 @@ def export_web(
         model: see `SignTranslator.from_pretrained`; with a visual encoder and an encoder-decoder.
         output: folder to write to, new or empty.
         runtime: see `copy_runtime`.
-        trained_on: what the page says that the model was trained on.
+        trained_on: what the page says that the model was trained on; None: what its card says.
         webgpu: let the page read frames with WebGPU where that computes the same numbers.
 
     Raises:
@@ -100,11 +101,17 @@ def export_web(
         copy_runtime(runtime, folder / "runtime", webgpu=webgpu)
         with as_file(files("unglossed.inference.web") / "page") as page:
             shutil.copytree(page, folder, dirs_exist_ok=True)
-        told = {"trained_on": trained_on, "runtime": {"version": VERSION, "webgpu": webgpu}}
+        training = told_training(model, trained_on)
+        told = {"trained_on": training, "runtime": {"version": VERSION, "webgpu": webgpu}}
         difference = write_model(translator, folder / "model", told)
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         of_runtime = sum(size for path, size in sizes.items() if path.parent.name == "runtime")
     return WebExport(sum(sizes.values()) - of_runtime, of_runtime, difference)
+
+
+def told_training(model: str | Path, given: str | None) -> str | None:
+    """What the page says that a model was trained on: what is given, or else what its card says."""
+    return given or " ".join(read_about(model)).rstrip(".") or None
 
 
 def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any]) -> float:

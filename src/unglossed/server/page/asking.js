@@ -2,6 +2,8 @@
 
 const KEY = "unglossed.token";
 
+let own = ""; // where the browser keeps nothing
+
 /** An answer that is a refusal. */
 export class Refusal extends Error {
   constructor(status, code, message, retry) {
@@ -13,11 +15,18 @@ export class Refusal extends Error {
 }
 
 export function token() {
-  return sessionStorage.getItem(KEY) ?? "";
+  try {
+    return sessionStorage.getItem(KEY) ?? own;
+  } catch {
+    return own;
+  }
 }
 
 export function setToken(value) {
-  sessionStorage.setItem(KEY, value);
+  own = value;
+  try {
+    sessionStorage.setItem(KEY, value);
+  } catch { /* it is not allowed to */ }
 }
 
 function headers() {
@@ -29,7 +38,7 @@ function refusal(status, text, retry) {
   try {
     told = JSON.parse(text).error ?? {};
   } catch { /* a proxy's own page */ }
-  return new Refusal(status, told.code ?? "", told.message ?? `HTTP ${status}`, Number(retry) || 5);
+  return new Refusal(status, told.code ?? `http_${status}`, told.message ?? `HTTP ${status}`, Number(retry) || 5);
 }
 
 /** Ask, and give the answer if it is none of a refusal. */

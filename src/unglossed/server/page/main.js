@@ -18,12 +18,13 @@ $("token-form").addEventListener("submit", (event) => {
 });
 choose(language());
 
-// `unglossed serve` prints an address with the token behind #, which no server ever sees.
+// Who runs the server may hand out its address with the token behind #, which no server ever sees.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {
   setToken(given);
   history.replaceState(null, "", location.pathname);
 }
+let isOpen = false;
 open(false);
 
 /** What a language is called in that of the page. */
@@ -49,9 +50,12 @@ async function open(asked) {
     $("card").hidden = !model.about.length;
     $("card").open = true;
     setInput(model.input);
-    video.prepare(models);
-    webcam.prepare(model);
-    saving.prepare();
+    if (!isOpen) {
+      video.prepare(models);
+      webcam.prepare(model);
+      saving.prepare();
+    }
+    isOpen = true;
     $("token-form").hidden = true;
     $("tools").hidden = false;
     if (asked) $("file").focus();

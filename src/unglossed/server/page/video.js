@@ -98,9 +98,12 @@ async function translate(file) {
 async function sendPatiently(file, signal) {
   for (;;) {
     try {
+      let tenth = 0;
       return await send(file, (share) => {
         $("progress").value = 30 * share;
-        say($("status"), "sending", { percent: Math.round(100 * share) });
+        if (Math.floor(10 * share) === tenth) return;
+        tenth = Math.floor(10 * share); // not oftener: it is read aloud
+        say($("status"), "sending", { percent: 10 * tenth });
       }, signal);
     } catch (error) {
       if (!(error instanceof Refusal) || error.status !== 429) throw error;

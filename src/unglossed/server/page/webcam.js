@@ -2,12 +2,14 @@
 
 import { token } from "./asking.js";
 import { stayAwake } from "./awake.js";
+import { view } from "./pixels.js";
 import { keep, save } from "./saving.js";
 import { clock, number, say, t, tell } from "./words.js";
 
 const PERIOD = 80; // milliseconds from frame to frame: 12.5 a second
 const MOST_WAITING = 3; // frames that the network has not taken; a further one is left out
 const UNSURE = Math.log(0.5); // mean log-probability
+const WITHOUT = { NotAllowedError: "camera_denied", NotFoundError: "camera_none", NotReadableError: "camera_taken" };
 const $ = (id) => document.getElementById(id);
 
 let session = null;
@@ -52,7 +54,7 @@ async function start() {
     if (!navigator.mediaDevices) throw new Error(t("needs_https"));
     stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { width: 640, height: 480, frameRate: { ideal: 25 } } });
   } catch (error) {
-    say($("live-problem"), "no_camera", { message: error.message });
+    say($("live-problem"), WITHOUT[error.name] ?? "no_camera", { message: error.message });
     $("start").disabled = false;
     return;
   }
@@ -94,9 +96,7 @@ class Session {
   begin(side) {
     this.bytes = new ArrayBuffer(8 + side * side * 3);
     this.canvas = document.createElement("canvas");
-    this.canvas.width = this.canvas.height = side;
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.context.imageSmoothingQuality = "high"; // averages; the default would leave pixels out
     this.began = performance.now();
     origin ??= this.began;
     this.timer = setInterval(() => this.frame(side), PERIOD);
@@ -108,14 +108,13 @@ class Session {
     const video = $("camera");
     if (this.socket.readyState !== WebSocket.OPEN || video.readyState < 2) return;
     if (this.socket.bufferedAmount > MOST_WAITING * this.bytes.byteLength) return;
-    this.context.drawImage(video, 0, 0, side, side);
-    const { data } = this.context.getImageData(0, 0, side, side);
-    const pixels = new Uint8Array(this.bytes, 8);
-    for (let from = 0, to = 0; from < data.length; from += 4) {
-      pixels[to++] = data[from];
-      pixels[to++] = data[from + 1];
-      pixels[to++] = data[from + 2];
-    }
+    const { videoWidth: width, videoHeight: height } = video;
+    if (this.canvas.width !== width) this.canvas.width = width;
+    if (this.canvas.height !== height) this.canvas.height = height;
+    this.context.drawImage(video, 0, 0);
+    // Not by the canvas: not every browser averages, and what leaves pixels out flickers.
+    const { data } = this.context.getImageData(0, 0, width, height);
+    new Uint8Array(this.bytes, 8).set(view(data, width, height, side, side));
     new DataView(this.bytes).setFloat64(0, (performance.now() - this.began) / 1000, true);
     this.socket.send(this.bytes);
   }

@@ -235,10 +235,17 @@ async function translateFile(file) {
 
 let lock = null;
 
+async function stayAwake() {
+  if (!camera.recording || document.visibilityState !== "visible") return;
+  const granted = await navigator.wakeLock?.request("screen").catch(() => null);
+  lock?.release();
+  lock = granted;
+  if (!camera.recording) lock?.release();
+}
+
 async function record() {
   clearResult();
   const { frame_share: share } = state.manifest;
-  lock = await navigator.wakeLock?.request("screen").catch(() => null);
   engine.begin();
   let sent = 0;
   let dropped = 0;
@@ -260,6 +267,7 @@ async function record() {
       at("timer").textContent = words("seconds", Math.floor(sent / (GRID * share)));
     });
   });
+  stayAwake();
   enable();
   say("recording");
   at("stop").focus();
@@ -313,6 +321,7 @@ at("close").addEventListener("click", () => {
   enable();
 });
 
+document.addEventListener("visibilitychange", stayAwake); // a hidden page has lost its lock
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("over");

@@ -10,12 +10,12 @@ export function time(seconds) {
   return `${[hours, minutes, rest].map((one) => two(Math.floor(one))).join(":")},${thousandths}`;
 }
 
-/** SubRip; a line of a text that is empty would end it. */
+/** SubRip; a line of a text that is empty would end it, and an arrow would be taken for times. */
 export function subRip(sentences) {
   return sentences
     .filter(({ text }) => text.trim())
     .map(({ start, end, text }, at) => {
-      const line = text.replace(/\s*\n\s*/g, "\n");
+      const line = text.replace(/\s*\n\s*/g, "\n").replaceAll("-->", "→");
       return `${at + 1}\n${time(start)} --> ${time(end)}\n${line}\n`;
     })
     .join("\n");

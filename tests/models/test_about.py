@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tiny import tiny_translator
-from unglossed.server.about import read_about
+from unglossed.inference.web.export import told_training
+from unglossed.models.about import read_about
 
 CARD = """---
 language: [de]
@@ -65,3 +66,12 @@ def test_a_model_without_a_card(model: Path) -> None:
     (model / "README.md").unlink()
 
     assert read_about(model) == ()
+
+
+def test_the_page_without_a_server_says_it_where_nothing_else_is_given(model: Path) -> None:
+    (model / "README.md").write_text("# A model", encoding="utf-8")
+    assert told_training(model, None) is None
+    (model / "README.md").write_text(CARD, encoding="utf-8")
+    told = "Corpus: phoenix14t, texts in de. Signers of train: 9. Sign language: DGS"
+    assert told_training(model, None) == told
+    assert told_training(model, "drawn signers") == "drawn signers"
