@@ -131,7 +131,7 @@ class LiveTranslator:
             )
         before = []
         if seconds - self._newest > GAP_SECONDS and math.isfinite(self._newest):
-            before = self.finish()
+            before = self._end()
         self._newest = seconds
         step = 1 / self._rate
         if seconds < self._due - step / 4:
@@ -145,6 +145,9 @@ class LiveTranslator:
 
     def finish(self) -> list[LiveUpdate]:
         """The end of the sentence that is being signed, if any: frames may have come to an end."""
+        return self._end()
+
+    def _end(self) -> list[LiveUpdate]:
         found = self._finder.finish()
         self._finder = self._make_finder()
         updates = [self._closed(one.start, one.end, one.features) for one in found]
