@@ -25,6 +25,7 @@ from unglossed.inference.subtitles import render
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.server import api as server_api
+from unglossed.server import protocol
 from unglossed.server.decoder import Task
 from unglossed.server.decoding import Decoding
 from unglossed.server.problems import Problem
@@ -190,6 +191,21 @@ def test_a_full_queue_says_when_to_come_again(start, video) -> None:
     server.client.delete(job)
     time.sleep(0.3)
     assert post(server, video.read_bytes()).status_code == 200
+
+
+def test_a_refused_upload_that_comes_to_its_end_leaves_its_connection_open(
+    running, monkeypatch
+) -> None:
+    """A client that comes again on it when it was told to would be cut off."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
+    body = bytes(4_000_000)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=3) as wire:
+        wire.sendall(head(running, FORM_TYPE, f"Content-Length: {len(body)}") + body[:1000])
+        assert wire.recv(65536).startswith(b"HTTP/1.1 413")
+        wire.sendall(body[1000:])
+        time.sleep(0.6)
+        wire.sendall(head(running, path="/health", method="GET"))
+        assert wire.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_results_are_thrown_away_after_their_time(start, video) -> None:

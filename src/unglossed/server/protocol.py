@@ -42,7 +42,11 @@ class PatientProtocol(H11Protocol):
             return
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait(None)
-        elif self._patience is None and not self.transport.is_closing():
+        elif self.transport.is_closing():
+            pass
+        elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._wait(self.timeout_keep_alive)  # an answered request's body has come to its end
+        elif self._patience is None:
             self._wait(self.head_seconds)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
