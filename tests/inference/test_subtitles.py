@@ -163,5 +163,11 @@ def test_an_unknown_form_and_lines_without_room_are_refused() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_is_a_file_of_every_form(form: str) -> None:
-    render([], form, language="de", media="a.mp4")
+def test_nothing_is_a_file_of_every_form(tmp_path: Path, form: str) -> None:
+    content = render([], form, language="de", media="a.mp4")
+    if form in ("tsv", "json", "eaf"):
+        path = tmp_path / f"none{SUFFIXES[form]}"
+        path.write_text(content, encoding="utf-8")
+        assert read_segments(path, tier="translation" if form == "eaf" else None) == []
+    else:
+        assert content == ("WEBVTT\n\n" if form == "vtt" else "")

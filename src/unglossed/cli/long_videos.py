@@ -67,8 +67,7 @@ class LongOptions:
         names = ("tier", "max_line_width", "max_line_count", "font", "least_score")
         for name in names:
             if getattr(self, name) is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} is for long videos: add -f srt, or --cut auto")
+                raise InputError(f"{_option(name)} is for long videos: add -f srt, or --cut auto")
 
     def check(self, num_files: int) -> None:
         """Refuse options that do not go together."""
@@ -80,11 +79,9 @@ class LongOptions:
             raise InputError("--font is for --burn-in: add it")
         for name in ("segments", "clip_timestamps"):
             if getattr(self, name) is not None and num_files > 1:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} is for one file: found {num_files} files")
+                raise InputError(f"{_option(name)} is for one file: found {num_files} files")
             if getattr(self, name) is not None and self.cut not in (None, "auto"):
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} and --cut: found both, expected one of them")
+                raise InputError(f"{_option(name)} and --cut: found both, expected one of them")
         if self.segmenter is not None and (self.cut == "motion" or self.segments is not None):
             raise InputError("--segmenter finds the sentences: leave out --cut and --segments")
         if self.output is None and (num_files > 1 or len(self.forms) > 1 or self.burn_in):
@@ -105,6 +102,10 @@ class LongOptions:
         if self.is_one_file(num_files):
             return [self.output]
         return [self.output / f"{name}{suffix}" for suffix in self.suffixes]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def read_timestamps(text: str) -> list[Segment]:
@@ -159,12 +160,11 @@ def translate_long(
     with quick_imports():
         from unglossed.inference.sentences import SentenceTranslator
         from unglossed.inference.subtitles import Lines
+        from unglossed.media.burn_in import check_font
 
         translator = SentenceTranslator.from_pretrained(
             model, options.segmenter, precision=precision
         )
-        from unglossed.media.burn_in import check_font
-
     if options.burn_in:
         check_font(options.font, "")
         for file in files:

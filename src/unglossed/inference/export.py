@@ -21,7 +21,7 @@ from unglossed.errors import InputError
 from unglossed.files import bind_folder, check_new_folder, whole_folder
 from unglossed.inference.translator import SignTranslator
 from unglossed.models.translator import Translator
-from unglossed.models.visual import VisualEncoder, pool, real_positions
+from unglossed.models.visual import VisualEncoder, real_positions
 
 FILE_NAME = "encoder.onnx"
 TOLERANCE = 1e-4
@@ -57,8 +57,7 @@ class SignalReader(nn.Module):
             mask: (clips, time) bool, True where there is a frame: as many as there are frames.
         """
         encoder = self.encoder
-        pixels = torch.addcmul(encoder.pixel_shift, frames.float(), encoder.pixel_scale)
-        pooled = pool(encoder.backbone(pixel_values=pixels.permute(0, 3, 1, 2)), encoder.grid)
+        pooled = encoder.traced(frames)
         # Padding reads row 0, which is zero.
         place = mask.flatten().long().cumsum(0).reshape(mask.shape) * mask
         features = torch.cat([pooled.new_zeros(1, pooled.shape[1]), pooled])[place]

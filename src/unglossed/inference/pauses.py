@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,6 @@ def find_pauses(
     end: float,
     *,
     longest: float = LONGEST_SECONDS,
-    progress: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[float, float]]:
     """Begin and end, in seconds, of what is said between pauses.
 
@@ -45,7 +44,6 @@ def find_pauses(
         begin: where to begin, in seconds.
         end: where to end.
         longest: seconds of a stretch at most.
-        progress: is told how many seconds have been looked at.
 
     Raises:
         InputError: the media cannot be read.
@@ -86,8 +84,6 @@ def find_pauses(
             inside = 1 / (1 + 10 ** ((threshold - level) / 10))
             yield from map(told, finder.push(inside))
         start = stop
-        if progress is not None:
-            progress(start)
     yield from map(told, finder.finish())
 
 

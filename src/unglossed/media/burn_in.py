@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ def burn_in(
     output: Path,
     *,
     font: Path | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write a video again, as MP4, with subtitles drawn into its frames; sound is copied.
 
@@ -47,7 +46,6 @@ def burn_in(
         subtitles: in the order of time, one at a time.
         output: file to write.
         font: TrueType or OpenType; None: DejaVu Sans, which has no Chinese.
-        progress: is told the seconds that are done.
 
     Raises:
         InputError: the video cannot be read, the font cannot, or it lacks a character.
@@ -80,8 +78,6 @@ def burn_in(
                     picture.pts, picture.time_base = round(seconds / _TICK), _TICK
                     number += 1
                     made.mux(video.encode(picture))
-                    if progress is not None:
-                        progress(seconds)
             made.mux(video.encode())
         except av.error.FFmpegError as error:
             raise InputError(f"{media}: cannot be written again: {reason(error)}") from error

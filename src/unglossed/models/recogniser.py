@@ -7,16 +7,14 @@ transcripts (a speech frontend): symbols, either way. A translator takes the enc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
-from transformers.utils import ModelOutput
 
 from unglossed.models.encoder import Encoder, build_encoder
-from unglossed.models.translator import PartModel
+from unglossed.models.translator import Tagger
 
 BLANK = 0
 """CTC's number for no symbol; symbols are numbered from 1 in the vocabulary's order."""
@@ -47,15 +45,7 @@ for _config in (RecogniserConfig, _EarlierConfig):
     AutoConfig.register(_config.model_type, _config)
 
 
-@dataclass
-class RecogniserOutput(ModelOutput):
-    """What a forward pass gives: `logits` (batch, time, 1 + symbols) and `mask` (batch, time)."""
-
-    logits: Tensor | None = None
-    mask: Tensor | None = None
-
-
-class Recogniser(PartModel):
+class Recogniser(Tagger):
     """encoder -> linear head over blank and symbols (CTC, Graves et al. 2006)."""
 
     config_class = RecogniserConfig
@@ -68,21 +58,9 @@ class Recogniser(PartModel):
         self.encoder: Encoder = build_encoder(config.encoder)
         self.ctc_head = nn.Linear(self.encoder.output_dim, 1 + len(config.symbols))
 
-    def forward(
-        self,
-        frames: Tensor | None = None,
-        lengths: Tensor | None = None,
-        features: Tensor | None = None,
-        mask: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> RecogniserOutput:
-        """Logits of blank and symbols at each kept frame; see `features_of` for the arguments.
-
-        `labels` are for the loss alone.
-        """
-        del labels
-        features, mask = self.features_of(frames, lengths, features, mask)
-        return RecogniserOutput(logits=self.ctc_head(features), mask=mask)
+    def tag(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Logits of blank and symbols."""
+        return self.ctc_head(features)
 
 
 AutoModel.register(RecogniserConfig, Recogniser)

@@ -6,16 +6,14 @@ outside: as Moryossef et al. 2023, arXiv 2310.13960, section 4, tag sentences of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
-from transformers.utils import ModelOutput
 
 from unglossed.models.encoder import Encoder, build_encoder
-from unglossed.models.translator import PartModel
+from unglossed.models.translator import Tagger
 
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 """Tags of a position."""
@@ -34,14 +32,6 @@ class SegmenterConfig(PreTrainedConfig):
     layers: int = 4
     dropout: float = 0.1
     hidden_share: float = 0.15
-
-
-@dataclass
-class SegmenterOutput(ModelOutput):
-    """What a forward pass gives: `logits` (batch, time, 3) and `mask` (batch, time)."""
-
-    logits: Tensor | None = None
-    mask: Tensor | None = None
 
 
 class SegmentHead(nn.Module):
@@ -83,7 +73,7 @@ class SegmentHead(nn.Module):
         return self.leave(hidden.transpose(1, 2))
 
 
-class Segmenter(PartModel):
+class Segmenter(Tagger):
     """encoder -> convolutions over time -> tags."""
 
     config_class = SegmenterConfig
@@ -96,21 +86,9 @@ class Segmenter(PartModel):
         self.encoder: Encoder = build_encoder(config.encoder)
         self.segment_head: SegmentHead = SegmentHead(self.encoder.output_dim, config)
 
-    def forward(
-        self,
-        frames: Tensor | None = None,
-        lengths: Tensor | None = None,
-        features: Tensor | None = None,
-        mask: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> SegmenterOutput:
-        """Logits of the tags at each kept frame; see `features_of` for the arguments.
-
-        `labels` are for the loss alone.
-        """
-        del labels
-        features, mask = self.features_of(frames, lengths, features, mask)
-        return SegmenterOutput(logits=self.segment_head(features, mask), mask=mask)
+    def tag(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Logits of outside, begin and inside."""
+        return self.segment_head(features, mask)
 
 
 AutoConfig.register(SegmenterConfig.model_type, SegmenterConfig)

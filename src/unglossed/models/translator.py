@@ -115,6 +115,40 @@ class PartModel(PreTrainedModel, ABC):
         return features, mask
 
 
+@dataclass
+class TagOutput(ModelOutput):
+    """What a forward pass gives: `logits` (batch, time, tags) and `mask` (batch, time)."""
+
+    logits: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Tagger(PartModel):
+    """An encoder with a head that gives a tag to each of its positions."""
+
+    encoder: Encoder
+
+    @abstractmethod
+    def tag(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Logits (batch, time, tags) of features (batch, time, dim) and their mask."""
+
+    def forward(
+        self,
+        frames: Tensor | None = None,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
+        mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> TagOutput:
+        """Logits of the tags at each position; see `features_of` for the arguments.
+
+        `labels` are for the loss alone.
+        """
+        del labels
+        features, mask = self.features_of(frames, lengths, features, mask)
+        return TagOutput(logits=self.tag(features, mask), mask=mask)
+
+
 PARTS = ("encoder", "adapter", "language_model")
 
 

@@ -317,6 +317,11 @@ class VisualEncoder(Encoder):
                 vectors = [encode(chunk) for chunk in chunks]
         return torch.cat(vectors)
 
+    def traced(self, frames: Tensor) -> Tensor:
+        """The same as `pooled` in one piece, without autocast: what exporters can follow."""
+        pixels = torch.addcmul(self.pixel_shift, frames.float(), self.pixel_scale)
+        return pool(self.backbone(pixel_values=pixels.permute(0, 3, 1, 2)), self.grid)
+
     def _chunks(self, frames: Tensor, *, trained: bool) -> tuple[Tensor, ...]:
         """Frames in the fewest chunks of near-equal size that keep to the budget."""
         budget = self.frame_budget or PIXEL_BUDGET // (frames.shape[1] * frames.shape[2])

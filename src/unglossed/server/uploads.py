@@ -114,7 +114,7 @@ def check_declared(request: Request, settings: ServerSettings) -> None:
     """
     declared = request.headers.get("content-length", "0")
     if not declared.isascii() or not declared.isdigit() or len(declared) > 18:
-        raise Problem(400, "wrong_length", "Content-Length is no number of bytes")
+        raise Problem(400, "wrong_length", "Content-Length is not a number of bytes")
     if int(declared) > settings.max_bytes + _AROUND:
         raise _too_large(settings)
     kind = request.headers.get("content-type", "")

@@ -21,7 +21,7 @@ from unglossed.errors import InputError
 from unglossed.inference.precision import SMALLEST
 from unglossed.models.language_model import EncoderDecoder
 from unglossed.models.translator import Translator
-from unglossed.models.visual import TemporalModule, VisualEncoder, pool
+from unglossed.models.visual import TemporalModule, VisualEncoder
 
 STEPS = 127
 """Whole numbers that a row's largest number becomes."""
@@ -89,9 +89,7 @@ class FrameReader(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Vectors (n, dim) of frames (n, height, width, 3)."""
-        encoder = self.encoder
-        pixels = torch.addcmul(encoder.pixel_shift, frames.float(), encoder.pixel_scale)
-        return pool(encoder.backbone(pixel_values=pixels.permute(0, 3, 1, 2)), encoder.grid)
+        return self.encoder.traced(frames)
 
 
 class ClipReader(nn.Module):
