@@ -4,7 +4,7 @@
 
 One layer of attention, 8 heads of 64, forward and backward in bfloat16 over 1,024 positions in all,
 in rows of so many. Baseline: the fused kernel, which PyTorch takes by itself. Ours: what
-`training/trainer.py` has it take up to `PLAIN_ATTENTION` positions. Both give the same within
+`training/attention.py` has it take up to `PLAIN_ATTENTION` positions. Both give the same within
 bfloat16's rounding.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from unglossed.training.trainer import PLAIN_ATTENTION
+from unglossed.training.attention import PLAIN_ATTENTION
 
 POSITIONS = 1024
 HEADS, WIDTH = 8, 64

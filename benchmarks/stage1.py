@@ -37,9 +37,10 @@ from transformers import ResNetConfig, ResNetModel, set_seed
 
 from unglossed.models.language_model import LightT, LightTConfig, light_t_config
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.training.arguments import stage_arguments
 from unglossed.training.features import use_bfloat16
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import StageTrainer, stage_arguments
+from unglossed.training.trainer import StageTrainer
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 NUM_WORDS, TEXT_LENGTH = 2429, 15

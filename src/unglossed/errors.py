@@ -20,7 +20,12 @@ class InputError(ValueError):
     r"""A user's input is wrong: the message names file and field, what was found and expected.
 
     The message is one line: line ends in it, as a file's name can have, are written as `\\n`.
+
+    Attributes:
+        told_elsewhere: Whether another process has told it.
     """
+
+    told_elsewhere = False
 
     def __init__(self, message: str = "") -> None:
         if message.startswith(_FROM_WORKER):
@@ -73,6 +78,11 @@ class Mistakes:
             raise InputErrors(self.found)
 
 
+quiet = False
+"""Whether notes are left to another process, which has the same to tell."""
+
+
 def note(text: str) -> None:
     """Print a note to stderr: one line about what does not stop the work."""
-    print(f"note: {one_line(text)}", file=sys.stderr)
+    if not quiet:
+        print(f"note: {one_line(text)}", file=sys.stderr)

@@ -1,6 +1,7 @@
-"""What asks the program to end: Ctrl-C, `kill` (SIGTERM), a closed terminal (SIGHUP).
+"""What asks the program to end: Ctrl-C, `kill` (SIGTERM), a closed terminal, Slurm (SIGUSR1).
 
-Each raises KeyboardInterrupt, as Ctrl-C does, so that unfinished work is cleaned up.
+Each raises KeyboardInterrupt, as Ctrl-C does, so that unfinished work is cleaned up. Work that is
+to be saved first lets them wait, see `stops_wait`.
 """
 
 import math
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STOPS = [
-    number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if (number := getattr(signal, name, None))
 ]
 """Signals that ask a process to end and leave it time to clean up."""
 
 _stopped_by: int | None = None
+_waiting: list["Waiting"] = []
 
 
 def stopped_by() -> int | None:
@@ -44,11 +48,50 @@ def take_interrupts_once(seconds: float = 2.0) -> None:
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
             _stopped_by = number
-            raise KeyboardInterrupt
+            if not (_waiting and _waiting[-1].take()):
+                raise KeyboardInterrupt
 
     for number in STOPS:
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, stop)
+
+
+class Waiting:
+    """Whether the program was asked to end while that waits.
+
+    Attributes:
+        came: Whether it was.
+        at_once: Whether to raise KeyboardInterrupt at the next signal all the same.
+    """
+
+    came = at_once = False
+
+    def take(self) -> bool:
+        """Let a first signal wait; False: it is to be raised."""
+        waits = not (self.came or self.at_once)
+        self.came = True
+        return waits
+
+
+@contextmanager
+def stops_wait() -> Iterator[Waiting]:
+    """Let the first signal that asks to end wait in the block, which looks whether one came.
+
+    A second one raises KeyboardInterrupt. Signals that somebody else handles are left to them.
+    """
+    waiting = Waiting()
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in STOPS} if is_main else {}
+    _waiting.append(waiting)
+    try:
+        if is_main:
+            take_interrupts_once()  # of a program that is not the command line
+        yield waiting
+    finally:
+        _waiting.remove(waiting)
+        for number, handler in before.items():
+            if handler in (signal.default_int_handler, signal.SIG_DFL):
+                signal.signal(number, handler)
 
 
 def leave_interrupts() -> None:
@@ -86,3 +129,17 @@ def interrupts_delayed() -> Iterator[None]:
             signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])
+
+
+def outlive_one_stop() -> None:
+    """Let this process, which works for another one, ignore Ctrl-C and one signal of each other.
+
+    A signal to all processes of a job leaves the one it works for time to finish; that one then
+    ends it, by a second signal if need be.
+    """
+
+    def wait_for_another(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else wait_for_another)

@@ -16,11 +16,12 @@ from transformers import set_seed
 
 import tiny
 from unglossed.errors import InputError
+from unglossed.training.arguments import stage_arguments
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.data import UNREADABLE, Collator, EpochIndex, LeftOut, Unreadable
 from unglossed.training.settings import StageSettings
 from unglossed.training.train import train_recipe
-from unglossed.training.trainer import StageTrainer, stage_arguments
+from unglossed.training.trainer import StageTrainer
 
 RECIPE = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
 SHORT = [

@@ -17,6 +17,7 @@ from unglossed.models.language_model import language_model_config
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.translator import Translator
 from unglossed.models.tuning import add_lora
+from unglossed.training.arguments import stage_arguments
 from unglossed.training.callbacks import (
     NORMS_FILE,
     START_FILE,
@@ -28,7 +29,7 @@ from unglossed.training.checkpoint import latest_checkpoint
 from unglossed.training.data import Collator, EpochIndex
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import StageTrainer, stage_arguments
+from unglossed.training.trainer import StageTrainer
 
 PROCESSOR = tiny.tiny_processor()
 NUM_CLIPS = 8

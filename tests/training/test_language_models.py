@@ -27,6 +27,7 @@ from unglossed.models.translator import PARTS, Translator
 from unglossed.models.tuning import QuantizedLinear, is_lora
 from unglossed.training.build import fit_vocabulary
 from unglossed.training.objectives.translation import text_loss
+from unglossed.training.optimizers import build_optimizer
 from unglossed.training.parts import default_prompt, new_language_model_config, prompt_ids
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.settings import LanguageModelSettings, PromptSettings, StageSettings
@@ -35,7 +36,6 @@ from unglossed.training.tokenizer import (
     check_own_tokenizers,
     train_tokenizer,
 )
-from unglossed.training.trainer import build_optimizer
 
 NEW_TOKENS = ("<signs>", "</signs>")
 LORA = {"r": 4, "alpha": 8.0, "dropout": 0.0}

@@ -17,10 +17,10 @@ from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.translator import Translator
 from unglossed.models.tuning import is_lora
 from unglossed.training.objectives.translation import text_loss
+from unglossed.training.optimizers import build_optimizer
 from unglossed.training.recipe import TokenizerSettings
 from unglossed.training.settings import StageSettings
 from unglossed.training.tokenizer import build_tokenizer
-from unglossed.training.trainer import build_optimizer
 
 NEW_TOKENS = ("<speech>", "</speech>")
 LORA = {"r": 4, "alpha": 8.0, "dropout": 0.0}

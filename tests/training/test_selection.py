@@ -11,7 +11,7 @@ import pytest
 from unglossed.corpora.sample import Sample
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.objectives.translation import tell_short_texts
-from unglossed.training.trainer import rank, tell_choice
+from unglossed.training.selection import rank, tell_choice
 
 TRANSLATION, RECOGNITION = OBJECTIVES["translation"], OBJECTIVES["gloss_ctc"]
 

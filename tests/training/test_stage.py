@@ -25,11 +25,11 @@ from unglossed.models.recogniser import Recogniser
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.tuning import QuantizedLinear, is_lora
 from unglossed.models.vlp import VisualLanguageModel
+from unglossed.training.optimizers import build_optimizer
 from unglossed.training.parts import plan_language_model, refuse_unknown
 from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import load_recipe
 from unglossed.training.settings import LanguageModelSettings, StageSettings
-from unglossed.training.trainer import build_optimizer
 
 BACKBONE = tiny.ENCODER["backbone"]
 SHAPE = {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}

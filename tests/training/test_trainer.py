@@ -23,17 +23,14 @@ from unglossed.errors import InputError
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.translator import PARTS, Translator
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
+from unglossed.training.arguments import stage_arguments
+from unglossed.training.attention import attention_for
 from unglossed.training.checkpoint import MARK, find_fault, put_away, reopen
 from unglossed.training.data import Collator, EpochIndex, EpochSampler
 from unglossed.training.objectives.translation import text_loss
-from unglossed.training.optimizers import StepsInBackward
+from unglossed.training.optimizers import StepsInBackward, build_optimizer
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import (
-    StageTrainer,
-    attention_for,
-    build_optimizer,
-    stage_arguments,
-)
+from unglossed.training.trainer import StageTrainer
 
 PROCESSOR = tiny.tiny_processor()
 
@@ -680,7 +677,9 @@ def test_a_loss_that_is_no_number_ends_the_stage_and_leaves_what_was_good(tmp_pa
             return found | {"features": found["features"] * float("nan")} if item[0] else found
 
     trainer, _, _, recorder = build_trainer(stage(), tmp_path, dataset=Damaged())
-    with pytest.raises(InputError, match=r"^stages\.stage: the loss became NaN .* in epoch 2: "):
+    with pytest.raises(
+        InputError, match=r"^stages\.stage: the loss became NaN .* \(epoch 2\), on text"
+    ):
         trainer.train()
     assert [row["epoch"] for row in recorder.rows if "loss" in row] == [1.0]
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]

@@ -1,8 +1,9 @@
 """The command line: every verb reads its arguments and calls one function of the library.
 
 Nothing heavy is imported before a verb runs, so that `unglossed --help` answers at once.
-Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong; 130, 143, 129 ended by
-Ctrl-C, by SIGTERM (`kill`) or by SIGHUP (the terminal was closed), cleaned up as after Ctrl-C.
+Exit codes: 0 done, 1 a check found faults, 2 the user's input is wrong; 130, 143, 129, 138 ended
+by Ctrl-C, by SIGTERM (`kill`), by SIGHUP (the terminal was closed) or by SIGUSR1 (Slurm), cleaned
+up as after Ctrl-C.
 """
 
 import errno
@@ -38,7 +39,8 @@ class Verbs(TyperGroup):
                 raise _stopped() from None
             if (message := _describe(error)) is None:
                 raise
-            fail(message)
+            if not getattr(error, "told_elsewhere", False):
+                fail(message)
         raise typer.Exit(INPUT_WRONG)
 
 
@@ -116,6 +118,8 @@ def _describe(error: Exception) -> str | None:
 def _stopped(*told: str) -> typer.Exit:
     """Print one line that the work was stopped, and how to go on; return the exit code for it."""
     number = stopped_by() or signal.SIGINT
+    if not common.is_first_process():
+        return typer.Exit(_SIGNALLED + number)
     by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
     with suppress(OSError):  # the terminal may have gone
         print("; ".join([f"stopped{by}", *told]), file=sys.stderr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -46,6 +47,11 @@ def show(result: Any, as_json: bool) -> None:
 def fail(message: str) -> None:
     """Print one `error:` line to stderr."""
     print(f"error: {one_line(message)}", file=sys.stderr)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one of several processes of a training that talks to the user."""
+    return os.environ.get("RANK", "0") in ("", "0")
 
 
 def given(**options: Any) -> dict[str, Any]:

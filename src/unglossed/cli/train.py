@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from unglossed.cli.common import CorpusSpec, Overrides
+from unglossed.cli.common import CorpusSpec, Overrides, is_first_process
 from unglossed.errors import InputError
 from unglossed.memory import save_memory
+from unglossed.signals import stopped_by
+
+_SLURM_JOB = "SLURM_JOB_ID"
 
 RecipeName = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped recipe.")]
 MaxDamaged = Annotated[
@@ -47,8 +55,31 @@ def train(
             "--accept-changes", help="Resume although the corpus changed since the run was begun."
         ),
     ] = False,
+    save_every: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME|STEPS",
+            help="Write a checkpoint at least so often: a time, such as 30min or 2h, or a number of"
+            " steps. One is written whenever dev is scored and when the program is asked to end.",
+        ),
+    ] = "30min",
+    keep: Annotated[
+        int, typer.Option(metavar="K", min=1, help="Checkpoints to keep beside the best one.")
+    ] = 2,
+    requeue: Annotated[
+        bool,
+        typer.Option(
+            "--requeue",
+            help="Under Slurm: when SIGTERM or SIGUSR1 comes, put the job into the queue again,"
+            " after the checkpoint is written. It goes on if it has --resume.",
+        ),
+    ] = False,
 ) -> None:
-    """Train the stages of a recipe, one after the other."""
+    """Train the stages of a recipe, one after the other.
+
+    Ctrl-C, SIGTERM and SIGUSR1 end it when the step that is trained is done and saved; a second one
+    ends it at once. Several processes, started by torchrun or accelerate launch, train together.
+    """
     save_memory()  # before torch is imported
 
     from unglossed.files import is_full
@@ -56,6 +87,8 @@ def train(
 
     if accept_changes and not resume:
         raise InputError("--accept-changes is for a run that is resumed: add --resume")
+    if requeue and not os.environ.get(_SLURM_JOB):
+        raise InputError(f"--requeue: expected a job of Slurm ({_SLURM_JOB} is not set)")
     try:
         model = train_recipe(
             recipe,
@@ -67,16 +100,45 @@ def train(
             features=features,
             max_damaged=max_damaged,
             accept_changes=accept_changes,
+            save_every=save_every,
+            keep=keep,
         )
     except OSError as error:
         if not is_full(error):
             raise
         told = "make room, then --resume goes on from the last checkpoint"
         raise InputError(f"{error.filename}: {error.strerror}: {told}") from None
-    except KeyboardInterrupt:
-        told = "--resume goes on from the last checkpoint, which is written when dev is scored"
-        raise KeyboardInterrupt(told) from None
-    print(model)
+    except KeyboardInterrupt as error:
+        if requeue and stopped_by() != signal.SIGINT:
+            _requeue()
+        saved = [*map(str, error.args)] or ["the last checkpoint stays"]
+        raise KeyboardInterrupt(*saved, f"go on with: {_again()}") from None
+    if is_first_process():
+        print(model)
+
+
+def _again() -> str:
+    """The command that goes on with the run, as it was given."""
+    more = [] if "--resume" in sys.argv else ["--resume"]
+    return shlex.join(["unglossed", *sys.argv[1:], *more])
+
+
+def _requeue() -> None:
+    """Put this job of Slurm into the queue again.
+
+    Raises:
+        InputError: Slurm refuses.
+    """
+    if not is_first_process():
+        return
+    command = ["scontrol", "requeue", os.environ[_SLURM_JOB]]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        failed = done.stderr.strip() if done.returncode else ""
+    except OSError as error:
+        failed = str(error.strerror)
+    if failed:
+        raise InputError(f"--requeue: {shlex.join(command)}: {failed}; the checkpoint is written")
 
 
 def extract(

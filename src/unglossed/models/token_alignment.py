@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unglossed.models.language_model import IGNORED
+from unglossed.ranks import here
 
 LARGEST_SCALE = math.log(100)
 """Of the learned scale's logarithm: beyond it training is unstable (CLIP, arXiv 2103.00020)."""
@@ -123,7 +124,8 @@ class TokenAlignment(nn.Module):
             tokens = normalize(self.text_map(states.float()), dim=-1)
             found = token_similarities(positions, mask, tokens, counts, self.temperature)
             scale = self.log_scale.clamp(max=LARGEST_SCALE).exp()
-            return Similarities(scale * found.of_clips, scale * found.of_texts)
+            # Of all processes that train together: `texts` are, and clips are each one's own.
+            return Similarities(*(here().gathered(scale * rows) for rows in found))
 
     def _read(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor]:
         """States (tokens, text_dim) of all tokens, and how often each is in each text."""

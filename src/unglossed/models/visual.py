@@ -22,6 +22,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttenti
 
 from unglossed import hub
 from unglossed.models.encoder import Encoder
+from unglossed.models.synced_norm import SyncedNorm
+from unglossed.ranks import here
 
 KEPT = [torch.ops.aten.convolution.default]
 FRAMES_AT_ONCE = 16
@@ -102,7 +104,8 @@ def _stem(backbone: ResNetModel, pixels: Tensor) -> Tensor:
     """Convolution, normalisation, ReLU, pooling: half of the memory of the whole network."""
     stem = backbone.embedder.embedder
     norm = stem.normalization
-    if not (norm.training and isinstance(stem.activation, nn.ReLU)):
+    alone = not isinstance(norm, SyncedNorm)
+    if not (norm.training and alone and isinstance(stem.activation, nn.ReLU)):
         return backbone.embedder(pixels)
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
@@ -301,7 +304,9 @@ class VisualEncoder(Encoder):
         trained = torch.is_grad_enabled() and any(
             weight.requires_grad for weight in self.backbone.parameters()
         )
-        chunks = self._chunks(frames, trained=trained)
+        num_chunks, is_much = self._plan(frames, trained=trained)
+        chunks = frames.tensor_split(num_chunks)
+        train = self._trained if is_much else self._pooled
         device = frames.device.type
         # Weights are cast once a chunk; a cache of them would only hold memory for the whole step.
         with torch.autocast(
@@ -310,11 +315,10 @@ class VisualEncoder(Encoder):
             enabled=torch.is_autocast_enabled(device),
             cache_enabled=False,
         ):
-            if trained and len(chunks) > 1:
-                vectors = [recompute(self._trained, self.backbone, chunk) for chunk in chunks]
+            if trained and num_chunks > 1:
+                vectors = [recompute(train, self.backbone, chunk) for chunk in chunks]
             else:
-                encode = self._trained if trained else self._pooled
-                vectors = [encode(chunk) for chunk in chunks]
+                vectors = [train(chunk) for chunk in chunks]
         return torch.cat(vectors)
 
     def traced(self, frames: Tensor) -> Tensor:
@@ -322,20 +326,28 @@ class VisualEncoder(Encoder):
         pixels = torch.addcmul(self.pixel_shift, frames.float(), self.pixel_scale)
         return pool(self.backbone(pixel_values=pixels.permute(0, 3, 1, 2)), self.grid)
 
-    def _chunks(self, frames: Tensor, *, trained: bool) -> tuple[Tensor, ...]:
-        """Frames in the fewest chunks of near-equal size that keep to the budget."""
-        budget = self.frame_budget or PIXEL_BUDGET // (frames.shape[1] * frames.shape[2])
+    def _plan(self, frames: Tensor, *, trained: bool) -> tuple[int, bool]:
+        """The fewest chunks of near-equal size that keep to the budget; and how to train them.
+
+        Much is trained with less memory where we know how. Processes that train together go in
+        step: their normalisation counts over the chunks of all.
+        """
+        pixels = frames.shape[1] * frames.shape[2]
+        budget = self.frame_budget or PIXEL_BUDGET // pixels
         if not trained:  # nothing is kept, and small chunks stay in the CPU's caches
-            budget //= 8
-        return frames.tensor_split(-(-len(frames) // max(budget, 1)))
+            return -(-len(frames) // max(budget // 8, 1)), False
+        num_chunks = -(-len(frames) // max(budget, 1))
+        largest = -(-len(frames) // num_chunks) * pixels
+        is_much = largest > PIXEL_BUDGET // 8  # else it would be slower for nothing
+        num_chunks, is_most = here().largest([num_chunks, int(is_much)])
+        return num_chunks, bool(is_most)
 
     def _pooled(self, frames: Tensor) -> Tensor:
         return pool(self.backbone(pixel_values=self._pixels(frames)), self.grid)
 
     def _trained(self, frames: Tensor) -> Tensor:
-        """The same as `_pooled`; much is trained with less memory where we know how."""
-        much = frames.shape[:3].numel() > PIXEL_BUDGET // 8  # else it would be slower for nothing
-        if much and isinstance(self.backbone, ResNetModel):
+        """The same as `_pooled`, with less memory where we know how."""
+        if isinstance(self.backbone, ResNetModel):
             return pool(frugal_resnet(self.backbone, self._pixels(frames)), self.grid)
         return self._pooled(frames)
 

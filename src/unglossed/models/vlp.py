@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 from unglossed import hub
 from unglossed.models.language_model import IGNORED, EncoderDecoder, language_model_config
 from unglossed.models.translator import PARTS, Translator, TranslatorConfig
+from unglossed.ranks import here
 
 FIRST_TEMPERATURE = 0.07
 """Where the learned temperature of the similarities starts (CLIP's, arXiv 2103.00020)."""
@@ -60,7 +61,8 @@ class Alignment(nn.Module):
     def forward(self, clips: Tensor, texts: Tensor) -> Tensor:
         """Similarities (clips, sentences) of embeddings of length 1: (clips, dim), (texts, dim)."""
         with torch.autocast(clips.device.type, enabled=False):  # bfloat16 is too coarse for them
-            return self.log_scale.exp() * clips.float() @ texts.float().T
+            scale = here().evenly(self.log_scale).exp()
+            return scale * clips.float() @ texts.float().T
 
 
 class VisualLanguageModel(Translator):
@@ -109,14 +111,17 @@ class VisualLanguageModel(Translator):
     ) -> VisualLanguageOutput:
         """Similarities of clips and sentences, and logits of the sentences from their masked form.
 
+        Processes that train together compare the clips and sentences of all.
+
         Of the sentences, `labels` (batch, tokens) are whole, `IGNORED` where padded; `input_ids`
         (batch, positions) masked. See `features_of` for what says the clips.
         """
         assert labels is not None and input_ids is not None and attention_mask is not None
         clips = self.embed_clips(*self.features_of(frames, lengths, features, mask))
+        texts = self.embed_texts(labels)
         return VisualLanguageOutput(
             logits=self.restore(input_ids, attention_mask, labels),
-            similarities=self.alignment(clips, self.embed_texts(labels)),
+            similarities=self.alignment(here().gathered(clips), here().gathered(texts)),
         )
 
     def embed_clips(self, features: Tensor, mask: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ SHOWN = {
 
 
 @contextmanager
-def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
-    """A writer of TensorBoard's files in a folder.
+def tensorboard(folder: Path, from_step: int | None = None) -> Iterator[SummaryWriter]:
+    """A writer of TensorBoard's files in a folder; what is there from a step on is written anew.
 
     It writes in a thread, which would print a traceback where the disk is full; the error is raised
     again by the writer's next call.
@@ -69,7 +69,7 @@ def tensorboard(folder: Path) -> Iterator[SummaryWriter]:
     threading.excepthook = report
     try:
         with naming(folder):
-            yield SummaryWriter(str(folder))
+            yield SummaryWriter(str(folder), purge_step=from_step)
     finally:
         threading.excepthook = before
 

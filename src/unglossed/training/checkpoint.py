@@ -33,7 +33,7 @@ MARK = "complete"
 """File written last into a checkpoint: without it, it was interrupted and is not used."""
 LAST = "last"
 """Folder in which a stage that is trained keeps its last checkpoint, until the next one begins."""
-_PICKLES = (OPTIMIZER_NAME, SCHEDULER_NAME, "rng_state.pth")
+_PICKLES = (OPTIMIZER_NAME, SCHEDULER_NAME)
 _OURS = re.compile(r"checkpoint-([1-9]\d*)")
 
 
@@ -48,27 +48,28 @@ def seal(checkpoint: Path) -> None:
 def checkpoints_of(folder: Path) -> list[Path]:
     """A stage's checkpoints, whole or not, from the first step to the last."""
     found = [path for path in folder.glob("checkpoint-*") if _OURS.fullmatch(path.name)]
-    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step_of)
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=step_of)
 
 
-def _step_of(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """The optimiser steps after which a checkpoint was written, by its name."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def _delete(folder: Path, keep: Collection[int | None] = ()) -> None:
     """Delete a stage's checkpoints, except those after some steps."""
     for checkpoint in checkpoints_of(folder):
-        if _step_of(checkpoint) not in keep:
+        if step_of(checkpoint) not in keep:
             shutil.rmtree(checkpoint)
 
 
-def rotate(folder: Path, step: int, best_step: int | None) -> None:
-    """Delete a stage's checkpoints except that of `step`, the one before it and the best on dev.
+def rotate(folder: Path, step: int, best_step: int | None, keep: int = 2) -> None:
+    """Delete a stage's checkpoints except the last `keep`, of `step` at last, and the best on dev.
 
     Those beyond `step` are damaged, from before a resume.
     """
-    before = [path for path in checkpoints_of(folder) if _step_of(path) < step]
-    _delete(folder, {step, best_step, *map(_step_of, before[-1:])})
+    kept = [path for path in checkpoints_of(folder) if step_of(path) <= step][-keep:]
+    _delete(folder, {step, best_step, *map(step_of, kept)})
 
 
 def forget(folder: Path) -> None:
@@ -209,7 +210,7 @@ def _read_state(checkpoint: Path) -> dict[str, Any]:
     state = read_json(path)
     with reading(path, "the trainer's state"):
         step, epoch = int(state["global_step"]), float(state["epoch"])
-    expected = step if checkpoint.name == LAST else _step_of(checkpoint)
+    expected = step if checkpoint.name == LAST else step_of(checkpoint)
     if step != expected or step < 1 or not epoch > 0:
         raise InputError(f"{path}: found step {step}, expected that of {checkpoint.name}")
     return state

@@ -72,7 +72,12 @@ class LeftOut:
         self.num_clips = num_clips
         self.limit = most_unreadable(num_clips) if limit is None else limit
         self.path = path
-        self._ids: set[str] = set()
+        self._found: dict[str, Unreadable] = {}
+
+    @property
+    def clips(self) -> list[Unreadable]:
+        """The clips."""
+        return [*self._found.values()]
 
     def add(self, clip: Unreadable) -> None:
         """Count a clip, if it is a new one.
@@ -80,10 +85,10 @@ class LeftOut:
         Raises:
             InputError: there are more than the limit.
         """
-        if clip.id in self._ids:
+        if clip.id in self._found:
             return
-        self._ids.add(clip.id)
-        count = len(self._ids)
+        self._found[clip.id] = clip
+        count = len(self._found)
         listed = f"; {self.path} lists them" if self.path else ""
         self._list(clip)
         if count > self.limit:
@@ -106,7 +111,7 @@ class LeftOut:
                     file.write(line)
 
     def __str__(self) -> str:
-        return f"{len(self._ids):,} of {self.num_clips:,} clips" if self._ids else ""
+        return f"{len(self._found):,} of {self.num_clips:,} clips" if self._found else ""
 
 
 EpochIndex = tuple[int, int]
@@ -363,11 +368,13 @@ class Collator:
         batch: dict[str, Any] = self._stack(rows) if rows else {}
         return {**batch, UNREADABLE: unreadable} if unreadable else batch
 
-    def _stack(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def _stack(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         others = [text for row in rows for text in row.get("others", ())]
         texts = pad_labels([*(row["labels"] for row in rows), *others])
         longest = max(len(row["labels"]) for row in rows)
-        batch = {"labels": texts[: len(rows), :longest]}
+        batch: dict[str, Any] = {"labels": texts[: len(rows), :longest]}
+        if "row" in rows[0]:
+            batch["rows"] = [row["row"] for row in rows]
         if others:
             batch["texts"] = texts
         if "frames" in rows[0]:
@@ -391,8 +398,8 @@ _TARGETS = ("labels", "decoder_input_ids")
 
 
 def cut_batch(
-    batch: dict[str, Tensor], budget: int, read: Callable[[int], int] = lambda source: source
-) -> Iterator[dict[str, Tensor]]:
+    batch: dict[str, Any], budget: int, read: Callable[[int], int] = lambda source: source
+) -> Iterator[dict[str, Any]]:
     """The rows of a batch, longest first, in parts that are padded to their own longest row.
 
     Every row is in one part; a batch within the budget stays as it is. Where the loss is a sum over
@@ -400,7 +407,8 @@ def cut_batch(
 
     Args:
         batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
-            `input_ids` (batch, time) with their `attention_mask`; padded on the right.
+            `input_ids` (batch, time) with their `attention_mask`; padded on the right. Perhaps a
+            list `rows` of the clips' numbers.
         budget: Positions of a part, read and written together, padding included; a longer row is a
             part of its own.
         read: Positions that are read of a row with so many features: fewer where an adapter
@@ -425,8 +433,13 @@ def cut_batch(
     yield _take(batch, part, sources[part[0]], longest)
 
 
-def _take(batch: dict[str, Tensor], rows: list[int], source: int, target: int) -> dict[str, Tensor]:
+def _take(batch: dict[str, Any], rows: list[int], source: int, target: int) -> dict[str, Any]:
     """Some rows of a batch, cut to the given lengths."""
     lengths = dict.fromkeys(_SOURCES, source) | dict.fromkeys(_TARGETS, target)
     chosen = torch.tensor(rows, device=batch["labels"].device)
-    return {name: values[chosen, : lengths[name]] for name, values in batch.items()}
+    return {
+        name: [values[row] for row in rows]
+        if isinstance(values, list)
+        else values[chosen, : lengths[name]]
+        for name, values in batch.items()
+    }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from rich.progress import Progress
@@ -18,6 +19,7 @@ from unglossed.errors import InputError, note
 from unglossed.inference.search import signal_limit
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.translator import PartModel, Translator
+from unglossed.ranks import here
 from unglossed.training.data import (
     ClipDataset,
     FeatureDataset,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 """Clips of dev that are scored together."""
 Scores = dict[str, float | None]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,10 @@ class DevSplit:
             return found
         rows: Sequence[Tensor | Unreadable]
         if found is None:
-            items = [(0, index) for index in range(len(self.clips))]
+            items = here().share([(0, index) for index in range(len(self.clips))])
             form = fast_form(self.model.encoder, self.clips, (0, 0), bfloat16=self.bfloat16)
-            rows = list(encode_clips(form, self.clips, items, bfloat16=self.bfloat16))
+            own = list(encode_clips(form, self.clips, items, bfloat16=self.bfloat16))
+            rows = [*chain.from_iterable(here().all(own))]
             for row in rows:
                 if isinstance(row, Unreadable):
                     self.leave_out(row)
@@ -199,6 +203,26 @@ class DevSplit:
         if found is not None:
             return cast(Sequence[Tensor], found.choose(readable))
         return [row.float() for row in rows if not isinstance(row, Unreadable)]
+
+    def spread(
+        self, features: Sequence[Tensor], work: Callable[[Sequence[Tensor]], Sequence[V]]
+    ) -> list[V]:
+        """What a function gives for some clips' features, a result a clip.
+
+        Processes that train together share the work by whole batches of clips of similar length,
+        so that each clip is beside the same others as on one process.
+        """
+        ranks = here()
+        if ranks.count == 1:
+            return [*work(features)]
+        order = sorted(range(len(features)), key=lambda number: -len(features[number]))
+        starts = range(0, len(order), BATCH_SIZE)[ranks.index :: ranks.count]
+        own: dict[int, V] = {}
+        for start in starts:
+            numbers = order[start : start + BATCH_SIZE]
+            own |= zip(numbers, work([features[number] for number in numbers]), strict=True)
+        found = {number: one for part in ranks.all(own) for number, one in part.items()}
+        return [found[number] for number in range(len(features))]
 
     def batches(self, features: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Which clips, their features (batch, time, dim) and the mask, batch by batch."""

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from unglossed.errors import InputError
+from unglossed.models.translator import PartModel
 from unglossed.models.visual import VisualEncoder
+from unglossed.training.settings import NEW_TOKENS, StageSettings
 
 
 class _OneByOne(Optimizer):
@@ -145,3 +147,50 @@ class StepsInBackward:
         norms = [self._norms[one] for one in self.parameters if one in self._norms]
         self._norms.clear()
         return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+
+
+def build_optimizer(
+    stage: StageSettings, model: nn.Module, *, one_by_one: bool = False
+) -> torch.optim.Optimizer:
+    """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2).
+
+    Biases and normalisation are not decayed.
+
+    Args:
+        stage: Its settings.
+        model: With the parts that are trained.
+        one_by_one: For `StepsInBackward`; else it is torch's own, unless the stage's momentum is to
+            be held in another number format.
+    """
+    groups: list[dict[str, Any]] = []
+    for part, rate in stage.learning_rates.items():
+        trained = _trained(part, model)
+        for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
+            chosen = [p for p in trained if (p.ndim < 2) == vectors]
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+    settings = stage.optimizer
+    rounded = settings.momentum_dtype == "bfloat16"
+    options: dict[str, Any] = {"fused": True}
+    if settings.name == "sgd":
+        options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
+    else:
+        options |= {"betas": settings.betas}
+    plain, stepwise = KINDS[settings.name]
+    if not (one_by_one or rounded):
+        return plain(groups, **options)
+    optimizer = stepwise(groups, **options)
+    optimizer.momentum_dtype = torch.bfloat16 if rounded else None
+    return optimizer
+
+
+def _trained(part: str, model: Any) -> list[nn.Parameter]:
+    """What a learning rate is for."""
+    if part == NEW_TOKENS:
+        return [model.language_model.new_rows_parameter()]
+    trained = model.get_submodule(part) if isinstance(model, PartModel) else model
+    return [
+        p
+        for name, p in trained.named_parameters()
+        if p.requires_grad and not name.startswith("new_tokens.")
+    ]

@@ -31,6 +31,7 @@ from unglossed.media.signal import signal_of
 from unglossed.models.encoder import Encoder
 from unglossed.models.processing import TranslatorProcessor, encode_texts
 from unglossed.models.saved import TrainedLengths, load_processor
+from unglossed.ranks import here
 from unglossed.training.callbacks import print_line
 from unglossed.training.data import ClipDataset, LeftOut, Target, Unreadable, choose_workers
 from unglossed.training.features import FeatureCache, StoredFeatures, use_bfloat16
@@ -182,18 +183,20 @@ class Run:
         total = len(clips) * num_views
         started = time.monotonic()
         task = progress.add_task(f"{stage.name}: features", total=total)
-        views = self.cache.features(
-            encoder,
-            config,
-            clips,
-            num_views,
-            bfloat16=use_bfloat16(stage.precision),
-            num_workers=choose_workers(self.recipe.num_workers, len(clips)),
-            advance=lambda count: progress.advance(task, count),
-            leave_out=self.left_out.add,
+        views = here().in_turn(
+            lambda: self.cache.features(
+                encoder,
+                config,
+                clips,
+                num_views,
+                bfloat16=use_bfloat16(stage.precision),
+                num_workers=choose_workers(self.recipe.num_workers, len(clips)),
+                advance=lambda count: progress.advance(task, count),
+                leave_out=self.left_out.add,
+            )
         )
         progress.update(task, completed=total)
-        if not progress.console.is_terminal:
+        if here().is_first and not progress.console.is_terminal:
             print_line(progress, f"{stage.name}: features of {len(clips):,} clips", started)
         return views
 

@@ -14,7 +14,10 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,26 @@ from transformers.utils import logging as transformers_logging
 
 from unglossed.config import FieldError, field, write_settings
 from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, bind_folder, link, whole_folder
 from unglossed.inference.search import DECODING_FILE
 from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.frozen import chosen_engine
+from unglossed.ranks import here, joined
+from unglossed.signals import stops_wait
+from unglossed.training.arguments import stage_arguments
 from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
 from unglossed.training.card import write_card
-from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
-from unglossed.training.data import SKIPPED_FILE, Collator
+from unglossed.training.checkpoint import (
+    forget,
+    latest_checkpoint,
+    misfit,
+    put_away,
+    step_of,
+)
+from unglossed.training.data import SKIPPED_FILE, Collator, Unreadable
 from unglossed.training.job import Job
 from unglossed.training.objectives import OBJECTIVES, build_task
 from unglossed.training.plan import StagePlan
@@ -56,8 +69,10 @@ from unglossed.training.run_folder import (
     keep_lengths,
     stage_folder,
 )
+from unglossed.training.saving import SaveEvery
+from unglossed.training.selection import tell_choice
 from unglossed.training.settings import StageSettings
-from unglossed.training.trainer import StageTrainer, stage_arguments, tell_choice
+from unglossed.training.trainer import StageTrainer
 
 
 def train_recipe(
@@ -71,8 +86,13 @@ def train_recipe(
     features: str | Path | None = None,
     max_damaged: int | None = None,
     accept_changes: bool = False,
+    save_every: str | None = None,
+    keep: int = 2,
 ) -> Path:
     """Train a recipe's stages on a corpus.
+
+    Started by `torchrun` or `accelerate launch`, all processes train together: each takes a part
+    of every batch, and the first one writes the run's folder, which all have to see.
 
         >>> unglossed.train(recipe, corpus, output / "run").name
         pretraining: epoch 1 of 1, loss 4...
@@ -94,6 +114,9 @@ def train_recipe(
         accept_changes: go on with a corpus that changed since the run was begun. What is trained
             stays; the stage that was interrupted goes on with the next epoch, or begins anew where
             its epochs had another number of steps or its labels another vocabulary.
+        save_every: time (`30min`, `2h`) or number of steps after which a checkpoint is written, as
+            one is when dev is scored; 30 minutes by default.
+        keep: checkpoints of a stage that are kept beside the best one.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -102,19 +125,61 @@ def train_recipe(
         InputError: the recipe, the corpus or the output folder is not as it must be, or another
             process trains there.
         OSError: the disk is full; names the file.
+        KeyboardInterrupt: the process was asked to end; says what is saved.
     """
     _prepare_process()
+    saving = SaveEvery() if save_every is None else SaveEvery.parse(save_every)
+    if keep < 1:
+        raise InputError(f"keep: found {keep}, expected 1 checkpoint at least")
     output = as_path(output, "output")
     features = None if features is None else as_path(features, "features")
-    settings = load_recipe(recipe, overrides)
-    rows = read_corpus(corpus)
-    check_folder(output, resume=resume)
-    with alone(output):
+    with joined() as ranks:
+        settings = ranks.in_turn(lambda: load_recipe(recipe, overrides))
+        rows = ranks.in_turn(lambda: read_corpus(corpus))
+        ranks.first(lambda: check_folder(output, resume=resume))
+        with alone(output) if ranks.is_first else nullcontext():
+            opened = _Opened(settings, rows, output, features, max_damaged)
+            run = opened.on_all(lambda: opened.first(resume, check_media, accept_changes))
+            return _train_stages(run, output, accept_changes, saving, keep)
+
+
+@dataclass
+class _Opened:
+    """A run whose folder is made or found by the first process, and then seen by the others."""
+
+    recipe: Recipe
+    rows: Corpus
+    output: Path
+    features: Path | None
+    max_damaged: int | None
+
+    def on_all(self, first: Callable[[], Run]) -> Run:
+        """The run, on each process."""
+        opened: list[Run] = []
+
+        def seen() -> tuple[Path, Any, list[Unreadable]]:
+            run = first()
+            opened.append(run)
+            return run.cache.folder, run.processor.trained_seconds, run.left_out.clips
+
+        features, lengths, left_out = here().first(seen)
+        if opened:
+            return opened[0]
+        damaged = self.max_damaged
+        run = Run(self.recipe, self.rows, self.output, features, max_damaged=damaged)
+        run.processor.trained_seconds = lengths
+        for clip in left_out:
+            run.left_out.add(clip)
+        return run
+
+    def first(self, resume: bool, check_media: bool, accept_changes: bool) -> Run:
+        """The run, on the first process: its folder is begun, or compared with what is given."""
+        settings, rows, output = self.recipe, self.rows, self.output
         is_new = check_folder(output, resume=resume)  # another process may have begun one
         now = Fingerprint.take(rows, media=check_media)
         before = None
         if is_new:
-            begin(output, settings, rows, features)
+            begin(output, settings, rows, self.features)
         else:
             before = Before.read(output, accept=accept_changes)
             before.check_recipe(settings)
@@ -124,14 +189,13 @@ def train_recipe(
         for line in rows.notes:
             note(line)
         try:
-            listed = output / SKIPPED_FILE
             run = Run(
                 settings,
                 rows,
                 output,
-                features or (before.features if before else None),
-                max_damaged=max_damaged,
-                listed=listed,
+                self.features or (before.features if before else None),
+                max_damaged=self.max_damaged,
+                listed=output / SKIPPED_FILE,
             )
             if check_media:
                 run.processor.trained_seconds = run.check_media()
@@ -148,89 +212,129 @@ def train_recipe(
         else:
             before.write(settings, rows, now)
         keep_lengths(output, run.processor.trained_seconds)
-        return _train_stages(run, output, accept_changes)
+        return run
 
 
-def _train_stages(run: Run, output: Path, accept_changes: bool) -> Path:
+def _train_stages(
+    run: Run, output: Path, accept_changes: bool, saving: SaveEvery, keep: int
+) -> Path:
     """Train what is left to train of a run, and give it its model."""
+    ranks = here()
     stages = {
         stage.name: stage_folder(output, number, stage)
         for number, stage in enumerate(run.recipe.stages, start=1)
     }
-    if all(map(is_trained, stages.values())):
+    if ranks.first(lambda: all(map(is_trained, stages.values()))):
         note(f"{output}: the run is finished, nothing is left to train")
     earlier: dict[str, Path] = {}
     with _show_progress() as progress:
         for number, stage in enumerate(run.recipe.stages, start=1):
             folder = stages[stage.name]
-            if is_trained(folder):
-                check_trained(folder)
-            else:
-                for trained in earlier.values():
-                    forget(trained.parent)
-                seed = run.recipe.seed + number
-                _train_stage(Job(run, stage, seed, earlier, progress), folder, accept_changes)
-            put_away(folder)  # also of a run that was killed before it did
+            if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
+                job = Job(run, stage, run.recipe.seed + number, earlier, progress)
+                _train_stage(job, folder, accept_changes, saving, keep)
+            ranks.first(partial(put_away, folder))  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
-    with whole_folder(output / "model") as partial:
-        shutil.copytree(folder / "model", partial, dirs_exist_ok=True, copy_function=link)
-        write_card(partial, run, stages)
+    ranks.first(partial(_write_model, run, stages, output / "model"))
     return output / "model"
 
 
-def _train_stage(job: Job, folder: Path, accept_changes: bool) -> None:
-    """Train one stage and leave its best model in `folder/model`."""
-    run, stage = job.run, job.stage
+def _begin_stage(folder: Path, earlier: Sequence[Path]) -> bool:
+    """Whether a stage is to be trained; its folder is then made."""
+    if is_trained(folder):
+        check_trained(folder)
+        return False
+    for trained in earlier:
+        forget(trained.parent)
     folder.mkdir(exist_ok=True)
+    return True
+
+
+def _write_model(run: Run, stages: Mapping[str, Path], target: Path) -> None:
+    """Give a run the model of its last stage."""
+    last = [*stages.values()][-1]
+    with whole_folder(target) as partial_folder:
+        shutil.copytree(last / "model", partial_folder, dirs_exist_ok=True, copy_function=link)
+        write_card(partial_folder, run, stages)
+
+
+def _train_stage(
+    job: Job, folder: Path, accept_changes: bool, saving: SaveEvery, keep: int
+) -> None:
+    """Train one stage and leave its best model in `folder/model`."""
+    run, stage, ranks = job.run, job.stage, here()
     started = time.monotonic()
     set_seed(job.seed)
     task = build_task(job)
     steps_per_epoch = -(-len(task.dataset) // stage.batch_size)
+    config = task.model.config
+    checkpoint = ranks.first(
+        lambda: _find_checkpoint(folder, steps_per_epoch, config, accept_changes)
+    )
+    transformers_logging.set_verbosity_error()  # it warns that it does not know of our processes
+    arguments = stage_arguments(
+        stage,
+        folder,
+        steps_per_epoch=steps_per_epoch,
+        seed=job.seed,
+        num_workers=task.num_workers,
+    )
+    with ExitStack() as opened:
+        asked = opened.enter_context(stops_wait())
+        callbacks: list[Any] = []
+        if ranks.is_first:
+            from_step = step_of(checkpoint) + 1 if checkpoint else None
+            writer = opened.enter_context(tensorboard(folder / "tensorboard", from_step))
+            callbacks += [MetricsFile(folder), ProgressDisplay(job.progress, stage.name)]
+            callbacks.append(TensorBoardCallback(writer))
+            if stage.norms_every:
+                callbacks.append(NormsFile(folder, stage.norms_every, writer))
+        trainer = StageTrainer(
+            *(stage, task.model, task.dataset, Collator(run.processor), arguments, task.scores),
+            *(callbacks, run.left_out.add),
+            saving=saving,
+            keep=keep,
+            asked=asked,
+        )
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train(str(checkpoint) if checkpoint else None)
+        except KeyboardInterrupt:
+            step = trainer.saved_step
+            told = f"saved after step {step:,} of {stage.name}" if step else "nothing to save yet"
+            raise KeyboardInterrupt(told) from None
+    state, objective = trainer.state, OBJECTIVES[stage.objective]
+    if choice := tell_choice(state.log_history, state.best_global_step, objective):
+        note(f"stages.{stage.name}: {choice}")
+    if left_out := str(run.left_out):
+        note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
+    seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
+    model = objective.finish(task.model)
+    ranks.first(lambda: _write_stage(run, model, folder / "model", seconds))
+
+
+def _find_checkpoint(
+    folder: Path, steps_per_epoch: int, config: Any, accept_changes: bool
+) -> Path | None:
+    """What a stage goes on from; None: it begins."""
     checkpoint = latest_checkpoint(folder)
-    if checkpoint and (reason := misfit(checkpoint, steps_per_epoch, task.model.config)):
+    if checkpoint and (reason := misfit(checkpoint, steps_per_epoch, config)):
         if not accept_changes:
             raise InputError(f"{checkpoint}: {reason}: --accept-changes begins the stage anew")
         note(f"{checkpoint}: {reason}: the stage begins anew")
         forget(folder)
-        checkpoint = None
-    with tensorboard(folder / "tensorboard") as writer:
-        callbacks = [
-            MetricsFile(folder),
-            ProgressDisplay(job.progress, stage.name),
-            TensorBoardCallback(writer),
-        ]
-        if stage.norms_every:
-            callbacks.append(NormsFile(folder, stage.norms_every, writer))
-        trainer = StageTrainer(
-            stage,
-            task.model,
-            task.dataset,
-            Collator(run.processor),
-            stage_arguments(
-                stage,
-                folder,
-                steps_per_epoch=steps_per_epoch,
-                seed=job.seed,
-                num_workers=task.num_workers,
-            ),
-            task.scores,
-            callbacks,
-            run.left_out.add,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    state, objective = trainer.state, OBJECTIVES[stage.objective]
-    if told := tell_choice(state.log_history, state.best_global_step, objective):
-        note(f"stages.{stage.name}: {told}")
-    if left_out := str(run.left_out):
-        note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
-    with whole_folder(folder / "model") as partial:
-        objective.finish(task.model).save_pretrained(partial)
-        run.processor.save_pretrained(partial)
-        write_settings(run.recipe.decoding, partial / DECODING_FILE)
-        seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
-        (partial / "stage.json").write_text(json.dumps(seconds), encoding="utf-8")
-        bind_folder(partial)
+        return None
+    return checkpoint
+
+
+def _write_stage(run: Run, model: Any, target: Path, about: Mapping[str, Any]) -> None:
+    """Write the model of a stage, whole or not at all."""
+    with whole_folder(target) as partial_folder:
+        model.save_pretrained(partial_folder)
+        run.processor.save_pretrained(partial_folder)
+        write_settings(run.recipe.decoding, partial_folder / DECODING_FILE)
+        (partial_folder / "stage.json").write_text(json.dumps(about), encoding="utf-8")
+        bind_folder(partial_folder)
 
 
 def extract_features(

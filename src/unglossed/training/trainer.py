@@ -1,7 +1,7 @@
-"""The training loop of a stage: transformers' Seq2SeqTrainer, the paper's optimisers, the best.
+"""The training loop of a stage: transformers' Seq2SeqTrainer, on one process or on several.
 
-The best checkpoint is that with the best score on dev. A score that ties, as BLEU-4 does at 0, or
-is not defined says nothing about which epoch is better; the loss on dev then decides.
+The trainer knows of one process alone. What several have to agree on is shared here: the tokens of
+a step, its gradients and its loss; clips that cannot be read; when to save and when to stop.
 """
 
 from __future__ import annotations
@@ -9,92 +9,57 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerControl
+from torch.utils.data import Dataset
+from transformers import (
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
 
 from unglossed.errors import InputError, note
 from unglossed.files import naming
-from unglossed.models.translator import PartModel, Translator
+from unglossed.models.language_model import IGNORED
+from unglossed.models.synced_norm import sync_norms
+from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
+from unglossed.ranks import here
+from unglossed.signals import Waiting
+from unglossed.training.agreement import Agreed
+from unglossed.training.attention import attention_for
 from unglossed.training.callbacks import DATA_WAIT, Resumption
 from unglossed.training.checkpoint import find_fault, rotate, seal
-from unglossed.training.data import (
-    UNREADABLE,
-    Collator,
-    EpochSampler,
-    Unreadable,
-    cut_batch,
-    refuse,
+from unglossed.training.data import UNREADABLE, Collator, Unreadable, cut_batch, refuse
+from unglossed.training.draws import Draws
+from unglossed.training.loader import (
+    ROWS,
+    EpochLoader,
+    NumberedDataset,
+    StepSampler,
+    begin_worker,
+    ids_of,
+    tell_death,
 )
-from unglossed.training.features import use_bfloat16
-from unglossed.training.objectives import OBJECTIVES, Objective
-from unglossed.training.optimizers import KINDS, StepsInBackward
-from unglossed.training.settings import NEW_TOKENS, StageSettings
+from unglossed.training.loss_watch import LossWatch
+from unglossed.training.objectives import OBJECTIVES
+from unglossed.training.optimizers import StepsInBackward, build_optimizer
+from unglossed.training.saving import Progress, SaveEvery
+from unglossed.training.selection import PREFIX, rank, scored
+from unglossed.training.settings import StageSettings
 
 DevScores = Callable[[], Mapping[str, float | None]]
 POSITIONS = (1024, 16384)
 """Of a part of a batch where the recipe sets no budget, on a CPU and on a GPU: matrix products are
 at their fastest with as many."""
-PLAIN_ATTENTION = 128
-"""Most positions at which attention is computed without a fused kernel, see `attention_for`."""
-PREFIX = "eval_"
-"""In front of the names of scores on dev, where they are logged."""
-_NAMES = {"bleu4": "BLEU-4", "word_error_rate": "word error rate"}
-SCHEDULES = {
-    "cosine": "cosine_with_min_lr",
-    "linear": "linear",
-    "constant": "constant_with_warmup",
-}
-
-
-def stage_arguments(
-    stage: StageSettings, folder: Path, *, steps_per_epoch: int, seed: int, num_workers: int
-) -> Seq2SeqTrainingArguments:
-    """Settings of a stage in the trainer's terms."""
-    every = steps_per_epoch * stage.evaluate_every
-    objective = OBJECTIVES[stage.objective]
-    scored = objective.best is not None
-    schedule = stage.schedule
-    return Seq2SeqTrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=stage.epochs,
-        per_device_train_batch_size=stage.batch_size,
-        learning_rate=max(stage.learning_rates.values()),
-        lr_scheduler_type=SCHEDULES[schedule.name],
-        lr_scheduler_kwargs=(
-            {"min_lr_rate": schedule.min_ratio} if schedule.name == "cosine" else None
-        ),
-        warmup_steps=math.ceil(schedule.warmup * steps_per_epoch * stage.epochs),
-        max_grad_norm=stage.optimizer.max_grad_norm,
-        eval_strategy="steps" if scored else "no",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        load_best_model_at_end=scored,
-        metric_for_best_model=objective.best,
-        greater_is_better=not objective.lowest if scored else None,
-        logging_strategy="steps",
-        logging_steps=steps_per_epoch,
-        logging_nan_inf_filter=False,
-        report_to=[],
-        bf16=use_bfloat16(stage.precision),
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_num_workers=num_workers,
-        dataloader_persistent_workers=num_workers > 0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        seed=seed,
-        log_level="error",
-    )
 
 
 class StageTrainer(Seq2SeqTrainer):
@@ -124,41 +89,68 @@ class StageTrainer(Seq2SeqTrainer):
         dev_scores: DevScores | None,
         callbacks: list[Any],
         leave_out: Callable[[Unreadable], None] = refuse,
+        *,
+        saving: SaveEvery | None = None,
+        keep: int = 2,
+        asked: Waiting | None = None,
     ) -> None:
         self.stage = stage
         self.objective = OBJECTIVES[stage.objective]
         self.dev_scores = dev_scores
         self.leave_out = leave_out
+        self.ranks = here()
+        self.saving = saving or SaveEvery()
+        self.keep = keep
+        self.asked = asked or Waiting()
+        self.draws = Draws(arguments.seed)
+        self.numbered = NumberedDataset(dataset, arguments.dataloader_num_workers)
+        self.sampler = StepSampler(len(self.numbered), stage.batch_size, arguments.seed, self.ranks)
+        self.watch = LossWatch(stage.name, partial(ids_of, dataset), len(self.sampler))
+        self._agreed = Agreed()
+        self._saved = (0, time.monotonic())
+        self._resumed: Progress | None = None
+        self._spare: dict[str, Any] = {}
         self._logged_at: float | None = None
         self._seconds_waited = 0.0
         self.in_backward: StepsInBackward | None = None
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=dataset,
+            train_dataset=self.numbered,
             # The trainer asks for one where it evaluates; `evaluate` reads dev itself.
             eval_dataset=dataset if dev_scores else None,
             data_collator=collator,
-            callbacks=[Resumption(), *callbacks],
+            callbacks=[Resumption(), *callbacks, _GoOn(self)],
         )
+        if self.ranks.count > 1:
+            sync_norms(model, self.ranks)
         for module in model.modules():
             if isinstance(module, VisualEncoder):
                 module.frame_budget = stage.frame_budget
         self.args._n_gpu = min(self.args.n_gpu, 1)  # packed frames cannot be cut by DataParallel
         self.model_accepts_loss_kwargs = True  # has the trainer count the tokens of a whole batch
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:
-        return EpochSampler(len(self.train_dataset), self.args.seed)
+    def get_train_dataloader(self) -> EpochLoader:
+        """The loader of this process's clips, with a random generator of its own.
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """The loader, with a random generator of its own.
-
-        It would draw from the one that dropout uses, once an epoch or once a stage: the number of
-        workers would change the training.
+        It would draw from the one of the training: the number of workers would change that.
         """
-        loader: DataLoader[Any] = super().get_train_dataloader()
-        getattr(loader, "base_dataloader", loader).generator = torch.Generator()
-        return loader
+        return EpochLoader(
+            self.numbered,
+            batch_sampler=self.sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            worker_init_fn=begin_worker,
+            generator=torch.Generator(),
+        )
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Nothing: what is drawn in a step depends on no step before."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing, see above; and the past of generators is none of the present step's matter."""
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The stage's optimiser; its steps are part of the backward pass where they can be."""
@@ -175,28 +167,87 @@ class StageTrainer(Seq2SeqTrainer):
         wanted = settings.in_backward
         if wanted is None:  # on a GPU many small steps take longer than one
             wanted = self.args.device.type == "cpu"
-        alone = self.accelerator.num_processes == self.args.gradient_accumulation_steps == 1
+        alone = self.ranks.count == self.args.gradient_accumulation_steps == 1
         return wanted and alone and not settings.max_grad_norm and not self.stage.norms_every
 
-    def train(self, *arguments: Any, **settings: Any) -> Any:
-        """See the trainer of transformers."""
+    def train(self, resume_from_checkpoint: Any = None, *arguments: Any, **settings: Any) -> Any:
+        """See the trainer of transformers; goes on in the middle of an epoch as if never stopped.
+
+        Raises:
+            KeyboardInterrupt: the process was asked to end; what was trained is saved.
+            InputError: a process that reads clips died, or see `log`.
+        """
+        if resume_from_checkpoint is not None:
+            self._resumed = Progress.read(Path(resume_from_checkpoint))
         try:
-            return super().train(*arguments, **settings)
+            return super().train(resume_from_checkpoint, *arguments, **settings)
+        except RuntimeError as error:
+            if told := tell_death(error, self.numbered):
+                raise told from None
+            raise
         finally:
             if self.in_backward is not None:
                 self.in_backward.close()
 
+    def go_on(self, state: TrainerState) -> None:
+        """Take up what a checkpoint left undone, before the first step."""
+        self._saved = (state.global_step, time.monotonic())
+        resumed, self._resumed = self._resumed, None
+        if resumed is None or resumed.logged_at is None:
+            return
+        self._tr_loss += resumed.loss
+        self._globalstep_last_logged = resumed.logged_at
+        if resumed.unscored:
+            self.control.should_evaluate = self.dev_scores is not None
+            self.control.should_save = True
+            self._maybe_log_save_evaluate(
+                *(self._tr_loss, None, self.model, None, state.epoch or 0, None, time.time())
+            )
+
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """The batches of the next step, without clips that cannot be read; measures the wait."""
+        """The batches of the next step, without clips that cannot be read; measures the wait.
+
+        The number of tokens is that of all processes, which agree here on all that ends a step.
+        """
         began = time.perf_counter()
         if self._logged_at is None:
             self._logged_at = began
-        batches = super().get_batch_samples(*arguments)
+        batches, _ = super().get_batch_samples(*arguments)
         self._seconds_waited += time.perf_counter() - began
-        for batch in batches[0]:
-            for clip in batch.pop(UNREADABLE, ()):
+        unreadable = [clip for batch in batches for clip in batch.pop(UNREADABLE, ())]
+        step = self.state.global_step % len(self.sampler)
+        idle = self.sampler.is_idle(step) or not any(batches)
+        found = Agreed(
+            tokens=0 if idle else sum(int((one["labels"] != IGNORED).sum()) for one in batches),
+            active=not idle,
+            unreadable=len(unreadable),
+            stop=self.asked.came,
+            save=self.ranks.is_first and self._is_save_due(),
+        )
+        self._agreed = found = found.of_all(self.ranks)
+        self.ranks.idle, self.ranks.active = idle, found.active
+        if found.unreadable:
+            for clip in chain.from_iterable(self.ranks.all(unreadable)):
                 self.leave_out(clip)
-        return batches
+        count = torch.tensor(found.tokens, device=self.args.device) if found.active else None
+        return batches, count
+
+    def _get_num_items_in_batch(self, *_: Any) -> None:
+        """Nothing: `get_batch_samples` counts over all processes."""
+
+    def _is_save_due(self) -> bool:
+        step, since = self._saved
+        return self.saving.is_due(self.state.global_step + 1 - step, since)
+
+    def _maybe_log_save_evaluate(self, *arguments: Any, **settings: Any) -> None:
+        """At the end of a step: log, score, save; and stop, if the process was asked to end."""
+        agreed, self._agreed = self._agreed, Agreed()
+        stop = agreed.stop or (self.ranks.count == 1 and self.asked.came)
+        if agreed.save or stop:
+            self.control.should_save = True
+        super()._maybe_log_save_evaluate(*arguments, **settings)
+        if stop:
+            raise KeyboardInterrupt
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
         """Log values; beside the loss the share of the time that waited for data, 0..1.
@@ -219,7 +270,7 @@ class StageTrainer(Seq2SeqTrainer):
     def _run_epoch(self, **settings: Any) -> None:
         """Train an epoch, unless the scores on dev have not risen for as long as is waited."""
         patience, best = self.stage.patience, self.state.best_global_step
-        rows = _scored(self.state.log_history)
+        rows = scored(self.state.log_history)
         if not (patience and best) or sum(row["step"] > best for row in rows) < patience:
             super()._run_epoch(**settings)
             return
@@ -230,29 +281,43 @@ class StageTrainer(Seq2SeqTrainer):
         )
 
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any = None
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
+        """Forward and backward pass of a step, whose loss and gradients are those of all processes.
+
+        One that has no clip of its own computes another one's, which counts nowhere, to keep step.
+        """
+        step = self.state.global_step
+        self.draws.seed_step(step)
+        if self.ranks.count > 1:
+            inputs = self._spare = inputs or self._spare
+        if num_items_in_batch is None or not inputs:  # no clip can be read: nothing changes
+            loss = torch.zeros((), device=self.args.device)
+        else:
+            loss = self._trained(model, inputs, num_items_in_batch)
+        if self.ranks.count > 1:
+            self.ranks.sum_gradients(model.parameters())
+            loss = self.ranks.sum(loss.cpu()).to(loss.device)
+        rows = [index for _, index in self.sampler.clips(step % len(self.sampler))]
+        self.watch.add(step + 1, loss, rows)
+        return loss
+
+    def _trained(self, model: nn.Module, inputs: dict[str, Any], count: Tensor) -> Tensor:
         """Forward and backward pass of a batch, in parts where that changes only the time.
 
-        That is where no batch normalisation is trained and the loss is a sum over rows. Several
-        processes would have to take as many parts each, so that they take whole batches.
+        That is where no batch normalisation is trained and the loss is a sum over rows.
         """
-        if not inputs:  # no clip of the batch can be read: a step that changes nothing
-            return torch.zeros((), device=self.args.device)
         inputs = self._prepare_inputs(inputs)
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
         sums = self.objective.sums and self.stage.alignment is None
-        if encodes or not sums or self.accelerator.num_processes > 1:
+        if encodes or not sums:
             parts = [inputs]
         else:
             budget = self.stage.frame_budget or POSITIONS[self.args.device.type != "cpu"]
             parts = list(cut_batch(self._encoded(inputs), budget, self._positions))
         if self.in_backward is not None:
             self.in_backward.begin(active=len(parts) == 1)
-        losses = [
-            super(StageTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in parts
-        ]
+        losses = [super(StageTrainer, self).training_step(model, part, count) for part in parts]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
@@ -279,24 +344,42 @@ class StageTrainer(Seq2SeqTrainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
         """The loss of the stage's objective, over the tokens of the whole effective batch."""
-        with attention_for(self.args, inputs):
-            outputs = model(**inputs)
-        count = num_items_in_batch
-        if count is not None:  # of all processes, whose gradients are averaged
-            count = count / self.accelerator.num_processes
-        loss = self.objective.loss(outputs, inputs, self.stage, count)
+        rows = inputs[ROWS]
+        batch = {name: values for name, values in inputs.items() if name != ROWS}
+        if self.stage.alignment is not None and self.ranks.count > 1:
+            own, texts = batch["labels"], batch.get("texts", batch["labels"])
+            batch["texts"] = self.ranks.gathered_texts(own, texts[len(own) :])
+        step, device = self.state.global_step, self.args.device
+        with attention_for(self.args, batch), self.draws.dropout(step, rows, device):
+            outputs = model(**batch)
+        loss = self.objective.loss(outputs, batch, self.stage, num_items_in_batch)
+        if self.ranks.idle:
+            loss = loss * 0
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Score the dev split."""
+        """Score the dev split; a signal that asks to end interrupts it, unless others score too.
+
+        Raises:
+            KeyboardInterrupt: it was, and the step is saved, to be scored when the run is resumed.
+        """
         assert self.dev_scores is not None
-        with torch.random.fork_rng():  # scoring on or off, training draws the same
-            scores = self.dev_scores()
+        self.asked.at_once = self.ranks.count == 1
+        try:
+            if self.asked.came and self.asked.at_once:
+                raise KeyboardInterrupt
+            with torch.random.fork_rng():  # scoring on or off, training draws the same
+                scores = self.dev_scores()
+        except KeyboardInterrupt:
+            self._save_step(unscored=True)
+            raise
+        finally:
+            self.asked.at_once = False
         # A score that is not defined, as BLEU-4 of short texts, has no row.
         metrics = {f"{PREFIX}{name}": value for name, value in scores.items() if value is not None}
         self.log(metrics)
@@ -307,7 +390,7 @@ class StageTrainer(Seq2SeqTrainer):
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Whether these are the best scores so far; see `rank`."""
         step = self.state.best_global_step
-        before = [row for row in _scored(self.state.log_history) if row["step"] == step]
+        before = [row for row in scored(self.state.log_history) if row["step"] == step]
         is_best = not before or rank(metrics, self.objective) > rank(before[-1], self.objective)
         if is_best:
             self.state.best_metric = metrics.get(f"{PREFIX}{self.objective.best}")
@@ -315,17 +398,54 @@ class StageTrainer(Seq2SeqTrainer):
         return is_best
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder, step = Path(self.args.output_dir), self.state.global_step
-        checkpoint = folder / f"checkpoint-{step}"
+        self._save_step()
+
+    def _save_step(self, *, unscored: bool = False) -> None:
+        """Write a checkpoint, from which training goes on as if it had not been interrupted.
+
+        Args:
+            unscored: The step is to be scored on dev, which was interrupted.
+        """
+        self.watch.look()
+        best = self.state.best_global_step
+        if best:
+            self.state.best_model_checkpoint = str(self._checkpoint(best))
+        self.ranks.first(partial(self._write, unscored))
+        self._saved = (self.state.global_step, time.monotonic())
+
+    def _write(self, unscored: bool) -> None:
+        step = self.state.global_step
+        checkpoint = self._checkpoint(step)
+        for name, value in self.model.named_parameters():
+            if not torch.isfinite(value).all():
+                raise InputError(
+                    f"stages.{self.stage.name}: found NaN or infinite values in {name} after step"
+                    f" {step}, which is not saved: lower learning_rates"
+                )
         shutil.rmtree(checkpoint, ignore_errors=True)  # skipped when the run was resumed
+        progress = Progress(float(self._tr_loss), self._globalstep_last_logged, unscored)
         try:
             with naming(checkpoint):
-                super()._save_checkpoint(model, trial)
+                super()._save_checkpoint(self.model, None)
+                progress.write(checkpoint)
                 seal(checkpoint)
-        except OSError:
-            shutil.rmtree(checkpoint, ignore_errors=True)  # on a full disk every byte counts
+        except BaseException as error:
+            if isinstance(error, OSError | KeyboardInterrupt):
+                shutil.rmtree(checkpoint, ignore_errors=True)  # on a full disk every byte counts
             raise
-        rotate(folder, step, self.state.best_global_step)
+        rotate(self._folder, step, self.state.best_global_step, self.keep)
+
+    @property
+    def saved_step(self) -> int:
+        """The step after which a checkpoint was written last; 0: none was."""
+        return self._saved[0]
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.args.output_dir)
+
+    def _checkpoint(self, step: int) -> Path:
+        return self._folder / f"checkpoint-{step}"
 
     def _load_best_model(self) -> None:
         if fault := find_fault(Path(self.state.best_model_checkpoint), weights_only=True):
@@ -334,114 +454,11 @@ class StageTrainer(Seq2SeqTrainer):
             super()._load_best_model()
 
 
-def attention_for(
-    arguments: Seq2SeqTrainingArguments, inputs: dict[str, Tensor]
-) -> AbstractContextManager[None]:
-    """How attention is computed while a batch is trained: unfused, or as PyTorch chooses.
+class _GoOn(TrainerCallback):
+    """Calls `StageTrainer.go_on` when all others are ready."""
 
-    In bfloat16 on a CPU PyTorch's fused kernel takes two to three times as long as plain matrix
-    products over a few dozen positions, forward and backward; beyond `PLAIN_ATTENTION` it is
-    faster.
-    """
-    if arguments.device.type != "cpu" or not arguments.bf16:
-        return nullcontext()  # before lengths are read: that would wait for the GPU
-    lengths = [int(rows.max()) for name, rows in inputs.items() if name == "lengths"]
-    widths = [rows.shape[1] for name, rows in inputs.items() if name not in ("lengths", "frames")]
-    if max(lengths + widths) > PLAIN_ATTENTION:
-        return nullcontext()
-    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-    return plain
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer = trainer
 
-
-def build_optimizer(
-    stage: StageSettings, model: nn.Module, *, one_by_one: bool = False
-) -> torch.optim.Optimizer:
-    """The stage's optimiser with one learning rate a part (FLa-LLM, section 4.2).
-
-    Biases and normalisation are not decayed.
-
-    Args:
-        stage: Its settings.
-        model: With the parts that are trained.
-        one_by_one: For `StepsInBackward`; else it is torch's own, unless the stage's momentum is to
-            be held in another number format.
-    """
-    groups: list[dict[str, Any]] = []
-    for part, rate in stage.learning_rates.items():
-        trained = _trained(part, model)
-        for decay, vectors in ((stage.optimizer.weight_decay, False), (0.0, True)):
-            chosen = [p for p in trained if (p.ndim < 2) == vectors]
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    settings = stage.optimizer
-    rounded = settings.momentum_dtype == "bfloat16"
-    options: dict[str, Any] = {"fused": True}
-    if settings.name == "sgd":
-        options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
-    else:
-        options |= {"betas": settings.betas}
-    plain, stepwise = KINDS[settings.name]
-    if not (one_by_one or rounded):
-        return plain(groups, **options)
-    optimizer = stepwise(groups, **options)
-    optimizer.momentum_dtype = torch.bfloat16 if rounded else None
-    return optimizer
-
-
-def _trained(part: str, model: Any) -> list[nn.Parameter]:
-    """What a learning rate is for."""
-    if part == NEW_TOKENS:
-        return [model.language_model.new_rows_parameter()]
-    trained = model.get_submodule(part) if isinstance(model, PartModel) else model
-    return [
-        p
-        for name, p in trained.named_parameters()
-        if p.requires_grad and not name.startswith("new_tokens.")
-    ]
-
-
-def rank(scores: Mapping[str, Any], objective: Objective) -> tuple[float, float]:
-    """A key that is larger for better scores on dev; one that is missing, None or NaN is worst."""
-    score = _number(scores.get(f"{PREFIX}{objective.best}"))
-    worst = -math.inf if objective.lowest else 0.0
-    loss = _number(scores.get(f"{PREFIX}{objective.then}"))
-    first = worst if score is None else -score if objective.lowest else score
-    return first, -math.inf if loss is None else -loss
-
-
-def _scored(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of a trainer's log that hold scores on dev."""
-    return [row for row in history if any(name.startswith(PREFIX) for name in row)]
-
-
-def tell_choice(
-    history: Sequence[Mapping[str, Any]], best_step: int | None, objective: Objective
-) -> str | None:
-    """Say how the best checkpoint was chosen, where its score tied or never rose."""
-    rows = _scored(history)
-    chosen = next((row for row in rows if row["step"] == best_step), None)
-    if chosen is None or len(rows) < 2:
-        return None
-    names = (objective.best or "", objective.then)
-    best, then = (_NAMES.get(name, name.replace("_", " ")) for name in names)
-    score = _number(chosen.get(f"{PREFIX}{objective.best}"))
-    shown = "not defined" if score is None else f"{score:.2f}"
-    epoch = f"epoch {chosen['epoch']:.0f}"
-    top = rank(chosen, objective)[0]
-    tied = sum(rank(row, objective)[0] == top for row in rows)
-    if tied > 1:
-        how_often = f"all {tied}" if tied == len(rows) else f"{tied} of {len(rows)}"
-        return (
-            f"the {best} on dev is {shown} in {how_often} evaluations: among these the {then} on"
-            f" dev decided, the model is that of {epoch}"
-        )
-    if chosen is rows[0]:
-        return (
-            f"the {best} on dev is never better than at first ({shown}): the model is that of"
-            f" {epoch}"
-        )
-    return None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        self.trainer.go_on(state)

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from unglossed.media.augment import generator_for
 from unglossed.models.vlp import VisualLanguageModel
+from unglossed.ranks import here
 from unglossed.training.build import build_translator
 from unglossed.training.data import MaskingDataset, mask_spans
 from unglossed.training.job import DevSplit, Job, Scores
@@ -63,7 +64,8 @@ class VisualLanguagePretraining(TextObjective):
     ) -> Tensor:
         """The alignment of a batch, and `restoration_weight` times the restoration."""
         restored = super().loss(outputs, batch, stage, count)
-        return alignment_loss(outputs.similarities) + stage.restoration_weight * restored
+        aligned = here().part_of(alignment_loss(outputs.similarities))
+        return aligned + stage.restoration_weight * restored
 
     def score(self, dev: DevSplit, masking: MaskingSettings) -> Scores:
         """Compare every clip of dev with every sentence of it; the same tokens are always hidden.

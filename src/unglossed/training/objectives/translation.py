@@ -16,6 +16,7 @@ from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss
+from unglossed.ranks import here
 from unglossed.training.build import build_alignment, build_text_model, build_translator
 from unglossed.training.data import MaskingDataset, NearTextsDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
@@ -94,7 +95,7 @@ class Translation(TextObjective):
             return loss
         smoothing = stage.alignment.smoothing
         texts = batch.get("texts", batch["labels"])
-        aligned = alignment_loss(outputs.similarities, texts, smoothing)
+        aligned = here().part_of(alignment_loss(outputs.similarities, texts, smoothing))
         return loss + stage.alignment.weight * aligned
 
     def finish(self, model: Any) -> Any:
@@ -118,11 +119,13 @@ class Translation(TextObjective):
             total += float(text_loss(logits, labels, num_tokens=1))
             num_tokens += int((labels >= 0).sum())
         processor = dev.clips.processor
-        translations = translate_features(
-            dev.model, processor, features, decoding, batch_size=BATCH_SIZE
-        )
+
+        def translate(some: Sequence[Tensor]) -> list[str]:
+            found = translate_features(dev.model, processor, some, decoding, batch_size=BATCH_SIZE)
+            return [translation.text for translation in found]
+
         scores = score(
-            [translation.text for translation in translations],
+            dev.spread(features, translate),
             [(sample.text, *sample.references) for sample in dev.samples],
             processor.language,
             normalisation,
