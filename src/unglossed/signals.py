@@ -28,6 +28,12 @@ def stopped_by() -> int | None:
     return _stopped_by
 
 
+def stop_as(number: int) -> None:
+    """Have been asked to end by a signal that another process got, for all."""
+    global _stopped_by
+    _stopped_by = _stopped_by or number or None
+
+
 def take_interrupts_once(seconds: float = 2.0) -> None:
     """Handle `kill` and a closed terminal as Ctrl-C, and repeated signals as one.
 

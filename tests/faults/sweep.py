@@ -280,12 +280,19 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def run_forked(arguments: Sequence[str], kill_after: int = 0) -> tuple[int, str]:
+def run_forked(
+    arguments: Sequence[str],
+    kill_after: int = 0,
+    prepare: Callable[[], None] | None = None,
+    begun: Callable[[int], None] = lambda child: None,
+) -> tuple[int, str]:
     """Run `unglossed` in a copy of this process, which has its libraries loaded already.
 
     Args:
         arguments: of the command line.
         kill_after: optimiser steps after which the process kills itself, or 0 for never.
+        prepare: called in the copy before anything else.
+        begun: called here with the copy's number as soon as it runs.
 
     Returns:
         Exit code (negative: the signal that ended it) and what it wrote to standard error.
@@ -294,13 +301,16 @@ def run_forked(arguments: Sequence[str], kill_after: int = 0) -> tuple[int, str]
     with tempfile.TemporaryFile() as told:
         child = os.fork()
         if child == 0:
-            _run_here(list(arguments), told.fileno(), kill_after)
+            _run_here(list(arguments), told.fileno(), kill_after, prepare)
+        begun(child)
         _, status = os.waitpid(child, 0)
         told.seek(0)
         return os.waitstatus_to_exitcode(status), told.read().decode("utf-8", "replace")
 
 
-def _run_here(arguments: list[str], told: int, kill_after: int) -> None:
+def _run_here(
+    arguments: list[str], told: int, kill_after: int, prepare: Callable[[], None] | None
+) -> None:
     """In the child: run the command and leave, whatever happens."""
     code = 1
     try:
@@ -310,6 +320,8 @@ def _run_here(arguments: list[str], told: int, kill_after: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if kill_after:
             _kill_after(kill_after)
+        if prepare is not None:
+            prepare()
         from unglossed import cli
 
         sys.argv = ["unglossed", *arguments]

@@ -33,7 +33,7 @@ from unglossed.models.synced_norm import sync_norms
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
 from unglossed.ranks import here
-from unglossed.signals import Waiting
+from unglossed.signals import Waiting, stop_as, stopped_by
 from unglossed.training.agreement import Agreed
 from unglossed.training.attention import attention_for
 from unglossed.training.callbacks import DATA_WAIT, Resumption
@@ -247,6 +247,7 @@ class StageTrainer(Seq2SeqTrainer):
             self.control.should_save = True
         super()._maybe_log_save_evaluate(*arguments, **settings)
         if stop:
+            stop_as(self.ranks.largest([stopped_by() or 0])[0])
             raise KeyboardInterrupt
 
     def log(self, logs: dict[str, float], *arguments: Any) -> None:
