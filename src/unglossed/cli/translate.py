@@ -17,6 +17,7 @@ from unglossed.cli.common import (
     PrecisionName,
     fail,
     given,
+    is_first_process,
     quick_imports,
     show,
     silence_loading,
@@ -69,7 +70,8 @@ def evaluate(
         progress=sys.stderr.isatty(),
         **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
     )
-    print(scores)
+    if is_first_process():
+        print(scores)
 
 
 def score(

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from unglossed.config import check_count
 from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
-from unglossed.corpora.sample import Sample
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
 from unglossed.evaluation.metrics import (
     DEFAULT_NORMALISATION,
@@ -24,6 +25,7 @@ from unglossed.evaluation.metrics import (
 from unglossed.evaluation.text_files import note_look_alikes
 from unglossed.files import as_path, write_text
 from unglossed.inference.translator import SignTranslator
+from unglossed.ranks import here, joined
 
 UNREADABLE = "cannot be read"
 """Begin of the note on a clip that could not be translated."""
@@ -85,6 +87,8 @@ def evaluate(
 
     Where the split has texts of several languages, each is scored by itself.
 
+    Started by `torchrun`, several processes share the clips; the first one writes.
+
     Args:
         model: a run folder, a model folder or a name on the hub.
         corpus: a corpus spec, `kind:path`.
@@ -104,7 +108,21 @@ def evaluate(
     check_count("batch_size", batch_size)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
-    read = read_corpus(corpus, only=split)
+    with joined() as ranks:
+        read = ranks.in_turn(lambda: read_corpus(corpus, only=split))
+        translator = _loaded(model, corpus, read, split, precision)
+        predictions = predict(
+            translator, read.split(split), batch_size=batch_size, progress=progress, **decoding
+        )
+        for told in _notes_on(predictions):
+            note(told)
+        return ranks.first(lambda: _write(folder, predictions, read.language, read.normalisation))
+
+
+def _loaded(
+    model: str | Path, corpus: str, read: Corpus, split: str, precision: str
+) -> SignTranslator:
+    """The model, which writes a language of the split's texts."""
     samples = read.split(split)
     languages = Counter(sample.language for sample in samples)
     for language in languages:
@@ -121,11 +139,15 @@ def evaluate(
     if len(languages) > 1:
         told = ", ".join(f"{code}: {count}" for code, count in languages.items())
         note(f"{split} has texts of several languages ({told}), each is scored by itself")
-    predictions = predict(translator, samples, batch_size=batch_size, progress=progress, **decoding)
-    for told in _notes_on(predictions):
-        note(told)
-    scores = write_evaluation(folder, predictions, read.language, read.normalisation)
-    if signs := note_look_alikes(*_texts(predictions, read.language), scores):
+    return translator
+
+
+def _write(
+    folder: Path, predictions: Sequence[Prediction], language: str, normalisation: str
+) -> Scores:
+    """Score and write predictions."""
+    scores = write_evaluation(folder, predictions, language, normalisation)
+    if signs := note_look_alikes(*_texts(predictions, language), scores):
         note(signs)
     return scores
 
@@ -147,27 +169,60 @@ def predict(
         InputError: more than one in a hundred clips, and more than five, or all cannot be read (the
             message names the last of them), or see `evaluate`.
     """
-    unreadable: dict[str, str] = {}
+    ranks = here()
+    batches = [samples[at : at + batch_size] for at in range(0, len(samples), batch_size)]
+    own = [sample for batch in ranks.share(batches) for sample in batch]
     most = min(most_unreadable(len(samples)), len(samples) - 1)
+    several = len({sample.language for sample in samples}) > 1
+    progress = progress and ranks.is_first
+    most_of = most, len(samples)
+    settings = {"batch_size": batch_size, "progress": progress, **decoding}
+    mine = _predict(translator, own, several, most_of, **settings) if own else []
+    found = [*chain.from_iterable(ranks.all(mine))]
+    unreadable = [one for one in found if any(UNREADABLE in told for told in one.notes)]
+    if len(unreadable) > most:
+        raise _too_many(unreadable[-1].notes[-1], unreadable[-1].id, len(unreadable), most_of)
+    return found
+
+
+def _too_many(told: str, clip: str, count: int, most_of: tuple[int, int]) -> InputError:
+    most, total = most_of
+    return InputError(
+        f"{told} (clip {clip!r}): found {count:,} of {total:,} clips that cannot be read, expected"
+        f" at most {most:,}"
+    )
+
+
+def _predict(
+    translator: SignTranslator,
+    samples: Sequence[Sample],
+    several: bool,
+    most_of: tuple[int, int],
+    **settings: Any,
+) -> list[Prediction]:
+    """Translate some of the samples.
+
+    Args:
+        translator: The model.
+        samples: The ones.
+        several: Whether to note their language.
+        most_of: How many may be unreadable, of how many in all.
+        settings: Of `SignTranslator.translate`.
+    """
+    unreadable: dict[str, str] = {}
 
     def note_down(name: str, error: InputError) -> None:
         unreadable[name] = f"{UNREADABLE}: {error}"
-        if len(unreadable) > most:
-            raise InputError(
-                f"{error} (clip {name!r}): found {len(unreadable):,} of {len(samples):,} clips that"
-                f" cannot be read, expected at most {most:,}"
-            )
+        if len(unreadable) > most_of[0]:
+            raise _too_many(str(error), name, len(unreadable), most_of)
 
     translations = translator.translate(
         samples,
         on_error=note_down,
-        batch_size=batch_size,
-        progress=progress,
         on_note=lambda name, text: None,  # there can be many: they are in the predictions
         translate_empty=True,
-        **decoding,
+        **settings,
     )
-    several = len({sample.language for sample in samples}) > 1
     found = iter(translations)
     predictions = []
     for sample in samples:

@@ -45,7 +45,8 @@ class Draws:
 
         Args:
             step: Of the training.
-            rows: Numbers of the clips; the batch is the first dimension of whatever has a dropout.
+            rows: Numbers of the clips. The batch is the first dimension of what has a dropout;
+                else torch draws, as it was seeded at the step.
             device: Where it is computed.
         """
         streams = _Streams(_mixed(self.seed, step, _DOMAINS["row"]), rows, device)
@@ -64,6 +65,7 @@ class _Streams:
 
     def __init__(self, seed: int, rows: Sequence[int], device: torch.device) -> None:
         self._seed, self._rows, self._device, self._asked = seed, rows, device, 0
+        self._plain: Any = nn.functional.dropout
 
     def dropout(
         self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
@@ -73,6 +75,8 @@ class _Streams:
             return input
         if p == 1:
             return input * 0
+        if len(input) != len(self._rows):  # frames of all clips, as an image model has them
+            return self._plain(input, p, training, inplace)
         factor = self.kept(input.shape, p).to(input.dtype).mul_(1 / (1 - p))
         return input.mul_(factor) if inplace else input * factor
 
@@ -83,8 +87,6 @@ class _Streams:
         begin, so that padding behind changes nothing.
         """
         self._asked += 1
-        if shape[0] != len(self._rows):
-            raise ValueError(f"dropout: found {shape[0]} rows, expected {len(self._rows)}")
         seed = _mixed(self._seed, self._asked)
         keys = torch.tensor([_mixed(seed, row) % 2**32 - 2**31 for row in self._rows])
         keys = keys.to(self._device, torch.int32)
