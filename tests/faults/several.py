@@ -36,7 +36,7 @@ def train(
     count: int,
     prepare: Callable[[int], Callable[[], None] | None] = lambda rank: None,
 ) -> list[tuple[int, str]]:
-    """Run `unglossed train` on so many processes; exit code and standard error of each."""
+    """Run `unglossed` on so many processes; exit code and standard error of each."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = str(one.getsockname()[1])
@@ -173,6 +173,18 @@ def a_mistake_is_told_once(work: Workshop) -> None:
     assert not list(work.folder.glob("run/recipe*"))
 
 
+def each_clip_is_scored_once(work: Workshop) -> None:
+    """Predictions of three processes are those of one, to the byte."""
+    check_ends(train(work.command("one", ODD), 1))
+    line = ["evaluate", str(work.folder / "one"), "--corpus", work.corpus, "--split", "train"]
+    for name, count in (("alone", 1), ("shared", 3)):
+        output = ["--output", str(work.folder / name), "--batch-size", "2"]
+        check_ends(train([*line, *output], count))
+    for name in ("predictions.jsonl", "metrics.json"):
+        alone, shared = (work.folder / run / name for run in ("alone", "shared"))
+        assert alone.read_bytes() == shared.read_bytes(), name
+
+
 CHECKS = {
     check.__name__: check
     for check in (
@@ -180,6 +192,7 @@ CHECKS = {
         the_contrast_sees_all_clips,
         another_number_goes_on,
         a_lost_process_ends_the_others,
+        each_clip_is_scored_once,
         a_mistake_is_told_once,
     )
 }

@@ -32,7 +32,7 @@ def write_checkpoint(folder: Path, step: int) -> Path:
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
     save_file({"weight": torch.arange(8.0) * step}, checkpoint / "model.safetensors")
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+    for name in ("optimizer.pt", "scheduler.pt"):
         torch.save({"step": step, "values": torch.arange(4.0)}, checkpoint / name)
     state = {"global_step": step, "epoch": step / 4, "best_global_step": step}
     (checkpoint / "trainer_state.json").write_text(json.dumps(state), encoding="utf-8")
@@ -71,7 +71,6 @@ FILES = [
     "model.safetensors",
     "optimizer.pt",
     "scheduler.pt",
-    "rng_state.pth",
     "trainer_state.json",
     "config.json",
 ]
@@ -126,7 +125,7 @@ def test_a_checkpoint_under_another_number_is_none(tmp_path: Path) -> None:
     assert "trainer_state.json: found step 4, expected that of checkpoint-8" in (fault or "")
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt"])
 def test_code_in_a_checkpoint_is_not_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
