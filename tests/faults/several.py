@@ -185,6 +185,52 @@ def each_clip_is_scored_once(work: Workshop) -> None:
         assert alone.read_bytes() == shared.read_bytes(), name
 
 
+def slurm_gets_the_job_back(work: Workshop) -> None:
+    """SIGUSR1 saves, and then the job is queued again, once, by Slurm's own program."""
+    told = work.folder / "told"
+    program = work.folder / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> "{told}"\n')
+    program.chmod(0o755)
+
+    def prepare(rank: int) -> Callable[[], None]:
+        ends = end_after_steps(4, signal.SIGUSR1)
+
+        def run() -> None:
+            os.environ |= {"SLURM_JOB_ID": "7", "PATH": f"{program.parent}:{os.environ['PATH']}"}
+            ends()
+
+        return run
+
+    ended = train(work.command("run", ODD, "--requeue"), 2, prepare)
+    assert [code for code, _ in ended] == [138, 138], ended
+    assert told.read_text() == "requeue 7\n"
+    check_ends(train(work.command("run", ODD, "--resume"), 1))
+
+
+def a_clock_that_goes_back_changes_nothing(work: Workshop) -> None:
+    """By a day at each look."""
+
+    def prepare(rank: int) -> Callable[[], None]:
+        def run() -> None:
+            now = time.time()
+
+            def earlier() -> float:
+                nonlocal now
+                now -= 86400
+                return now
+
+            time.time = earlier
+
+        return run
+
+    check_ends(train(work.command("one", ODD), 1))
+    check_ends(train(work.command("back", ODD), 1, prepare))
+    for name in ("model/model.safetensors", "2-visual_initialing/metrics.jsonl"):
+        one, back = (work.folder / run / name for run in ("one", "back"))
+        assert one.read_bytes() == back.read_bytes(), name
+
+
 CHECKS = {
     check.__name__: check
     for check in (
@@ -194,6 +240,8 @@ CHECKS = {
         a_lost_process_ends_the_others,
         each_clip_is_scored_once,
         a_mistake_is_told_once,
+        slurm_gets_the_job_back,
+        a_clock_that_goes_back_changes_nothing,
     )
 }
 
