@@ -25,8 +25,11 @@ TINY = str(ROOT / "tests" / "end_to_end" / "tiny.yaml")
 TOLERANCE = 1e-4
 """Of losses, relative: float32 sums in another order, over the steps of a stage; measured are 4e-6
 at most over three stages, and twenty times that with the contrast."""
-ODD = [f"stages.{name}.batch_size=3" for name in ("pretraining", "visual_initialing")]
-ODD += ["stages.llm_fine_tuning.batch_size=3"]
+EPOCHS = {"pretraining": 1, "visual_initialing": 2, "llm_fine_tuning": 1}
+ODD = [
+    f"stages.{name}.{key}" for name in EPOCHS for key in ("batch_size=3", f"epochs={EPOCHS[name]}")
+]
+"""Three clips a step, of seven."""
 CONTRAST = [*ODD, "stages.visual_initialing.alignment={near_texts: 2}"]
 CONTRAST += ["stages.visual_initialing.learning_rates.alignment=0.01"]
 
@@ -137,7 +140,7 @@ def another_number_goes_on(work: Workshop) -> None:
         ended = train(
             work.command(run, ODD),
             first,
-            lambda rank: end_after_steps(11, signal.SIGTERM) if rank == 0 else None,
+            lambda rank: end_after_steps(8, signal.SIGTERM) if rank == 0 else None,
         )
         assert [code for code, _ in ended] == [143] * first, ended
         step = 4 + first  # several agree on it at the next step
@@ -153,7 +156,7 @@ def a_lost_process_ends_the_others(work: Workshop) -> None:
     ended = train(
         work.command("run", ODD, "--save-every", "2"),
         2,
-        lambda rank: end_after_steps(11, signal.SIGKILL) if rank == 1 else None,
+        lambda rank: end_after_steps(8, signal.SIGKILL) if rank == 1 else None,
     )
     assert ended[1][0] == -signal.SIGKILL
     assert ended[0][0] == 2, ended

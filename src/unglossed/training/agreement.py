@@ -17,6 +17,7 @@ class Agreed:
         tokens: Of the texts of the step.
         active: Processes that have clips of it.
         unreadable: Clips that cannot be read.
+        blank: Processes that have none, and never had one to compute in its place.
         stop: Whether one was asked to end.
         save: Whether to save after the step.
     """
@@ -24,6 +25,7 @@ class Agreed:
     tokens: int = 0
     active: int = 1
     unreadable: int = 0
+    blank: int = 0
     stop: int = 0
     save: int = 0
 

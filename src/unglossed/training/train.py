@@ -39,7 +39,7 @@ from unglossed.inference.search import DECODING_FILE
 from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.frozen import chosen_engine
 from unglossed.ranks import here, joined
-from unglossed.signals import stops_wait
+from unglossed.signals import stop_as, stopped_by, stops_wait
 from unglossed.training.arguments import stage_arguments
 from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
@@ -311,6 +311,9 @@ def _train_stage(
     seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
     model = objective.finish(task.model)
     ranks.first(lambda: _write_stage(run, model, folder / "model", seconds))
+    if ranks.largest([asked.came])[0]:  # as the last step was saved
+        stop_as(ranks.largest([stopped_by() or 0])[0])
+        raise KeyboardInterrupt(f"{stage.name} is trained and saved")
 
 
 def _find_checkpoint(

@@ -221,6 +221,7 @@ class StageTrainer(Seq2SeqTrainer):
             tokens=0 if idle else sum(int((one["labels"] != IGNORED).sum()) for one in batches),
             active=not idle,
             unreadable=len(unreadable),
+            blank=not (any(batches) or self._spare),
             stop=self.asked.came,
             save=self.ranks.is_first and self._is_save_due(),
         )
@@ -229,8 +230,9 @@ class StageTrainer(Seq2SeqTrainer):
         if found.unreadable:
             for clip in chain.from_iterable(self.ranks.all(unreadable)):
                 self.leave_out(clip)
-        count = torch.tensor(found.tokens, device=self.args.device) if found.active else None
-        return batches, count
+        if not found.active or found.blank:  # a step that changes nothing
+            return batches, None
+        return batches, torch.tensor(found.tokens, device=self.args.device)
 
     def _get_num_items_in_batch(self, *_: Any) -> None:
         """Nothing: `get_batch_samples` counts over all processes."""
