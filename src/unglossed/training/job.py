@@ -26,12 +26,8 @@ from unglossed.training.data import (
     choose_workers,
     refuse,
 )
-from unglossed.training.features import (
-    StoredFeatures,
-    encode_clips,
-    fast_form,
-    use_bfloat16,
-)
+from unglossed.training.encoding import encode_clips, fast_form
+from unglossed.training.features import StoredFeatures, use_bfloat16
 from unglossed.training.settings import MaskingSettings, StageSettings
 
 if TYPE_CHECKING:
