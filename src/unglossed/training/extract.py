@@ -39,7 +39,7 @@ from unglossed.training.train import prepare_process, show_progress
 
 @dataclass
 class Extraction:
-    """What was done.
+    """What was done; prints itself as the line that ends the work.
 
     Attributes:
         place: Where the features are.
@@ -56,7 +56,6 @@ class Extraction:
     set_aside: dict[str, Unreadable] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """The line that ends an extraction."""
         pace, seconds = self.pace, max(self.seconds, 1e-9)
         left = f"; {len(self.set_aside):,} clips in quarantine" if self.set_aside else ""
         if not pace.num_clips:
@@ -107,7 +106,8 @@ def extract_features(
     work = Extracting(recipe, corpus, output, trained, overrides, max_damaged, share)
     if check_media:
         work.run.check_media(share)
-    found = Extraction(work.place, unit=signal_of(work.run.processor).unit)
+    unit = signal_of(work.run.processor).unit.partition(" ")[0]  # of "frames kept"
+    found = Extraction(work.place, unit)
     begin = time.monotonic()
     with show_progress() as progress:
         for stage, clips, wanted in work:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import safe_open
@@ -101,18 +102,14 @@ class Shards:
                     self._read_header(name, found[name])
         if check:
             for name, path in self.storage.copies(sorted(self._unchecked)):
-                self._unchecked.discard(name)
-                try:
-                    checksum = zlib.crc32(path.read_bytes())
-                except FileNotFoundError:
-                    checksum = -1
-                except OSError as error:
-                    raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-                if name.endswith(f"-{checksum:08x}.safetensors"):
+                if _is_whole(name, path) or _is_whole(
+                    name, path := self.storage.copy(name, anew=True)
+                ):
                     shard: Any = safe_open(path, framework="pt")
                     self._where.update(dict.fromkeys(self.wanted & set(shard.keys()), shard))
                 else:
                     self._delete(name, "is damaged")
+            self._unchecked.clear()
             self.names = self.names - self.wanted | self._where.keys()
 
     def _read_header(self, name: str, size: int) -> None:
@@ -153,6 +150,17 @@ class Shards:
         self._seen.add(name)
         self._unchecked.add(name)
         self.names |= features.keys()
+
+
+def _is_whole(name: str, path: Path | None) -> bool:
+    """Whether what a file holds is what its name says."""
+    try:
+        data = path.read_bytes() if path else b""
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return name.endswith(f"-{zlib.crc32(data):08x}.safetensors")
 
 
 class Quarantine:

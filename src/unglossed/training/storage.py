@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,12 +56,21 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def copies(self, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
-        """Names and paths on this machine of files that never change; those that are there.
+    def copy(self, name: str, *, anew: bool = False) -> Path | None:
+        """The path on this machine of a file that never changes; None: there is none.
+
+        Args:
+            name: The file.
+            anew: Read it again, if what is on this machine is a copy.
 
         Raises:
-            InputError: one cannot be read.
+            InputError: it cannot be read.
         """
+
+    def copies(self, names: Collection[str]) -> Iterator[tuple[str, Path | None]]:
+        """Names, and what `copy` gives for each; several are read at a time."""
+        with ThreadPoolExecutor(_COPIED_AT_ONCE) as pool:
+            yield from zip(names, pool.map(self.copy, names), strict=True)
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
@@ -123,10 +132,11 @@ class LocalStorage(Storage):
         except OSError as error:
             raise _unreadable(self.path / name, error) from None
 
-    def copies(self, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
-        """See `Storage.copies`: the files themselves."""
-        for name in names:
-            yield name, self.path / name
+    def copy(self, name: str, *, anew: bool = False) -> Path | None:
+        """See `Storage.copy`: the file itself."""
+        del anew
+        path = self.path / name
+        return path if path.is_file() else None
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage.write`."""
@@ -199,22 +209,17 @@ class RemoteStorage(Storage):
             found: bytes = self.files_at.cat_file(f"{self.root}/{name}", start=start, end=end)
             return found
 
-    def copies(self, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
-        """See `Storage.copies`: below `UNGLOSSED_CACHE`, several at a time."""
-
-        def copy(name: str) -> tuple[str, Path] | None:
-            path = self._copy(name)
-            if not path.is_file():
-                try:
-                    data = self.read(name)
-                except FileNotFoundError:
-                    return None
-                with whole_file(path, shared=True) as partial:
-                    partial.write_bytes(data)
-            return name, path
-
-        with ThreadPoolExecutor(_COPIED_AT_ONCE) as pool:
-            yield from filter(None, pool.map(copy, names))
+    def copy(self, name: str, *, anew: bool = False) -> Path | None:
+        """See `Storage.copy`: below `UNGLOSSED_CACHE`."""
+        path = self._copy(name)
+        if anew or not path.is_file():
+            try:
+                data = self.read(name)
+            except FileNotFoundError:
+                return None
+            with whole_file(path, shared=True) as partial:
+                partial.write_bytes(data)
+        return path
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage.write`: object stores show an object when all of it is there."""
