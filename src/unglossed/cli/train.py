@@ -113,11 +113,25 @@ def extract(
     retry: Annotated[
         bool, typer.Option("--retry", help="Clips in quarantine are to do as well.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Encode on this Ray cluster; auto: on the one that is there, or else on one that"
+            " is started here; local: always on one that is started here.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Actors on the cluster; one a core, or four a GPU."),
+    ] = None,
 ) -> None:
     """Store what frozen encoders give, for `train --features DIR`."""
     from unglossed.training.extract import extract_features, find_missing
     from unglossed.training.shards import WHOLE, Share
 
+    if workers is not None and ray is None:
+        raise InputError("--workers are those of a Ray cluster: add --ray")
     share = WHOLE if shard is None else Share.parse(shard)
     if missing:
         todo, failed = find_missing(
@@ -142,5 +156,7 @@ def extract(
         max_damaged=max_damaged,
         share=share,
         retry=retry,
+        ray=ray,
+        num_workers=workers,
     )
     print(done)

@@ -77,9 +77,10 @@ class Pace:
 def fast_form(encoder: Encoder, clips: ClipDataset, item: EpochIndex, *, bfloat16: bool) -> Encoder:
     """The fast form of an encoder, compared with it on a (view, index) pair of a dataset.
 
-    The encoder is in eval mode from here on. See `fast_encoder`.
+    The encoder is in eval mode from here on. See `fast_encoder`. Where the clip cannot be read,
+    generated frames stand for it.
     """
-    clip = None if engine_for(encoder.eval()) is Engine.TORCH else clips[item]
+    clip = None if engine_for(encoder.eval()) is Engine.TORCH else Tolerant(clips)[item]
     frames = clip["frames"] if isinstance(clip, dict) else None
     return fast_encoder(encoder, bfloat16=bfloat16, frames=frames)
 

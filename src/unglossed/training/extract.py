@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,10 @@ from unglossed.errors import InputError
 from unglossed.files import as_path
 from unglossed.media.signal import signal_of
 from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.frozen import Engine
 from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import print_line
+from unglossed.training.cluster import connected, import_ray
 from unglossed.training.data import ClipDataset, Unreadable, choose_workers
 from unglossed.training.encoding import Pace
 from unglossed.training.features import Wanted
@@ -79,6 +82,8 @@ def extract_features(
     max_damaged: int | None = None,
     share: Share = WHOLE,
     retry: bool = False,
+    ray: str | None = None,
+    num_workers: int | None = None,
 ) -> Extraction:
     """Store the features that a recipe's stages train from, before any of them is trained.
 
@@ -95,6 +100,9 @@ def extract_features(
         max_damaged: see `train_recipe`; a clip that cannot be encoded counts, too.
         share: which clips of each split, where several machines share the work.
         retry: try clips again that failed before and have not changed since.
+        ray: address of a Ray cluster that does it, or `auto` or `local`, see `cluster.connected`;
+            None: this process does.
+        num_workers: actors on the cluster.
 
     Returns:
         What was done.
@@ -104,12 +112,16 @@ def extract_features(
             one's encoder is not known before it is trained.
     """
     work = Extracting(recipe, corpus, output, trained, overrides, max_damaged, share)
+    if ray is not None:
+        import_ray()  # what is wrong with it is told before the work
     if check_media:
         work.run.check_media(share)
     unit = signal_of(work.run.processor).unit.partition(" ")[0]  # of "frames kept"
     found = Extraction(work.place, unit)
     begin = time.monotonic()
-    with show_progress() as progress:
+    machines = connected(ray, num_workers) if ray else nullcontext()
+    with machines as cluster, show_progress() as progress:
+        work.engine = cluster.engine if cluster else None
         for stage, clips, wanted in work:
             started = time.monotonic()
             task = progress.add_task(f"{stage.name}: features", total=len(wanted.names))
@@ -119,6 +131,7 @@ def extract_features(
                     advance=partial(progress.advance, task),
                     leave_out=work.run.left_out.add,
                     retry=retry,
+                    compute=cluster.compute if cluster else None,
                 )
                 found.pace.add(pace)
             for clip in wanted.set_aside():
@@ -171,6 +184,9 @@ def find_missing(
 class Extracting:
     """The stages of a recipe that train from features, and what each wants of a share of a corpus.
 
+    Attributes:
+        engine: What computes them; None: what does on this machine.
+
     Raises:
         InputError: see `extract_features`.
     """
@@ -190,6 +206,7 @@ class Extracting:
         trained = None if trained is None else as_path(trained, "trained")
         settings = load_recipe(recipe, overrides)
         self.share = share
+        self.engine: Engine | None = None
         self.stages = [stage for stage in settings.stages if stage.feature_views]
         if not self.stages:
             raise InputError(
@@ -212,7 +229,8 @@ class Extracting:
         for stage, (encoder, config) in zip(self.stages, self.encoders, strict=True):
             for samples, training in ((run.train_samples, True), (run.dev_samples, False)):
                 clips = run.clips(samples, training=training)
-                yield stage, clips, run.wanted(stage, encoder, config, clips, self.share)
+                wanted = run.wanted(stage, encoder, config, clips, self.share, self.engine)
+                yield stage, clips, wanted
 
 
 def _trained_stages(recipe: Recipe, trained: Path | None) -> dict[str, Path]:

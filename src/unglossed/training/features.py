@@ -30,6 +30,7 @@ from unglossed.training.shards import WHOLE, Quarantine, Shards, Share
 from unglossed.training.storage import Place, Storage, storage_at
 
 SETTINGS = "settings.json"
+_FEW = 10  # clips that failed and are not yet in the list, which a killed process loses
 
 
 def use_bfloat16(setting: str) -> bool:
@@ -176,6 +177,23 @@ class FeatureCache:
             wanted.form = form
         return wanted
 
+    def store(
+        self, shards: Shards, rows: Iterable[tuple[str, Tensor | Unreadable]]
+    ) -> Iterator[Tensor | Unreadable]:
+        """Write features by name, shard after shard; yields them again."""
+        shard: dict[str, Tensor] = {}
+        size, begin = 0, time.monotonic()
+        for name, row in rows:
+            if not isinstance(row, Unreadable):
+                shard[name] = row
+                size += row.nbytes
+                if size >= self.shard_bytes or time.monotonic() - begin >= self.shard_seconds:
+                    shards.write(shard)
+                    shard, size, begin = {}, 0, time.monotonic()
+            yield row
+        if shard:
+            shards.write(shard)
+
 
 class Wanted:
     """The features that are wanted of clips: which are there, encode the others, collect all.
@@ -190,7 +208,9 @@ class Wanted:
         share: the clips that count.
 
     Attributes:
+        encoder: as given.
         form: what computes them.
+        key: of the settings.
         names: of each (view, index) pair of the dataset, in the corpus's order of clips.
         quarantine: clips that have none.
         storage: the folder of the settings.
@@ -207,6 +227,7 @@ class Wanted:
         share: Share = WHOLE,
     ) -> None:
         self.cache = cache
+        self.encoder = encoder
         self.form = encoder
         self.clips = clips
         self.settings = settings
@@ -221,9 +242,9 @@ class Wanted:
             for index, (clip, media) in self._keys.items()
             for view in self._views
         }
-        key = digest(settings)
-        self.storage: Storage = storage_at(cache.folder) / key
-        self._shards = Shards(self.storage, key, self.names.values())
+        self.key = digest(settings)
+        self.storage: Storage = storage_at(cache.folder) / self.key
+        self._shards = Shards(self.storage, self.key, self.names.values())
         self.quarantine = Quarantine(self.storage)
 
     def look(self, *, check: bool = False) -> None:
@@ -271,6 +292,7 @@ class Wanted:
         advance: Callable[[int], None] = lambda _: None,
         leave_out: Callable[[Unreadable], None] = refuse,
         retry: bool = False,
+        compute: Compute | None = None,
     ) -> Pace:
         """Encode and store what is missing of a share; others may do so with other shares.
 
@@ -282,6 +304,7 @@ class Wanted:
             advance: Called with the number of further features.
             leave_out: Called with each clip that fails.
             retry: Try clips that are in quarantine again.
+            compute: Who does it; None: this process.
 
         Returns:
             How fast it went.
@@ -299,21 +322,15 @@ class Wanted:
             if not todo:
                 return pace
             self.describe(todo.values())
-            rows = encode_clips(
-                self.form,
-                self.clips,
-                list(todo),
-                bfloat16=self.bfloat16,
-                num_workers=num_workers,
-                go_on=True,
-                pace=pace,
-            )
+            rows = compute(self, todo, pace) if compute else self._here(todo, pace, num_workers)
             tried = {self.key_of(index) for _, index in todo}
             try:
-                for (_, index), row in self._stored(todo, rows, own):
+                for (_, index), row in rows:
                     if isinstance(row, Unreadable):
                         leave_out(row)
                         self.quarantine.add(self.key_of(index), row)
+                        if len(self.quarantine.new) % _FEW == 0:
+                            self.quarantine.write(own)
                     advance(1)
             except InputError:
                 self.quarantine.forget_new()
@@ -324,25 +341,20 @@ class Wanted:
                 self.quarantine.write(own)
         return pace
 
-    def _stored(
-        self, todo: dict[EpochIndex, str], rows: Iterable[Tensor | Unreadable], own: Share
+    def _here(
+        self, todo: dict[EpochIndex, str], pace: Pace, num_workers: int
     ) -> Iterator[tuple[EpochIndex, Tensor | Unreadable]]:
-        """Write features, shard after shard, and with each the list of the clips that failed."""
-        shard: dict[str, Tensor] = {}
-        size, begin = 0, time.monotonic()
-        for (item, name), row in zip(todo.items(), rows, strict=True):
-            if not isinstance(row, Unreadable):
-                shard[name] = row
-                size += row.nbytes
-                if size >= self.cache.shard_bytes or (
-                    time.monotonic() - begin >= self.cache.shard_seconds
-                ):
-                    self._shards.write(shard)
-                    self.quarantine.write(own)
-                    shard, size, begin = {}, 0, time.monotonic()
-            yield item, row
-        if shard:
-            self._shards.write(shard)
+        """Encode in this process, and store shard after shard."""
+        rows = encode_clips(
+            *(self.form, self.clips, list(todo)),
+            bfloat16=self.bfloat16,
+            num_workers=num_workers,
+            go_on=True,
+            pace=pace,
+        )
+        named = zip(todo.values(), rows, strict=True)
+        stored = self.cache.store(self._shards, named)
+        yield from zip(todo, stored, strict=True)
 
     def describe(self, names: Collection[str]) -> None:
         """Write what the features depend on, and say why some are missing where others are."""
@@ -395,6 +407,13 @@ class Wanted:
             for view in self._views
         ]
         return [views[view % len(views)] for view in range(self.num_views)]
+
+
+Compute = Callable[
+    [Wanted, dict[EpochIndex, str], Pace], Iterator[tuple[EpochIndex, Tensor | Unreadable | None]]
+]
+"""Encodes and stores named (view, index) pairs; gives each of them when it is done, and what became
+of it if that is known. The pace is told how fast it goes."""
 
 
 def _read_settings(storage: Storage) -> dict[str, Any]:

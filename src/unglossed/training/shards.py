@@ -173,14 +173,14 @@ class Quarantine:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.clips: dict[str, Unreadable] = {}
-        self._new: dict[str, Unreadable] = {}
+        self.new: dict[str, Unreadable] = {}
         self._gone: set[str] = set()
 
     def look(self) -> None:
         """Read all lists; a line that cannot be read does not count."""
         for file in sorted(filter(_LIST.fullmatch, self.storage.files())):
             self.clips |= self._rows(file)
-        self.clips |= self._new
+        self.clips |= self.new
 
     def _rows(self, file: str) -> dict[str, Unreadable]:
         found = {}
@@ -200,26 +200,26 @@ class Quarantine:
 
     def add(self, key: str, clip: Unreadable) -> None:
         """Put a clip in it; `write` writes it down."""
-        self.clips[key] = self._new[key] = clip
+        self.clips[key] = self.new[key] = clip
 
     def drop(self, keys: Iterable[str]) -> None:
         """Take clips out of it that have features now."""
         for key in keys:
             if self.clips.pop(key, None):
                 self._gone.add(key)
-            self._new.pop(key, None)
+            self.new.pop(key, None)
 
     def forget_new(self) -> None:
         """Take out what was put in: the fault may lie in the machine, not in the clips."""
-        self.drop(set(self._new))
+        self.drop(set(self.new))
 
     def write(self, share: Share) -> None:
         """Write a share's list, whole or not at all, if it changed."""
-        if not self._new and not self._gone:
+        if not self.new and not self._gone:
             return
         file = f"quarantine-{share.name}.jsonl" if share.name else "quarantine.jsonl"
         before = self._rows(file)
-        rows = {key: one for key, one in before.items() if key not in self._gone} | self._new
+        rows = {key: one for key, one in before.items() if key not in self._gone} | self.new
         if rows != before:
             lines = [
                 json.dumps({**asdict(clip), "key": key}, ensure_ascii=False) + "\n"
