@@ -51,10 +51,7 @@ class Hostile(ClipDataset):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("modules")
     (folder / "hostile_clips.py").write_text(HOSTILE)
-    here = [
-        str(folder),
-        *(str(Path(__file__).parents[n] / name) for n, name in ((2, "src"), (1, ""))),
-    ]
+    here = [str(folder), str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[1])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([*here, os.environ.get("PYTHONPATH", "")]))
         patch.syspath_prepend(str(folder))
@@ -127,7 +124,7 @@ def test_a_killed_worker_costs_its_work_in_flight_and_nothing_else(
     assert sum(told) == NUM_CLIPS
     assert_same(stored(tmp_path / "killed"), serial)
     assert files(tmp_path / "killed") == files(whole)  # handfuls are the same, so are their shards
-    read = log.read_text().split()
+    read = log.read_text().split()[1:]  # the driver looks at the first clip
     assert len(read) <= NUM_CLIPS + 2  # a handful of two, begun again
     assert wanted.missing() == {}
 
@@ -170,9 +167,9 @@ def test_an_actor_that_cannot_begin_ends_the_work_in_a_line(
 ) -> None:
     wanted: Any = wanted_of(spec, tmp_path)
     wanted.form.engine = "another"
-    with pytest.raises(InputError, match="computes features by .*, expected another") as caught:
+    with pytest.raises(InputError, match=r"computes features by .*, expected another") as caught:
         wanted.encode(compute=cluster.compute)
-    assert len(str(caught.value)) < 400
+    assert "Traceback" not in str(caught.value)
 
 
 def test_a_tally_counts_what_was_begun_and_not_ended() -> None:
