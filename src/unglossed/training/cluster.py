@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
 import socket
 from collections import defaultdict
@@ -30,6 +31,8 @@ from unglossed.training.storage import storage_at
 
 AUTO, LOCAL = "auto", "local"
 """Instead of an address: the cluster that is there, or else a local one; always a local one."""
+_QUIET = {"RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""What Ray says of its own work goes to its log files; we say what matters."""
 _MOST_AT_ONCE = 64  # clips that an actor is handed
 _TURNS = 4  # or so many that each actor gets this many handfuls
 _MOST_DEATHS = 3
@@ -42,6 +45,8 @@ def import_ray() -> Any:
     Raises:
         InputError: it is not installed.
     """
+    for name, level in _QUIET.items():
+        os.environ.setdefault(name, level)
     try:
         import ray
         import ray.data
