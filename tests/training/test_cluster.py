@@ -172,6 +172,15 @@ def test_an_actor_that_cannot_begin_ends_the_work_in_a_line(
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999999"])
+def test_an_address_where_nobody_answers_is_told_at_once(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(InputError, match="no cluster can be reached"), connected(address):
+        pass
+
+
 def test_a_tally_counts_what_was_begun_and_not_ended() -> None:
     tally = Tally()
     assert [tally.begin("a"), tally.begin("a"), tally.begin("b")] == [0, 1, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -357,6 +358,15 @@ def test_the_command_lists_holes_and_tells_by_its_exit_code(
     assert found.stderr.splitlines() == ["5 clips to do"]
     found = runner.invoke(app, [*words, "--missing", "--shard", "2/2"])
     assert (found.exit_code, found.stdout) == (0, "")
+
+
+def test_ray_that_is_not_installed_is_told_before_the_work(
+    corpus: str, overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"no package ray: pip install 'unglossed\[cluster\]'"):
+        extract_features(RECIPE, corpus, tmp_path / "out", overrides=overrides, ray="local")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", "½/2"])

@@ -33,6 +33,7 @@ AUTO, LOCAL = "auto", "local"
 """Instead of an address: the cluster that is there, or else a local one; always a local one."""
 _QUIET = {"RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """What Ray says of its own work goes to its log files; we say what matters."""
+_ANSWER_SECONDS = 10.0
 _MOST_AT_ONCE = 64  # clips that an actor is handed
 _TURNS = 4  # or so many that each actor gets this many handfuls
 _MOST_DEATHS = 3
@@ -76,6 +77,7 @@ def connected(address: str, num_workers: int | None = None) -> Iterator[Cluster]
             settings["num_cpus"] = num_workers
     mine = not ray.is_initialized()
     if mine:
+        _check_reachable(os.environ.get("RAY_ADDRESS", "") if address == AUTO else address)
         try:
             ray.init(None if address == AUTO else address, **settings)
         except Exception as error:
@@ -89,6 +91,16 @@ def connected(address: str, num_workers: int | None = None) -> Iterator[Cluster]
     finally:
         if mine:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse `host:port` where nobody answers: Ray tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isascii() and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--ray {address}: no cluster can be reached: {error}") from None
 
 
 @dataclass(frozen=True)
