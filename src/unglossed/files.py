@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -118,18 +119,23 @@ def as_path(value: object, name: str) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A file to write into that gets the name `path` only when the block ends without an error.
 
     A reader sees the old content or the new, never a part. Missing folders are made. A link stays
     a link, and a terminal or a pipe is written to directly.
+
+    Args:
+        path: The file.
+        shared: Others may write it at the same time; what a killed process began has then another
+            name each time, and stays until somebody deletes it.
     """
     if path.exists() and not path.is_file():
         yield path
         return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
+    partial = _partial(path, f".{secrets.token_hex(4)}" if shared else "")
     try:
         with naming(path):
             yield partial
@@ -271,8 +277,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
+def _partial(path: Path, token: str = "") -> Path:
+    return path.with_name(f".{path.name}{token}.partial")
 
 
 CHECKSUMS = "checksums.json"

@@ -19,7 +19,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.stats import corpus_stats
 from unglossed.errors import InputError
 from unglossed.media.frames import open_frames
-from unglossed.training.features import clip_keys
+from unglossed.training.keys import clip_keys
 
 
 @pytest.fixture

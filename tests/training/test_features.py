@@ -23,13 +23,9 @@ from unglossed.media.augment import AugmentationConfig
 from unglossed.models.frozen import VARIABLE
 from unglossed.models.translator import Translator
 from unglossed.training.data import ClipDataset, Collator
-from unglossed.training.features import (
-    FeatureCache,
-    StoredFeatures,
-    digest,
-    encode_clips,
-    feature_settings,
-)
+from unglossed.training.encoding import encode_clips
+from unglossed.training.features import FeatureCache, StoredFeatures
+from unglossed.training.keys import digest, feature_settings
 
 PROCESSOR = tiny.tiny_processor()
 NUM_CLIPS = 6
@@ -352,6 +348,9 @@ def test_a_killed_process_loses_one_shard_at_most(spec: str, tmp_path: Path) -> 
     assert len(shards_of(tmp_path)) == 4
     half = shards_of(tmp_path)[0].with_name(".00004-0badcafe.safetensors.partial")
     half.write_bytes(b"half of a shard")
+    os.utime(half, (1, 1))
+    fresh = half.with_name(".00005-0badcafe.safetensors.0badcafe.partial")
+    fresh.write_bytes(b"half of a shard that another machine is writing")
 
     model = tiny.tiny_model(PROCESSOR)
     calls: list[int] = []
@@ -360,6 +359,7 @@ def test_a_killed_process_loses_one_shard_at_most(spec: str, tmp_path: Path) -> 
 
     assert len(calls) == NUM_CLIPS - 4
     assert not half.exists()
+    assert fresh.exists()
     assert_equal(found, store(model, dataset(spec, training=False), tmp_path / "whole")[0])
 
 

@@ -32,9 +32,12 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.translator import Translator
 from unglossed.training.data import ClipDataset, Collator
-from unglossed.training.features import FeatureCache, encode_clips, feature_settings
+from unglossed.training.encoding import encode_clips
+from unglossed.training.extract import extract_features
+from unglossed.training.features import FeatureCache
+from unglossed.training.keys import feature_settings
 from unglossed.training.settings import StageSettings
-from unglossed.training.train import extract_features, train_recipe
+from unglossed.training.train import train_recipe
 
 TOKENIZER = tiny.tiny_processor().tokenizer
 RECIPE = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"

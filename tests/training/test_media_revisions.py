@@ -8,7 +8,7 @@ import pytest
 
 from unglossed.corpora.sample import Sample
 from unglossed.media.probe import revisions_of
-from unglossed.training.features import clip_keys, digest
+from unglossed.training.keys import clip_keys, digest
 from unglossed_synth.encoding import to_video_frame
 
 

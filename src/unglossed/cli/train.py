@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from unglossed.cli.common import CorpusSpec, Overrides, is_first_process
-from unglossed.errors import InputError
+from unglossed.cli.common import FAULTS_FOUND, CorpusSpec, Overrides, is_first_process
+from unglossed.errors import InputError, one_line
 from unglossed.memory import save_memory
 from unglossed.signals import stopped_by
 
@@ -43,9 +43,10 @@ def train(
         bool, typer.Option("--no-check", help="Do not look at all clips' headers before training.")
     ] = False,
     features: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="DIR", help="Stored features, which runs can share; in the run's by default."
+            metavar="DIR",
+            help="Stored features, which runs can share, or their URL; in the run's by default.",
         ),
     ] = None,
     max_damaged: MaxDamaged = None,
@@ -145,7 +146,11 @@ def extract(
     recipe: RecipeName,
     corpus: CorpusSpec,
     output: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the features; may have some already.")
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the features, or its URL (s3://, gs://); may have some already.",
+        ),
     ],
     overrides: Overrides = None,
     run: Annotated[
@@ -156,17 +161,63 @@ def extract(
         bool, typer.Option("--no-check", help="Do not look at all clips' headers first.")
     ] = False,
     max_damaged: MaxDamaged = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Every N-th clip, from number I on; I from 1 to N."),
+    ] = None,
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing", help="Compute nothing: list the clips to do, exit code 1 if there are any."
+        ),
+    ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Clips in quarantine are to do as well.")
+    ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Encode on this Ray cluster; auto: on the one that is there, or else on one that"
+            " is started here; local: always on one that is started here.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Actors on the cluster; one a core, or four a GPU."),
+    ] = None,
 ) -> None:
     """Store what frozen encoders give, for `train --features DIR`."""
-    from unglossed.training.train import extract_features
+    from unglossed.training.extract import extract_features, find_missing
+    from unglossed.training.shards import WHOLE, Share
 
-    stored = extract_features(
-        recipe,
-        corpus,
-        output,
+    if workers is not None and ray is None:
+        raise InputError("--workers are those of a Ray cluster: add --ray")
+    share = WHOLE if shard is None else Share.parse(shard)
+    if missing:
+        todo, failed = find_missing(
+            *(recipe, corpus, output),
+            trained=run,
+            overrides=overrides or [],
+            share=share,
+            retry=retry,
+        )
+        for name in todo:
+            print(one_line(name))
+        aside = f"; {len(failed):,} clips in quarantine, which --retry tries again"
+        print(f"{len(todo):,} clips to do{aside if failed else ''}", file=sys.stderr)
+        if todo:
+            raise typer.Exit(FAULTS_FOUND)
+        return
+    done = extract_features(
+        *(recipe, corpus, output),
         trained=run,
         overrides=overrides or [],
         check_media=not no_check,
         max_damaged=max_damaged,
+        share=share,
+        retry=retry,
+        ray=ray,
+        num_workers=workers,
     )
-    print(stored)
+    print(done)

@@ -28,13 +28,10 @@ from unglossed.training.data import (
     choose_workers,
     refuse,
 )
-from unglossed.training.features import (
-    StoredFeatures,
-    encode_clips,
-    fast_form,
-    use_bfloat16,
-)
+from unglossed.training.encoding import encode_clips, fast_form
+from unglossed.training.features import StoredFeatures, use_bfloat16
 from unglossed.training.settings import MaskingSettings, StageSettings
+from unglossed.training.shards import Share
 
 if TYPE_CHECKING:
     from unglossed.training.plan import StagePlan
@@ -136,7 +133,12 @@ class Job:
 
     def _stored(self, model: PartModel, clips: ClipDataset) -> list[StoredFeatures]:
         encoder, config = model.encoder, model.config.encoder
-        return self.run.features(self.stage, encoder, config, clips, self.progress)
+        ranks = here()
+        return self.run.features(
+            *(self.stage, encoder, config, clips, self.progress),
+            share=Share(ranks.index, ranks.count),
+            wait=ranks.wait,
+        )
 
 
 @dataclass

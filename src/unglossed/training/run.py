@@ -29,17 +29,20 @@ from unglossed.files import bind_folder, whole_file, whole_folder
 from unglossed.media.augment import AugmentationConfig
 from unglossed.media.signal import signal_of
 from unglossed.models.encoder import Encoder
+from unglossed.models.frozen import Engine
 from unglossed.models.processing import TranslatorProcessor, encode_texts
 from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.ranks import here
 from unglossed.training.callbacks import print_line
 from unglossed.training.data import ClipDataset, LeftOut, Target, Unreadable, choose_workers
-from unglossed.training.features import FeatureCache, StoredFeatures, use_bfloat16
+from unglossed.training.features import FeatureCache, StoredFeatures, Wanted, use_bfloat16
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.objectives.translation import tell_short_texts
 from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import GeneratedText, Recipe, find_unused
 from unglossed.training.settings import StageSettings
+from unglossed.training.shards import WHOLE, Share
+from unglossed.training.storage import LocalStorage, Place, storage_at
 from unglossed.training.tokenizer import (
     build_tokenizer,
     check_own_tokenizers,
@@ -79,7 +82,7 @@ class Run:
         recipe: Recipe,
         corpus: Corpus,
         output: Path,
-        features: Path | None = None,
+        features: Place | None = None,
         *,
         trained: Mapping[str, Path] | None = None,
         max_damaged: int | None = None,
@@ -177,33 +180,66 @@ class Run:
         config: dict[str, Any],
         clips: ClipDataset,
         progress: Progress,
+        *,
+        share: Share = WHOLE,
+        wait: Callable[[], None] = lambda: None,
     ) -> list[StoredFeatures]:
-        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one."""
+        """Stored features (time, dim) of each clip: of train all views of a stage, of dev one.
+
+        See `FeatureCache.features` for `share` and `wait`.
+        """
         num_views = stage.feature_views if clips.training else 1
-        total = len(clips) * num_views
+        total = len(share.of(range(len(clips)))) * num_views
         started = time.monotonic()
         task = progress.add_task(f"{stage.name}: features", total=total)
-        views = here().in_turn(
-            lambda: self.cache.features(
-                encoder,
-                config,
-                clips,
-                num_views,
-                bfloat16=use_bfloat16(stage.precision),
-                num_workers=choose_workers(self.recipe.num_workers, len(clips)),
-                advance=lambda count: progress.advance(task, count),
-                leave_out=self.left_out.add,
-            )
+        views = self.cache.features(
+            encoder,
+            config,
+            clips,
+            num_views,
+            bfloat16=use_bfloat16(stage.precision),
+            num_workers=choose_workers(self.recipe.num_workers, len(clips)),
+            advance=lambda count: progress.advance(task, count),
+            leave_out=self.left_out.add,
+            share=share,
+            wait=wait,
         )
         progress.update(task, completed=total)
         if here().is_first and not progress.console.is_terminal:
             print_line(progress, f"{stage.name}: features of {len(clips):,} clips", started)
         return views
 
-    def check_media(self) -> dict[str, Any] | None:
+    def wanted(
+        self,
+        stage: StageSettings,
+        encoder: Encoder,
+        config: dict[str, Any],
+        clips: ClipDataset,
+        share: Share,
+        engine: Engine | None = None,
+    ) -> Wanted:
+        """What is to be stored of a share of some clips; checksums are compared of a whole folder.
+
+        See `features` and `FeatureCache.wanted`.
+        """
+        return self.cache.wanted(
+            encoder,
+            config,
+            clips,
+            stage.feature_views if clips.training else 1,
+            bfloat16=use_bfloat16(stage.precision),
+            engine=engine,
+            share=share,
+            check=share == WHOLE and isinstance(self.cache.folder, Path),
+        )
+
+    def check_media(self, share: Share = WHOLE) -> dict[str, Any] | None:
         """Look at the headers of all clips of train and dev, before hours go into the first.
 
         What `unglossed corpus check` would warn of is noted, as far as rows and headers tell.
+
+        Args:
+            share: Which clips of each split are looked at.
 
         Returns:
             How long the clips of train are, see `TrainedLengths`; None: not known.
@@ -214,7 +250,7 @@ class Run:
         """
         corpus, recipe = self.corpus, self.recipe
         faults = Faults(max_examples=_MOST_KNOWN)
-        samples = [sample for split in TRAINING_SPLITS for sample in corpus.split(split)]
+        samples = [sample for split in TRAINING_SPLITS for sample in share.of(corpus.split(split))]
         lengths: list[float] = []
         check_clips(
             corpus.spec,
@@ -271,14 +307,19 @@ class Run:
         return left and len(unreadable) <= self.left_out.limit
 
 
-def check_store(folder: Path, recipe: Recipe) -> None:
-    """Check that features can be stored in a folder, before the first stage; none is made.
+def check_store(place: Place, recipe: Recipe) -> None:
+    """Check that features can be stored at a place, before the first stage; nothing is made.
 
     A folder that cannot be written to is only noted where it has something in it: perhaps all.
     """
     if not any(stage.feature_views for stage in recipe.stages):
-        note(f"--features {folder}: has no effect: no stage has feature_views")
+        note(f"--features {place}: has no effect: no stage has feature_views")
         return
+    store = storage_at(place)
+    if not isinstance(store, LocalStorage):
+        store.folders()  # raises what is wrong with it
+        return
+    folder = store.path
     there = folder.absolute()
     while not os.path.lexists(there):
         there = there.parent

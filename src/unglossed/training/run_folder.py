@@ -35,9 +35,10 @@ from unglossed.files import RUN_FILE, exclusive, verify_folder, write_text
 from unglossed.media.frames import is_packed
 from unglossed.media.packed import read_index
 from unglossed.training.checkpoint import LAST, checkpoints_of, read_json, reading, reopen
-from unglossed.training.features import digest, part_of
+from unglossed.training.keys import digest, part_of
 from unglossed.training.recipe import Recipe, read_resolved
 from unglossed.training.settings import StageSettings
+from unglossed.training.storage import Place, absolute, as_place
 
 FINGERPRINT_FILE = "corpus.json"
 _VERSION = 1
@@ -247,7 +248,7 @@ def alone(output: Path) -> Iterator[None]:
         yield
 
 
-def begin(output: Path, recipe: Recipe, corpus: Corpus, features: Path | None) -> None:
+def begin(output: Path, recipe: Recipe, corpus: Corpus, features: Place | None) -> None:
     """Note what a new run is begun with.
 
     Raises:
@@ -261,7 +262,7 @@ def begin(output: Path, recipe: Recipe, corpus: Corpus, features: Path | None) -
     facts = {
         "corpus": corpus.spec,
         "notes": list(corpus.notes),
-        "features": str(features.absolute()) if features else None,
+        "features": absolute(features) if features else None,
         "unglossed": unglossed.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -356,10 +357,10 @@ class Before:
         return cls(output, recipe, facts, fingerprint, accept)
 
     @property
-    def features(self) -> Path | None:
+    def features(self) -> Place | None:
         """Where the run has its features, if it was given a folder for them."""
         folder = self.facts.get("features")
-        return Path(folder) if folder else None
+        return as_place(folder, "features") if folder else None
 
     @property
     def trained_seconds(self) -> dict[str, Any] | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -24,24 +23,21 @@ from typing import Any
 import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
 from transformers import set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from unglossed.config import FieldError, field, write_settings
+from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, bind_folder, link, whole_folder
 from unglossed.inference.search import DECODING_FILE
-from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.frozen import chosen_engine
 from unglossed.ranks import here, joined
 from unglossed.signals import stop_as, stopped_by, stops_wait
 from unglossed.training.arguments import stage_arguments
-from unglossed.training.build import encoder_part, load_weights
 from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay, tensorboard
 from unglossed.training.card import write_card
 from unglossed.training.checkpoint import (
@@ -54,7 +50,6 @@ from unglossed.training.checkpoint import (
 from unglossed.training.data import SKIPPED_FILE, Collator, Unreadable
 from unglossed.training.job import Job
 from unglossed.training.objectives import OBJECTIVES, build_task
-from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 from unglossed.training.run_folder import (
@@ -71,7 +66,7 @@ from unglossed.training.run_folder import (
 )
 from unglossed.training.saving import SaveEvery
 from unglossed.training.selection import tell_choice
-from unglossed.training.settings import StageSettings
+from unglossed.training.storage import Place, as_place
 from unglossed.training.trainer import StageTrainer
 
 
@@ -83,7 +78,7 @@ def train_recipe(
     resume: bool = False,
     overrides: Sequence[str] = (),
     check_media: bool = True,
-    features: str | Path | None = None,
+    features: Place | None = None,
     max_damaged: int | None = None,
     accept_changes: bool = False,
     save_every: str | None = None,
@@ -107,8 +102,8 @@ def train_recipe(
             may differ in stages that have not begun, and in more epochs of the last one that has.
         overrides: `key=value` changes of the recipe.
         check_media: look at every clip of train and dev first, see `Run.check_media`.
-        features: folder of stored features, which runs can share; `output/features` by default, or
-            where a run that is resumed has them.
+        features: folder or URL of stored features, which runs can share; `output/features` by
+            default, or where a run that is resumed has them.
         max_damaged: most clips that are left out because they cannot be read; one in a hundred, and
             five at least, when not given.
         accept_changes: go on with a corpus that changed since the run was begun. What is trained
@@ -127,12 +122,12 @@ def train_recipe(
         OSError: the disk is full; names the file.
         KeyboardInterrupt: the process was asked to end; says what is saved.
     """
-    _prepare_process()
+    prepare_process()
     saving = SaveEvery() if save_every is None else SaveEvery.parse(save_every)
     if keep < 1:
         raise InputError(f"keep: found {keep}, expected 1 checkpoint at least")
     output = as_path(output, "output")
-    features = None if features is None else as_path(features, "features")
+    features = None if features is None else as_place(features, "features")
     with joined() as ranks:
         settings = ranks.in_turn(lambda: load_recipe(recipe, overrides))
         rows = ranks.in_turn(lambda: read_corpus(corpus))
@@ -150,14 +145,14 @@ class _Opened:
     recipe: Recipe
     rows: Corpus
     output: Path
-    features: Path | None
+    features: Place | None
     max_damaged: int | None
 
     def on_all(self, first: Callable[[], Run]) -> Run:
         """The run, on each process."""
         opened: list[Run] = []
 
-        def seen() -> tuple[Path, Any, list[Unreadable]]:
+        def seen() -> tuple[Place, Any, list[Unreadable]]:
             run = first()
             opened.append(run)
             return run.cache.folder, run.processor.trained_seconds, run.left_out.clips
@@ -227,7 +222,7 @@ def _train_stages(
     if ranks.first(lambda: all(map(is_trained, stages.values()))):
         note(f"{output}: the run is finished, nothing is left to train")
     earlier: dict[str, Path] = {}
-    with _show_progress() as progress:
+    with show_progress() as progress:
         for number, stage in enumerate(run.recipe.stages, start=1):
             folder = stages[stage.name]
             if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
@@ -340,110 +335,14 @@ def _write_stage(run: Run, model: Any, target: Path, about: Mapping[str, Any]) -
         bind_folder(partial_folder)
 
 
-def extract_features(
-    recipe: str | Path,
-    corpus: str,
-    output: Path,
-    *,
-    trained: Path | None = None,
-    overrides: Sequence[str] = (),
-    check_media: bool = True,
-    max_damaged: int | None = None,
-) -> Path:
-    """Store the features that a recipe's stages train from, before any of them is trained.
-
-    `train_recipe` with the same `features` folder then encodes nothing, where the language model
-    has positions for as long a clip as the recipe allows.
-
-    Args:
-        recipe: file, or name of a shipped recipe.
-        corpus: spec, as `phoenix14t:/data/PHOENIX-2014-T-release-v3`.
-        output: folder for the features; what it has already is not computed again.
-        trained: folder of a run, whose stages give the encoders that the recipe's stages inherit.
-        overrides: `key=value` changes of the recipe.
-        check_media: look at every clip first.
-        max_damaged: see `train_recipe`.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: the recipe or the corpus is not as it must be, no stage trains from features, or
-            one's encoder is not known before it is trained.
-    """
-    _prepare_process()
-    output = as_path(output, "output")
-    trained = None if trained is None else as_path(trained, "trained")
-    settings = load_recipe(recipe, overrides)
-    stages = [stage for stage in settings.stages if stage.feature_views]
-    if not stages:
-        raise InputError(f"{recipe}: no stage has feature_views, expected one that is to train so")
-    earlier = _trained_stages(settings, trained)
-    _refuse_untrained_encoders(stages, settings, earlier)
-    rows = read_corpus(corpus)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        run = Run(settings, rows, folder, output, trained=earlier, max_damaged=max_damaged)
-    encoders = [_known_encoder(run.plans[stage.name], earlier) for stage in stages]
-    if check_media:
-        run.check_media()
-    with _show_progress() as progress:
-        for stage, (encoder, config) in zip(stages, encoders, strict=True):
-            for samples, training in ((run.train_samples, True), (run.dev_samples, False)):
-                clips = run.clips(samples, training=training)
-                run.features(stage, encoder, config, clips, progress)
-    return output
-
-
-def _trained_stages(recipe: Recipe, trained: Path | None) -> dict[str, Path]:
-    """Model folders of a run's stages that the recipe has too, by name."""
-    if trained is None:
-        return {}
-    found = {path.parent.name.partition("-")[2]: path for path in trained.glob("[0-9]*-*/model")}
-    if not found:
-        raise InputError(f"{trained}: is not a run folder: it has no trained stage")
-    return {stage.name: found[stage.name] for stage in recipe.stages if stage.name in found}
-
-
-def _refuse_untrained_encoders(
-    stages: Sequence[StageSettings], recipe: Recipe, earlier: Mapping[str, Path]
-) -> None:
-    for stage in stages:
-        assert stage.encoder is not None
-        where, source = f"stages.{stage.name}.encoder.source", stage.encoder.source
-        if source in [one.name for one in recipe.stages] and source not in earlier:
-            raise FieldError(
-                where,
-                f"{source} is yet to be trained: name a run that has it (--run), or a model"
-                f" ({where}=FOLDER)",
-            )
-
-
-def _known_encoder(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[Encoder, dict[str, Any]]:
-    """A stage's encoder and its configuration, if its weights are known before the training."""
-    holder = nn.Module()
-    with field(plan.where):
-        config, weights = encoder_part(plan, earlier)
-        holder.encoder = encoder = build_encoder(config)
-        load_weights(holder, weights, plan)
-    known = {f"{name}.{key}" for name, values in weights.items() for key in values}
-    drawn = [name for name, _ in holder.named_parameters() if name not in known]
-    if drawn:
-        raise FieldError(
-            f"{plan.where}.encoder.source",
-            f"{len(drawn)} weights (as {drawn[0]}) are drawn when the stage is trained, expected an"
-            " encoder that is trained",
-        )
-    return encoder, config
-
-
-def _prepare_process() -> None:
+def prepare_process() -> None:
+    """What a process that trains or encodes sets once."""
     chosen_engine()  # what is wrong with it is told before the first stage
     transformers_logging.disable_progress_bar()  # there is one progress display: ours
     cv2.setNumThreads(1)  # the readers run side by side already, as processes
 
 
-def _show_progress() -> Progress:
+def show_progress() -> Progress:
     """The display of a run; without a terminal it draws nothing, lines are printed instead."""
     console = Console()
     return Progress(
