@@ -40,6 +40,10 @@ class FailedElsewhere(InputError):
     told_elsewhere = True
 
 
+class ProcessLost(InputError):
+    """Another process of the training has ended."""
+
+
 class Ranks:
     """The processes of a training, as one of them sees them.
 
@@ -250,7 +254,7 @@ def joined() -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         if not _is_lost(error):
             raise
-        raise InputError(
+        raise ProcessLost(
             f"process {index} of {count} (from 0): another process of the training has ended, which"
             " its own line may explain; --resume goes on from the last checkpoint, also with fewer"
         ) from None

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,16 @@ MaxDamaged = Annotated[
         min=0,
         help="Clips that may be left out because they cannot be read; 1 %, and 5 at least, if not"
         " given.",
+    ),
+]
+
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Compute on this Ray cluster; auto: on the one that is there, or else on one that is"
+        " started here; local: always on one that is started here.",
     ),
 ]
 
@@ -75,6 +85,11 @@ def train(
             " after the checkpoint is written. It goes on if it has --resume.",
         ),
     ] = False,
+    ray: RayAddress = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Workers of the cluster that train; 2 if not given."),
+    ] = None,
 ) -> None:
     """Train the stages of a recipe, one after the other.
 
@@ -90,20 +105,26 @@ def train(
         raise InputError("--accept-changes is for a run that is resumed: add --resume")
     if requeue and not os.environ.get(_SLURM_JOB):
         raise InputError(f"--requeue: expected a job of Slurm ({_SLURM_JOB} is not set)")
+    if workers is not None and ray is None:
+        raise InputError("--workers are those of a Ray cluster: add --ray")
+    settings: dict[str, Any] = {
+        "overrides": overrides or [],
+        "check_media": not no_check,
+        "features": features,
+        "max_damaged": max_damaged,
+        "accept_changes": accept_changes,
+        "save_every": save_every,
+        "keep": keep,
+    }
     try:
-        model = train_recipe(
-            recipe,
-            corpus,
-            output,
-            resume=resume,
-            overrides=overrides or [],
-            check_media=not no_check,
-            features=features,
-            max_damaged=max_damaged,
-            accept_changes=accept_changes,
-            save_every=save_every,
-            keep=keep,
-        )
+        if ray is None:
+            model = train_recipe(recipe, corpus, output, resume=resume, **settings)
+        else:
+            from unglossed.training.on_ray import train_on_ray
+
+            model = train_on_ray(
+                ray, workers or 2, recipe, corpus, output, resume=resume, **settings
+            )
     except OSError as error:
         if not is_full(error):
             raise
@@ -174,14 +195,7 @@ def extract(
     retry: Annotated[
         bool, typer.Option("--retry", help="Clips in quarantine are to do as well.")
     ] = False,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Encode on this Ray cluster; auto: on the one that is there, or else on one that"
-            " is started here; local: always on one that is started here.",
-        ),
-    ] = None,
+    ray: RayAddress = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Actors on the cluster; one a core, or four a GPU."),

@@ -1,0 +1,107 @@
+"""`unglossed train --ray`: Ray starts the processes of a training, and again those that are lost.
+
+Each worker calls `train_recipe` as a process of `torchrun` does. What a restarted group goes on
+from are the run's own checkpoints, on storage that all workers see: Ray keeps none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unglossed.errors import InputError, note
+from unglossed.files import as_path
+from unglossed.ranks import ProcessLost
+from unglossed.training.cluster import connected, import_ray
+from unglossed.training.run_folder import check_folder
+from unglossed.training.train import train_recipe
+
+_MOST_FAILURES = 8
+"""After so many lost groups the cluster, or a clip, is at fault."""
+
+
+def train_on_ray(
+    address: str,
+    num_workers: int,
+    recipe: str,
+    corpus: str,
+    output: Path,
+    *,
+    resume: bool,
+    max_failures: int = _MOST_FAILURES,
+    **settings: Any,
+) -> Path:
+    """Train a recipe with the workers of a Ray cluster, one a GPU or else one a CPU.
+
+    Args:
+        address: As `connected` takes it.
+        num_workers: How many.
+        recipe: As `train_recipe` takes it; a file has to be on storage that all workers see, as
+            have the corpus, the output and the features.
+        corpus: See `train_recipe`.
+        output: See `train_recipe`.
+        resume: See `train_recipe`.
+        max_failures: Times that a group with a lost worker is started again.
+        settings: Further arguments of `train_recipe`.
+
+    Returns:
+        The folder of the final model.
+
+    Raises:
+        InputError: Ray is not installed, there is no cluster, it fails more often, or see
+            `train_recipe`.
+    """
+    output = as_path(output, "output").absolute()
+    check_folder(output, resume=resume)
+    recipe = str(Path(recipe).absolute()) if Path(recipe).is_file() else recipe
+    arguments = {"recipe": recipe, "corpus": corpus, "output": str(output), **settings}
+    # Beside the run, whose folder has to be empty when it begins.
+    state = output.with_name(f".{output.name}.ray")
+    note(f"what the workers say is in Ray's logs, losses and scores in {output}/*/metrics.jsonl")
+    with connected(address, num_workers) as cluster:
+        ray = import_ray()
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        on_gpus = cluster.gpus > 0
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config=arguments,
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
+            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=on_gpus),
+            run_config=RunConfig(
+                name=f"{output.name}-{time.time_ns()}",  # of a known name Ray gives the old result
+                storage_path=str(state),
+                failure_config=FailureConfig(max_failures=max_failures),
+            ),
+        )
+        try:
+            told = (trainer.fit().metrics or {}).get("error")
+        except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
+            said = " ".join(str(error).split())[:500]
+            raise InputError(f"--ray {address}: the cluster failed: {said}") from None
+        finally:
+            shutil.rmtree(state, ignore_errors=True)
+    if told:
+        raise InputError(told)
+    return output / "model"
+
+
+def _work(arguments: dict[str, Any]) -> None:
+    """In a worker: train; a user's mistake is a result, as Ray would try again after an error."""
+    import ray.train
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    told = ""
+    try:
+        train_recipe(**arguments, resume=True)
+    except ProcessLost:
+        raise
+    except InputError as error:
+        told = str(error)
+    ray.train.report({"error": told})
