@@ -111,7 +111,8 @@ clean: ## Remove the environment and all caches (never a run or a corpus)
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # An installation that was interrupted leaves the mark UNFINISHED, and is made anew from nothing.
-# torch is a step of its own so that TORCH_OPTIONS hold for it alone; its builds for GPUs need more.
+# torch is a step of its own so that TORCH_OPTIONS hold for it alone. A build for CPUs is taken where
+# pip's settings lead to one, else that of PyPI, which on Linux needs CUDA.
 $(READY): pyproject.toml $(LISTS)
 	@set -eu; \
 	started=$$(date +%s); \
@@ -138,7 +139,8 @@ $(READY): pyproject.toml $(LISTS)
 	if [ -n '$(TORCH_OPTIONS)' ]; then \
 		echo 'torch comes by TORCH_OPTIONS: its version is checked, its hash is not'; \
 		$(PIP) install --constraint constraints.txt $(TORCH_OPTIONS) torch; \
-	else \
+	elif ! $(PIP) $(CHECKED) --requirement requirements/torch-cpu.txt 2>'$(UNFINISHED)'; then \
+		if grep 'HASH' '$(UNFINISHED)' >&2; then exit 1; fi; \
 		$(PIP) $(CHECKED) --requirement requirements/torch.txt; \
 	fi; \
 	if $(BIN)/python -m pip check | grep -q '^torch .* not installed'; then \

