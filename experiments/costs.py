@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from unglossed.errors import InputError
 
@@ -195,7 +196,7 @@ def take(words: list[str]) -> tuple[tuple[Corpus, ...], Rates]:
     """
     of_corpus = {field.name for field in fields(Corpus)} - {"name"}
     of_rates = {field.name for field in fields(Rates)}
-    corpus: dict[str, float] = {}
+    corpus: dict[str, Any] = {}
     rates: dict[str, float] = {}
     for word in words:
         key, _, text = word.partition("=")
