@@ -158,7 +158,10 @@ def main() -> None:
     path = arguments.folder / ("-".join(wheels[0].name.split("-")[:2]) + ".cdx.json")
     if arguments.check:
         fault = check(path.read_text(encoding="utf-8"))
-        sys.exit(f"sbom: {path}: {fault}" if fault else None)
+        if fault:
+            sys.exit(f"sbom: {path}: {fault}")
+        print(f"{path}: as the schema of CycloneDX 1.6 wants it")
+        return
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     moment = datetime.fromtimestamp(int(seconds), UTC) if seconds else datetime.now(UTC)
     path.write_text(json.dumps(make_bom(wheels[0], moment), indent=1) + "\n", encoding="utf-8")
