@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -236,6 +237,34 @@ def test_submitit_runs_the_command_and_tells_its_failure(submitting: ModuleType)
     assert good.result() == 0
     with pytest.raises(submitit.core.utils.FailedJobError, match="ended with code 2"):
         bad.result()
+
+
+def test_a_checkpoint_is_waited_for_within_a_signal(
+    submitting: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit asks in a signal handler, in the middle of the wait for the process."""
+
+    class Short(submitting.Training):  # type: ignore[name-defined, misc]
+        @property
+        def command(self) -> list[str]:
+            wait = (
+                "import signal; signal.signal(signal.SIGUSR1, lambda *_: exit(3)); signal.pause()"
+            )
+            return [sys.executable, "-c", wait]
+
+    monkeypatch.setattr(submitting, "MACHINES", 1)
+    monkeypatch.setattr(submitting, "GPUS", 1)
+    training, asked = Short(["demo"]), []
+    before = signal.signal(signal.SIGALRM, lambda *_: asked.append(training.checkpoint()))
+    signal.alarm(2)
+    try:
+        with pytest.raises(RuntimeError, match="ended with code 3"):
+            training()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert len(asked) == 1
 
 
 def test_what_submitit_queues_again_names_no_checkpoint(submitting: ModuleType) -> None:

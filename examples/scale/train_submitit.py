@@ -9,6 +9,7 @@ checkpoint: the pickle would name the same one for ever. This one names the run'
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,9 +51,10 @@ class Training:
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """Have the process save and end, and say what to queue again."""
-        if self._process is not None:
+        if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGUSR1)
-            self._process.wait()
+            # This runs in a signal handler, within the wait() above, whose lock is taken.
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(Training(self.words))
 
 
