@@ -1,0 +1,1 @@
+"""Lists of packages with hashes, and what is done with them: lock, audit, sbom."""
