@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from unglossed.errors import InputError, note
-from unglossed.files import as_path
-from unglossed.ranks import ProcessLost
+from unglossed.files import as_path, write_text
+from unglossed.ranks import FailedElsewhere, ProcessLost
 from unglossed.training.cluster import connected, import_ray
 from unglossed.training.run_folder import check_folder
 from unglossed.training.train import train_recipe
@@ -61,6 +61,7 @@ def train_on_ray(
     arguments = {"recipe": recipe, "corpus": corpus, "output": str(output), **settings}
     # Beside the run, whose folder has to be empty when it begins.
     state = output.with_name(f".{output.name}.ray")
+    fault = state / "fault"
     note(f"what the workers say is in Ray's logs, losses and scores in {output}/*/metrics.jsonl")
     with connected(address, num_workers) as cluster:
         ray = import_ray()
@@ -70,7 +71,7 @@ def train_on_ray(
         on_gpus = cluster.gpus > 0
         trainer = TorchTrainer(
             _work,
-            train_loop_config=arguments,
+            train_loop_config={"fault": str(fault), "arguments": arguments},
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
             scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=on_gpus),
             run_config=RunConfig(
@@ -80,7 +81,8 @@ def train_on_ray(
             ),
         )
         try:
-            told = (trainer.fit().metrics or {}).get("error")
+            trainer.fit()
+            told = fault.read_text(encoding="utf-8") if fault.is_file() else None
         except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
             said = " ".join(str(error).split())[:500]
             raise InputError(f"--ray {address}: the cluster failed: {said}") from None
@@ -91,17 +93,18 @@ def train_on_ray(
     return output / "model"
 
 
-def _work(arguments: dict[str, Any]) -> None:
-    """In a worker: train; a user's mistake is a result, as Ray would try again after an error."""
-    import ray.train
+def _work(given: dict[str, Any]) -> None:
+    """In a worker: train; a user's mistake is a file, as Ray would try again after an error.
 
+    What is reported to Ray without a checkpoint does not come back (2.60.0).
+    """
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
-    told = ""
     try:
-        train_recipe(**arguments, resume=True)
+        train_recipe(**given["arguments"], resume=True)
     except ProcessLost:
         raise
+    except FailedElsewhere:
+        return
     except InputError as error:
-        told = str(error)
-    ray.train.report({"error": told})
+        write_text(Path(given["fault"]), str(error))
