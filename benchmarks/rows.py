@@ -80,11 +80,13 @@ class Taken:
 
     Attributes:
         first_seconds: From its start to the end of the first step.
+        processor_seconds: Of the first process, until its last step.
         memory: Bytes that all its processes held, at their most.
         main_memory: Bytes that the first of them held at its most; none is missed.
     """
 
     first_seconds: float
+    processor_seconds: float
     memory: int
     main_memory: int
 
@@ -107,7 +109,8 @@ def main() -> None:
                 taken = measure(folder, recipe, num_rows, arguments.steps)
                 first = first or taken
                 print(
-                    f"{recipe}, {num_rows:,} rows: first step after {taken.first_seconds:.1f} s;"
+                    f"{recipe}, {num_rows:,} rows: first step after {taken.first_seconds:.1f} s"
+                    f" (processor time {taken.processor_seconds:.1f} s);"
                     f" memory {taken.memory / 1e9:.2f} GB, {show(taken.memory, first.memory)};"
                     f" of the main process {taken.main_memory / 1e9:.2f} GB,"
                     f" {show(taken.main_memory, first.main_memory)}",
@@ -188,7 +191,7 @@ def measure(folder: Path, recipe: str, num_rows: int, num_steps: int) -> Taken:
                 seconds = time.perf_counter() - begun
                 first = first or (seconds if done else 0.0)
                 if done >= num_steps:
-                    return Taken(first, memory, most_of(run.pid))
+                    return Taken(first, time_of(run.pid), memory, most_of(run.pid))
                 if run.poll() is not None or seconds > LIMIT_SECONDS:
                     raise SystemExit(log.read_text(encoding="utf-8") or "no step in time")
                 time.sleep(LOOK_SECONDS)
@@ -218,6 +221,12 @@ def held_by(process: int) -> int:
 def most_of(process: int) -> int:
     """Bytes that a process held at its most, those that it shares in full."""
     return _kilobytes(process, "status", "VmHWM:")
+
+
+def time_of(process: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _kilobytes(process: int, file: str, field: str) -> int:
