@@ -216,7 +216,7 @@ def _rename(names: list[str]) -> list[str]:
 
 def _further_columns(names: Iterable[str]) -> list[str]:
     """The columns of further texts, in the order of their numbers."""
-    return sorted(filter(_FURTHER.fullmatch, names), key=lambda name: int(name.split("_")[1]))
+    return sorted(filter(_FURTHER.fullmatch, names), key=lambda name: (len(name), name))
 
 
 def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = ()) -> None:
