@@ -15,6 +15,7 @@ FOUND = {
         *("openasl", "asl/data/openasl-v1.0.tsv"),
         *(b"00:00:02.250\tThe", b"9" * 400 + b":00:02.250\tThe"),
     ),
+    "a whole number beyond all floats": (*("jsonl", "rows.jsonl", b"2.5,", b"9" * 400 + b","),),
     "a column of more digits than a number may have": (
         *("csv", "rows.csv", b"text_2", b"text_" + b"9" * 5_000),
     ),

@@ -264,14 +264,15 @@ def check_text_lengths(
             limit = None if part is None else part.max_positions
             if limit is None or _MOST_TOKENS_A_BYTE * longest + 2 <= limit:
                 continue
-            for clip in chain(clips, texts if alone else ()):
+            every: Iterable[Sample | str] = chain(clips, texts if alone else ())
+            for clip in every:
                 text = clip if isinstance(clip, str) else clip.text
                 if _MOST_TOKENS_A_BYTE * len(text.encode()) + 2 <= limit:
                     continue
                 found = len(plan.processor.encode_text(text))
                 if found > limit:
-                    is_text = isinstance(clip, str)
-                    what = f"text {text[:30]!r}..." if is_text else f"clip {clip.id!r}"
+                    start = f"text {text[:30]!r}..."
+                    what = start if isinstance(clip, str) else f"clip {clip.id!r}"
                     raise InputError(
                         f"{plan.where}.{name}: {what} has {found:,} tokens with the end token,"
                         f" expected at most the {limit:,} positions of the language model: shorten"

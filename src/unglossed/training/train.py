@@ -39,15 +39,14 @@ from unglossed.training.callbacks import MetricsFile, NormsFile, ProgressDisplay
 from unglossed.training.card import write_card
 from unglossed.training.checkpoint import forget, latest_checkpoint, misfit, put_away
 from unglossed.training.data import SKIPPED_FILE, Collator
+from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from unglossed.training.job import Job
 from unglossed.training.objectives import OBJECTIVES, build_task
 from unglossed.training.plan import StagePlan
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 from unglossed.training.run_folder import (
-    FINGERPRINT_FILE,
     Before,
-    Fingerprint,
     alone,
     begin,
     check_folder,
