@@ -21,6 +21,9 @@ CONDITION ?= demo
 COMPARE_OPTIONS ?=
 # Commit that `make golden` compares with; the kept records by default.
 BASE ?=
+# Of `make fuzz`: seconds for each of its targets, and which; all by default.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?=
 TEST_WORKERS ?= 2
 # How often `make kills` ends a training.
 KILLS ?= 40
@@ -56,8 +59,8 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults kills golden check docs dist \
-	sbom lock audit clean
+.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults kills fuzz golden check \
+	docs dist sbom lock audit clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -103,6 +106,10 @@ faults: $(READY) ## Damage every file of a run, a model, a packed corpus and sto
 kills: $(READY) ## End small trainings at random moments, resume them, and compare (KILLS, SEED)
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/faults/kills.py \
 		--kills '$(KILLS)' --seed '$(SEED)'
+
+fuzz: $(READY) ## Change small files of every kind that is read at random, ten minutes each
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python tests/fuzz/fuzz.py \
+		--seconds '$(FUZZ_SECONDS)' $(if $(FUZZ_TARGETS),--target $(FUZZ_TARGETS))
 
 # BASE=COMMIT compares with that commit on this machine, to the last bit.
 golden: $(READY) ## Train every family of recipes for a few steps and compare with before

@@ -40,7 +40,7 @@ _COLUMNS = {
     "split": ("split",),
     "raw-text": ("raw_text", "text", "en", "translation", "sentence"),
 }
-_CLOCK = re.compile(r"(?:([0-9]+):)?([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]*)?)")
+_CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]*)?)")
 # Colons are forbidden on some file systems; the release's own script writes % instead.
 _FOR_COLON = (":", "%", "_", "-")
 

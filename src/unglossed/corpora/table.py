@@ -216,7 +216,7 @@ def _rename(names: list[str]) -> list[str]:
 
 def _further_columns(names: Iterable[str]) -> list[str]:
     """The columns of further texts, in the order of their numbers."""
-    return sorted(filter(_FURTHER.fullmatch, names), key=lambda name: int(name.split("_")[1]))
+    return sorted(filter(_FURTHER.fullmatch, names), key=lambda name: (len(name), name))
 
 
 def _check_columns(where: str, found: Sequence[str], required: Iterable[str] = ()) -> None:
@@ -272,7 +272,9 @@ def _as_field(name: str, value: object) -> Time:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name in _NUMBERS:
-            return float(value) if abs(value) < _HUGE else math.copysign(math.inf, value)
+            if abs(value) < _HUGE:
+                return float(value)
+            return math.inf if value > 0 else -math.inf
         # Where numbers are missing some programs make 7.0 of a 7.
         if isinstance(value, int) or value.is_integer():
             return str(int(value))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler
 
+from unglossed.corpora.compact import CompactSamples
 from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.parallel import num_cores
 from unglossed.corpora.sample import Sample
@@ -178,7 +179,7 @@ class ClipDataset(Dataset[Item]):
         seed: int = 0,
         training: bool = False,
     ) -> None:
-        self.samples = samples
+        self.samples: Sequence[Sample] = CompactSamples(samples)
         self.processor = processor
         self.limit = limit
         self.target = target or TextTarget(processor)
@@ -233,16 +234,17 @@ class FeatureDataset(Dataset[Item]):
 
 
 class TextDataset(Dataset[dict[str, Any]]):
-    """Token ids of texts without clips."""
+    """Token ids of texts without clips; encoded one by one: those of a million fill memory."""
 
     def __init__(self, texts: Sequence[str], processor: TranslatorProcessor) -> None:
-        self.labels = processor.encode_texts(texts)
+        self.texts = texts
+        self.processor = processor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.texts)
 
     def __getitem__(self, item: EpochIndex) -> dict[str, Any]:
-        return {"labels": self.labels[item[1]]}
+        return {"labels": self.processor.encode_text(self.texts[item[1]])}
 
 
 class AddingDataset(Dataset[Item], ABC):

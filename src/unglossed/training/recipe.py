@@ -179,7 +179,8 @@ ExtraTexts = Annotated[
 class TokenizerSettings(Settings):
     """Where the tokenizer comes from: a folder or hub name, or trained on the text.
 
-    Trained means byte-pair encoding of the training split's sentences and of `extra_texts`.
+    Trained means byte-pair encoding of the training split's sentences and of `extra_texts`; of
+    100,000 sentences and more it learns from 50,000 to 100,000, spread evenly, and all letters.
     """
 
     pretrained: str | None = None

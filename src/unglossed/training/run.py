@@ -30,7 +30,7 @@ from unglossed.media.augment import AugmentationConfig
 from unglossed.media.signal import signal_of
 from unglossed.models.encoder import Encoder
 from unglossed.models.frozen import Engine
-from unglossed.models.processing import TranslatorProcessor, encode_texts
+from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.ranks import here
 from unglossed.training.callbacks import print_line
@@ -48,6 +48,7 @@ from unglossed.training.tokenizer import (
     check_own_tokenizers,
     check_text_lengths,
     check_texts,
+    most_tokens,
     tell_changed_texts,
 )
 
@@ -139,8 +140,7 @@ class Run:
         if not folder.is_dir():
             video, audio = self.recipe.video, self.recipe.audio
             tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
-            texts = [sample.text for sample in (*self.train_samples, *self.dev_samples)]
-            rows = encode_texts(tokenizer, texts)
+            texts = {sample.text for sample in (*self.train_samples, *self.dev_samples)}
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
                     tokenizer=tokenizer,
@@ -150,7 +150,7 @@ class Run:
                     resize=video.resize,
                     crop=video.crop,
                     new_tokens=self.recipe.tokenizer.new_tokens,
-                    max_tokens=1 + max(map(len, rows)),
+                    max_tokens=1 + most_tokens(tokenizer, texts),
                     audio_rate=audio.audio_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                     signal=self.recipe.signal,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -28,9 +31,12 @@ _VOCABULARY_FILES = (
     *("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"),
     *("sentencepiece.model", "vocab.json", "vocab.txt"),
 )
+_MANY = 100_000
+"""Texts, of which and of more only some are learnt or encoded: all would cost minutes."""
 _MOST_TEXTS = 20_000
-"""Train texts that are looked at, spread over the split: more would cost minutes."""
+"""Train texts that are decoded, and of very many those that are encoded, spread over the split."""
 _BATCH_SIZE = 1_000
+_Item = TypeVar("_Item")
 _MOST_TOKENS_A_BYTE = 3
 """Normalisation, such as NFD, makes a text at most three times as long; a byte is a token then."""
 
@@ -109,12 +115,17 @@ def train_tokenizer(
         ]
     )
     tokenizer.decoder = decoders.Metaspace()
+    learnt, letters = _spread(texts, _MANY), set[str]()
+    if len(learnt) < len(texts):  # a letter that is seldom has to be known as well
+        for text in texts:
+            letters.update(unicodedata.normalize("NFC", text))
     trainer = BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[*SPECIAL_TOKENS, language_token],
+        initial_alphabet=sorted(letters - {" "}),
         show_progress=False,
     )
-    plain = (unicodedata.normalize("NFC", text) for text in texts)
+    plain = (unicodedata.normalize("NFC", text) for text in learnt)
     spelt = (CONTROL.sub(lambda found: " ".join(found[0]), text) for text in plain)
     tokenizer.train_from_iterator(spelt, trainer)
     return PreTrainedTokenizerFast(
@@ -129,6 +140,32 @@ def train_tokenizer(
     )
 
 
+def most_tokens(tokenizer: PreTrainedTokenizerBase, texts: Collection[str]) -> int:
+    """Tokens of the text that has most, without those that begin or end it.
+
+    Of very many texts only those are encoded whose words, each encoded alone, have most.
+    """
+    if len(texts) >= _MANY:
+        words = list({word for text in texts for word in text.split(" ")})
+        counts = (max(1, len(row)) for row in _encoded(tokenizer, words))
+        of_word = dict(zip(words, counts, strict=True)).__getitem__
+        texts = heapq.nlargest(
+            _BATCH_SIZE, texts, key=lambda text: sum(map(of_word, text.split(" ")))
+        )
+    return max(map(len, _encoded(tokenizer, list(texts))))
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[list[int]]:
+    """Token ids of each text, some texts at a time: those of all would fill memory."""
+    for start in range(0, len(texts), _BATCH_SIZE):
+        yield from encode_texts(tokenizer, texts[start : start + _BATCH_SIZE])
+
+
+def _spread(items: Sequence[_Item], most: int) -> Sequence[_Item]:
+    """Fewer than so many items, at least half as many, spread evenly; all, if there are fewer."""
+    return items[:: 1 + len(items) // most]
+
+
 def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
     """Refuse a tokenizer that knows too little of the train texts; note single `<unk>`.
 
@@ -137,10 +174,14 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -
     """
     if tokenizer.unk_token_id is None or not samples:
         return
+    if len(samples) >= _MANY:
+        samples = _spread(samples, _MOST_TEXTS)
     texts = [sample.text for sample in samples]
-    rows = encode_texts(tokenizer, texts)
-    counts = [row.count(tokenizer.unk_token_id) for row in rows]
-    num_unknown, num_tokens = sum(counts), sum(map(len, rows))
+    counts, num_tokens = [], 0
+    for row in _encoded(tokenizer, texts):
+        counts.append(row.count(tokenizer.unk_token_id))
+        num_tokens += len(row)
+    num_unknown = sum(counts)
     if not num_unknown:
         return
     first = next(sample for sample, count in zip(samples, counts, strict=True) if count)
@@ -173,7 +214,7 @@ def tell_changed_texts(
     Returns:
         In words; None: all come back.
     """
-    seen = [*train[:: 1 + len(train) // _MOST_TEXTS], *dev]
+    seen = [*_spread(train, _MOST_TEXTS), *dev]
     decoded: list[str] = []
     for start in range(0, len(seen), _BATCH_SIZE):
         texts = [sample.text for sample in seen[start : start + _BATCH_SIZE]]
@@ -212,8 +253,8 @@ def check_text_lengths(
     Raises:
         InputError: names the first clip or text that is too long, its tokens and the limit.
     """
-    of_clips = [(f"clip {clip.id!r}", clip.text) for clip in clips]
-    of_texts = [(f"text {text[:30]!r}...", text) for text in texts]
+    of_clips = (clip.text for clip in clips)
+    longest = max((len(text.encode()) for text in chain(of_clips, texts)), default=0)
     for plan in plans:
         alone = "encoder" not in OBJECTIVES[plan.settings.objective].parts
         aligned = plan.settings.alignment
@@ -221,11 +262,17 @@ def check_text_lengths(
         for name in ("language_model", "text_encoder", *read):
             part = getattr(plan, name)
             limit = None if part is None else part.max_positions
-            for what, text in of_clips + of_texts if alone else of_clips:
-                if limit is None or _MOST_TOKENS_A_BYTE * len(text.encode()) + 2 <= limit:
+            if limit is None or _MOST_TOKENS_A_BYTE * longest + 2 <= limit:
+                continue
+            every: Iterable[Sample | str] = chain(clips, texts if alone else ())
+            for clip in every:
+                text = clip if isinstance(clip, str) else clip.text
+                if _MOST_TOKENS_A_BYTE * len(text.encode()) + 2 <= limit:
                     continue
                 found = len(plan.processor.encode_text(text))
                 if found > limit:
+                    start = f"text {text[:30]!r}..."
+                    what = start if isinstance(clip, str) else f"clip {clip.id!r}"
                     raise InputError(
                         f"{plan.where}.{name}: {what} has {found:,} tokens with the end token,"
                         f" expected at most the {limit:,} positions of the language model: shorten"

@@ -48,14 +48,13 @@ from unglossed.training.checkpoint import (
     step_of,
 )
 from unglossed.training.data import SKIPPED_FILE, Collator, Unreadable
+from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from unglossed.training.job import Job
 from unglossed.training.objectives import OBJECTIVES, build_task
 from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 from unglossed.training.run_folder import (
-    FINGERPRINT_FILE,
     Before,
-    Fingerprint,
     alone,
     begin,
     check_folder,
