@@ -109,6 +109,20 @@ class Ranks:
         found: V = value
         return found
 
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """What all processes find wrong in the block, as they see the same, the first one tells.
+
+        Raises:
+            FailedElsewhere: In the place of another InputError, in the others.
+        """
+        try:
+            yield
+        except InputError as error:
+            if self.is_first:
+                raise
+            raise FailedElsewhere(str(error)) from None
+
     def in_turn(self, work: Callable[[], V]) -> V:
         """What a function gives that the first process calls, and then, if it could, the others.
 

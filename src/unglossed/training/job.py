@@ -193,9 +193,8 @@ class DevSplit:
             form = fast_form(self.model.encoder, self.clips, (0, 0), bfloat16=self.bfloat16)
             own = list(encode_clips(form, self.clips, items, bfloat16=self.bfloat16))
             rows = [*chain.from_iterable(here().all(own))]
-            for row in rows:
-                if isinstance(row, Unreadable):
-                    self.leave_out(row)
+            unreadable = [row for row in rows if isinstance(row, Unreadable)]
+            here().first(lambda: [*map(self.leave_out, unreadable)])
             readable = [n for n, row in enumerate(rows) if not isinstance(row, Unreadable)]
         else:
             readable = found.readable()

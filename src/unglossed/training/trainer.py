@@ -228,8 +228,8 @@ class StageTrainer(Seq2SeqTrainer):
         self._agreed = found = found.of_all(self.ranks)
         self.ranks.idle, self.ranks.active = idle, found.active
         if found.unreadable:
-            for clip in chain.from_iterable(self.ranks.all(unreadable)):
-                self.leave_out(clip)
+            clips = [*chain.from_iterable(self.ranks.all(unreadable))]
+            self.ranks.first(lambda: [*map(self.leave_out, clips)])
         if not found.active or found.blank:  # a step that changes nothing
             return batches, None
         return batches, torch.tensor(found.tokens, device=self.args.device)
@@ -302,7 +302,8 @@ class StageTrainer(Seq2SeqTrainer):
             self.ranks.sum_gradients(model.parameters())
             loss = self.ranks.sum(loss.cpu()).to(loss.device)
         rows = [index for _, index in self.sampler.clips(step % len(self.sampler))]
-        self.watch.add(step + 1, loss, rows)
+        with self.ranks.as_one():
+            self.watch.add(step + 1, loss, rows)
         return loss
 
     def _trained(self, model: nn.Module, inputs: dict[str, Any], count: Tensor) -> Tensor:
@@ -409,7 +410,8 @@ class StageTrainer(Seq2SeqTrainer):
         Args:
             unscored: The step is to be scored on dev, which was interrupted.
         """
-        self.watch.look()
+        with self.ranks.as_one():
+            self.watch.look()
         best = self.state.best_global_step
         if best:
             self.state.best_model_checkpoint = str(self._checkpoint(best))
