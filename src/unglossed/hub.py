@@ -24,6 +24,7 @@ from transformers import (
     AutoFeatureExtractor,
     AutoTokenizer,
     PreTrainedConfig,
+    PreTrainedTokenizerBase,
     ProcessorMixin,
 )
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
@@ -117,6 +118,9 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
         raise
     except Exception as error:  # of files that are wrong, any of any library
         raise InputError(f"{fault}: {_explain(error, source, offline=here)}") from error
+    tokenizer = getattr(found, "tokenizer", found)
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        _refuse_lost_unknown(tokenizer, fault)
     if is_model:
         model, told = found if isinstance(found, tuple) else (found, {})
         misfits = {name for name, *_ in told.get("mismatched_keys", ())}
@@ -235,6 +239,14 @@ def _refuse_tokenizer_of_its_own(source: str, fault: str) -> None:
     told = (fields or {}).get("tokenizer_class")
     if fields and fields.get(_CODE) and told and tokenizer_class_from_name(str(told)) is None:
         raise InputError(f"{fault}: {_own_code(f'{source}/{name}', fields, 'tokenizer_class')}")
+
+
+def _refuse_lost_unknown(tokenizer: PreTrainedTokenizerBase, fault: str) -> None:
+    """Refuse an `unk_token` that is no token: transformers would look it up without end."""
+    unknown, backend = tokenizer.unk_token, getattr(tokenizer, "backend_tokenizer", None)
+    if unknown is not None and backend is not None and backend.token_to_id(unknown) is None:
+        told = "expected a token of the tokenizer"
+        raise InputError(f"{fault}: tokenizer_config.json: unk_token: found {unknown!r}, {told}")
 
 
 def _explain(error: Exception, source: str, *, offline: bool) -> str:

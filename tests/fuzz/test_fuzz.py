@@ -16,6 +16,13 @@ FOUND = {
         *(b"00:00:02.250\tThe", b"9" * 400 + b":00:02.250\tThe"),
     ),
     "a whole number beyond all floats": (*("jsonl", "rows.jsonl", b"2.5,", b"9" * 400 + b","),),
+    "the same in a part's configuration": (
+        *("recipes", "demo.yaml", b"d_model: 256", b"d_model: " + b"9" * 400),
+    ),
+    "an unknown token that is none": (
+        *("models", "model/tokenizer_config.json"),
+        *(b'"unk_token": "<unk>"', b'"unk_token": ""'),
+    ),
     "a column of more digits than a number may have": (
         *("csv", "rows.csv", b"text_2", b"text_" + b"9" * 5_000),
     ),

@@ -35,7 +35,7 @@ def find_unsound(config: Any, where: str = "") -> Iterator[str]:
             yield from find_unsound(value, where)
         return
     is_number = isinstance(config, (int, float)) and not isinstance(config, bool)
-    if is_number and not math.isfinite(config):
+    if isinstance(config, float) and not math.isfinite(config):
         yield f"{where}: found {config}, expected a finite number"
     elif "dropout" in key or "layerdrop" in key:
         if config is not None and not (is_number and 0 <= config <= 1):
