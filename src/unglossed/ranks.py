@@ -25,10 +25,13 @@ from unglossed import errors
 from unglossed.errors import InputError
 
 V = TypeVar("V")
-_PATIENCE = timedelta(hours=6)
+PATIENCE = timedelta(hours=6)
 """Of a process for another one that works alone; one that has ended is noticed at once."""
 _MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-_HIDDEN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", *_MPI_SIZES)
+_HIDDEN = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ACCELERATE_TORCH_DEVICE"),
+    *_MPI_SIZES,
+)
 """By these accelerate would take the processes over, and wrap what we share ourselves."""
 _SUM_BYTES = 2**26
 """Of gradients that are summed up together."""
@@ -55,10 +58,12 @@ class Ranks:
         idle: Whether this one has no clip of the present batch: what it computes all the same, to
             keep step with the others, counts nowhere.
         active: How many are not idle.
+        device: Where this one computes.
     """
 
-    def __init__(self, index: int = 0, count: int = 1) -> None:
+    def __init__(self, index: int = 0, count: int = 1, device: torch.device | None = None) -> None:
         self.index, self.count = index, count
+        self.device = device or torch.device("cpu")
         self.idle, self.active = False, count
 
     @property
@@ -190,6 +195,12 @@ class Ranks:
             return weight
         return weight.detach() + (weight - weight.detach()) / self.active
 
+    def copy_first(self, module: nn.Module) -> None:
+        """Give a module the first process's weights and buffers, in place."""
+        if self.count > 1:
+            for value in module.state_dict().values():
+                dist.broadcast(value, src=0)
+
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace gradients by their sum over all processes.
 
@@ -257,13 +268,15 @@ def joined() -> Iterator[Ranks]:
     is_ours = not dist.is_initialized()
     local = int(hidden.get("LOCAL_RANK", "0"))
     try:
+        device = torch.device("cpu")
         if torch.cuda.is_available():
-            torch.cuda.set_device(local % torch.cuda.device_count())
+            device = torch.device("cuda", local % torch.cuda.device_count())
+            torch.cuda.set_device(device)
         if is_ours:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            dist.init_process_group(backend, rank=index, world_size=count, timeout=_PATIENCE)
+            dist.init_process_group(backend, rank=index, world_size=count, timeout=PATIENCE)
         errors.quiet = index > 0
-        _here = Ranks(index, count)
+        _here = Ranks(index, count, device)
         yield _here
     except (RuntimeError, ValueError) as error:
         if not _is_lost(error):

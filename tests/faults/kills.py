@@ -35,7 +35,7 @@ EVENTS = {
     "scoring": ("unglossed.training.job", "DevSplit.encoded"),
     "begin of a save": ("unglossed.training.trainer", "StageTrainer._write"),
     "save, half written": ("unglossed.training.saving", "Progress.write"),
-    "save, before its seal": ("unglossed.training.trainer", "seal"),
+    "save, before its seal": ("unglossed.training.checkpoint", "seal"),
     "save, before others go": ("unglossed.training.trainer", "rotate"),
     "writing features": ("unglossed.training.features", "_Shards.write"),
     "model of a stage": ("unglossed.training.train", "_write_stage"),
@@ -184,8 +184,9 @@ def try_training(training: Training, draw: random.Random, kills: int, output: Pa
         name = signal.Signals(number).name
         assert "Traceback" not in text, f"{what}, {name}: {text}"
         if code == 0:  # it had ended before
-            if (output / "model").is_dir():
-                shutil.rmtree(output)
+            check_results(training, told, output)
+            shutil.rmtree(output)
+            told.append(f"{training.name}: (ended well in between)")
             continue
         expected = -number if number == signal.SIGKILL else 128 + number
         assert code == expected, f"{what}, {name}: exit code {code}: {text}"
@@ -194,11 +195,17 @@ def try_training(training: Training, draw: random.Random, kills: int, output: Pa
     resume = ["--resume"] if output.exists() else []
     code, text = run_forked([*command, *resume])
     assert code == 0, f"{told}: {text}"
-    corpus = command[command.index("--corpus") + 1]
+    check_results(training, told, output)
+    return [line for line in told if "(" not in line]
+
+
+def check_results(training: Training, told: list[str], output: Path) -> None:
+    """Assert that a run ended as the whole one did."""
+    arguments = training.arguments
+    corpus = arguments[arguments.index("--corpus") + 1]
     found, wanted = results(corpus, output), training.wanted
     different = [name for name in wanted if found.get(name) != wanted[name]]
     assert not different, f"{told}: {', '.join(different)} differ"
-    return told
 
 
 def main() -> int:

@@ -122,3 +122,16 @@ def test_the_generators_of_a_step_are_those_of_its_number() -> None:
         drawn.append(torch.rand(3).tolist())
         torch.rand(step)
     assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_what_is_computed_again_in_the_backward_pass_is_drawn_by_torch() -> None:
+    """Else the second time would have another mask than the first."""
+    draws, module = Draws(0), nn.Dropout(0.5)
+    draws.spare(module)
+    with draws.dropout(0, [4, 5], CPU):
+        torch.manual_seed(1)
+        found = module(torch.ones(2, 9))
+        ours = nn.functional.dropout(torch.ones(2, 9), 0.5)
+    torch.manual_seed(1)
+    assert torch.equal(found, module(torch.ones(2, 9)))
+    assert torch.equal(ours, dropped((2, 9), [4, 5], 0.5))

@@ -41,7 +41,7 @@ def test_a_save_is_due_after_its_steps_or_its_time() -> None:
 
 
 def test_a_checkpoint_says_where_in_the_epoch_it_is(tmp_path: Path) -> None:
-    progress = Progress(float(torch.tensor(1 / 3)), 12, True)
+    progress = Progress(float(torch.tensor(1 / 3)), 12, True, (2.5, 1.25))
     progress.write(tmp_path)
     assert Progress.read(tmp_path) == progress
     assert Progress.read(tmp_path / "none") == Progress()

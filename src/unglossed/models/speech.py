@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.audio_utils import mel_filter_bank
 from transformers.masking_utils import create_bidirectional_mask
@@ -60,6 +61,11 @@ class SpeechEncoder(Encoder):
         self._augments = bool(getattr(settings, "apply_spec_augment", False))
         over_time = getattr(settings, "feat_extract_norm", None) == "group"
         self._one_by_one = over_time or getattr(settings, "conv_pos_batch_norm", False)
+
+    @property
+    def normalises_single_clips(self) -> bool:
+        """Whether a batch normalisation takes one clip after another, each with its statistics."""
+        return any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder.forward`; `input_limit` says how long a clip may be."""

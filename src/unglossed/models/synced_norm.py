@@ -60,7 +60,7 @@ class _Normalise(torch.autograd.Function):
         mean, variance, count = _statistics(values, norm)
         assert norm.running_mean is not None and norm.running_var is not None
         ctx.count, ctx.eps, ctx.ranks, ctx.idle = count, norm.eps, norm.ranks, norm.ranks.idle
-        if count == 1:
+        if count <= 1:
             mean, variance = norm.running_mean.clone(), norm.running_var.clone()
         else:
             if norm.num_batches_tracked is not None:
@@ -101,9 +101,9 @@ def _statistics(values: Tensor, norm: SyncedNorm) -> tuple[Tensor, Tensor, int]:
     if norm.ranks.idle:
         own, rows = 0, rows[:0]
     count = int(norm.ranks.sum(torch.tensor([own])))
-    mean = norm.ranks.sum(rows.sum(dims)) / count
+    mean = norm.ranks.sum(rows.sum(dims)) / max(count, 1)
     shape = [1, -1, *[1] * (rows.ndim - 2)]
-    return mean, norm.ranks.sum((rows - mean.view(shape)).square().sum(dims)) / count, count
+    return mean, norm.ranks.sum((rows - mean.view(shape)).square().sum(dims)) / max(count, 1), count
 
 
 def _sums(

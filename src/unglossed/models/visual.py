@@ -339,7 +339,8 @@ class VisualEncoder(Encoder):
         num_chunks = -(-len(frames) // max(budget, 1))
         largest = -(-len(frames) // num_chunks) * pixels
         is_much = largest > PIXEL_BUDGET // 8  # else it would be slower for nothing
-        num_chunks, is_most = here().largest([num_chunks, int(is_much)])
+        own = [1, 0] if here().idle else [num_chunks, int(is_much)]
+        num_chunks, is_most = here().largest(own)
         return num_chunks, bool(is_most)
 
     def _pooled(self, frames: Tensor) -> Tensor:

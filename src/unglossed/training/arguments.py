@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import Seq2SeqTrainingArguments
 
+from unglossed.ranks import here
 from unglossed.training.features import use_bfloat16
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import StageSettings
@@ -27,7 +28,7 @@ def stage_arguments(
     objective = OBJECTIVES[stage.objective]
     scored = objective.best is not None
     schedule = stage.schedule
-    return Seq2SeqTrainingArguments(
+    arguments = Seq2SeqTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=stage.epochs,
         per_device_train_batch_size=stage.batch_size,
@@ -59,3 +60,8 @@ def stage_arguments(
         seed=seed,
         log_level="error",
     )
+    if here().count > 1 and torch.cuda.is_available():
+        # It knows of one process alone, and would take the first GPU for all of a machine's.
+        arguments.__dict__["_setup_devices"] = here().device
+        torch.cuda.set_device(here().device)
+    return arguments

@@ -29,6 +29,7 @@ from unglossed.models.language_model import LanguageModel
 from unglossed.models.speech import SpeechEncoder
 from unglossed.models.visual import VisualEncoder
 from unglossed.training.checkpoint import find_fault
+from unglossed.training.selection import PREFIX
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -92,6 +93,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return rows
 
 
+def _is_score(key: str) -> bool:
+    return key.startswith(PREFIX)
+
+
 class RowsFile:
     """A file to which training adds rows, one JSON object a line, with epoch and step."""
 
@@ -100,7 +105,15 @@ class RowsFile:
 
     def begin(self, state: TrainerState) -> None:
         """Drop the rows beyond the checkpoint that a resumed run starts from."""
-        kept = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
+        step = state.global_step
+        scored = {row["step"] for row in state.log_history if any(map(_is_score, row))}
+        kept = [
+            row
+            for row in read_metrics(self.path)
+            # What was scored after the checkpoint was written is scored again.
+            if row["step"] < step
+            or (row["step"] == step and (step in scored or not any(map(_is_score, row))))
+        ]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def add(self, state: TrainerState, values: Mapping[str, float]) -> None:

@@ -33,6 +33,8 @@ MARK = "complete"
 """File written last into a checkpoint: without it, it was interrupted and is not used."""
 LAST = "last"
 """Folder in which a stage that is trained keeps its last checkpoint, until the next one begins."""
+SAVING = ".saving"
+"""Folder in which a checkpoint is written, before it gets its name."""
 _PICKLES = (OPTIMIZER_NAME, SCHEDULER_NAME)
 _OURS = re.compile(r"checkpoint-([1-9]\d*)")
 
@@ -43,6 +45,25 @@ def seal(checkpoint: Path) -> None:
     (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
     write_checksums(checkpoint)
     (checkpoint / MARK).touch()
+
+
+@contextmanager
+def written_whole(checkpoint: Path) -> Iterator[Path]:
+    """A folder to fill, of the checkpoint's name, which takes its place, sealed, when it is whole.
+
+    What was there before stays until then.
+    """
+    saving = checkpoint.with_name(SAVING)
+    shutil.rmtree(saving, ignore_errors=True)  # left by a process that was killed
+    saving.mkdir(parents=True)
+    try:
+        yield saving / checkpoint.name
+        seal(saving / checkpoint.name)
+        if checkpoint.exists():
+            checkpoint.rename(saving / "before")
+        (saving / checkpoint.name).rename(checkpoint)
+    finally:
+        shutil.rmtree(saving, ignore_errors=True)  # on a full disk every byte counts
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
@@ -143,6 +164,7 @@ def put_away(folder: Path) -> None:
     whole = [
         path for path in checkpoints_of(folder) if all((path / name).is_file() for name in needed)
     ]
+    shutil.rmtree(folder / SAVING, ignore_errors=True)
     if whole:
         shutil.rmtree(folder / LAST, ignore_errors=True)
         whole[-1].rename(folder / LAST)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import set_seed
 
+from unglossed.ranks import here
+
 _DOMAINS = {"step": 1, "row": 2}
 # Odd constants of SplitMix64 and of MurmurHash3's 32-bit finaliser.
 _SPLITMIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -31,10 +33,20 @@ class Draws:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._streams: _Streams | None = None
+
+    def spare(self, module: nn.Module) -> None:
+        """Leave the dropout of a module to torch, as it is computed again in the backward pass."""
+        module.register_forward_pre_hook(lambda *_: self._pause(True))
+        module.register_forward_hook(lambda *_: self._pause(False), always_call=True)
+
+    def _pause(self, paused: bool) -> None:
+        if self._streams is not None:
+            self._streams.paused = paused
 
     def seed_step(self, step: int) -> None:
-        """Seed torch's, numpy's and Python's generators for a step."""
-        set_seed(_mixed(self.seed, step, _DOMAINS["step"]) % 2**32)
+        """Seed torch's, numpy's and Python's generators for a step, another way in each process."""
+        set_seed(_mixed(self.seed, step, _DOMAINS["step"] + here().index * 16) % 2**32)
 
     @contextmanager
     def dropout(self, step: int, rows: Sequence[int], device: torch.device) -> Iterator[None]:
@@ -50,6 +62,7 @@ class Draws:
             device: Where it is computed.
         """
         streams = _Streams(_mixed(self.seed, step, _DOMAINS["row"]), rows, device)
+        self._streams = streams
         functional: Any = nn.functional
         before = functional.dropout, functional.scaled_dot_product_attention
         functional.dropout = streams.dropout
@@ -58,6 +71,7 @@ class Draws:
             yield
         finally:
             functional.dropout, functional.scaled_dot_product_attention = before
+            self._streams = None
 
 
 class _Streams:
@@ -66,6 +80,7 @@ class _Streams:
     def __init__(self, seed: int, rows: Sequence[int], device: torch.device) -> None:
         self._seed, self._rows, self._device, self._asked = seed, rows, device, 0
         self._plain: Any = nn.functional.dropout
+        self.paused = False
 
     def dropout(
         self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
@@ -75,7 +90,9 @@ class _Streams:
             return input
         if p == 1:
             return input * 0
-        if len(input) != len(self._rows):  # frames of all clips, as an image model has them
+        if self.paused or len(input) != len(
+            self._rows
+        ):  # frames of all clips, as an image model has them
             return self._plain(input, p, training, inplace)
         factor = self.kept(input.shape, p).to(input.dtype).mul_(1 / (1 - p))
         return input.mul_(factor) if inplace else input * factor
@@ -109,9 +126,9 @@ class _Streams:
             scale: float | None = None,
             enable_gqa: bool = False,
         ) -> Tensor:
-            if dropout_p == 0:
+            if dropout_p == 0 or self.paused:
                 found: Tensor = fused(
-                    *(query, key, value, attn_mask, 0.0, is_causal),
+                    *(query, key, value, attn_mask, dropout_p, is_causal),
                     scale=scale,
                     enable_gqa=enable_gqa,
                 )

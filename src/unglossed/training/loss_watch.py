@@ -40,6 +40,15 @@ class LossWatch:
         self._waiting: list[tuple[int, Tensor, list[int]]] = []
         self._losses: deque[float] = deque(maxlen=_MOST)
 
+    @property
+    def losses(self) -> list[float]:
+        """The last losses that were looked at."""
+        return [*self._losses]
+
+    def go_on(self, losses: Sequence[float]) -> None:
+        """Take up the losses of a training that is resumed."""
+        self._losses.extend(losses)
+
     def add(self, step: int, loss: Tensor, rows: Sequence[int]) -> None:
         """Note the loss of a step and its clips' numbers.
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from unglossed.errors import InputError, note
 from unglossed.files import as_path, write_text
-from unglossed.ranks import FailedElsewhere, ProcessLost
+from unglossed.ranks import PATIENCE, FailedElsewhere, ProcessLost
 from unglossed.training.cluster import connected, import_ray
 from unglossed.training.run_folder import check_folder
 from unglossed.training.train import train_recipe
@@ -72,7 +73,10 @@ def train_on_ray(
         trainer = TorchTrainer(
             _work,
             train_loop_config={"fault": str(fault), "arguments": arguments},
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
+            torch_config=TorchConfig(
+                backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo",
+                timeout_s=int(PATIENCE.total_seconds()),
+            ),
             scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=on_gpus),
             run_config=RunConfig(
                 name=f"{output.name}-{time.time_ns()}",  # of a known name Ray gives the old result
@@ -80,16 +84,17 @@ def train_on_ray(
                 failure_config=FailureConfig(max_failures=max_failures),
             ),
         )
+        failed = ""
         try:
             trainer.fit()
-            told = fault.read_text(encoding="utf-8") if fault.is_file() else None
         except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-            said = " ".join(str(error).split())[:500]
-            raise InputError(f"--ray {address}: the cluster failed: {said}") from None
-        finally:
-            shutil.rmtree(state, ignore_errors=True)
+            failed = " ".join(str(error).split())[:500]
+        told = fault.read_text(encoding="utf-8") if fault.is_file() else ""
+        shutil.rmtree(state, ignore_errors=True)
     if told:
         raise InputError(told)
+    if failed:
+        raise InputError(f"--ray {address}: the cluster failed: {failed}")
     return output / "model"
 
 
@@ -100,11 +105,14 @@ def _work(given: dict[str, Any]) -> None:
     """
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
+    fault = Path(given["fault"])
     try:
         train_recipe(**given["arguments"], resume=True)
     except ProcessLost:
-        raise
+        if not fault.is_file():  # else the other one has ended over a user's mistake
+            raise
     except FailedElsewhere:
         return
     except InputError as error:
-        write_text(Path(given["fault"]), str(error))
+        write_text(fault, str(error))
+        dist.destroy_process_group()  # the others wait no longer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,15 +60,18 @@ class Progress:
         loss: Sum of the losses of the steps that are not yet logged, as float32.
         logged_at: Step up to which they are.
         unscored: Whether the step is to be scored on dev: that was interrupted.
+        losses: Of the last steps, by which an explosion is known.
     """
 
     loss: float = 0.0
     logged_at: int | None = None
     unscored: bool = False
+    losses: Sequence[float] = ()
 
     def write(self, checkpoint: Path) -> None:
         """Write it into a checkpoint."""
-        fields = {name: getattr(self, name) for name in ("loss", "logged_at", "unscored")}
+        names = ("loss", "logged_at", "unscored", "losses")
+        fields = {name: getattr(self, name) for name in names}
         write_text(checkpoint / PROGRESS_FILE, json.dumps(fields) + "\n")
 
     @classmethod
@@ -82,4 +86,6 @@ class Progress:
             return cls()
         fields = read_json(path)
         with reading(path, "where in an epoch the checkpoint was written"):
-            return cls(float(fields["loss"]), int(fields["logged_at"]), bool(fields["unscored"]))
+            losses = tuple(float(one) for one in fields["losses"])
+            loss, logged_at = float(fields["loss"]), int(fields["logged_at"])
+            return cls(loss, logged_at, bool(fields["unscored"]), losses)

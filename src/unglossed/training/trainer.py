@@ -7,7 +7,6 @@ a step, its gradients and its loss; clips that cannot be read; when to save and 
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,6 +28,7 @@ from transformers import (
 from unglossed.errors import InputError, note
 from unglossed.files import naming
 from unglossed.models.language_model import IGNORED
+from unglossed.models.speech import SpeechEncoder
 from unglossed.models.synced_norm import sync_norms
 from unglossed.models.translator import Translator
 from unglossed.models.visual import VisualEncoder
@@ -37,7 +37,7 @@ from unglossed.signals import Waiting, stop_as, stopped_by
 from unglossed.training.agreement import Agreed
 from unglossed.training.attention import attention_for
 from unglossed.training.callbacks import DATA_WAIT, Resumption
-from unglossed.training.checkpoint import find_fault, rotate, seal
+from unglossed.training.checkpoint import find_fault, rotate, written_whole
 from unglossed.training.data import UNREADABLE, Collator, Unreadable, cut_batch, refuse
 from unglossed.training.draws import Draws
 from unglossed.training.loader import (
@@ -108,6 +108,8 @@ class StageTrainer(Seq2SeqTrainer):
         self.watch = LossWatch(stage.name, partial(ids_of, dataset), len(self.sampler))
         self._agreed = Agreed()
         self._saved = (0, time.monotonic())
+        self._written = (0, False)
+        self._saving_to: Path | None = None
         self._resumed: Progress | None = None
         self._spare: dict[str, Any] = {}
         self._logged_at: float | None = None
@@ -123,12 +125,25 @@ class StageTrainer(Seq2SeqTrainer):
             callbacks=[Resumption(), *callbacks, _GoOn(self)],
         )
         if self.ranks.count > 1:
+            self._check_shared(model)
             sync_norms(model, self.ranks)
         for module in model.modules():
             if isinstance(module, VisualEncoder):
                 module.frame_budget = stage.frame_budget
+                self.draws.spare(module.backbone)
         self.args._n_gpu = min(self.args.n_gpu, 1)  # packed frames cannot be cut by DataParallel
         self.model_accepts_loss_kwargs = True  # has the trainer count the tokens of a whole batch
+
+    def _check_shared(self, model: nn.Module) -> None:
+        """Refuse what cannot be trained by several processes."""
+        for module in model.modules():
+            is_trained = any(weight.requires_grad for weight in module.parameters())
+            if isinstance(module, SpeechEncoder) and module.normalises_single_clips and is_trained:
+                raise InputError(
+                    f"stages.{self.stage.name}.encoder: found a speech model with batch"
+                    " normalisation that is trained by several processes, expected one process, or"
+                    " frozen=[encoder]: it takes clip after clip"
+                )
 
     def get_train_dataloader(self) -> EpochLoader:
         """The loader of this process's clips, with a random generator of its own.
@@ -191,10 +206,13 @@ class StageTrainer(Seq2SeqTrainer):
 
     def go_on(self, state: TrainerState) -> None:
         """Take up what a checkpoint left undone, before the first step."""
+        self.ranks.copy_first(self.model)
         self._saved = (state.global_step, time.monotonic())
         resumed, self._resumed = self._resumed, None
         if resumed is None or resumed.logged_at is None:
             return
+        self._written = (state.global_step, resumed.unscored)
+        self.watch.go_on(resumed.losses)
         self._tr_loss += resumed.loss
         self._globalstep_last_logged = resumed.logged_at
         if resumed.unscored:
@@ -230,8 +248,11 @@ class StageTrainer(Seq2SeqTrainer):
         if found.unreadable:
             clips = [*chain.from_iterable(self.ranks.all(unreadable))]
             self.ranks.first(lambda: [*map(self.leave_out, clips)])
-        if not found.active or found.blank:  # a step that changes nothing
+        if not found.active:  # no clip can be read: a step that changes nothing
             return batches, None
+        if found.blank:
+            given = next(one for one in self.ranks.all([] if idle else batches) if any(one))
+            self._spare = self._spare or next(filter(None, given))
         return batches, torch.tensor(found.tokens, device=self.args.device)
 
     def _get_num_items_in_batch(self, *_: Any) -> None:
@@ -378,9 +399,10 @@ class StageTrainer(Seq2SeqTrainer):
             if self.asked.came and self.asked.at_once:
                 raise KeyboardInterrupt
             with torch.random.fork_rng():  # scoring on or off, training draws the same
-                scores = self.dev_scores()
+                scores = self.ranks.from_first(self.dev_scores())
         except KeyboardInterrupt:
-            self._save_step(unscored=True)
+            if self.ranks.count == 1:  # else the others wait for what this one has not translated
+                self._save_step(unscored=True)
             raise
         finally:
             self.asked.at_once = False
@@ -412,33 +434,35 @@ class StageTrainer(Seq2SeqTrainer):
         """
         with self.ranks.as_one():
             self.watch.look()
-        best = self.state.best_global_step
+        step, best = self.state.global_step, self.state.best_global_step
+        if self._written != (step, False):
+            self.ranks.first(partial(self._write, unscored))
         if best:
             self.state.best_model_checkpoint = str(self._checkpoint(best))
-        self.ranks.first(partial(self._write, unscored))
-        self._saved = (self.state.global_step, time.monotonic())
+        self._saved, self._written = (step, time.monotonic()), (step, unscored)
 
     def _write(self, unscored: bool) -> None:
         step = self.state.global_step
         checkpoint = self._checkpoint(step)
-        for name, value in self.model.named_parameters():
-            if not torch.isfinite(value).all():
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
                 raise InputError(
                     f"stages.{self.stage.name}: found NaN or infinite values in {name} after step"
                     f" {step}, which is not saved: lower learning_rates"
                 )
-        shutil.rmtree(checkpoint, ignore_errors=True)  # skipped when the run was resumed
-        progress = Progress(float(self._tr_loss), self._globalstep_last_logged, unscored)
-        try:
-            with naming(checkpoint):
+        losses = self.watch.losses
+        progress = Progress(float(self._tr_loss), self._globalstep_last_logged, unscored, losses)
+        with naming(checkpoint), written_whole(checkpoint) as partial_folder:
+            self._saving_to = partial_folder.parent
+            try:
                 super()._save_checkpoint(self.model, None)
-                progress.write(checkpoint)
-                seal(checkpoint)
-        except BaseException as error:
-            if isinstance(error, OSError | KeyboardInterrupt):
-                shutil.rmtree(checkpoint, ignore_errors=True)  # on a full disk every byte counts
-            raise
+            finally:
+                self._saving_to = None
+            progress.write(partial_folder)
         rotate(self._folder, step, self.state.best_global_step, self.keep)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._saving_to or self.args.output_dir)
 
     @property
     def saved_step(self) -> int:
