@@ -90,9 +90,8 @@ class _Streams:
             return input
         if p == 1:
             return input * 0
-        if self.paused or len(input) != len(
-            self._rows
-        ):  # frames of all clips, as an image model has them
+        is_batch = len(input) == len(self._rows)  # not frames of all clips, as image models have
+        if self.paused or not is_batch:
             return self._plain(input, p, training, inplace)
         factor = self.kept(input.shape, p).to(input.dtype).mul_(1 / (1 - p))
         return input.mul_(factor) if inplace else input * factor
