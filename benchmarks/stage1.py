@@ -205,7 +205,7 @@ def our_step(
             "precision": precision,
         }
     )
-    batch = batch_of(lengths, size)
+    batch: dict[str, Any] = {**batch_of(lengths, size), "rows": list(range(len(lengths)))}
     with tempfile.TemporaryDirectory() as folder:
         arguments = stage_arguments(stage, Path(folder), steps_per_epoch=1, seed=0, num_workers=0)
         nothing: Any = [batch]  # steps are done by hand

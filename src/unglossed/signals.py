@@ -19,6 +19,7 @@ STOPS = [
 ]
 """Signals that ask a process to end and leave it time to clean up."""
 
+_OUTLIVED_SECONDS = 600
 _stopped_by: int | None = None
 _waiting: list["Waiting"] = []
 
@@ -141,11 +142,13 @@ def outlive_one_stop() -> None:
     """Let this process, which works for another one, ignore Ctrl-C and one signal of each other.
 
     A signal to all processes of a job leaves the one it works for time to finish; that one then
-    ends it, by a second signal if need be.
+    ends it, by a second signal if need be. After ten minutes it ends by itself.
     """
 
     def wait_for_another(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_DFL)
+        if hasattr(signal, "alarm"):
+            signal.alarm(_OUTLIVED_SECONDS)
 
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else wait_for_another)

@@ -99,6 +99,10 @@ class EpochLoader(DataLoader[Any]):
         sampler: Any = self.batch_sampler
         sampler.set_epoch(epoch)
 
+    def end(self) -> None:
+        """End the processes that read, which would else wait for as long as somebody holds this."""
+        self._iterator = None
+
 
 def begin_worker(number: int) -> None:
     """What a process that reads does first: a signal to all processes leaves the step whole."""

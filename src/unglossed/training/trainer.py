@@ -112,6 +112,7 @@ class StageTrainer(Seq2SeqTrainer):
         self._saving_to: Path | None = None
         self._resumed: Progress | None = None
         self._spare: dict[str, Any] = {}
+        self._loader: EpochLoader | None = None
         self._logged_at: float | None = None
         self._seconds_waited = 0.0
         self.in_backward: StepsInBackward | None = None
@@ -150,7 +151,7 @@ class StageTrainer(Seq2SeqTrainer):
 
         It would draw from the one of the training: the number of workers would change that.
         """
-        return EpochLoader(
+        self._loader = EpochLoader(
             self.numbered,
             batch_sampler=self.sampler,
             collate_fn=self.data_collator,
@@ -160,6 +161,7 @@ class StageTrainer(Seq2SeqTrainer):
             worker_init_fn=begin_worker,
             generator=torch.Generator(),
         )
+        return self._loader
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Nothing: what is drawn in a step depends on no step before."""
@@ -203,6 +205,8 @@ class StageTrainer(Seq2SeqTrainer):
         finally:
             if self.in_backward is not None:
                 self.in_backward.close()
+            if self._loader is not None:
+                self._loader.end()
 
     def go_on(self, state: TrainerState) -> None:
         """Take up what a checkpoint left undone, before the first step."""
