@@ -10,6 +10,7 @@ import pytest
 
 from unglossed.signals import stops_wait
 
+
 @pytest.fixture(autouse=True)
 def nobody_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Handlers as at the begin of a program; nothing of a test is left in the process."""
