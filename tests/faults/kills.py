@@ -37,7 +37,7 @@ EVENTS = {
     "save, half written": ("unglossed.training.saving", "Progress.write"),
     "save, before its seal": ("unglossed.training.checkpoint", "seal"),
     "save, before others go": ("unglossed.training.trainer", "rotate"),
-    "writing features": ("unglossed.training.features", "_Shards.write"),
+    "writing features": ("unglossed.training.shards", "Shards.write"),
     "model of a stage": ("unglossed.training.train", "_write_stage"),
     "between stages": ("unglossed.training.train", "put_away"),
     "model of the run": ("unglossed.training.train", "_write_model"),
