@@ -43,7 +43,15 @@ EVENTS = {
     "model of the run": ("unglossed.training.train", "_write_model"),
 }
 """What may be under way, and the function that is called then."""
-LARGEST = {"step": 24, "end of an epoch": 10, "scoring": 5}
+LARGEST = {
+    "step": 24,
+    "end of an epoch": 10,
+    "scoring": 5,
+    "writing features": 2,
+    "model of a stage": 3,
+    "between stages": 3,
+    "model of the run": 1,
+}
 """Of the calls of a function, the number of the one that is ended; else 4."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SPEECH = """
