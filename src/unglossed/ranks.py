@@ -119,7 +119,7 @@ class Ranks:
         """What all processes find wrong in the block, as they see the same, the first one tells.
 
         Raises:
-            FailedElsewhere: In the place of another InputError, in the others.
+            FailedElsewhere: In the other processes, instead of the InputError.
         """
         try:
             yield
@@ -174,7 +174,7 @@ class Ranks:
 
         Args:
             own: (clips, tokens), -100 where padded.
-            others: (texts, tokens) likewise.
+            others: (texts, tokens), padded in the same way.
         """
         kinds = ([], []) if self.idle else ([*own.cpu()], [*others.cpu()])
         told = self.all(kinds)

@@ -76,3 +76,4 @@ def test_a_large_loss_at_the_begin_is_none_of_an_explosion() -> None:
     losses = watch()
     for step, value in enumerate([1e6, 1e5, 1e4, 10, 5], start=1):
         losses.add(step, torch.tensor(float(value)), [0])
+    assert losses.losses == [1e6, 1e5, 1e4, 10, 5]

@@ -53,6 +53,11 @@ class Prediction:
     language: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the clip could not be read, so that nothing was translated."""
+        return bool(self.notes) and self.notes[0].startswith(UNREADABLE)
+
     def to_dict(self) -> dict[str, Any]:
         """The row of `predictions.jsonl`; what is empty or None beyond the score is left out."""
         content = asdict(self)
@@ -179,9 +184,9 @@ def predict(
     settings = {"batch_size": batch_size, "progress": progress, **decoding}
     mine = _predict(translator, own, several, most_of, **settings) if own else []
     found = [*chain.from_iterable(ranks.all(mine))]
-    unreadable = [one for one in found if any(UNREADABLE in told for told in one.notes)]
+    unreadable = [one for one in found if one.is_unreadable]
     if len(unreadable) > most:
-        raise _too_many(unreadable[-1].notes[-1], unreadable[-1].id, len(unreadable), most_of)
+        raise _too_many(unreadable[-1].notes[0], unreadable[-1].id, len(unreadable), most_of)
     return found
 
 
@@ -244,7 +249,7 @@ def _predict(
 def _notes_on(predictions: Sequence[Prediction]) -> Iterator[str]:
     """What there is to know of the clips and the texts that were written."""
     noted = [prediction for prediction in predictions if prediction.notes]
-    unreadable = [one for one in noted if one.notes[0].startswith(UNREADABLE)]
+    unreadable = [one for one in noted if one.is_unreadable]
     if unreadable:
         yield (
             f"{len(unreadable)} of {len(predictions)} clips cannot be read and count as nothing"

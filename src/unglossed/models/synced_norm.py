@@ -24,7 +24,7 @@ def sync_norms(model: nn.Module, ranks: Ranks) -> None:
 
 
 class SyncedNorm(_BatchNorm):
-    """A batch normalisation over all processes, in the place of one over its own batch.
+    """A batch normalisation over all processes, instead of one over its own batch.
 
     In training a batch of one value a channel, over all processes, is normalised with the running
     statistics, see `spare_single_values`.
