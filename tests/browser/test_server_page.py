@@ -336,6 +336,25 @@ def test_it_fits_a_phone_and_large_text(
         assert min(heights) >= 40
 
 
+_SEEN = """['stop', 'camera', 'captions'].every((id) => {
+  const { top, bottom } = document.getElementById(id).getBoundingClientRect();
+  return top >= 0 && bottom <= innerHeight + 1;
+})"""
+
+
+def test_a_phone_shows_camera_and_captions_together(
+    launch: Callable[..., Any], playwright: Any, server: Running, folder: Path
+) -> None:
+    pictures = draw_moving([(1.0, 4.0)], 6.0)
+    with_camera = launch(*write_camera(folder / "phone.y4m", pictures, 240, 320))
+    phone = playwright.devices["Pixel 5"]
+    context = with_camera.new_context(**phone, locale="en-GB", permissions=["camera"])
+    for page in opened(context, server):
+        page.locator("#start").click()
+        until(page, _SAID.replace("COUNT", "1"), seconds=40)
+        until(page, _SEEN)
+
+
 def test_a_token_is_asked_for_or_taken_from_the_address(
     browser: Any, folder: Path, video: Path
 ) -> None:

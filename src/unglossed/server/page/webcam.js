@@ -102,6 +102,7 @@ class Session {
     this.timer = setInterval(() => this.frame(side), PERIOD);
     $("delay").hidden = false;
     say($("live-status"), "live_on");
+    $("webcam").scrollIntoView({ block: "start" });
   }
 
   frame(side) {

@@ -23,7 +23,7 @@ export const WORDS = {
     fileTitle: "A video",
     fileHelp: "One signer, the upper body in the picture. A long video is cut into sentences where nothing moves. You can also drop it here.",
     fileChoose: "Choose a video",
-    cameraTitle: "The camera",
+    cameraTitle: "Webcam",
     cameraHelp: "Sign between start and stop. Rest your hands for a moment between two sentences.",
     cameraOpen: "Switch the camera on",
     cameraStart: "Start",
@@ -83,7 +83,7 @@ export const WORDS = {
     fileHelp:
       "Eine Person, der Oberkörper im Bild. Ein langes Video wird in Sätze geschnitten, wo sich nichts bewegt. Sie können die Datei auch hierher ziehen.",
     fileChoose: "Video auswählen",
-    cameraTitle: "Die Kamera",
+    cameraTitle: "Webcam",
     cameraHelp: "Gebärden Sie zwischen Anfang und Ende. Zwischen zwei Sätzen lassen Sie die Hände kurz ruhen.",
     cameraOpen: "Kamera einschalten",
     cameraStart: "Anfangen",
