@@ -506,6 +506,83 @@ def test_a_disk_that_is_full_is_one_line_and_the_run_can_be_resumed(tmp_path: Pa
     assert_same_weights(output / "model", tmp_path / "whole" / "model")
 
 
+DISK_OF_ITS_OWN = """
+import ctypes, os, shutil, sys
+from pathlib import Path
+from unglossed.cli import main
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mount.argtypes = [*3 * [ctypes.c_char_p], ctypes.c_ulong, ctypes.c_char_p]
+ids = os.getuid(), os.getgid()
+NEW_USER, NEW_MOUNTS, READ_ONLY, AGAIN = 1 << 28, 1 << 17, 1, 1 << 5
+if libc.unshare(NEW_USER | NEW_MOUNTS):
+    sys.exit(77)
+Path("/proc/self/setgroups").write_text("deny")
+for name, number in zip(("uid_map", "gid_map"), ids):
+    Path("/proc/self", name).write_text(f"0 {number} 1")
+
+disk, kept, size, *words = sys.argv[1:]
+
+def mount(flags, size):
+    if libc.mount(b"none", disk.encode(), b"tmpfs", flags, f"size={size}".encode()):
+        sys.exit(77)
+
+def train():
+    sys.argv[1:] = words
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+
+mount(READ_ONLY * (size == "0"), size)
+print("code", train())
+print("left", [str(path) for path in Path(disk).rglob("*") if path.suffix == ".partial"])
+if size != "0":
+    mount(AGAIN, "1g")
+    print("code", train())
+    shutil.copytree(Path(disk, "run", "model"), kept)
+"""
+
+
+def on_a_disk(folder: Path, size: str) -> tuple[list[str], str]:
+    """Train on a disk of its own, of `size`, 0: read-only; then, made larger, again."""
+    spec, disk = write_table(folder), folder / "disk"
+    disk.mkdir()
+    finished = run_python(
+        [
+            *("-c", DISK_OF_ITS_OWN, disk, folder / "kept", size, "train", RECIPE),
+            *("--corpus", spec, "--output", disk / "run", "--resume", *TEXT_ALONE),
+        ],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )
+    if finished.returncode == 77:
+        pytest.skip("no disk may be mounted here")
+    assert finished.returncode == 0, finished.stderr
+    told = [line for line in finished.stdout.splitlines() if line[:5] in ("code ", "left ")]
+    problems = [line for line in finished.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(problems) == 1
+    return told, problems[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_small_disk_that_is_full_loses_nothing(tmp_path: Path) -> None:
+    told, problem = on_a_disk(tmp_path, "400k")
+
+    assert told == ["code 2", "left []", "code 0"]
+    assert problem.endswith(": make room, then --resume goes on from the last checkpoint")
+    train_recipe(RECIPE, f"table:{tmp_path / 'own.csv'}", tmp_path / "whole", overrides=TEXT_ALONE)
+    assert_same_weights(tmp_path / "kept", tmp_path / "whole" / "model")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_an_output_that_is_read_only_is_one_line(tmp_path: Path) -> None:
+    told, problem = on_a_disk(tmp_path, "0")
+
+    assert told == ["code 2", "left []"]
+    assert problem == f"error: {tmp_path / 'disk' / 'run'}: Read-only file system"
+
+
 TRAINS_SLOWLY = """
 import sys, time
 from pathlib import Path
