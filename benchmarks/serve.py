@@ -1,6 +1,6 @@
 """Many uploads from several clients to `unglossed serve`: all answered, and what it costs.
 
-    python benchmarks/serve.py runs/demo talk.mp4
+    python benchmarks/serve.py runs/demo/run talk.mp4
 
 Each client sends one upload after another and waits for its text; where the queue is full it comes
 again when the server says. Told are the uploads that were answered, how often the queue was full,
