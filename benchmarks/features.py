@@ -27,8 +27,9 @@ from transformers import MBartConfig
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
 from unglossed.models.processing import TranslatorProcessor, pad_features
+from unglossed.models.temporal import real_positions
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.models.visual import VisualEncoder, real_positions
+from unglossed.models.visual import VisualEncoder
 from unglossed.training.data import ClipDataset, FeatureDataset
 from unglossed.training.features import FeatureCache
 from unglossed.training.tokenizer import train_tokenizer

@@ -7,6 +7,7 @@ import builtins
 import json
 import pickle
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,17 @@ def test_pickled_code_never_runs(as_torch: bool, model: Path, tmp_path: Path) ->
     assert str(path) in message
     assert "never runs" in message
     assert not (tmp_path / RAN).exists()
+
+
+def test_pickle_with_a_key_that_no_weights_have_is_refused(model: Path, tmp_path: Path) -> None:
+    (model / "model.safetensors").unlink()
+    path = model / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02})" + b"\x85" * 200 + b"K\x01s.")
+        archive.writestr("a/version", "3\n")
+    message = refusal(lambda: translate(model, tmp_path))
+    assert str(path) in message
+    assert "its pickle is damaged or holds more than numbers" in message
 
 
 @pytest.mark.parametrize(

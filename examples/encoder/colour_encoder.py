@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unglossed.models.encoder import Encoder
-from unglossed.models.visual import real_positions
+from unglossed.models.temporal import real_positions
 
 
 class ColourEncoder(Encoder):

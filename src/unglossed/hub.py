@@ -40,6 +40,7 @@ from unglossed.files import (
     read_checksums,
     verify_folder,
 )
+from unglossed.torch_files import check_pickle
 
 OFFLINE_SECONDS = 2.0
 """How long the hub is waited for before a name is looked up in this machine's cache alone."""
@@ -108,6 +109,7 @@ def load(kind: Any, source: str | Path, fault: str, **settings: Any) -> Any:
         hasattr(kind, "from_config") and kind not in _WITHOUT_WEIGHTS
     )
     if is_model and "gguf_file" not in settings and Path(source).is_dir():
+        _refuse_harmful_weights(Path(source), fault)
         _check_sizes(kind, Path(source), fault, settings.get("config"))
     here = _only_here(source)
     try:
@@ -190,6 +192,7 @@ def weights_fault(path: Path) -> str | None:
     """
     try:
         if path.suffix == ".bin":
+            check_pickle(path)
             torch.load(path, map_location="meta", weights_only=True)
         else:
             with safe_open(path, "pt"):
@@ -274,6 +277,15 @@ def _explain(error: Exception, source: str, *, offline: bool) -> str:
     if "backend tokenizer" in reason and not contents["tokenizer.json"]:
         return f"{source}/tokenizer.json: missing"
     return next(filter(None, map(weights_fault, weight_files(Path(source)))), reason)
+
+
+def _refuse_harmful_weights(folder: Path, fault: str) -> None:
+    """Refuse pickled weights that torch could not open, or that could end the process."""
+    files = weight_files(folder)
+    if not all(path.suffix == ".bin" for path in files):
+        return  # they are not opened
+    if told := next(filter(None, map(weights_fault, files)), None):
+        raise InputError(f"{fault}: {told}")
 
 
 def _own_code(path: str, fields: Mapping[str, Any], key: str) -> str:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import T5Config
+from transformers import MBartConfig, MBartForConditionalGeneration, T5Config
 
 import unglossed
 from tiny import tiny_decoder_only, tiny_model, tiny_processor, tiny_translator, write_frames
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
-from unglossed.inference.precision import Int8Linear, Precision, lower_precision
+from unglossed.inference.precision import Int8Linear, Precision, lower_precision, quantize
 from unglossed.inference.search import text_scores, write_texts
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.processing import TranslatorProcessor, pad_features
@@ -147,6 +147,25 @@ def test_a_model_that_looks_at_the_weights_of_its_layers_runs_in_8_bits() -> Non
     lower_precision(model, Precision.INT8)
     (found,) = translate_features(model, processor, rows(6), DecodingSettings(max_new_tokens=4))
     assert np.isfinite(found.score)
+
+
+@torch.no_grad()
+def test_scaled_words_are_scaled_in_float32() -> None:
+    torch.manual_seed(0)
+    config = MBartConfig(
+        vocab_size=20,
+        d_model=24,
+        scale_embedding=True,
+        **{f"{side}_layers": 1 for side in ("encoder", "decoder")},
+        **{f"{side}_attention_heads": 2 for side in ("encoder", "decoder")},
+    )
+    model = MBartForConditionalGeneration(config).eval()
+    ids = torch.arange(20)[None]
+    expected = model.get_input_embeddings().weight.bfloat16().float() * 24**0.5
+    quantize(model)
+    found = model.get_decoder().embed_tokens(ids)
+    assert found.dtype == torch.float32
+    assert torch.equal(found[0], expected)
 
 
 @pytest.mark.parametrize("precision", LOWER)

@@ -10,7 +10,8 @@ from torch import nn
 
 import tiny
 from unglossed.models import visual
-from unglossed.models.visual import TemporalModule, VisualEncoder, real_positions
+from unglossed.models.temporal import TemporalModule, real_positions
+from unglossed.models.visual import VisualEncoder
 
 VIT = {
     "model_type": "vit",

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unglossed.cli import common, long_videos, serve, tools, train, translate
+from unglossed.cli import common, long_videos, peers, serve, tools, train, translate
 from unglossed.cli.common import INPUT_WRONG, fail
 from unglossed.cli.corpus import app as corpus_app
 from unglossed.errors import InputError
@@ -70,6 +70,7 @@ for _verb in (
     tools.doctor,
 ):
     app.command()(_verb)
+app.command("import")(peers.import_)
 
 
 def _print_version(wanted: bool) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from unglossed.inference.spans import Span, SpanFinder
 from unglossed.models.segmenter import BEGIN, OUTSIDE, Segmenter
-from unglossed.models.visual import TemporalModule, VisualEncoder
+from unglossed.models.temporal import TemporalModule
+from unglossed.models.visual import VisualEncoder
 
 SIDE = 24
 """Pixels along each side of the pictures whose differences are motion."""

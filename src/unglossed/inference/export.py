@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from unglossed.errors import InputError
 from unglossed.files import bind_folder, check_new_folder, whole_folder
 from unglossed.inference.translator import SignTranslator
+from unglossed.models.temporal import PooledTemporal, TemporalModule, real_positions
 from unglossed.models.translator import Translator
-from unglossed.models.visual import VisualEncoder, real_positions
+from unglossed.models.visual import VisualEncoder
 
 FILE_NAME = "encoder.onnx"
 TOLERANCE = 1e-4
@@ -61,7 +62,9 @@ class SignalReader(nn.Module):
         # Padding reads row 0, which is zero.
         place = mask.flatten().long().cumsum(0).reshape(mask.shape) * mask
         features = torch.cat([pooled.new_zeros(1, pooled.shape[1]), pooled])[place]
-        if not isinstance(encoder.temporal, nn.Identity):
+        if isinstance(encoder.temporal, PooledTemporal):
+            features, mask = encoder.temporal(features, mask)
+        elif isinstance(encoder.temporal, TemporalModule):
             mixed = encoder.temporal.conv(features.transpose(1, 2))
             features = torch.relu(encoder.temporal.norm(mixed)).transpose(1, 2) * mask[..., None]
         embeds, real = self.adapter(features, mask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -150,8 +151,15 @@ def quantize(
         setattr(model.get_submodule(parent), last, layer_kind(layer))
     for table in tables:
         table.to(torch.bfloat16)
-        table.register_forward_hook(_to_float32)
+        scale = getattr(table, "embed_scale", 1.0)  # mBART's; applied to float32, as in training
+        if isinstance(scale, float) and scale != 1.0:
+            vars(table)["embed_scale"] = 1.0
+            table.register_forward_hook(partial(_to_float32, scale=scale))
+        else:
+            table.register_forward_hook(_to_float32)
 
 
-def _to_float32(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-    return output.float()
+def _to_float32(
+    module: nn.Module, inputs: object, output: Tensor, *, scale: float | None = None
+) -> Tensor:
+    return output.float() if scale is None else output.float() * scale

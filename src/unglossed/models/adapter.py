@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unglossed.models.visual import real_positions
-
-Lengths = TypeVar("Lengths", int, Tensor)
+from unglossed.models.temporal import Lengths, norm_real, real_positions
+from unglossed.models.visual import spare_single_values
 
 
 class Adapter(nn.Module, ABC):
@@ -118,9 +117,40 @@ class ShorteningAdapter(Adapter):
         return (lengths + 2 * (self.kernel // 2) - self.kernel) // self.stride + 1
 
 
-def adapter_kind(config: Mapping[str, Any]) -> type[MLPAdapter] | type[ShorteningAdapter]:
-    """The kind of adapter that a configuration is of: one with `channels` shortens."""
-    return ShorteningAdapter if "channels" in config else MLPAdapter
+NORMS = ("layer", "batch")
+"""Values of `norm`, the key of a `NormedAdapter`."""
+
+
+class NormedAdapter(Adapter):
+    """A linear map, LayerNorm or BatchNorm, and ReLU: that of GFSLT-VLP's public code.
+
+    A batch normalisation's statistics are those of real positions alone.
+
+    Raises:
+        ValueError: `norm` is neither "layer" nor "batch".
+    """
+
+    defaults = {"norm": "layer"}
+
+    def __init__(self, input_dim: int, output_dim: int, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        if config["norm"] not in NORMS:
+            raise ValueError(f"norm: found {config['norm']!r}, expected {' or '.join(NORMS)}")
+        self.linear = nn.Linear(input_dim, output_dim)
+        kind = nn.LayerNorm if config["norm"] == "layer" else nn.BatchNorm1d
+        self.norm: nn.Module = kind(output_dim)
+        spare_single_values(self)
+
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Adapter.forward`; zero where padded."""
+        return torch.relu(norm_real(self.norm, self.linear(features), mask)), mask
+
+
+def adapter_kind(config: Mapping[str, Any]) -> type[MLPAdapter | ShorteningAdapter | NormedAdapter]:
+    """The kind of adapter of a configuration: with `channels` it shortens, with `norm` it norms."""
+    if "channels" in config:
+        return ShorteningAdapter
+    return NormedAdapter if "norm" in config else MLPAdapter
 
 
 def build_adapter(input_dim: int, output_dim: int, config: Mapping[str, Any]) -> Adapter:

@@ -55,6 +55,10 @@ class Encoder(nn.Module, ABC):
             bool, True where real; real positions come first.
         """
 
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Positions (batch,) of clips of so many frames or samples; as many, unless overridden."""
+        return lengths
+
     def input_limit(self, positions: int | None) -> int | None:
         """Most frames or samples that become at most so many positions; None: no limit."""
         return positions

@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from unglossed import hub
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
-from unglossed.models.visual import real_positions
+from unglossed.models.temporal import real_positions
 
 CONTROL = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
 """How control tokens look: `</s>`, `<|im_end|>`, `<extra_id_0>`, `[INST]`."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
+from unglossed.errors import InputError
 from unglossed.models.encoder import Encoder, build_encoder
 from unglossed.models.translator import Tagger
 
@@ -81,9 +82,18 @@ class Segmenter(Tagger):
     parts = ("encoder", "segment_head")
 
     def build_parts(self, config: SegmenterConfig) -> None:
-        """Make encoder and head."""
+        """Make encoder and head.
+
+        Raises:
+            InputError: the encoder makes a clip shorter.
+        """
         assert config.encoder
         self.encoder: Encoder = build_encoder(config.encoder)
+        if pools := config.encoder.get("temporal_pools"):
+            raise InputError(
+                f"encoder.config.temporal_pools: found {pools}, expected none: a segmenter tags"
+                " every frame"
+            )
         self.segment_head: SegmentHead = SegmentHead(self.encoder.output_dim, config)
 
     def tag(self, features: Tensor, mask: Tensor) -> Tensor:

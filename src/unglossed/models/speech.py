@@ -16,7 +16,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from unglossed import hub
 from unglossed.models.encoder import Encoder
-from unglossed.models.visual import one_at_a_time, real_positions, spare_single_values
+from unglossed.models.temporal import real_positions
+from unglossed.models.visual import one_at_a_time, spare_single_values
 
 SAMPLE_RATE = 16000
 """Samples a second that speech frontends are trained at."""

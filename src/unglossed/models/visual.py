@@ -23,6 +23,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttenti
 from unglossed import hub
 from unglossed.models.encoder import Encoder
 from unglossed.models.synced_norm import SyncedNorm
+from unglossed.models.temporal import (
+    Lengths,
+    PooledTemporal,
+    TemporalModule,
+    build_temporal,
+    real_positions,
+)
 from unglossed.ranks import here
 
 KEPT = [torch.ops.aten.convolution.default]
@@ -217,29 +224,6 @@ FRAME_WISE = "frame_wise"
 PIXEL_BUDGET = 256 * 224 * 224
 
 
-class TemporalModule(nn.Module):
-    """Conv1d, BatchNorm, ReLU over time, length preserved (FLa-LLM, section 3.1).
-
-    Padding never enters: the convolution sees zeros beyond a clip's ends, padded or not, and the
-    normalisation's statistics are those of the real frames alone. A single frame has none: see
-    `spare_single_values`.
-    """
-
-    def __init__(self, input_dim: int, output_dim: int, kernel_size: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(input_dim, output_dim, kernel_size, padding="same")
-        self.norm = nn.BatchNorm1d(output_dim)
-
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Mix neighbours of (batch, time, input_dim) to (batch, time, output_dim).
-
-        Both are zero where the mask (batch, time) is False.
-        """
-        mixed = self.conv(features.transpose(1, 2)).transpose(1, 2)
-        real = torch.relu(self.norm(mixed[mask]))  # (real frames, output_dim)
-        return real.new_zeros(*mask.shape, real.shape[-1]).masked_scatter(mask[..., None], real)
-
-
 class VisualEncoder(Encoder):
     """Frames to sign-wise features (FLa-LLM, section 3.1: f = VisualEncoder(I)).
 
@@ -248,6 +232,7 @@ class VisualEncoder(Encoder):
        feature map averaged to a coarse grid, which keeps where in the frame something is.
     3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
        Frame-wise features (Table 8) are those before it: there is no temporal module then.
+       With `temporal_pools` it shortens clips as well, see `PooledTemporal`.
 
     No more than `frame_budget` frames go through the backbone at once. Training of more frames
     goes chunk by chunk, each computed once more in the backward pass, so that memory grows with the
@@ -256,7 +241,13 @@ class VisualEncoder(Encoder):
     Args:
         config: `backbone` (a transformers configuration as dict), `grid` (cells along each side of
             the pooled map, 1 in the paper), `features` ("sign_wise", the default, or
-            "frame_wise"), `temporal_dim`, `temporal_kernel`, `image_mean`, `image_std`.
+            "frame_wise"), `temporal_dim`, `temporal_kernel`, `image_mean`, `image_std`. Not in the
+            paper: `temporal_pools` ([2, 2]: two convolutions, each pooled by 2; none by default)
+            and with it `edge_frames` (how often the first and the last frame are repeated; 0) and
+            `max_frames` (to which longer clips are thinned; null: never).
+
+    Raises:
+        ValueError: one of these three has a wrong value.
     """
 
     pixel_scale: Tensor
@@ -275,11 +266,10 @@ class VisualEncoder(Encoder):
             use_in_place_relu(self.backbone)
         self.grid: int = config["grid"]
         self.output_dim = self.grid**2 * backbone_dim(backbone_config)
-        self.temporal: TemporalModule | nn.Identity = nn.Identity()
+        self.temporal: TemporalModule | PooledTemporal | nn.Identity = nn.Identity()
         if config.get("features") != FRAME_WISE:
-            width, kernel = config["temporal_dim"], config["temporal_kernel"]
-            self.temporal = TemporalModule(self.output_dim, width, kernel)
-            self.output_dim = width
+            self.temporal = build_temporal(self.output_dim, config)
+            self.output_dim = config["temporal_dim"]
         spare_single_values(self)
         # In numpy: arithmetic on torch's meta device imports sympy, which takes half a second.
         mean, std = (np.asarray(config[key], np.float32) for key in ("image_mean", "image_std"))
@@ -297,7 +287,21 @@ class VisualEncoder(Encoder):
         padded = padded.masked_scatter(mask[..., None], pooled)
         if isinstance(self.temporal, nn.Identity):
             return padded, mask
+        if isinstance(self.temporal, PooledTemporal):
+            return self.temporal(padded, mask)
         return self.temporal(padded, mask), mask
+
+    def output_lengths(self, lengths: Lengths) -> Lengths:
+        """See `Encoder.output_lengths`; fewer with `temporal_pools`."""
+        if isinstance(self.temporal, PooledTemporal):
+            return self.temporal.output_lengths(lengths)
+        return lengths
+
+    def input_limit(self, positions: int | None) -> int | None:
+        """See `Encoder.input_limit`; more with `temporal_pools`."""
+        if positions is None or not isinstance(self.temporal, PooledTemporal):
+            return positions
+        return self.temporal.input_limit(positions)
 
     def pooled(self, frames: Tensor) -> Tensor:
         """One vector (frames, grid^2 * dim) a frame, from frames (frames, height, width, 3)."""
@@ -414,15 +418,6 @@ def pool(output: Any, grid: int) -> Tensor:
         return nn.functional.adaptive_avg_pool2d(features, grid).flatten(1)
     pooled = getattr(output, "pooler_output", None)
     return output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
-
-
-def real_positions(lengths: Tensor, time: int | None = None) -> Tensor:
-    """Mask (batch, time) of the real positions of rows of these lengths (batch,), True where real.
-
-    `time` is the padded length, by default that of the longest row.
-    """
-    size = int(lengths.max()) if time is None else time
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def one_at_a_time(

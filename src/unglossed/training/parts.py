@@ -35,6 +35,7 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import RecogniserConfig
 from unglossed.models.segmenter import SegmenterConfig
 from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, frontend_config_from
+from unglossed.models.temporal import POOL_KEYS
 from unglossed.models.translator import TranslatorConfig
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
 from unglossed.training.settings import (
@@ -224,7 +225,8 @@ def _new_encoder(part: PartSettings, source_key: str) -> dict[str, Any]:
         if "backbone" not in config:
             told = "is missing: a hub name, folder or configuration (or frontend, for speech)"
             raise FieldError("backbone", told)
-        refuse_unknown(part.config, {**_ENCODER_DEFAULTS, "backbone": None})
+        known = {**_ENCODER_DEFAULTS, **dict.fromkeys(POOL_KEYS), "backbone": None}
+        refuse_unknown(part.config, known)
         _refuse_no_sizes(part.config, _ENCODER_DEFAULTS)
         with field("backbone"):
             config["backbone"] = _backbone(config["backbone"])

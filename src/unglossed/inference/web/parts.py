@@ -20,8 +20,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from unglossed.errors import InputError
 from unglossed.inference.precision import SMALLEST
 from unglossed.models.language_model import EncoderDecoder
+from unglossed.models.temporal import PooledTemporal, TemporalModule
 from unglossed.models.translator import Translator
-from unglossed.models.visual import TemporalModule, VisualEncoder
+from unglossed.models.visual import VisualEncoder
 
 STEPS = 127
 """Whole numbers that a row's largest number becomes."""
@@ -132,6 +133,8 @@ class ClipReader(nn.Module):
             mixed = self.temporal.conv(features.transpose(1, 2))
             features = torch.relu(self.temporal.norm(mixed)).transpose(1, 2)
         mask = features.new_ones(features.shape[:2], dtype=torch.bool)
+        if isinstance(self.temporal, PooledTemporal):
+            features, mask = self.temporal(features, mask)
         embeds, _ = self.adapter(features, mask)
         inputs = torch.cat([self.before, embeds, self.after], 1)
         states = self.writer.model.get_encoder()(inputs_embeds=inputs).last_hidden_state

@@ -168,8 +168,9 @@ class GlossCtc(Recognition):
         return sample.gloss or ""
 
     def positions(self, sample: Sample, clips: ClipDataset, model: Any) -> int:
-        """Kept frames."""
-        return min(len(kept_indices(sample, clips.processor.frame_share)), clips.limit)
+        """What the encoder makes of the kept frames."""
+        count = min(len(kept_indices(sample, clips.processor.frame_share)), clips.limit)
+        return int(model.encoder.output_lengths(torch.tensor([count]))[0])
 
 
 class TranscriptCtc(Recognition):

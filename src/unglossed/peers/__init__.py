@@ -1,0 +1,1 @@
+"""Models that other public code has trained, turned into ours."""
