@@ -7,14 +7,17 @@ phrases, longest first, and a few marks ("than", "towards") tell whose slot a ph
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.errors import InputError
 from unglossed.evaluation.significance import Measure
 from unglossed_synth import phrases_de, phrases_en, phrases_zh
+from unglossed_synth.corpus import read_meanings
 from unglossed_synth.meaning import COMPARED_TO, DAYS, Meaning
 from unglossed_synth.phrasebook import Events, Lexicon
 from unglossed_synth.saying import check_language
@@ -157,6 +160,28 @@ def slot_f1_measure(meanings: Sequence[Meaning], language: str) -> Measure:
         return _counts([parse(text, language) for text in texts], expected)
 
     return Measure("slots|mean:micro|scale:1", statistics, {"slot F1": _f1})
+
+
+def measures_of(folder: Path) -> Callable[[Sequence[str], str], list[Measure]]:
+    """Slot F1 of the clips of a generated corpus, by their ids and the language of the texts.
+
+    Args:
+        folder: the corpus.
+
+    Raises:
+        InputError: it is none; later, it has no clip of an id, or the language is unknown.
+    """
+    meanings = read_meanings(folder)
+
+    def measures(ids: Sequence[str], language: str) -> list[Measure]:
+        if missing := [one for one in ids if one not in meanings]:
+            raise InputError(
+                f"{folder}: found no meaning of {missing[0]!r} ({len(missing)} of {len(ids)} are"
+                " missing), expected the generated corpus that was translated"
+            )
+        return [slot_f1_measure([meanings[one] for one in ids], language)]
+
+    return measures
 
 
 def slot_f1(hypotheses: Sequence[str], references: Sequence[str], language: str) -> float:

@@ -1,4 +1,4 @@
-"""The verbs that use a trained model or score what it gave: evaluate, score, translate."""
+"""The verbs that use a trained model or score what it gave: evaluate, score, compare, translate."""
 
 from __future__ import annotations
 
@@ -102,6 +102,71 @@ def score(
     from unglossed.evaluation.text_files import score_files
 
     show(score_files(hypotheses, references or [], language, normalisation), as_json)
+
+
+def compare(
+    systems: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The baseline and others: folders that evaluate wrote, run folders with one named"
+            " as the split, predictions.jsonl, or text, one sentence a line."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Which evaluation of a run folder.")] = "test",
+    references: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Of text; several are several of each sentence."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Of the text; that of the scores beside by default."),
+    ] = None,
+    normalisation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="As in score; that of the scores beside by default."),
+    ] = None,
+    generated: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Generated corpus: its meanings give slot F1."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Swaps and resamples drawn.")] = 10_000,
+    sentences: Annotated[int, typer.Option(min=0, help="How many that differ most to show.")] = 10,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Also write it: to a .json or .md file, or to a folder as both.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether systems differ from a baseline by more than chance; no model is needed.
+
+    Differences with 95 % confidence intervals, p values of paired approximate randomisation,
+    sentences won and lost, and those that differ most, as Markdown or JSON.
+    """
+    from unglossed.evaluation.comparison import compare_files, write_comparison
+
+    more = None
+    if generated is not None:
+        from unglossed_synth.parsing import measures_of
+
+        more = measures_of(generated)
+    found = compare_files(
+        systems,
+        split=split,
+        references=references or [],
+        language=language,
+        normalisation=normalisation,
+        more=more,
+        trials=trials,
+        sentences=sentences,
+    )
+    if output is not None:
+        write_comparison(output, found)
+    show(found, as_json)
 
 
 def score_segments(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ from unglossed.evaluation.metrics import (
     note_blank,
     score_by_language,
 )
-from unglossed.evaluation.text_files import note_look_alikes
+from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
 from unglossed.files import as_path, write_text
 from unglossed.inference.translator import SignTranslator
 from unglossed.ranks import here, joined
@@ -282,6 +282,7 @@ def write_evaluation(
     predictions: Sequence[Prediction],
     language: str,
     normalisation: str = DEFAULT_NORMALISATION,
+    more: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
 
@@ -290,6 +291,7 @@ def write_evaluation(
         predictions: of a split.
         language: of those that do not tell their own.
         normalisation: see `metrics.score`.
+        more: what else to say in `metrics.json` of how they came about.
 
     Raises:
         InputError: no predictions, or an unknown language or normalisation.
@@ -301,8 +303,7 @@ def write_evaluation(
         json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         for prediction in predictions
     ]
-    write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
-    write_text(
-        output / "metrics.json", json.dumps(scores.to_dict(), indent=2, allow_nan=False) + "\n"
-    )
+    write_text(output / PREDICTIONS, "".join(row + "\n" for row in rows))
+    record = {**scores.to_dict(), "language": language, **(more or {})}
+    write_text(output / METRICS, json.dumps(record, indent=2, allow_nan=False) + "\n")
     return scores
