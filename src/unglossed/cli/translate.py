@@ -25,6 +25,9 @@ from unglossed.cli.common import (
 from unglossed.cli.long_videos import LongOptions, translate_long
 from unglossed.errors import InputError, note
 
+CorruptionName = StrEnum(
+    "CorruptionName", ["hands", "face", "both", "shuffle", "noise", "blank", "freeze"]
+)
 Format = StrEnum("Format", ["text", "json", "srt", "vtt", "eaf", "tsv", "all"])
 CutName = StrEnum("CutName", ["whole", "auto", "motion", "segmenter", "pauses"])
 
@@ -53,6 +56,21 @@ def evaluate(
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
+    corrupt: Annotated[
+        CorruptionName | None,
+        typer.Option(
+            help="Take something away from every clip: cover hands, face or both, shuffle frames"
+            " (pieces of audio), noise, blank, or freeze a frame. Written to DIR/corrupt-NAME."
+        ),
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where hands and face are, a file as regions.jsonl, or estimate; by default what"
+            " lies in the corpus's folder or beside the media, else the estimate.",
+        ),
+    ] = None,
 ) -> None:
     """Translate a split and score the translations against its references."""
     with quick_imports():
@@ -68,6 +86,8 @@ def evaluate(
         batch_size=batch_size,
         precision=precision,
         progress=sys.stderr.isatty(),
+        corrupt=corrupt and corrupt.value,
+        regions=regions,
         **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
     )
     if is_first_process():
