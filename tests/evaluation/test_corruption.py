@@ -22,12 +22,22 @@ from unglossed.ranks import here
 from unglossed_synth import corpus as synth
 from unglossed_synth.boxes import region_boxes
 from unglossed_synth.grammar import draw_meaning
-from unglossed_synth.planning import TRAIN_SIGNERS, Clip
+from unglossed_synth.planning import TRAIN_SIGNERS, Clip, plan_clips
 from unglossed_synth.recording import sign_corpus_clip
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (9, 20, 10, 3), np.uint8)
 SIGNAL = VideoSignal(0.5)
 FILL = [124, 116, 104]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", num_dev=2)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_translator(tmp_path_factory.mktemp("model") / "model")
 
 
 def corpus_in(folder: Path) -> tuple[Corpus, Sample]:
@@ -176,6 +186,14 @@ def test_damaged_regions_are_named(text: str, told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_damaged_regions_beside_the_media_are_no_unreadable_clip(tmp_path: Path) -> None:
+    (tmp_path / f"clip-1{BESIDE}").write_text("{}")
+    corpus, sample = corpus_in(tmp_path)
+
+    with pytest.raises(InputError, match=f"clip-1{BESIDE}: found no 'hands'"):
+        Corruption("face", SIGNAL, corpus, [sample])
+
+
 def test_a_clip_without_a_row_is_named_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(row("other"))
 
@@ -186,50 +204,45 @@ def test_a_clip_without_a_row_is_named_before_anything_is_read(tmp_path: Path) -
         corrupted("hands", tmp_path, regions=tmp_path / "mine.jsonl")
 
 
-@pytest.mark.parametrize("layout", ["phoenix14t", "openasl"])
-def test_boxes_that_the_generator_writes_are_those_of_the_clips_as_read(
-    layout: str, tmp_path: Path
-) -> None:
-    synth.write_corpus(
-        tmp_path, 4, 0, width=96, height=96, level=1, layout=layout, boxes=True, progress=False
-    )
-    corpus = read_corpus(f"{layout}:{tmp_path}")
+def test_boxes_that_the_generator_writes_are_those_of_the_clips_as_read(tmp_path: Path) -> None:
+    # Sentences of recordings in which the signer has a part of the picture.
+    size = {"width": 40, "height": 50, "level": 1, "num_workers": 1, "progress": False}
+    synth.write_corpus(tmp_path, 4, 0, layout="openasl", boxes=True, **size)
+    corpus = read_corpus(f"openasl:{tmp_path}")
     sample = corpus.split("test")[0]
     content = VideoSignal(0.25).read(sample)
 
-    kind, found = RegionSource.of(corpus, [sample], None).find(sample, content, 6.25)
+    kind, found, late = RegionSource.of(corpus, [sample], None).find(sample, content, 6.25)
 
-    assert kind == "boxes"
+    assert (kind, late) == ("boxes", 0)
     (known,) = (
         one
         for line in (tmp_path / "generated.jsonl").read_text().splitlines()
         if (one := json.loads(line))["id"] == sample.id
     )
     meaning = synth.read_meanings(tmp_path)[sample.id]
-    clip_id = plan_id(known, tmp_path, sample)
+    clip_id = plan_id(tmp_path, sample)
     take = sign_corpus_clip(Clip(clip_id, "test", known["signer"], meaning, {}), 0)
     height, width = content.shape[1:3]
     expected = region_boxes(take.poses, take.signer, width, height)
     for name in REGIONS:
         assert len(found[name]) == len(content)
         for number, areas in enumerate(found[name]):
-            assert areas == pytest.approx(expected[name][4 * number], abs=0.02)
+            assert areas == pytest.approx(expected[name][4 * number], abs=0.04)
 
 
-def plan_id(known: dict[str, str], folder: Path, sample: Sample) -> str:
+def plan_id(folder: Path, sample: Sample) -> str:
     """The name that a clip had when it was planned."""
     facts = json.loads((folder / "generated.json").read_text())
-    from unglossed_synth.planning import plan_clips
-
     clips = plan_clips(facts["num_sentences"], facts["seed"], facts["level"])
     (found,) = (clip.id for clip in clips if sample.text in clip.text.values())
     return found
 
 
-def test_the_estimate_covers_most_of_the_hands(tmp_path: Path) -> None:
+def test_the_estimate_covers_most_of_the_hands() -> None:
     rng = np.random.default_rng(3)
     covered, area = [], []
-    for name in TRAIN_SIGNERS[1:5]:
+    for name in TRAIN_SIGNERS[1:4]:
         take = sign_corpus_clip(Clip(name, "train", name, draw_meaning(rng, 1), {}), 5)
         frames = np.stack(list(take.frames(84, 104)))[::4]
         exact = region_boxes(take.poses, take.signer, 84, 104)["hands"][::4]
@@ -251,10 +264,10 @@ def painted(areas: np.ndarray) -> np.ndarray:
     return mask
 
 
-def test_evaluate_writes_apart_what_was_done_to_the_clips(tmp_path: Path, capsys) -> None:
-    spec = write_corpus(tmp_path / "corpus", num_dev=3)
-    model = tiny_translator(tmp_path / "model")
-    before = sorted((tmp_path / "model").rglob("*"))
+def test_evaluate_writes_apart_what_was_done_to_the_clips(
+    spec: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(model.rglob("*"))
     settings = {"beams": 1, "max_new_tokens": 6}
     evaluate(model, spec, "test", tmp_path / "out", **settings)
     whole = (tmp_path / "out" / "metrics.json").read_bytes()
@@ -273,19 +286,17 @@ def test_evaluate_writes_apart_what_was_done_to_the_clips(tmp_path: Path, capsys
         for name in ("hands", "noise")
     )
     assert noise == {"name": "noise", "seed": 0}
-    assert hands["regions"] == {"skin-and-motion estimate": 3}
+    assert hands["regions"] == {"skin-and-motion estimate": 2}
     assert 0 <= hands["covered"] <= 1
     err = capsys.readouterr().err
-    assert "by skin-and-motion estimate for 3 clips" in err
-    assert sorted((tmp_path / "model").rglob("*")) == before  # nothing is stored
+    assert "by skin-and-motion estimate for 2 clips" in err
+    assert sorted(model.rglob("*")) == before  # nothing is stored
 
 
-def test_the_model_sees_the_corrupted_clip(tmp_path: Path) -> None:
-    spec = write_corpus(tmp_path / "corpus", num_dev=2)
-    sample = read_corpus(spec).split("test")[0]
-    model = tiny_translator(tmp_path / "model")
+def test_the_model_sees_the_corrupted_clip(spec: str, model: Path, tmp_path: Path) -> None:
+    samples = read_corpus(spec).split("test")
 
-    def score_of(**how: str) -> float:
+    def score_of(**how: str | Path) -> float:
         evaluate(model, spec, "test", tmp_path / "out", beams=1, max_new_tokens=6, **how)
         folder = tmp_path / "out" / (f"corrupt-{how['corrupt']}" if how else "")
         rows = (folder / "predictions.jsonl").read_text("utf-8").splitlines()
@@ -293,17 +304,13 @@ def test_the_model_sees_the_corrupted_clip(tmp_path: Path) -> None:
 
     whole, blank = score_of(), score_of(corrupt="blank")
     assert blank != whole
-    rows = "".join(
-        row(one.id, face=[[[0, 0, 1, 1]]] * 99) for one in read_corpus(spec).split("test")
-    )
-    (read_corpus(spec).root / "regions.jsonl").write_text(rows)
-    assert score_of(corrupt="face") == blank  # a face as large as the picture
-    assert sample.id in rows
+    regions = tmp_path / "regions.jsonl"
+    regions.write_text("".join(row(one.id, face=[[[0, 0, 1, 1]]] * 99) for one in samples))
+    # A face as large as the picture.
+    assert score_of(corrupt="face", regions=regions) == blank
 
 
-def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
-    spec = write_corpus(tmp_path / "corpus", num_dev=2)
-    model = tiny_translator(tmp_path / "model")
+def test_the_command_refuses_in_one_line(spec: str, model: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(model), "--corpus", spec, "--output", str(tmp_path / "out")]
 
     result = CliRunner().invoke(app, [*words, "--corrupt", "noise", "--regions", "estimate"])
@@ -318,7 +325,8 @@ def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_record_counts_the_clips_of_this_process(tmp_path: Path) -> None:
-    (tmp_path / "regions.jsonl").write_text(row(face=[[[0.0, 0.0, 0.5, 1.0]]] * 20))
+    frames = [[[0.0, 0.0, 0.5, 1.0]]] * 15  # the ninth frame is at 16
+    (tmp_path / "regions.jsonl").write_text(row(face=frames, hands=[[]] * 20))
     corpus, sample = corpus_in(tmp_path)
     corruption = Corruption("face", SIGNAL, corpus, [sample])
     corruption.change(sample, FRAMES)
@@ -327,5 +335,6 @@ def test_the_record_counts_the_clips_of_this_process(tmp_path: Path) -> None:
         "name": "face",
         "seed": 0,
         "regions": {"boxes": 1},
-        "covered": 0.5,
+        "frames_without_regions": 1,
+        "covered": round(0.5 * 8 / 9, 4),
     }

@@ -74,6 +74,7 @@ class Corruption:
         )
         self._kinds: Counter[str] = Counter()
         self._covered: list[float] = []
+        self._late = 0
 
     def apply(self, sample: Sample, read: ClipContent) -> ClipContent:
         """The clip as the model shall see it."""
@@ -99,7 +100,7 @@ class Corruption:
         return np.full_like(content, _FILL)
 
     def _cover(self, sample: Sample, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        kind, found = self._source.find(sample, content, self._signal.units_per_second)
+        kind, found, late = self._source.find(sample, content, self._signal.units_per_second)
         height, width = content.shape[1:3]
         covered = content.copy()
         mask = np.zeros(content.shape[:3], bool)
@@ -111,6 +112,7 @@ class Corruption:
         covered[mask] = _FILL
         self._kinds[kind] += 1
         self._covered.append(float(mask.mean()))
+        self._late += late
         return covered
 
     def _change_audio(self, content: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -127,16 +129,18 @@ class Corruption:
     def record(self, ranks: Ranks) -> dict[str, Any]:
         """What was done, for `metrics.json`, over all processes of an evaluation.
 
-        How the regions of how many clips were known, and the mean share of the picture that was
-        covered, are there where something was.
+        Where something was covered: how the regions of how many clips were known, how many frames
+        come after the end of theirs, and the mean share of the picture that was covered.
         """
         told: dict[str, Any] = {"name": self.name, "seed": SEED}
-        parts = ranks.all((dict(self._kinds), self._covered))
+        parts = ranks.all((dict(self._kinds), self._covered, self._late))
         if self.name in COVERED:
             kinds: Counter[str] = Counter()
-            for own, _ in parts:
+            for own, *_ in parts:
                 kinds.update(own)
-            shares = [share for _, own in parts for share in own]
+            shares = [share for _, own, _ in parts for share in own]
             told["regions"] = dict(sorted(kinds.items()))
+            if late := sum(own for *_, own in parts):
+                told["frames_without_regions"] = late
             told["covered"] = round(sum(shares) / len(shares), 4) if shares else 0.0
         return told

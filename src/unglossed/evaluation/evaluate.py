@@ -232,9 +232,11 @@ def _told(record: Mapping[str, Any]) -> str:
     if "regions" not in record:
         return f"clips corrupted: {record['name']}"
     how = ", ".join(f"{kind} for {count} clips" for kind, count in record["regions"].items())
+    late = record.get("frames_without_regions", 0)
     return (
         f"clips corrupted: {record['name']} covered, {100 * record['covered']:.1f} % of the"
         f" picture, by {how}"
+        + (f"; {late} frames come after the last whose regions are known" if late else "")
     )
 
 

@@ -58,8 +58,15 @@ class ClipRegions:
     def at(self, name: str, seconds: float) -> Array:
         """The areas of a region at a time: (areas, 4). Past the end none are known."""
         rows = self.areas[name]
-        index = round(seconds * self.frame_rate)
-        return rows[index] if 0 <= index < len(rows) else np.empty((0, 4))
+        index = self._index(seconds)
+        return rows[index] if index < len(rows) else np.empty((0, 4))
+
+    def is_past(self, seconds: float) -> bool:
+        """Whether a time is past the end of some region."""
+        return self._index(seconds) >= min(map(len, self.areas.values()))
+
+    def _index(self, seconds: float) -> int:
+        return round(seconds * self.frame_rate)
 
 
 class RegionSource:
@@ -95,6 +102,9 @@ class RegionSource:
         folder = corpus.root if corpus.root.is_dir() else corpus.root.parent
         path = Path(given) if given is not None else folder / REGIONS_FILE
         if given is None and not path.is_file():
+            for beside in {_beside(sample) for sample in samples}:
+                if beside.is_file():  # refused now, not after an hour of translating
+                    parse_regions(beside.read_bytes(), str(beside))
             return cls({})
         rows = _read_rows(path, {sample.id for sample in samples})
         if missing := [sample.id for sample in samples if sample.id not in rows]:
@@ -107,7 +117,7 @@ class RegionSource:
 
     def find(
         self, sample: Sample, frames: NDArray[np.uint8], units_per_second: float
-    ) -> tuple[str, dict[str, list[Array]]]:
+    ) -> tuple[str, dict[str, list[Array]], int]:
         """The regions of a clip's frames.
 
         Args:
@@ -116,7 +126,8 @@ class RegionSource:
             units_per_second: How many of them there are a second.
 
         Returns:
-            How they are known, and by region for each frame (areas, 4) in shares of it.
+            How they are known; by region for each frame (areas, 4) in shares of it; how many frames
+            come after the last whose regions are known.
 
         Raises:
             InputError: The file beside the media is damaged.
@@ -125,17 +136,21 @@ class RegionSource:
         if self._path is not None:
             known = parse_regions(self._rows[sample.id], f"{self._path}, {sample.id}")
         elif not self._estimate:
-            beside = sample.media.with_name(sample.media.name + BESIDE)
+            beside = _beside(sample)
             if beside.is_file():
                 known = parse_regions(beside.read_bytes(), str(beside))
                 begin = sample.start_seconds or 0.0
         if known is None:
-            return ESTIMATE, estimate_regions(frames)
-        times = begin + np.arange(len(frames)) / units_per_second
-        return known.kind, {
-            name: [_within(known.at(name, float(time)), sample.box) for time in times]
-            for name in REGIONS
+            return ESTIMATE, estimate_regions(frames), 0
+        times = (begin + np.arange(len(frames)) / units_per_second).tolist()
+        areas = {
+            name: [_within(known.at(name, time), sample.box) for time in times] for name in REGIONS
         }
+        return known.kind, areas, sum(map(known.is_past, times))
+
+
+def _beside(sample: Sample) -> Path:
+    return sample.media.with_name(sample.media.name + BESIDE)
 
 
 def _within(areas: Array, box: Box | None) -> Array:
