@@ -118,7 +118,9 @@ def test_it_is_written_to_files_of_both_forms(tmp_path: Path) -> None:
 
 
 def test_slot_f1_comes_from_the_meanings_of_a_generated_corpus(tmp_path: Path) -> None:
-    write_corpus(tmp_path / "corpus", 4, 0, width=16, height=16, level=1, progress=False)
+    write_corpus(
+        tmp_path / "corpus", 4, 0, width=16, height=16, level=1, num_workers=1, progress=False
+    )
     path = tmp_path / "corpus" / "generated.jsonl"
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     ids, texts = [row["id"] for row in rows], [row["text"]["de"] for row in rows]
