@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.skin import estimate_regions
+from unglossed.files import as_path
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.signal import Box
 
@@ -100,7 +101,7 @@ class RegionSource:
         if given == "estimate":
             return cls({}, estimate=True)
         folder = corpus.root if corpus.root.is_dir() else corpus.root.parent
-        path = Path(given) if given is not None else folder / REGIONS_FILE
+        path = folder / REGIONS_FILE if given is None else as_path(given, "regions")
         if given is None and not path.is_file():
             for beside in {_beside(sample) for sample in samples}:
                 if beside.is_file():  # refused now, not after an hour of translating
