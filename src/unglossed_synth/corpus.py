@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.errors import InputError
+from unglossed.evaluation.regions import REGIONS_FILE
 from unglossed.files import check_new_folder, whole_file, whole_folder
 from unglossed.media.augment import generator_for
 from unglossed_synth.encoding import write_sound, write_video
@@ -49,6 +51,7 @@ def write_corpus(
     layout: str = "phoenix14t",
     media: str | None = None,
     recording_sentences: int | None = None,
+    boxes: bool = False,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -72,6 +75,7 @@ def write_corpus(
             speech. None for what the layout's own corpus has.
         recording_sentences: Sentences of a recording at most, where the layout lets one choose;
             None for the layout's own number.
+        boxes: Also write where hands and face are, exactly, into `out/regions.jsonl`.
         num_workers: Processes that draw; None for one per core.
         progress: Show a bar on stderr.
 
@@ -98,11 +102,14 @@ def write_corpus(
             found = f"--recording-sentences: found {recording_sentences}"
             raise InputError(f"{found}, expected 1 or more")
         chosen = chosen.of_length(recording_sentences)
+    if boxes and (media == "wav" or layout == "broadcast"):
+        found = f"--media {media}" if media == "wav" else f"--layout {layout}"
+        raise InputError(f"--boxes: found {found}, expected clips of one sentence that are seen")
     clips = plan_clips(num_sentences, seed, level)
     check_new_folder(out)
     recordings = chosen.arrange(clips, seed, language, media)
     with whole_folder(out) as folder:
-        work = partial(record, folder, seed, width, height)
+        work = partial(record, folder, seed, width, height, boxes)
         workers = min(num_workers or num_cores(), len(recordings))
         done: Iterable[tuple[Segment, ...]] = map_in_order(work, recordings, workers)
         if progress:
@@ -112,6 +119,10 @@ def write_corpus(
         chosen.write_labels(folder, segments, language)
         rows = [_describe(segment, chosen) for segment in segments]
         _write_json_lines(folder / "generated.jsonl", rows)
+        if boxes:
+            _write_json_lines(
+                folder / REGIONS_FILE, [_describe_regions(one, chosen) for one in segments]
+            )
         facts = {
             "version": 1,
             "seed": seed,
@@ -206,6 +217,21 @@ def _describe(segment: Segment, layout: Layout) -> dict[str, Any]:
         row["start_seconds"] = round(segment.start_seconds, 6)
         row["end_seconds"] = round(segment.end_seconds, 6)
     return row
+
+
+def _describe_regions(segment: Segment, layout: Layout) -> dict[str, Any]:
+    """A line of `regions.jsonl`."""
+    assert segment.regions is not None
+    # Rounded outwards, so that nothing of a hand is left.
+    rounded = {
+        name: np.concatenate([np.floor(own[..., :2] * 1e4), np.ceil(own[..., 2:] * 1e4)], axis=-1)
+        for name, own in segment.regions.items()
+    }
+    return {
+        "id": layout.sample_id(segment),
+        "frame_rate": FRAME_RATE,
+        **{name: (own / 1e4).tolist() for name, own in rounded.items()},
+    }
 
 
 def _media_facts(

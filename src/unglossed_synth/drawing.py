@@ -73,8 +73,8 @@ def _arm_shapes(poses: Poses, signer: Signer, camera: Camera, hand: int) -> list
     return shapes
 
 
-def _hand_parts(poses: Poses, signer: Signer, camera: Camera, hand: int) -> list[list[Shape]]:
-    """The palm, then the fingers from the thumb: each a list of shapes from back to front."""
+def hand_parts(poses: Poses, signer: Signer, camera: Camera, hand: int) -> list[list[Shape]]:
+    """The palm of a hand, then its fingers from the thumb: shapes of each from back to front."""
     body, looks = signer.body, signer.looks
     # A hand that is nearer to the camera is larger, as everything about it is.
     scale = camera.scale * body.hand * body.finger_width * 1.04
@@ -109,7 +109,7 @@ def _hand_parts(poses: Poses, signer: Signer, camera: Camera, hand: int) -> list
 
 
 def _hand_order(poses: Poses, hand: int) -> NDArray[np.intp]:
-    """(n, 6) parts of `_hand_parts` from the farthest to the nearest."""
+    """(n, 6) parts of `hand_parts` from the farthest to the nearest."""
     fingers, axes = poses.fingers[:, hand], poses.palms[:, hand]
     palm = poses.wrists[:, hand, 2] + 0.27 * axes[:, 0, 2]
     depth = np.concatenate([palm[:, None], fingers[:, :, 1:, 2].mean(axis=2)], axis=1)
@@ -135,7 +135,7 @@ def draw_frames(
     background = camera.background()
     portrait = portrait_shapes(poses, signer, camera)
     arms = [_arm_shapes(poses, signer, camera, hand) for hand in (0, 1)]
-    hands = [_hand_parts(poses, signer, camera, hand) for hand in (0, 1)]
+    hands = [hand_parts(poses, signer, camera, hand) for hand in (0, 1)]
     orders = [_hand_order(poses, hand).tolist() for hand in (0, 1)]
     other_first = (poses.wrists[:, 0, 2] >= poses.wrists[:, 1, 2]).tolist()
     seeds = [signer.scene.texture_seed, len(poses), *([number] if number else [])]

@@ -244,6 +244,11 @@ def _torso_shapes(poses: Poses, signer: Signer, camera: Camera) -> list[Shape]:
     ]
 
 
+def head_shapes(poses: Poses, signer: Signer, camera: Camera) -> list[Shape]:
+    """Face, ears and the hair before them, from back to front."""
+    return _head_shapes(_Head(poses, signer, camera), poses, signer)
+
+
 def portrait_shapes(poses: Poses, signer: Signer, camera: Camera) -> list[Shape]:
     """Everything but the arms, from back to front."""
     head = _Head(poses, signer, camera)

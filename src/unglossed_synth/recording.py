@@ -8,7 +8,7 @@ Which sentences share a file is decided in `layouts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.media.augment import generator_for
+from unglossed_synth.boxes import region_boxes
 from unglossed_synth.drawing import draw_frames
 from unglossed_synth.encoding import write_picture, write_sound, write_video
 from unglossed_synth.motion import FRAME_RATE, Poses, animate
@@ -114,6 +115,8 @@ class Segment:
         gloss: Glosses separated by spaces; None for speech.
         box: Part of the picture that the signer has: left, top, right, bottom in 0..1; None: all.
         broadcast: The recording, if it is one.
+        regions: Boxes of hands and face of each frame in shares of the picture, if they were asked
+            for, see `boxes.region_boxes`.
     """
 
     clip: Clip
@@ -125,6 +128,7 @@ class Segment:
     gloss: str | None = None
     box: Box | None = None
     broadcast: Broadcast | None = None
+    regions: Mapping[str, NDArray[np.float64]] | None = None
 
     @property
     def start_seconds(self) -> float:
@@ -148,6 +152,21 @@ class Take:
     def frames(self, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
         """Draw the frames: (height, width, 3) RGB."""
         return draw_frames(self.poses, self.signer, width, height)
+
+    def regions(
+        self, width: int, height: int, box: Box | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Boxes of hands and face of each frame, see `region_boxes`.
+
+        Args:
+            width: Of the signer's part of the picture.
+            height: Of that part.
+            box: Which part it is; the boxes are in shares of the whole.
+        """
+        found = region_boxes(self.poses, self.signer, width, height)
+        left, top, right, bottom = box or (0.0, 0.0, 1.0, 1.0)
+        scale = np.array([right - left, bottom - top] * 2)
+        return {name: rows * scale + [left, top] * 2 for name, rows in found.items()}
 
 
 def draw_corpus_signer(seed: int, name: str) -> Signer:
@@ -174,7 +193,7 @@ def sign_corpus_clip(clip: Clip, seed: int) -> Take:
 
 
 def record(
-    folder: Path, seed: int, width: int, height: int, recording: Recording
+    folder: Path, seed: int, width: int, height: int, boxes: bool, recording: Recording
 ) -> tuple[Segment, ...]:
     """Draw or speak a recording and write it.
 
@@ -183,6 +202,7 @@ def record(
         seed: The corpus's seed.
         width: Of a frame in pixels; speech has none.
         height: Of a frame in pixels.
+        boxes: Whether to tell where hands and face are; not of speech and broadcasts.
         recording: What to make.
 
     Returns:
@@ -213,7 +233,13 @@ def record(
     segments, start = [], 0
     for index, (clip, take) in enumerate(zip(recording.clips, takes, strict=True)):
         length = len(take.poses)
-        segments.append(Segment(clip, recording, index, start, length, FRAME_RATE, take.gloss, box))
+        regions = take.regions(place.width, place.height, box) if boxes else None
+        segments.append(
+            Segment(
+                *(clip, recording, index, start, length, FRAME_RATE, take.gloss, box),
+                regions=regions,
+            )
+        )
         start += length + PAUSE_FRAMES
     return tuple(segments)
 

@@ -41,8 +41,8 @@ def test_predictions_and_metrics_agree_with_the_corpus(tmp_path: Path) -> None:
     assert [row["reference"] for row in rows] == [sample.text for sample in samples]
     assert all(float(row["score"]) < 0 for row in rows)
     metrics = json.loads((tmp_path / "scores" / "metrics.json").read_text(encoding="utf-8"))
-    assert list(metrics) == KEYS
-    assert metrics == scores.to_dict()
+    assert list(metrics) == [*KEYS, "language"]
+    assert metrics == {**scores.to_dict(), "language": "de"}
     hypotheses, references = (
         [str(row[key]) for row in rows] for key in ("hypothesis", "reference")
     )

@@ -61,6 +61,7 @@ for _verb in (
     train.train,
     translate.evaluate,
     translate.score,
+    translate.compare,
     translate.score_segments,
     translate.translate,
     serve.serve,

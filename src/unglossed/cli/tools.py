@@ -51,6 +51,12 @@ def synth(
             min=1, help="Sentences of a recording at most, with broadcast; 20 by default."
         ),
     ] = None,
+    boxes: Annotated[
+        bool,
+        typer.Option(
+            "--boxes", help="Also write where hands and face are, for evaluate --corrupt."
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
@@ -73,6 +79,7 @@ def synth(
         layout=layout.value,
         media=media and media.value,
         recording_sentences=recording_sentences,
+        boxes=boxes,
         num_workers=workers,
         progress=True,
     )

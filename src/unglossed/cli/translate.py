@@ -1,4 +1,4 @@
-"""The verbs that use a trained model or score what it gave: evaluate, score, translate."""
+"""The verbs that use a trained model or score what it gave: evaluate, score, compare, translate."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from unglossed.cli.common import (
 from unglossed.cli.long_videos import LongOptions, translate_long
 from unglossed.errors import InputError, note
 
+CorruptionName = StrEnum(
+    "CorruptionName", ["hands", "face", "both", "shuffle", "noise", "blank", "freeze"]
+)
 Format = StrEnum("Format", ["text", "json", "srt", "vtt", "eaf", "tsv", "all"])
 CutName = StrEnum("CutName", ["whole", "auto", "motion", "segmenter", "pauses"])
 
@@ -53,6 +56,21 @@ def evaluate(
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
+    corrupt: Annotated[
+        CorruptionName | None,
+        typer.Option(
+            help="Take something away from every clip: cover hands, face or both, shuffle frames"
+            " (pieces of audio), noise, blank, or freeze a frame. Written to DIR/corrupt-NAME."
+        ),
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where hands and face are, a file as regions.jsonl, or estimate; by default what"
+            " lies in the corpus's folder or beside the media, else the estimate.",
+        ),
+    ] = None,
 ) -> None:
     """Translate a split and score the translations against its references."""
     with quick_imports():
@@ -68,6 +86,8 @@ def evaluate(
         batch_size=batch_size,
         precision=precision,
         progress=sys.stderr.isatty(),
+        corrupt=corrupt and corrupt.value,
+        regions=regions,
         **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
     )
     if is_first_process():
@@ -102,6 +122,71 @@ def score(
     from unglossed.evaluation.text_files import score_files
 
     show(score_files(hypotheses, references or [], language, normalisation), as_json)
+
+
+def compare(
+    systems: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The baseline and others: folders that evaluate wrote, run folders with one named"
+            " as the split, predictions.jsonl, or text, one sentence a line."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Which evaluation of a run folder.")] = "test",
+    references: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Of text; several are several of each sentence."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Of the text; that of the scores beside by default."),
+    ] = None,
+    normalisation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="As in score; that of the scores beside by default."),
+    ] = None,
+    generated: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Generated corpus: its meanings give slot F1."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Swaps and resamples drawn.")] = 10_000,
+    sentences: Annotated[int, typer.Option(min=0, help="How many that differ most to show.")] = 10,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Also write it: to a .json or .md file, or to a folder as both.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether systems differ from a baseline by more than chance; no model is needed.
+
+    Differences with 95 % confidence intervals, p values of paired approximate randomisation,
+    sentences won and lost, and those that differ most, as Markdown or JSON.
+    """
+    from unglossed.evaluation.comparison import compare_files, write_comparison
+
+    more = None
+    if generated is not None:
+        from unglossed_synth.parsing import measures_of
+
+        more = measures_of(generated)
+    found = compare_files(
+        systems,
+        split=split,
+        references=references or [],
+        language=language,
+        normalisation=normalisation,
+        more=more,
+        trials=trials,
+        sentences=sentences,
+    )
+    if output is not None:
+        write_comparison(output, found)
+    show(found, as_json)
 
 
 def score_segments(

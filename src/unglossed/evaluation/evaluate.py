@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,15 +16,18 @@ from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
+from unglossed.evaluation.corruption import Corruption
 from unglossed.evaluation.metrics import (
     DEFAULT_NORMALISATION,
     Scores,
     note_blank,
     score_by_language,
 )
-from unglossed.evaluation.text_files import note_look_alikes
+from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
 from unglossed.files import as_path, write_text
+from unglossed.inference.reading import ClipContent, Media, read_clip
 from unglossed.inference.translator import SignTranslator
+from unglossed.media.signal import signal_of
 from unglossed.ranks import here, joined
 
 UNREADABLE = "cannot be read"
@@ -76,6 +79,8 @@ def evaluate(
     batch_size: int = 8,
     precision: str = "float32",
     progress: bool = False,
+    corrupt: str | None = None,
+    regions: str | Path | None = None,
     **decoding: Any,
 ) -> Scores:
     """Translate a split, score it, and write `predictions.jsonl` and `metrics.json`.
@@ -102,6 +107,11 @@ def evaluate(
         batch_size: clips that are translated at a time.
         precision: see `SignTranslator.from_pretrained`.
         progress: show a progress bar on stderr.
+        corrupt: what to take away from every clip, one of `corruption.CORRUPTIONS`; then scores and
+            predictions go to `corrupt-NAME` in the folder, and the scores tell what was done.
+        regions: where hands and face are, for the corruptions that cover them: a file of boxes or
+            landmarks, or `estimate`; None: `regions.jsonl` in the corpus's folder, files beside the
+            media, or else the estimate.
         decoding: fields of `DecodingSettings` that shall differ from the model's own.
 
     Raises:
@@ -116,12 +126,20 @@ def evaluate(
     with joined() as ranks:
         read = ranks.in_turn(lambda: read_corpus(corpus, only=split))
         translator = _loaded(model, corpus, read, split, precision)
-        predictions = predict(
-            translator, read.split(split), batch_size=batch_size, progress=progress, **decoding
-        )
-        for told in _notes_on(predictions):
+        samples = read.split(split)
+        corruption = None
+        if corrupt is not None or regions is not None:
+            signal = signal_of(translator.processor)
+            corruption = Corruption(corrupt or "none", signal, read, samples, regions)
+            folder /= f"corrupt-{corrupt}"
+        settings = {"batch_size": batch_size, "progress": progress, **decoding}
+        predictions = predict(translator, samples, corruption=corruption, **settings)
+        record = {"corruption": corruption.record(ranks)} if corruption else {}
+        for told in [*_notes_on(predictions), *map(_told, record.values())]:
             note(told)
-        return ranks.first(lambda: _write(folder, predictions, read.language, read.normalisation))
+        return ranks.first(
+            lambda: _write(folder, predictions, read.language, read.normalisation, record)
+        )
 
 
 def _loaded(
@@ -148,10 +166,14 @@ def _loaded(
 
 
 def _write(
-    folder: Path, predictions: Sequence[Prediction], language: str, normalisation: str
+    folder: Path,
+    predictions: Sequence[Prediction],
+    language: str,
+    normalisation: str,
+    record: Mapping[str, Any],
 ) -> Scores:
     """Score and write predictions."""
-    scores = write_evaluation(folder, predictions, language, normalisation)
+    scores = write_evaluation(folder, predictions, language, normalisation, record)
     if signs := note_look_alikes(*_texts(predictions, language), scores):
         note(signs)
     return scores
@@ -163,6 +185,7 @@ def predict(
     *,
     batch_size: int = 8,
     progress: bool = False,
+    corruption: Corruption | None = None,
     **decoding: Any,
 ) -> list[Prediction]:
     """Translate samples, in their order; references stay as the corpus has them.
@@ -182,12 +205,39 @@ def predict(
     progress = progress and ranks.is_first
     most_of = most, len(samples)
     settings = {"batch_size": batch_size, "progress": progress, **decoding}
+    if corruption is not None:
+        settings["reader"] = _corrupting(translator, corruption)
     mine = _predict(translator, own, several, most_of, **settings) if own else []
     found = [*chain.from_iterable(ranks.all(mine))]
     unreadable = [one for one in found if one.is_unreadable]
     if len(unreadable) > most:
         raise _too_many(unreadable[-1].notes[0], unreadable[-1].id, len(unreadable), most_of)
     return found
+
+
+def _corrupting(
+    translator: SignTranslator, corruption: Corruption
+) -> Callable[[Media], ClipContent]:
+    """Reads clips as the translator does, and corrupts them."""
+
+    def read(clip: Media) -> ClipContent:
+        assert isinstance(clip, Sample), clip
+        return corruption.apply(clip, read_clip(translator.model, translator.processor, clip))
+
+    return read
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    """What was done to the clips, in words."""
+    if "regions" not in record:
+        return f"clips corrupted: {record['name']}"
+    how = ", ".join(f"{kind} for {count} clips" for kind, count in record["regions"].items())
+    late = record.get("frames_without_regions", 0)
+    return (
+        f"clips corrupted: {record['name']} covered, {100 * record['covered']:.1f} % of the"
+        f" picture, by {how}"
+        + (f"; {late} frames come after the last whose regions are known" if late else "")
+    )
 
 
 def _too_many(told: str, clip: str, count: int, most_of: tuple[int, int]) -> InputError:
@@ -282,6 +332,7 @@ def write_evaluation(
     predictions: Sequence[Prediction],
     language: str,
     normalisation: str = DEFAULT_NORMALISATION,
+    more: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
 
@@ -290,6 +341,7 @@ def write_evaluation(
         predictions: of a split.
         language: of those that do not tell their own.
         normalisation: see `metrics.score`.
+        more: what else to say in `metrics.json` of how they came about.
 
     Raises:
         InputError: no predictions, or an unknown language or normalisation.
@@ -301,8 +353,7 @@ def write_evaluation(
         json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         for prediction in predictions
     ]
-    write_text(output / "predictions.jsonl", "".join(row + "\n" for row in rows))
-    write_text(
-        output / "metrics.json", json.dumps(scores.to_dict(), indent=2, allow_nan=False) + "\n"
-    )
+    write_text(output / PREDICTIONS, "".join(row + "\n" for row in rows))
+    record = {**scores.to_dict(), "language": language, **(more or {})}
+    write_text(output / METRICS, json.dumps(record, indent=2, allow_nan=False) + "\n")
     return scores

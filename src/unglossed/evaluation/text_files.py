@@ -28,6 +28,9 @@ from unglossed.evaluation.metrics import (
     score_by_language,
 )
 
+PREDICTIONS, METRICS = "predictions.jsonl", "metrics.json"
+"""What `evaluate` writes."""
+
 _HYPOTHESIS, _REFERENCE, _REFERENCES = "hypothesis", "reference", "references"
 _LANGUAGE = "language"
 _ID = "id"
@@ -43,6 +46,15 @@ _OTHER_ENDS = {
     "\u2029": "paragraph separators (U+2029)",
 }
 _TIMES = re.compile(r"^[\d:.,]+ --> [\d:.,]+")
+
+
+def has_references(path: Path) -> bool:
+    """Whether a file is JSON lines, which have references beside hypotheses.
+
+    Raises:
+        InputError: See `score_files`.
+    """
+    return _json_rows(path, _read(path)) is not None
 
 
 def score_files(
@@ -70,23 +82,13 @@ def score_files(
     """
     files = [references] if isinstance(references, Path) else list(references)
     found = read_hypotheses(hypotheses)
-    if not files and _json_rows(hypotheses, _read(hypotheses)) is None:
+    if not files and not has_references(hypotheses):
         raise InputError(
             f"{hypotheses}: found sentences alone, expected references too: give a file of them, or"
             " the predictions.jsonl of evaluate, which has both"
         )
-    wanted: list[list[str]] = [[] for _ in found]
-    for path in files or [hypotheses]:
-        _check_order(hypotheses, path)
-        rows = read_references_of(path)
-        if len(rows) != len(found):
-            raise InputError(
-                f"{hypotheses} and {path}: found {len(found)} and {len(rows)} sentences,"
-                " expected as many in one as in the other"
-            )
-        for own, row in zip(wanted, rows, strict=True):
-            own += row
-    languages = _languages(hypotheses, language) or [language] * len(found)
+    wanted = references_for(hypotheses, files or [hypotheses], len(found))
+    languages = read_languages(hypotheses, language) or [language] * len(found)
     scores = score_by_language(found, wanted, languages, normalisation)
     if fault := note_blank(found):
         note(f"{hypotheses}: {fault}")
@@ -108,8 +110,44 @@ def read_hypotheses(path: Path) -> list[str]:
     return [_field(path, number, row, _HYPOTHESIS) for number, row in rows]
 
 
-def _check_order(hypotheses: Path, references: Path) -> None:
-    """Refuse two files of JSON lines of which a row has the ids of two samples."""
+def references_for(hypotheses: Path, files: Sequence[Path], count: int) -> list[list[str]]:
+    """For each of a file's hypotheses the references that other files have of it.
+
+    Args:
+        hypotheses: The file.
+        files: Each has a reference, or several, for every hypothesis.
+        count: Hypotheses in the file.
+
+    Raises:
+        InputError: See `score_files`.
+    """
+    wanted: list[list[str]] = [[] for _ in range(count)]
+    for path in files:
+        check_order(hypotheses, path)
+        rows = read_references_of(path)
+        if len(rows) != count:
+            raise InputError(
+                f"{hypotheses} and {path}: found {count} and {len(rows)} sentences,"
+                " expected as many in one as in the other"
+            )
+        for own, row in zip(wanted, rows, strict=True):
+            own += row
+    return wanted
+
+
+def read_ids(path: Path) -> list[str] | None:
+    """The ids of the samples of JSON lines; None: it is text, or a row has none."""
+    rows = _json_rows(path, _read(path)) or []
+    ids = [str(row[_ID]) for _, row in rows if _ID in row]
+    return ids if rows and len(ids) == len(rows) else None
+
+
+def check_order(hypotheses: Path, references: Path) -> None:
+    """Refuse two files of JSON lines of which a row has the ids of two samples.
+
+    Raises:
+        InputError: There is such a row, or see `score_files`.
+    """
     rows, others = (_json_rows(path, _read(path)) or () for path in (hypotheses, references))
     for (number, row), (other_number, other) in zip(rows, others, strict=False):
         if _ID in row and _ID in other and row[_ID] != other[_ID]:
@@ -120,8 +158,12 @@ def _check_order(hypotheses: Path, references: Path) -> None:
             )
 
 
-def _languages(path: Path, language: str) -> list[str] | None:
-    """For each row of JSON lines the language that it names, else `language`; None: it is text."""
+def read_languages(path: Path, language: str) -> list[str] | None:
+    """For each row of JSON lines the language that it names, else `language`; None: it is text.
+
+    Raises:
+        InputError: See `score_files`.
+    """
     rows = _json_rows(path, _read(path))
     if rows is None:
         return None
