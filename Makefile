@@ -59,7 +59,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-llm demo-speech results-generated bench test faults kills fuzz golden check \
+.PHONY: help setup demo demo-llm demo-speech results-generated bench gpu test faults kills fuzz golden check \
 	docs dist sbom lock audit clean
 
 help: ## Show the targets
@@ -93,6 +93,9 @@ bench: $(READY) ## Time training, reading and translating against plainly writte
 		set -- $$script; name=$$1; shift; \
 		echo "benchmarks/$$name.py $$*"; $(BIN)/python "benchmarks/$$name.py" "$$@"; echo; \
 	done
+
+gpu: $(READY) ## Test and measure what needs a GPU with CUDA; writes docs/results/gpu.md
+	@$(BIN)/python benchmarks/gpu.py
 
 # One thread for each worker: two workers with two threads each wait for each other.
 test: $(READY) ## Run all tests, slow ones included

@@ -205,11 +205,16 @@ def our_step(
             "precision": precision,
         }
     )
-    batch: dict[str, Any] = {**batch_of(lengths, size), "rows": list(range(len(lengths)))}
+    return trainers_step(stage, translator(size), batch_of(lengths, size))
+
+
+def trainers_step(stage: StageSettings, model: Any, batch: dict[str, Any]) -> Step:
+    """A step of a stage on a batch as the project's trainer does it, on a GPU if there is one."""
+    batch = {**batch, "rows": list(range(len(batch["labels"])))}
     with tempfile.TemporaryDirectory() as folder:
         arguments = stage_arguments(stage, Path(folder), steps_per_epoch=1, seed=0, num_workers=0)
         nothing: Any = [batch]  # steps are done by hand
-        trainer = StageTrainer(stage, translator(size), nothing, nothing, arguments, dict, [])
+        trainer = StageTrainer(stage, model, nothing, nothing, arguments, dict, [])
     trainer.create_optimizer()
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     num_tokens = batch["labels"].numel()
@@ -267,12 +272,14 @@ class Plain(nn.Module):
             mine.load_state_dict(theirs.state_dict())
 
 
-def baseline_step(lengths: list[int], size: str) -> Step:
-    """A step of the plain model."""
-    batch = batch_of(lengths, size)
+def baseline_step(
+    lengths: list[int], size: str, device: str = "cpu", *, bfloat16: bool = False
+) -> Step:
+    """A step of the plain model; with `bfloat16` under autocast."""
+    batch = {name: values.to(device) for name, values in batch_of(lengths, size).items()}
     model = Plain(size)
     model.take_weights(translator(size))
-    model.train()
+    model.train().to(device)
     vectors = [p for p in model.parameters() if p.ndim < 2]
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     groups: list[dict[str, Any]] = [
@@ -280,7 +287,7 @@ def baseline_step(lengths: list[int], size: str) -> Step:
         {"params": vectors},
     ]
     optimizer = torch.optim.SGD(groups, lr=1e-2, momentum=0.9, nesterov=True)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
 
     def step() -> float:
         clips = [
@@ -288,9 +295,11 @@ def baseline_step(lengths: list[int], size: str) -> Step:
             for clip in torch.split(batch["frames"], lengths)
         ]
         frames = nn.utils.rnn.pad_sequence([clip.contiguous() for clip in clips], batch_first=True)
-        mask = (torch.arange(frames.shape[1]) < batch["lengths"][:, None]).long()
+        places = torch.arange(frames.shape[1], device=device)
+        mask = (places < batch["lengths"][:, None]).long()
         optimizer.zero_grad()
-        logits = model(frames, mask, batch["labels"])
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            logits = model(frames, mask, batch["labels"]).float()
         loss = nn.functional.cross_entropy(
             logits.flatten(0, 1), batch["labels"].flatten(), label_smoothing=SMOOTHING
         )
@@ -301,18 +310,28 @@ def baseline_step(lengths: list[int], size: str) -> Step:
     return step
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 2048, num_runs: int = 10) -> float:
+def matmul_rate(
+    dtype: torch.dtype, size: int = 2048, num_runs: int = 10, device: str = "cpu"
+) -> float:
     """Operations a second of a product of two square matrices, the best of some runs."""
-    one, two = (torch.randn(size, size).to(dtype) for _ in range(2))
+    one, two = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(num_runs):
+        wait_for(device)
         begin = time.perf_counter()
         one @ two
+        wait_for(device)
         best = min(best, time.perf_counter() - begin)
     return 2 * size**3 / best
 
 
-def cnn_multiplications() -> int:
+def wait_for(device: str) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def cnn_multiplications(size: str = "paper") -> int:
     """Multiplications of the convolutions for one frame, forward."""
     counted = 0
 
@@ -321,7 +340,7 @@ def cnn_multiplications() -> int:
         assert isinstance(module, nn.Conv2d)
         counted += output.numel() * module.weight[0].numel()
 
-    encoder: Any = translator("paper").encoder
+    encoder: Any = translator(size).encoder
     backbone = encoder.backbone
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

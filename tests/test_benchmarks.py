@@ -1,5 +1,6 @@
 """The benchmarks run, at a size at which their ratios mean nothing, and both ways agree."""
 
+import os
 import re
 from pathlib import Path
 
@@ -62,6 +63,35 @@ def test_a_step_is_shared_among_its_operations() -> None:
     shares = [float(share) for share in re.findall(r"^ *([\d.]+) %", told, re.MULTILINE)]
     assert 99 < sum(shares) < 101
     assert "convolution" in told
+
+
+def test_the_page_of_a_gpu_is_written(tmp_path: Path) -> None:
+    page = tmp_path / "gpu.md"
+    options = ("--clips", "32", "--epochs", "2", "--pairs", "1", "--page", str(page))
+    told = run("gpu.py", "--device", "cpu", "--tiny", *options)
+
+    assert page.read_text(encoding="utf-8") in told
+    assert number(r"stage 1, .*? \| ([\d.]+) ms", told) > 0
+    assert number(r"stage 2, .*epochs: ([\d.]+) hours", told) >= 0
+    # The plain loop of stage 1 normalises padding, too.
+    assert number(r"stage 1 \| .*fast \| (\S+) \|", told) < 0.05
+    assert number(r"stage 2 \| .*fast \| (\S+) \|", told) < 1e-5
+    assert "nan" not in told
+    lines = page.read_text(encoding="utf-8").splitlines()
+    texts = [line for line in lines if line[:1] != "|" and "](" not in line and ".py" not in line]
+    assert max(map(len, texts)) <= 100
+
+
+def test_without_a_gpu_what_would_be_checked_is_told(tmp_path: Path) -> None:
+    page = tmp_path / "gpu.md"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = run_python([BENCHMARKS / "gpu.py", "--page", page], env=environment)
+
+    assert done.returncode == 0
+    first, *checks = done.stdout.splitlines()
+    assert first.startswith("no GPU with CUDA was found: nothing is checked")
+    assert len(checks) == 6
+    assert not page.exists()
 
 
 def test_every_precision_translates() -> None:

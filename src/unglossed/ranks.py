@@ -196,19 +196,21 @@ class Ranks:
         return weight.detach() + (weight - weight.detach()) / self.active
 
     def copy_first(self, module: nn.Module) -> None:
-        """Give a module the first process's weights and buffers, in place."""
+        """Give a module the first process's weights and buffers, in place, but for shards."""
         if self.count > 1:
             for value in module.state_dict().values():
-                dist.broadcast(value, src=0)
+                if not is_shard(value):
+                    dist.broadcast(value, src=0)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace gradients by their sum over all processes.
 
-        A parameter without one gets the others'; one that has none anywhere stays without.
+        A parameter without one gets the others'; one that has none anywhere stays without. Those of
+        shards are sums already.
         """
         if self.count == 1:
             return
-        trained = [one for one in parameters if one.requires_grad]
+        trained = [one for one in parameters if one.requires_grad and not is_shard(one)]
         has = self.sum(torch.tensor([one.grad is not None for one in trained], dtype=torch.int32))
         found: list[Tensor] = []
         for one, there in zip(trained, has.tolist(), strict=True):
@@ -231,6 +233,11 @@ _here = ALONE
 def here() -> Ranks:
     """The processes of the training that this one is part of; itself alone outside of `joined`."""
     return _here
+
+
+def is_shard(value: Tensor) -> bool:
+    """Whether a tensor is this process's part of one that all hold together."""
+    return hasattr(value, "full_tensor")  # as DTensor has, whose import takes its time
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

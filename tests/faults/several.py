@@ -105,6 +105,23 @@ def end_after_steps(steps: int, number: int) -> Callable[[], None]:
     return prepare
 
 
+def tell_held(file: Path) -> Callable[[], None]:
+    """What has a process write how many values it holds of all values of sharded weights."""
+
+    def prepare() -> None:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        def tell(optimizer: Any, *_: Any) -> None:
+            weights = [one for group in optimizer.param_groups for one in group["params"]]
+            shards = [one for one in weights if hasattr(one, "to_local")]
+            own = sum(one.to_local().numel() for one in shards)
+            file.write_text(json.dumps({"own": own, "all": sum(one.numel() for one in shards)}))
+
+        register_optimizer_step_post_hook(tell)
+
+    return prepare
+
+
 class Workshop:
     """A corpus of seven clips, three of dev, and commands on it."""
 
@@ -126,6 +143,25 @@ def two_are_as_one(work: Workshop) -> None:
     for run, count in (("one", 1), ("two", 2), ("three", 3)):
         check_ends(train(work.command(run, ODD), count))
         check_alike(work.folder / "one", work.folder / run)
+
+
+def a_sharded_model_goes_on_whole(work: Workshop) -> None:
+    """Begun sharded by two and gone on with one, and the reverse; parts are cut unevenly."""
+    changes = [*ODD, "stages.llm_fine_tuning.frame_budget=60"]
+    changes += ["stages.llm_fine_tuning.optimizer={name: sgd, momentum_dtype: bfloat16}"]
+    shard = "--shard-model"
+    held = work.folder / "held"
+    check_ends(train(work.command("one", changes), 1))
+    for run, first, then in (("fewer", 2, 1), ("more", 1, 2)):
+        begin = work.command(run, changes, *([shard] if first > 1 else []))
+        ended = train(begin, first, lambda rank: end_after_steps(7, signal.SIGTERM))
+        assert [code for code, _ in ended] == [143] * first, ended
+        resumed = work.command(run, changes, "--resume", *([shard] if then > 1 else []))
+        check_ends(train(resumed, then, lambda rank: tell_held(held.with_suffix(f".{rank}"))))
+        check_alike(work.folder / "one", work.folder / run)
+    shares = [json.loads(held.with_suffix(f".{rank}").read_text()) for rank in range(2)]
+    assert shares[0]["all"] == shares[1]["all"] == sum(one["own"] for one in shares), shares
+    assert max(one["own"] for one in shares) < 0.6 * shares[0]["all"], shares
 
 
 def the_contrast_sees_all_clips(work: Workshop) -> None:
@@ -240,6 +276,7 @@ CHECKS = {
     check.__name__: check
     for check in (
         two_are_as_one,
+        a_sharded_model_goes_on_whole,
         the_contrast_sees_all_clips,
         another_number_goes_on,
         a_lost_process_ends_the_others,

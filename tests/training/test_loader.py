@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from unglossed.errors import InputError
@@ -70,6 +71,14 @@ def test_a_reader_that_dies_is_told_with_its_clip() -> None:
     assert isinstance(told, InputError)
     assert "was reading text 4" in str(told)
     assert tell_death(RuntimeError("something else"), numbered) is None
+
+
+def test_a_gpu_without_memory_is_told() -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    told = tell_death(error, None)
+
+    assert str(told).startswith("the GPU's memory is too small for a step (CUDA out of memory)")
 
 
 def test_a_reader_outlives_one_signal_to_all_processes() -> None:

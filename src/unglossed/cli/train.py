@@ -77,6 +77,14 @@ def train(
     keep: Annotated[
         int, typer.Option(metavar="K", min=1, help="Checkpoints to keep beside the best one.")
     ] = 2,
+    shard_model: Annotated[
+        bool,
+        typer.Option(
+            "--shard-model",
+            help="Share the language model out among the processes (FSDP2), with gradients and"
+            " optimiser state; else each process has all of it.",
+        ),
+    ] = False,
     requeue: Annotated[
         bool,
         typer.Option(
@@ -115,6 +123,7 @@ def train(
         "accept_changes": accept_changes,
         "save_every": save_every,
         "keep": keep,
+        "shard_model": shard_model,
     }
     try:
         if ray is None:

@@ -295,8 +295,9 @@ def shift_right(labels: Tensor, start_ids: Sequence[int], pad_id: int) -> Tensor
     From labels (batch, tokens) to (batch, len(start_ids) + tokens - 1); `pad_id` replaces
     `IGNORED`.
     """
-    start = labels.new_tensor(list(start_ids)).expand(len(labels), -1)
-    shifted = torch.cat([start, labels[:, :-1]], dim=1)
+    # Filled, not copied: for a copy to a GPU Python would wait.
+    start = [labels.new_full((len(labels), 1), token) for token in start_ids]
+    shifted = torch.cat([*start, labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == IGNORED, pad_id)
 
 

@@ -34,7 +34,7 @@ from unglossed.ranks import here
 
 KEPT = [torch.ops.aten.convolution.default]
 FRAMES_AT_ONCE = 16
-"""Of the stem's pooling: few enough that memory is used again and not asked for anew."""
+"""Of the stem's pooling, on a CPU: few enough that memory is used again and not asked for anew."""
 
 
 def use_in_place_relu(backbone: ResNetModel) -> None:
@@ -139,7 +139,8 @@ class _Stem(torch.autograd.Function):
         ctx: Any, pixels: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor, norm: _BatchNorm
     ) -> Tensor:
         kernel = kernel.to(pixels.dtype)
-        parts = torch.split(pixels, FRAMES_AT_ONCE)
+        on_cpu = pixels.device.type == "cpu"  # a GPU's memory is kept by torch, its cores are many
+        parts = torch.split(pixels, FRAMES_AT_ONCE if on_cpu else len(pixels))
         with torch.autocast(pixels.device.type, enabled=False):
             maps = [_Stem.convolve(part, kernel) for part in parts]
         mean, variance = _statistics(maps, norm)
@@ -169,7 +170,7 @@ class _Stem(torch.autograd.Function):
         parts, places = lists[: ctx.num_parts], lists[ctx.num_parts :]
         maps = [_Stem.convolve(part, kernel) for part in parts]
         gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
-        grads = torch.split(gradient, FRAMES_AT_ONCE)
+        grads = torch.split(gradient, [len(part) for part in parts])
 
         def spread(pooled: Tensor, part: Tensor, where: Tensor) -> Tensor:
             return torch.ops.aten.max_pool2d_with_indices_backward(
@@ -205,8 +206,8 @@ class _Stem(torch.autograd.Function):
 
 def _statistics(maps: list[Tensor], norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Mean and variance (dim,) of all maps; the running ones move as `norm` would move them."""
-    unused = torch.zeros_like(norm.bias)  # tells that the statistics are float32
-    rows = [torch.ops.aten.batch_norm_update_stats(part, unused, unused, 0.0) for part in maps]
+    unused = torch.zeros_like(norm.bias), torch.zeros_like(norm.bias)  # tell that it is float32
+    rows = [torch.ops.aten.batch_norm_update_stats(part, *unused, 0.0) for part in maps]
     means, variances = (torch.stack(column) for column in zip(*rows, strict=True))
     shares = torch.tensor([float(part.numel()) for part in maps], device=means.device)[:, None]
     shares /= shares.sum()

@@ -74,6 +74,16 @@ class Draws:
             self._streams = None
 
 
+@contextmanager
+def kept_draws(device: torch.device) -> Iterator[None]:
+    """Leave torch's generators as they are, whatever is drawn in the block: the CPU's and a GPU's.
+
+    Other GPUs, which other processes train on, are left alone: a look at them would take memory.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
 class _Streams:
     """Draws for each row of a batch, one after another in the order in which they are asked for."""
 
@@ -104,8 +114,12 @@ class _Streams:
         """
         self._asked += 1
         seed = _mixed(self._seed, self._asked)
-        keys = torch.tensor([_mixed(seed, row) % 2**32 - 2**31 for row in self._rows])
-        keys = keys.to(self._device, torch.int32)
+        # From pinned memory, as Python would else wait here until the GPU has done all before.
+        keys = torch.tensor(
+            [_mixed(seed, row) % 2**32 - 2**31 for row in self._rows],
+            dtype=torch.int32,
+            pin_memory=self._device.type == "cuda",
+        ).to(self._device, non_blocking=True)
         for number, size in enumerate(shape[1:], start=1):
             places = torch.arange(size, dtype=torch.int32, device=self._device)
             keys = keys[..., None] ^ _spread(places.add_(number << 24))

@@ -104,13 +104,29 @@ class EpochLoader(DataLoader[Any]):
         self._iterator = None
 
 
+def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A batch where it is computed. From pinned memory it comes while the GPU computes."""
+    return {
+        name: rows.to(device, non_blocking=True) if isinstance(rows, Tensor) else rows
+        for name, rows in batch.items()
+    }
+
+
 def begin_worker(number: int) -> None:
     """What a process that reads does first: a signal to all processes leaves the step whole."""
     outlive_one_stop()
 
 
 def tell_death(error: RuntimeError, dataset: Any) -> InputError | None:
-    """What is known of a process that died while it read; None: the error is another one."""
+    """What is known of a process that died while it read, or of a GPU whose memory was too small.
+
+    None: the error is another one.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return InputError(
+            f"the GPU's memory is too small for a step ({str(error).partition('. ')[0]}): lower"
+            " frame_budget, then batch_size of the stage"
+        )
     found = re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)", str(error))
     if found is None or not isinstance(dataset, NumberedDataset) or dataset.read is None:
         return None

@@ -16,6 +16,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from unglossed.errors import InputError
 from unglossed.models.translator import PartModel
 from unglossed.models.visual import VisualEncoder
+from unglossed.ranks import is_shard
 from unglossed.training.settings import NEW_TOKENS, StageSettings
 
 
@@ -173,6 +174,8 @@ def build_optimizer(
     rounded = settings.momentum_dtype == "bfloat16"
     options: dict[str, Any] = {"fused": True}
     if settings.name == "sgd":
+        if any(is_shard(one) for group in groups for one in group["params"]):
+            options["fused"] = False  # of shards torch has no such step
         options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
     else:
         options |= {"betas": settings.betas}

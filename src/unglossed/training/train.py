@@ -65,6 +65,7 @@ from unglossed.training.run_folder import (
 )
 from unglossed.training.saving import SaveEvery
 from unglossed.training.selection import tell_choice
+from unglossed.training.settings import StageSettings
 from unglossed.training.storage import Place, as_place
 from unglossed.training.trainer import StageTrainer
 
@@ -82,6 +83,7 @@ def train_recipe(
     accept_changes: bool = False,
     save_every: str | None = None,
     keep: int = 2,
+    shard_model: bool = False,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -111,6 +113,8 @@ def train_recipe(
         save_every: time (`30min`, `2h`) or number of steps after which a checkpoint is written, as
             one is when dev is scored; 30 minutes by default.
         keep: checkpoints of a stage that are kept beside the best one.
+        shard_model: share weights, gradients and optimiser state of the language model out among
+            the processes, see `sharding.py`; else each process has all of them.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -132,9 +136,20 @@ def train_recipe(
         rows = ranks.in_turn(lambda: read_corpus(corpus))
         ranks.first(lambda: check_folder(output, resume=resume))
         with alone(output) if ranks.is_first else nullcontext():
-            opened = _Opened(settings, rows, output, features, max_damaged)
+            opened = _Opened(settings, rows, output, features, max_damaged, shard_model)
             run = opened.on_all(lambda: opened.first(resume, check_media, accept_changes))
-            return _train_stages(run, output, accept_changes, saving, keep)
+            sharded = shard_model and ranks.count > 1
+            return _train_stages(run, output, _Manner(accept_changes, saving, keep, sharded))
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How stages are trained, beside what is trained; see `train_recipe`."""
+
+    accept_changes: bool
+    saving: SaveEvery
+    keep: int
+    sharded: bool
 
 
 @dataclass
@@ -146,6 +161,7 @@ class _Opened:
     output: Path
     features: Place | None
     max_damaged: int | None
+    shard_model: bool
 
     def on_all(self, first: Callable[[], Run]) -> Run:
         """The run, on each process."""
@@ -191,6 +207,8 @@ class _Opened:
                 max_damaged=self.max_damaged,
                 listed=output / SKIPPED_FILE,
             )
+            if self.shard_model:
+                _check_sharding(run)
             if check_media:
                 run.processor.trained_seconds = run.check_media()
             elif before is not None:
@@ -209,9 +227,16 @@ class _Opened:
         return run
 
 
-def _train_stages(
-    run: Run, output: Path, accept_changes: bool, saving: SaveEvery, keep: int
-) -> Path:
+def _check_sharding(run: Run) -> None:
+    """See `check_sharding`; what it needs takes a while to import."""
+    from unglossed.training.sharding import check_sharding
+
+    check_sharding(run.plans.values())
+    if here().count == 1:
+        note("--shard-model: has no effect: a process alone has the whole model")
+
+
+def _train_stages(run: Run, output: Path, manner: _Manner) -> Path:
     """Train what is left to train of a run, and give it its model."""
     ranks = here()
     stages = {
@@ -226,7 +251,7 @@ def _train_stages(
             folder = stages[stage.name]
             if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
                 job = Job(run, stage, run.recipe.seed + number, earlier, progress)
-                _train_stage(job, folder, accept_changes, saving, keep)
+                _train_stage(job, folder, manner)
             ranks.first(partial(put_away, folder))  # also of a run that was killed before it did
             earlier[stage.name] = folder / "model"
     ranks.first(partial(_write_model, run, stages, output / "model"))
@@ -252,9 +277,7 @@ def _write_model(run: Run, stages: Mapping[str, Path], target: Path) -> None:
         write_card(partial_folder, run, stages)
 
 
-def _train_stage(
-    job: Job, folder: Path, accept_changes: bool, saving: SaveEvery, keep: int
-) -> None:
+def _train_stage(job: Job, folder: Path, manner: _Manner) -> None:
     """Train one stage and leave its best model in `folder/model`."""
     run, stage, ranks = job.run, job.stage, here()
     started = time.monotonic()
@@ -263,7 +286,7 @@ def _train_stage(
     steps_per_epoch = -(-len(task.dataset) // stage.batch_size)
     config = task.model.config
     checkpoint = ranks.first(
-        lambda: _find_checkpoint(folder, steps_per_epoch, config, accept_changes)
+        lambda: _find_checkpoint(folder, steps_per_epoch, config, manner.accept_changes)
     )
     transformers_logging.set_verbosity_error()  # it warns that it does not know of our processes
     arguments = stage_arguments(
@@ -283,11 +306,11 @@ def _train_stage(
             callbacks.append(TensorBoardCallback(writer))
             if stage.norms_every:
                 callbacks.append(NormsFile(folder, stage.norms_every, writer))
-        trainer = StageTrainer(
+        trainer = _trainer_class(stage, manner)(
             *(stage, task.model, task.dataset, Collator(run.processor), arguments, task.scores),
             *(callbacks, run.left_out.add),
-            saving=saving,
-            keep=keep,
+            saving=manner.saving,
+            keep=manner.keep,
             asked=asked,
         )
         trainer.remove_callback(PrinterCallback)
@@ -303,11 +326,20 @@ def _train_stage(
     if left_out := str(run.left_out):
         note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
-    model = objective.finish(task.model)
+    model = objective.finish(trainer.model)
     ranks.first(lambda: _write_stage(run, model, folder / "model", seconds))
     if ranks.largest([asked.came])[0]:  # as the last step was saved
         stop_as(ranks.largest([stopped_by() or 0])[0])
         raise KeyboardInterrupt(f"{stage.name} is trained and saved")
+
+
+def _trainer_class(stage: StageSettings, manner: _Manner) -> type[StageTrainer]:
+    """What trains a stage: all of a model in each process, or a part of its language model."""
+    if not manner.sharded or stage.language_model is None:
+        return StageTrainer
+    from unglossed.training.sharded_trainer import ShardedTrainer
+
+    return ShardedTrainer
 
 
 def _find_checkpoint(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -39,7 +39,7 @@ from unglossed.training.attention import attention_for
 from unglossed.training.callbacks import DATA_WAIT, Resumption
 from unglossed.training.checkpoint import find_fault, rotate, written_whole
 from unglossed.training.data import UNREADABLE, Collator, Unreadable, cut_batch, refuse
-from unglossed.training.draws import Draws
+from unglossed.training.draws import Draws, kept_draws
 from unglossed.training.loader import (
     ROWS,
     EpochLoader,
@@ -47,6 +47,7 @@ from unglossed.training.loader import (
     StepSampler,
     begin_worker,
     ids_of,
+    on_device,
     tell_death,
 )
 from unglossed.training.loss_watch import LossWatch
@@ -107,8 +108,7 @@ class StageTrainer(Seq2SeqTrainer):
         self.sampler = StepSampler(len(self.numbered), stage.batch_size, arguments.seed, self.ranks)
         self.watch = LossWatch(stage.name, partial(ids_of, dataset), len(self.sampler))
         self._agreed = Agreed()
-        self._saved = (0, time.monotonic())
-        self._written = (0, False)
+        self._saved, self._written = (0, time.monotonic()), (0, False)
         self._saving_to: Path | None = None
         self._resumed: Progress | None = None
         self._spare: dict[str, Any] = {}
@@ -257,7 +257,7 @@ class StageTrainer(Seq2SeqTrainer):
         if found.blank:
             given = next(one for one in self.ranks.all([] if idle else batches) if any(one))
             self._spare = self._spare or next(filter(None, given))
-        return batches, torch.tensor(found.tokens, device=self.args.device)
+        return batches, torch.tensor(found.tokens)  # on the CPU: nothing waits for a GPU
 
     def _get_num_items_in_batch(self, *_: Any) -> None:
         """Nothing: `get_batch_samples` counts over all processes."""
@@ -336,7 +336,7 @@ class StageTrainer(Seq2SeqTrainer):
 
         That is where no batch normalisation is trained and the loss is a sum over rows.
         """
-        inputs = self._prepare_inputs(inputs)
+        inputs = on_device(inputs, self.args.device)
         encodes = "frames" in inputs and "encoder" not in self.stage.frozen
         sums = self.objective.sums and self.stage.alignment is None
         if encodes or not sums:
@@ -346,8 +346,11 @@ class StageTrainer(Seq2SeqTrainer):
             parts = list(cut_batch(self._encoded(inputs), budget, self._positions))
         if self.in_backward is not None:
             self.in_backward.begin(active=len(parts) == 1)
-        losses = [super(StageTrainer, self).training_step(model, part, count) for part in parts]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return torch.stack(self._losses(model, parts, count)).sum()
+
+    def _losses(self, model: nn.Module, parts: Sequence[dict[str, Any]], count: Any) -> list[Any]:
+        """Forward and backward pass of each part."""
+        return [super(StageTrainer, self).training_step(model, part, count) for part in parts]
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm of all gradients, also of those that the backward pass has used up."""
@@ -402,7 +405,7 @@ class StageTrainer(Seq2SeqTrainer):
         try:
             if self.asked.came and self.asked.at_once:
                 raise KeyboardInterrupt
-            with torch.random.fork_rng():  # scoring on or off, training draws the same
+            with kept_draws(self.args.device):  # scoring on or off, training draws the same
                 scores = self.ranks.from_first(self.dev_scores())
         except KeyboardInterrupt:
             if self.ranks.count == 1:  # else the others wait for what this one has not translated

@@ -66,6 +66,8 @@ class Objective(ABC):
         masks_text: Whether sentences are masked, to be restored.
         smooths: Whether it reads `label_smoothing`.
         sums: Whether the loss is a sum over the rows of a batch, so that a batch can be split.
+        shards: Whether processes may share out its language model: each forward pass calls that
+            once, as a whole, and nothing else reads its weights.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
         then: Loss on dev that decides where that score ties or is not defined; the lowest is best.
@@ -79,6 +81,7 @@ class Objective(ABC):
     masks_text: ClassVar[bool] = False
     smooths: ClassVar[bool] = True
     sums: ClassVar[bool] = True
+    shards: ClassVar[bool] = False
     best: ClassVar[str | None] = None
     lowest: ClassVar[bool] = False
     then: ClassVar[str] = "loss"

@@ -52,6 +52,8 @@ def text_loss(
 class TextObjective(Objective):
     """What the objectives that learn to write a text have in common."""
 
+    shards = True
+
     def loss(
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
     ) -> Tensor:
