@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figures import Point, StageNorms, draw_norms, draw_scores
+from unglossed.reproduce.figures import Point, StageNorms, draw_norms, draw_scores
 from unglossed.evaluation.metrics import format_score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text

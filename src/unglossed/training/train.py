@@ -32,9 +32,10 @@ from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
-from unglossed.files import as_path, bind_folder, link, whole_folder
+from unglossed.files import as_path, bind_folder, link, verify_folder, whole_folder
 from unglossed.inference.search import DECODING_FILE
 from unglossed.models.frozen import chosen_engine
+from unglossed.models.saved import load_processor
 from unglossed.ranks import here, joined
 from unglossed.signals import stop_as, stopped_by, stops_wait
 from unglossed.training.arguments import stage_arguments
@@ -82,6 +83,7 @@ def train_recipe(
     accept_changes: bool = False,
     save_every: str | None = None,
     keep: int = 2,
+    trained: Mapping[str, Path] | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -111,6 +113,8 @@ def train_recipe(
         save_every: time (`30min`, `2h`) or number of steps after which a checkpoint is written, as
             one is when dev is scored; 30 minutes by default.
         keep: checkpoints of a stage that are kept beside the best one.
+        trained: model folders of stages, by name, that another run trained with the same settings,
+            tokenizer and corpus: they are taken over, as links, in the place of being trained.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -134,7 +138,7 @@ def train_recipe(
         with alone(output) if ranks.is_first else nullcontext():
             opened = _Opened(settings, rows, output, features, max_damaged)
             run = opened.on_all(lambda: opened.first(resume, check_media, accept_changes))
-            return _train_stages(run, output, accept_changes, saving, keep)
+            return _train_stages(run, output, accept_changes, saving, keep, trained or {})
 
 
 @dataclass
@@ -210,7 +214,12 @@ class _Opened:
 
 
 def _train_stages(
-    run: Run, output: Path, accept_changes: bool, saving: SaveEvery, keep: int
+    run: Run,
+    output: Path,
+    accept_changes: bool,
+    saving: SaveEvery,
+    keep: int,
+    trained: Mapping[str, Path],
 ) -> Path:
     """Train what is left to train of a run, and give it its model."""
     ranks = here()
@@ -218,6 +227,8 @@ def _train_stages(
         stage.name: stage_folder(output, number, stage)
         for number, stage in enumerate(run.recipe.stages, start=1)
     }
+    for name, model in trained.items():
+        ranks.first(partial(_take_over, run, stages[name], model))
     if ranks.first(lambda: all(map(is_trained, stages.values()))):
         note(f"{output}: the run is finished, nothing is left to train")
     earlier: dict[str, Path] = {}
@@ -231,6 +242,22 @@ def _train_stages(
             earlier[stage.name] = folder / "model"
     ranks.first(partial(_write_model, run, stages, output / "model"))
     return output / "model"
+
+
+def _take_over(run: Run, folder: Path, model: Path) -> None:
+    """Give a stage the model that another run trained.
+
+    Raises:
+        InputError: the model was damaged, or trained with another tokenizer.
+    """
+    if is_trained(folder):
+        return
+    verify_folder(model)
+    one, other = load_processor(model).tokenizer, run.processor.tokenizer
+    if one.get_vocab() != other.get_vocab():
+        raise InputError(f"{model}: was trained with another tokenizer than {folder.parent} has")
+    with whole_folder(folder / "model") as partial_folder:
+        shutil.copytree(model, partial_folder, dirs_exist_ok=True, copy_function=link)
 
 
 def _begin_stage(folder: Path, earlier: Sequence[Path]) -> bool:

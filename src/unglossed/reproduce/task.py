@@ -1,0 +1,195 @@
+"""What a worker process does: train one stage and score what it gave, and note what it took.
+
+NODE/recipe.yaml   the recipe that ends with the stage
+NODE/taken.json    folders of the earlier stages' models, which are taken over
+NODE/run/          the run, see `training/train.py`
+NODE/scores/       predictions and scores by split
+NODE/usage.json    seconds and memory, calls that were ended included
+NODE/log.txt       what the training printed
+NODE/lock          held by the process that works here
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from unglossed.config import write_settings
+from unglossed.errors import InputError, one_line
+from unglossed.evaluation.evaluate import evaluate
+from unglossed.files import exclusive, write_text
+from unglossed.memory import save_memory
+from unglossed.reproduce.graph import RUN, Graph, Node
+from unglossed.signals import stopped_by, take_interrupts_once
+from unglossed.training.checkpoint import forget
+from unglossed.training.train import train_recipe
+
+RECIPE, TAKEN, USAGE = "recipe.yaml", "taken.json", "usage.json"
+LOG, LOCK = "log.txt", "lock"
+BUSY, WRONG, SIGNALLED = 75, 2, 128
+"""Exit codes: another process works on the node; the input is wrong; ended by a signal."""
+_BEAT_SECONDS = 10.0
+_KIB = 1024
+
+
+@dataclass(frozen=True)
+class Work:
+    """A node's work, as its process needs it."""
+
+    folder: Path
+    run: Path
+    stage_folder: Path
+    scores: Path | None
+    split: str | None
+    corpus: str
+    features: Path | None
+    num_threads: int
+
+
+def prepare(node: Node, graph: Graph) -> None:
+    """Write down what a node's run is begun with; what is there already stays.
+
+    The stages that it takes over are done.
+    """
+    taken = node.folder / TAKEN
+    if taken.is_file():
+        return
+    write_settings(node.recipe, node.folder / RECIPE)
+    folders = {
+        name: os.path.relpath(graph.nodes[key].model, node.folder)
+        for name, key in node.taken.items()
+    }
+    write_text(taken, json.dumps(folders, indent=2) + "\n")
+
+
+def read_usage(folder: Path) -> dict[str, float]:
+    """What a node took so far: `seconds`, `scoring_seconds`, `memory` and `gpu_memory` in bytes."""
+    try:
+        found = json.loads((folder / USAGE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: float(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def perform(work: Work) -> NoReturn:
+    """Do a node's work in this process, which then ends with a code."""
+    take_interrupts_once()
+    save_memory()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(work.num_threads)
+    try:
+        with exclusive(work.folder / LOCK, _refuse):
+            code = _logged(work)
+    except _Busy:
+        code = BUSY
+    sys.exit(code)
+
+
+class _Busy(Exception):
+    """Another process works on the node."""
+
+
+def _refuse() -> NoReturn:
+    raise _Busy
+
+
+def _logged(work: Work) -> int:
+    with (work.folder / LOG).open("ab") as log:
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+    try:
+        _train_and_score(work)
+    except KeyboardInterrupt as error:
+        print("; ".join(["stopped", *map(str, error.args)]), file=sys.stderr)
+        return SIGNALLED + (stopped_by() or 2)
+    except (InputError, OSError) as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return WRONG
+    return 0
+
+
+def _train_and_score(work: Work) -> None:
+    taken = json.loads((work.folder / TAKEN).read_text(encoding="utf-8"))
+    if not (work.run / "model").is_dir():
+        with _measured(work.folder, "seconds"):
+            train_recipe(
+                work.folder / RECIPE,
+                work.corpus,
+                work.run,
+                resume=True,
+                features=work.features,
+                trained={name: work.folder / path for name, path in taken.items()},
+            )
+    forget(work.stage_folder)  # no more epochs are trained, and checkpoints are large
+    if work.scores is not None and work.split is not None:
+        with _measured(work.folder, "scoring_seconds"):
+            evaluate(work.run, work.corpus, work.split, work.scores)
+
+
+@contextmanager
+def _measured(folder: Path, key: str) -> Iterator[None]:
+    """Add the block's seconds to what earlier calls took, and note the most memory of all.
+
+    It is written every few seconds: what a killed process took is not lost.
+    """
+    before = read_usage(folder)
+    started, done = time.monotonic(), threading.Event()
+
+    def write() -> None:
+        seconds = before.get(key, 0.0) + time.monotonic() - started
+        now: dict[str, Any] = {**before, key: round(seconds, 1)}
+        for name, found in _peaks().items():
+            now[name] = max(before.get(name, 0), found)
+        write_text(folder / USAGE, json.dumps(now) + "\n")
+
+    def beat() -> None:
+        while not done.wait(_BEAT_SECONDS):
+            write()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        write()
+
+
+def _peaks() -> dict[str, int]:
+    """The most memory of this process so far, in bytes."""
+    found = {}
+    try:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found["memory"] = peak if sys.platform == "darwin" else peak * _KIB
+    except ImportError:  # Windows
+        pass
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["gpu_memory"] = torch.cuda.max_memory_allocated()
+    return found
+
+
+def work_of(node: Node, corpus: str, features: Path, num_threads: int) -> Work:
+    """A node's work."""
+    return Work(
+        node.folder,
+        node.folder / RUN,
+        node.stage_folder,
+        None if node.split is None else node.scores,
+        node.split,
+        corpus,
+        features if any(stage.feature_views for stage in node.recipe.stages) else None,
+        num_threads,
+    )
