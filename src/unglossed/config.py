@@ -24,6 +24,7 @@ MOST = {
     "batch_size": (4096, "the clips of a batch are in memory together"),
     "read_ahead": (65536, "the features of so many clips are in memory together"),
     "max_new_tokens": (16384, "no language model has positions for more"),
+    "trials": (1_000_000, "no more digits of a p value are of use"),
 }
 """The largest value of each, and why."""
 

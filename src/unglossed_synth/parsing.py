@@ -10,6 +10,10 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
+from numpy.typing import NDArray
+
+from unglossed.evaluation.significance import Measure
 from unglossed_synth import phrases_de, phrases_en, phrases_zh
 from unglossed_synth.meaning import COMPARED_TO, DAYS, Meaning
 from unglossed_synth.phrasebook import Events, Lexicon
@@ -112,11 +116,47 @@ def parse(text: str, language: str) -> dict[str, str]:
     return {slot: reader.slots[slot] for slot in _SLOTS if slot in reader.slots}
 
 
-def _micro_f1(found: Sequence[dict[str, str]], expected: Sequence[dict[str, str]]) -> float:
+Slots = Sequence[dict[str, str]]
+
+
+def _counts(found: Slots, expected: Slots) -> NDArray[np.float64]:
+    """For each sentence twice its hits, and its pairs in both: (sentences, 2)."""
     assert len(found) == len(expected), (len(found), len(expected))
-    hits = sum(len(f.items() & e.items()) for f, e in zip(found, expected, strict=True))
-    total = sum(map(len, found)) + sum(map(len, expected))
-    return 2 * hits / total if total else 0.0
+    return np.array(
+        [
+            (2 * len(f.items() & e.items()), len(f) + len(e))
+            for f, e in zip(found, expected, strict=True)
+        ],
+        dtype=np.float64,
+    ).reshape(-1, 2)
+
+
+def _f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    hits, total = sums[:, 0], sums[:, 1]
+    return np.divide(hits, total, out=np.zeros_like(hits), where=total > 0)
+
+
+def _micro_f1(found: Slots, expected: Slots) -> float:
+    return float(_f1(_counts(found, expected).sum(axis=0, keepdims=True))[0])
+
+
+def slot_f1_measure(meanings: Sequence[Meaning], language: str) -> Measure:
+    """Slot F1, in 0..1, as a measure to compare two systems by.
+
+    Args:
+        meanings: the true ones, in the order of the hypotheses.
+        language: "en", "de" or "zh".
+
+    Raises:
+        InputError: the language is unknown.
+    """
+    check_language(language)
+    expected = [meaning.slots() for meaning in meanings]
+
+    def statistics(texts: Sequence[str]) -> NDArray[np.float64]:
+        return _counts([parse(text, language) for text in texts], expected)
+
+    return Measure("slots|mean:micro|scale:1", statistics, {"slot F1": _f1})
 
 
 def slot_f1(hypotheses: Sequence[str], references: Sequence[str], language: str) -> float:

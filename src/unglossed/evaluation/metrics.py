@@ -151,11 +151,11 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> flo
         references: at least one of them has a word.
     """
     pairs = [(h.split(), r.split()) for h, r in zip(hypotheses, references, strict=True)]
-    edits = sum(_edit_distance(hypothesis, reference) for hypothesis, reference in pairs)
+    edits = sum(edit_distance(hypothesis, reference) for hypothesis, reference in pairs)
     return 100 * edits / sum(len(reference) for _, reference in pairs)
 
 
-def _edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
+def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
     """Fewest words to exchange, leave out or put in (Levenshtein)."""
     above = list(range(len(second) + 1))
     for row, word in enumerate(first, start=1):
@@ -315,7 +315,7 @@ def score(
         # Only the last order may warn about references that end in " .": once is enough.
         metric = BLEU(max_ngram_order=order, tokenize=tokenize, force=order < 4)
         value = metric.corpus_score(found, streams).score
-        defined = _have_words(wanted, order, metric.tokenizer)
+        defined = have_words(wanted, order, metric.tokenizer)
         bleu.append(value if defined else None)
     rouge = [
         max(rouge_l(one, other, language) for other in others)
@@ -389,7 +389,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(defined) / len(defined) if len(defined) == len(values) else None
 
 
-def _have_words(
+def have_words(
     references: Sequence[Sequence[str]], count: int, split: Callable[[str], str]
 ) -> bool:
     """Whether any reference has so many words."""
