@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -58,7 +58,11 @@ class RowSettings(Settings):
     small: Variant = Variant()
     """More for the small size."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AS_LIST] | None = None
-    """Instead of those of the command line."""
+    """Instead of the plan's; those of the command line come first."""
+
+    def variant(self, scale: Scale) -> Variant:
+        """What it is at a scale."""
+        return self.paper if scale == "paper" else self.small
 
 
 class Entry(Settings):
@@ -74,22 +78,37 @@ class Entry(Settings):
     """The paper's hours of its first stage."""
 
 
-class TableSettings(Settings):
-    """A table of the paper."""
+class Shown(Settings):
+    """What tables and figures have."""
 
     name: Name
-    """By which `--only` names all of its rows."""
+    """By which `--only` names all of its rows; also of a figure's file."""
     title: str
-    """Over the table."""
+    """Over it."""
+    corpora: Annotated[tuple[str, ...], AS_LIST] = ()
+    """Kinds of corpora that the paper has it for, perhaps with the texts' language: must_c/de.
+    Empty: any. With others it is left out unless `--only` names it."""
+
+    @property
+    def own_rows(self) -> list[str]:
+        """Names of the rows that it shows, each once."""
+        raise NotImplementedError
+
+
+class TableSettings(Shown):
+    """A table of the paper."""
+
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1), AS_LIST] = ("bleu4",)
     """What is shown; all metrics are in results.csv and results.json."""
     reference: Name | None = None
     """The row that the others are compared with."""
-    corpora: Annotated[tuple[str, ...], AS_LIST] = ()
-    """Kinds of corpora that the paper has it for, perhaps with the texts' language: must_c/de.
-    Empty: any. With others it is left out unless `--only` names it."""
     rows: Annotated[tuple[Entry, ...], Field(min_length=1), AS_LIST]
     """Its lines."""
+
+    @property
+    def own_rows(self) -> list[str]:
+        """Names of the rows that it shows, each once."""
+        return list(dict.fromkeys(entry.row for entry in self.rows if entry.row is not None))
 
 
 class CurvePoint(Settings):
@@ -110,15 +129,9 @@ class CurveLine(Settings):
     """From left to right."""
 
 
-class FigureSettings(Settings):
+class FigureSettings(Shown):
     """A figure of the paper: norms while rows are trained, or scores over a quantity."""
 
-    name: Name
-    """Also of its file."""
-    title: str
-    """What it shows."""
-    corpora: Annotated[tuple[str, ...], AS_LIST] = ()
-    """See `TableSettings`."""
     norms: Names = ()
     """Rows whose norms are drawn; their stages have `norms_every`."""
     x_label: str = ""
@@ -133,6 +146,12 @@ class FigureSettings(Settings):
         if bool(self.norms) == bool(self.lines):
             raise ValueError("expected either norms or lines")
         return self
+
+    @property
+    def own_rows(self) -> list[str]:
+        """Names of the rows that it shows, each once."""
+        on_curves = (point.row for line in self.lines for point in line.points)
+        return list(dict.fromkeys([*self.norms, *on_curves]))
 
 
 class GeneratedCorpus(Settings):
@@ -165,6 +184,8 @@ class ScaleSettings(Settings):
     """Of it, in all rows."""
     corpora: dict[str, Changes] = {}
     """Further changes by the corpus's kind, or kind and language: must_c/de."""
+    trim: Annotated[tuple[str, ...], AS_LIST] = ()
+    """Published language models that are trimmed to the train texts before they are taken."""
     split: str = "test"
     """That is scored."""
     corpus: GeneratedCorpus | None = None
@@ -195,19 +216,24 @@ class Plan(Settings):
     def _names_known(self) -> Plan:
         for where, names in (
             ("rows", [row.name for row in self.rows]),
-            ("tables and figures", [one.name for one in (*self.tables, *self.figures)]),
+            ("tables and figures", [one.name for one in self.shown]),
         ):
             if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
                 raise ValueError(f"{where}: two have the name {twice[0]!r}")
         known = {row.name for row in self.rows}
         for table in self.tables:
-            own = rows_of(table)
+            own = table.own_rows
             _refuse_unknown(f"tables.{table.name}.rows", own, known)
             if table.reference is not None:
                 _refuse_unknown(f"tables.{table.name}.reference", [table.reference], set(own))
         for figure in self.figures:
-            _refuse_unknown(f"figures.{figure.name}", rows_of(figure), known)
+            _refuse_unknown(f"figures.{figure.name}", figure.own_rows, known)
         return self
+
+    @property
+    def shown(self) -> list[Shown]:
+        """Tables and figures."""
+        return [*self.tables, *self.figures]
 
     def scale(self, name: Scale) -> ScaleSettings:
         """The settings of a scale."""
@@ -222,15 +248,6 @@ def _refuse_unknown(where: str, names: Sequence[str], known: set[str]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"{where}: found no row {name!r}{suggest(name, known)}")
-
-
-def rows_of(shown: TableSettings | FigureSettings) -> list[str]:
-    """Names of the rows of a table or figure, each once."""
-    if isinstance(shown, TableSettings):
-        names = [entry.row for entry in shown.rows if entry.row is not None]
-    else:
-        names = [*shown.norms, *(point.row for line in shown.lines for point in line.points)]
-    return list(dict.fromkeys(names))
 
 
 def find_plan(name: str | Path) -> Path:
@@ -286,7 +303,7 @@ def row_recipe(
         InputError: names the row, and what is wrong with its recipe.
     """
     size = plan.scale(scale)
-    own: Variant = getattr(row, scale)
+    own = row.variant(scale)
     changes = [
         *size.changes,
         *size.corpora.get(kind, ()),
@@ -302,18 +319,14 @@ def row_recipe(
         raise InputError(f"rows.{row.name}, scale {scale}: {error}") from None
 
 
-def shown_with(
-    plan: Plan, kind: str, language: str
-) -> Iterator[TableSettings | FigureSettings]:
+def shown_with(plan: Plan, kind: str, language: str) -> Iterator[Shown]:
     """The tables and figures that the paper has for a corpus."""
-    for one in (*plan.tables, *plan.figures):
+    for one in plan.shown:
         if not one.corpora or not {kind, f"{kind}/{language}"}.isdisjoint(one.corpora):
             yield one
 
 
-def choose_rows(
-    plan: Plan, kind: str, language: str, only: Sequence[str] = ()
-) -> list[str]:
+def choose_rows(plan: Plan, kind: str, language: str, only: Sequence[str] = ()) -> list[str]:
     """Names of the rows to run, in the plan's order.
 
     Args:
@@ -326,7 +339,7 @@ def choose_rows(
         InputError: `only` has an unknown name, or the paper has nothing for such a corpus.
     """
     groups: dict[str, list[str]] = {row.name: [row.name] for row in plan.rows}
-    groups |= {one.name: rows_of(one) for one in (*plan.tables, *plan.figures)}
+    groups |= {one.name: one.own_rows for one in plan.shown}
     for name in only:
         if name not in groups:
             raise InputError(
@@ -335,7 +348,7 @@ def choose_rows(
             )
     chosen = [groups[name] for name in only]
     if not only:
-        chosen = [rows_of(one) for one in shown_with(plan, kind, language)]
+        chosen = [one.own_rows for one in shown_with(plan, kind, language)]
         if not chosen:
             raise InputError(
                 f"--corpus: the plan has no table for {kind}/{language}; --only names rows to run"
@@ -343,8 +356,3 @@ def choose_rows(
             )
     wanted = {name for names in chosen for name in names}
     return [row.name for row in plan.rows if row.name in wanted]
-
-
-def of_variant(row: RowSettings, scale: Scale) -> Any:
-    """What a row is at a scale."""
-    return getattr(row, scale)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -20,17 +21,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
+import yaml
 
-from unglossed.config import write_settings
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 from unglossed.errors import InputError, one_line
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.files import exclusive, write_text
 from unglossed.memory import save_memory
 from unglossed.reproduce.graph import RUN, Graph, Node
-from unglossed.signals import stopped_by, take_interrupts_once
+from unglossed.signals import STOPS, stopped_by, take_interrupts_once
 from unglossed.training.checkpoint import forget
 from unglossed.training.train import train_recipe
 
@@ -64,7 +70,8 @@ def prepare(node: Node, graph: Graph) -> None:
     taken = node.folder / TAKEN
     if taken.is_file():
         return
-    write_settings(node.recipe, node.folder / RECIPE)
+    told = node.recipe.model_dump(mode="json", exclude_unset=True)  # the rest may have no effect
+    write_text(node.folder / RECIPE, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
     folders = {
         name: os.path.relpath(graph.nodes[key].model, node.folder)
         for name, key in node.taken.items()
@@ -73,7 +80,11 @@ def prepare(node: Node, graph: Graph) -> None:
 
 
 def read_usage(folder: Path) -> dict[str, float]:
-    """What a node took so far: `seconds`, `scoring_seconds`, `memory` and `gpu_memory` in bytes."""
+    """What a node took so far.
+
+    `seconds` and `scoring_seconds` of time, `cpu_seconds` and `scoring_cpu_seconds` of processors,
+    `memory` and `gpu_memory` in bytes.
+    """
     try:
         found = json.loads((folder / USAGE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -85,6 +96,8 @@ def perform(work: Work) -> NoReturn:
     """Do a node's work in this process, which then ends with a code."""
     take_interrupts_once()
     save_memory()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # what started us may have blocked them
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(work.num_threads)
     try:
@@ -93,6 +106,15 @@ def perform(work: Work) -> NoReturn:
     except _Busy:
         code = BUSY
     sys.exit(code)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process works on a node."""
+    try:
+        with exclusive(folder / LOCK, _refuse):
+            return False
+    except _Busy:
+        return True
 
 
 class _Busy(Exception):
@@ -121,7 +143,7 @@ def _logged(work: Work) -> int:
 def _train_and_score(work: Work) -> None:
     taken = json.loads((work.folder / TAKEN).read_text(encoding="utf-8"))
     if not (work.run / "model").is_dir():
-        with _measured(work.folder, "seconds"):
+        with _measured(work.folder):
             train_recipe(
                 work.folder / RECIPE,
                 work.corpus,
@@ -132,22 +154,24 @@ def _train_and_score(work: Work) -> None:
             )
     forget(work.stage_folder)  # no more epochs are trained, and checkpoints are large
     if work.scores is not None and work.split is not None:
-        with _measured(work.folder, "scoring_seconds"):
+        with _measured(work.folder, "scoring_"):
             evaluate(work.run, work.corpus, work.split, work.scores)
 
 
 @contextmanager
-def _measured(folder: Path, key: str) -> Iterator[None]:
-    """Add the block's seconds to what earlier calls took, and note the most memory of all.
+def _measured(folder: Path, prefix: str = "") -> Iterator[None]:
+    """Add what the block takes to what earlier calls took, and note the most memory of all.
 
     It is written every few seconds: what a killed process took is not lost.
     """
     before = read_usage(folder)
-    started, done = time.monotonic(), threading.Event()
+    start, done = _clocks(), threading.Event()
 
     def write() -> None:
-        seconds = before.get(key, 0.0) + time.monotonic() - started
-        now: dict[str, Any] = {**before, key: round(seconds, 1)}
+        now: dict[str, float] = dict(before)
+        for name, seconds in _clocks().items():
+            key = prefix + name
+            now[key] = round(before.get(key, 0.0) + seconds - start[name], 1)
         for name, found in _peaks().items():
             now[name] = max(before.get(name, 0), found)
         write_text(folder / USAGE, json.dumps(now) + "\n")
@@ -166,17 +190,20 @@ def _measured(folder: Path, key: str) -> Iterator[None]:
         write()
 
 
+def _clocks() -> dict[str, float]:
+    """Seconds that passed, and seconds of processors that this process and its own took."""
+    took = os.times()
+    busy = took.user + took.system + took.children_user + took.children_system
+    return {"seconds": time.monotonic(), "cpu_seconds": busy}
+
+
 def _peaks() -> dict[str, int]:
     """The most memory of this process so far, in bytes."""
     found = {}
-    try:
-        import resource
-
+    if resource is not None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found["memory"] = peak if sys.platform == "darwin" else peak * _KIB
-    except ImportError:  # Windows
-        pass
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         found["gpu_memory"] = torch.cuda.max_memory_allocated()
     return found
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from unglossed.errors import one_line
 from unglossed.reproduce import task
 from unglossed.reproduce.graph import Graph, Node
-from unglossed.signals import interrupts_delayed
 
 _ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
 _LOOK_SECONDS = 2.0
@@ -68,7 +68,7 @@ class Workers:
         self.tell = tell
         self.left = left
         self.running: dict[str, tuple[BaseProcess, float]] = {}
-        self.busy: dict[str, float] = {}
+        self.held: set[str] = set()
         self.failed: dict[str, Failure] = {}
 
     def run(self) -> list[Failure]:
@@ -83,7 +83,7 @@ class Workers:
         with self._ended():
             while True:
                 self._start_some()
-                if not self.running and not self._others_work():
+                if not self.running and not self._todo():  # what others work on is waited for
                     return list(self.failed.values())
                 self._wait()
 
@@ -97,34 +97,30 @@ class Workers:
     def _is_blocked(self, node: Node) -> bool:
         return any(key in self.failed for key in node.taken.values())
 
-    def _others_work(self) -> bool:
-        """Whether what is left waits for other calls."""
-        return bool(self._todo())
-
     def _start_some(self) -> None:
-        now = time.monotonic()
         nodes = self.graph.nodes
         for node in _from_own_place(self._todo()):
             if len(self.running) >= self.num_workers:
                 return
             ready = all(nodes[key].is_done() for key in node.taken.values())
-            is_held = now - self.busy.get(node.key, -_LOOK_SECONDS) < _LOOK_SECONDS
-            if ready and not is_held and node.key not in self.running:
+            if ready and node.key not in self.running and not self._is_held(node):
                 self._start(node)
+
+    def _is_held(self, node: Node) -> bool:
+        """Whether another call works on a node; told once."""
+        if not task.is_held(node.folder):
+            return False
+        if node.key not in self.held:
+            self.tell(f"another call works on it: {node}")
+            self.held.add(node.key)
+        return True
 
     def _start(self, node: Node) -> None:
         task.prepare(node, self.graph)
         work = task.work_of(node, self.corpus, self.features, self.num_threads)
-        # Not fork: torch has threads, whose locks a forked child would inherit.
-        method = "forkserver" if os.name == "posix" else "spawn"
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload([task.__name__])  # torch is imported once for all
-        process = context.Process(target=task.perform, args=(work,))
-        with interrupts_delayed():
-            process.start()
-        if node.key not in self.busy:
-            self.tell(f"begins: {node}")
+        process = _context().Process(target=task.perform, args=(work,))
+        process.start()
+        self.tell(f"begins: {node}")
         self.running[node.key] = (process, time.monotonic())
 
     def _wait(self) -> None:
@@ -139,11 +135,9 @@ class Workers:
         process.join()
         node, code = self.graph.nodes[key], process.exitcode
         process.close()
-        if code == task.BUSY:
-            if key not in self.busy:
-                self.tell(f"another process works on it: {node}")
-            self.busy[key] = time.monotonic()
-        elif code == 0 and node.is_done():
+        if code == task.BUSY:  # another call was quicker
+            return
+        if code == 0 and node.is_done():
             num_done = sum(one.is_done() for one in self.graph.nodes.values())
             self.tell(
                 f"done in {time.monotonic() - started:.0f} s: {node}; {num_done} of"
@@ -155,16 +149,32 @@ class Workers:
 
     @contextmanager
     def _ended(self) -> Iterator[None]:
-        """Ask processes to save and end when the block is left early."""
+        """Ask processes to save and end when the block is left early; a second stop kills them."""
         try:
             yield
         except BaseException:
-            with interrupts_delayed():
-                for process, _ in self.running.values():
-                    process.terminate()
-                for process, _ in self.running.values():
+            processes = [process for process, _ in self.running.values()]
+            for process in processes:
+                process.terminate()
+            try:
+                for process in processes:
                     process.join(_LEAVE_SECONDS)
+            finally:
+                for process in processes:
+                    process.kill()
             raise
+
+
+def _context() -> Any:
+    """How processes start: from one that has torch already where there is such a way.
+
+    Not by fork: torch has threads here, whose locks a forked child would inherit.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([task.__name__])
+    return context
 
 
 def _from_own_place(nodes: list[Node]) -> list[Node]:
