@@ -53,7 +53,7 @@ def test_each_fault_is_one_line(tmp_path: Path, old: str, new: str, message: str
 
 
 def test_an_unknown_plan_names_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="plan flallm: no such file; .*fla_llm, lst"):
+    with pytest.raises(InputError, match=r"plan flallm: no such file; .*fla_llm, lst"):
         load_plan("flallm")
 
 

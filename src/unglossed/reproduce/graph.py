@@ -24,7 +24,7 @@ from unglossed.training.recipe import GeneratedText, Recipe
 from unglossed.training.settings import PARTS, StageSettings
 
 STAGES_FOLDER = "stages"
-RUN, SCORES = "run", "scores"
+RUN, SCORES, SCORED = "run", "scores", "metrics.json"
 _NO_MATTER = {"num_workers", "description"}
 
 
@@ -47,8 +47,8 @@ class Node:
         key: Of its content.
         folder: Where it keeps everything.
         recipe: Ends with its stage.
-        taken: The earlier stages of its recipe, by name in their order: their keys. Its weights
-            need not depend on all of them.
+        taken: The earlier stages of its recipe, by name in their order: their keys.
+        needs: Keys of those of them that its parts come from.
         split: Which is scored; None: no row ends here.
         used_by: Rows that have it.
         num_clips: What an epoch reads: clips, or texts where it trains on text alone.
@@ -58,6 +58,7 @@ class Node:
     folder: Path
     recipe: Recipe
     taken: Mapping[str, str]
+    needs: frozenset[str]
     num_clips: int
     split: str | None = None
     used_by: list[RowRun] = field(default_factory=list)
@@ -90,11 +91,11 @@ class Node:
     def is_done(self) -> bool:
         """Whether it is trained and, where a row ends with it, scored."""
         run_model = self.folder / RUN / "model"  # which is written last
-        scored = self.split is None or (self.scores / "metrics.json").is_file()
+        scored = self.split is None or (self.scores / SCORED).is_file()
         return run_model.is_dir() and scored
 
     def __str__(self) -> str:
-        rows = list(dict.fromkeys(run.row for run in self.used_by))
+        rows = list(dict.fromkeys(run.row for run in self.used_by)) or ["taken over"]
         more = f" and {len(rows) - 2} more" if len(rows) > 3 else ""
         told = ", ".join(rows[: 2 if more else 3]) + more
         return f"{self.stage.name} (seed {self.recipe.seed}; {told})"
@@ -102,7 +103,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """All nodes, each behind those that it needs, and the node with which each row ends."""
+    """What some rows need.
+
+    Attributes:
+        nodes: By their keys, each behind those that it takes over.
+        ends: The node with which each row ends.
+        chains: This node and those that it depends on.
+    """
 
     nodes: Mapping[str, Node]
     ends: Mapping[RowRun, Node]
@@ -153,10 +160,11 @@ def build_graph(
                 nodes.setdefault(node.key, node)
                 for node in _chain(recipe, corpus, fingerprint, folder)
             ]
-            for node in chain:
+            needed = _with_needed(chain)
+            for node in needed:
                 node.used_by.append(run)
             chain[-1].split = plan.scale(scale).split
-            ends[run], chains[run] = chain[-1], tuple(chain)
+            ends[run], chains[run] = chain[-1], tuple(needed)
     return Graph(nodes, ends, chains)
 
 
@@ -205,11 +213,27 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
                 folder / STAGES_FOLDER / f"{stage.name}-{key}",
                 recipe.model_copy(update={"stages": recipe.stages[:number]}),
                 dict(keys),
+                frozenset(keys[name] for name in _sources(stage) if name in keys),
                 num_clips,
             )
         )
         keys[stage.name] = key
     return chain
+
+
+def _sources(stage: StageSettings) -> list[str]:
+    """Where the parts of a stage come from."""
+    parts = [getattr(stage, name) for name in (*PARTS, "alignment")]
+    return [part.source for part in parts if part is not None and part.source is not None]
+
+
+def _with_needed(chain: Sequence[Node]) -> list[Node]:
+    """The last node of a chain and what it depends on, in their order."""
+    needed = [chain[-1]]
+    for node in reversed(chain[:-1]):
+        if any(node.key in later.needs for later in needed):
+            needed.append(node)
+    return needed[::-1]
 
 
 def _by_key(stage: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:

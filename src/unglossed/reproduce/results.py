@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sacrebleu.metrics.chrf import CHRF
 
 import unglossed
 from unglossed.corpora.sample import Corpus
@@ -284,7 +285,9 @@ def _signature(metric: str, scores: Scores) -> str:
     if metric == "rouge_l":
         return f"{ROUGE}, mean over sentences; {normalisation}"
     if metric == "chrf":
-        return f"sacreBLEU's chrF2, character 6-grams; {normalisation}"
+        references = scores.signature.partition("|")[0]
+        own = str(CHRF(references=[["a"]]).get_signature()).partition("|")[2]
+        return f"{references}|{own}; {normalisation}"
     return f"{scores.signature}|order:{metric[-1]}; {normalisation}"
 
 

@@ -179,7 +179,8 @@ def _numbers(content: Mapping[str, Any], entry: Mapping[str, Any], metric: str) 
         told += [f"{_signed(difference['difference'])} ({low} to {high})", _p(difference["p"])]
     apart = row["without_train_sentences"]
     found = apart["scores"].get(metric)
-    told.append(_NONE if found is None else f"{_mean(found)} ({apart['num_clips']} clips)")
+    clips = f"({apart['num_clips']:,} of {row['num_clips']:,} clips)"
+    told.append(_NONE if found is None else f"{_mean(found)} {clips}")
     return told
 
 

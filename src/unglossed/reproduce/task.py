@@ -35,7 +35,7 @@ from unglossed.errors import InputError, one_line
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.files import exclusive, write_text
 from unglossed.memory import save_memory
-from unglossed.reproduce.graph import RUN, Graph, Node
+from unglossed.reproduce.graph import RUN, SCORED, Graph, Node
 from unglossed.signals import STOPS, stopped_by, take_interrupts_once
 from unglossed.training.checkpoint import forget
 from unglossed.training.train import train_recipe
@@ -62,21 +62,29 @@ class Work:
     num_threads: int
 
 
-def prepare(node: Node, graph: Graph) -> None:
-    """Write down what a node's run is begun with; what is there already stays.
+def claim(node: Node, graph: Graph) -> bool:
+    """Write down what a node's run is begun with, where nobody did; the stages before it are done.
 
-    The stages that it takes over are done.
+    Returns:
+        Whether nobody else works on the node.
     """
-    taken = node.folder / TAKEN
-    if taken.is_file():
-        return
+    try:
+        with exclusive(node.folder / LOCK, _refuse):
+            if not (node.folder / TAKEN).is_file():
+                _prepare(node, graph)
+    except _Busy:
+        return False
+    return True
+
+
+def _prepare(node: Node, graph: Graph) -> None:
     told = node.recipe.model_dump(mode="json", exclude_unset=True)  # the rest may have no effect
     write_text(node.folder / RECIPE, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
     folders = {
         name: os.path.relpath(graph.nodes[key].model, node.folder)
         for name, key in node.taken.items()
     }
-    write_text(taken, json.dumps(folders, indent=2) + "\n")
+    write_text(node.folder / TAKEN, json.dumps(folders, indent=2) + "\n")
 
 
 def read_usage(folder: Path) -> dict[str, float]:
@@ -106,15 +114,6 @@ def perform(work: Work) -> NoReturn:
     except _Busy:
         code = BUSY
     sys.exit(code)
-
-
-def is_held(folder: Path) -> bool:
-    """Whether another process works on a node."""
-    try:
-        with exclusive(folder / LOCK, _refuse):
-            return False
-    except _Busy:
-        return True
 
 
 class _Busy(Exception):
@@ -153,7 +152,9 @@ def _train_and_score(work: Work) -> None:
                 trained={name: work.folder / path for name, path in taken.items()},
             )
     forget(work.stage_folder)  # no more epochs are trained, and checkpoints are large
-    if work.scores is not None and work.split is not None:
+    if work.scores is None or work.split is None:
+        return
+    if not (work.scores / SCORED).is_file():
         with _measured(work.folder, "scoring_"):
             evaluate(work.run, work.corpus, work.split, work.scores)
 

@@ -103,20 +103,15 @@ class Workers:
             if len(self.running) >= self.num_workers:
                 return
             ready = all(nodes[key].is_done() for key in node.taken.values())
-            if ready and node.key not in self.running and not self._is_held(node):
+            if not ready or node.key in self.running:
+                continue
+            if task.claim(node, self.graph):
                 self._start(node)
-
-    def _is_held(self, node: Node) -> bool:
-        """Whether another call works on a node; told once."""
-        if not task.is_held(node.folder):
-            return False
-        if node.key not in self.held:
-            self.tell(f"another call works on it: {node}")
-            self.held.add(node.key)
-        return True
+            elif node.key not in self.held:
+                self.held.add(node.key)
+                self.tell(f"another call works on it: {node}")
 
     def _start(self, node: Node) -> None:
-        task.prepare(node, self.graph)
         work = task.work_of(node, self.corpus, self.features, self.num_threads)
         process = _context().Process(target=task.perform, args=(work,))
         process.start()
