@@ -151,6 +151,23 @@ def test_a_row_that_fails_leaves_the_others_done(
 
 
 @pytest.mark.slow
+def test_nothing_is_built_upon_a_damaged_stage(
+    whole: Path, inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "damaged"
+    shutil.copytree(whole, output)
+    joint = results(output)["rows"]["joint"]["model"]
+    shutil.rmtree(next((output / "stages").glob(f"*-{joint}")))
+    weights = next(output.glob("stages/pretraining-*/run/1-pretraining/model/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+
+    with pytest.raises(InputError, match=r"seed 3; joint\): .*differs from what was saved"):
+        reproduce(inputs[0], output, corpus=inputs[1], tell=lambda _: None)
+
+    assert list(results(output)["rows"]) == ["both", "stage_1_alone"]
+
+
+@pytest.mark.slow
 def test_a_killed_call_goes_on_and_others_are_waited_for(
     whole: Path, inputs: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.files import exclusive, write_text
 from unglossed.reproduce.plan import GeneratedCorpus
+from unglossed.training.checkpoint import read_json
 
 CORPUS, EXTRA_TEXTS = "corpus", "extra_texts.txt"
 _SETTINGS = "corpus.json"
@@ -43,7 +44,7 @@ def generate(folder: Path, wanted: GeneratedCorpus, tell: Callable[[str], None])
     with exclusive(folder / ".corpus.lock", lambda: tell("waiting: another call draws the corpus")):
         described = folder / _SETTINGS
         if described.is_file():
-            found = json.loads(described.read_text(encoding="utf-8"))
+            found = read_json(described)
             if found != wanted.model_dump():
                 raise InputError(
                     f"{described}: found another generated corpus than the plan has; choose"

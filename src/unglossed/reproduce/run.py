@@ -38,6 +38,7 @@ from unglossed.reproduce.plan import (
 from unglossed.reproduce.results import Gathered
 from unglossed.reproduce.tables import to_csv, to_latex, to_markdown
 from unglossed.reproduce.workers import Workers
+from unglossed.training.checkpoint import read_json
 from unglossed.training.fingerprint import Fingerprint
 from unglossed.trimming.trim import trim_model
 
@@ -100,15 +101,16 @@ def reproduce(
     names = choose_rows(settings, corpus_kind(rows), rows.language, only)
     replaced = _trimmed(settings, names, scale, rows, folder, overrides, dry_run, tell)
 
-    def build(chosen: Sequence[str], wanted: Sequence[int] | None) -> Graph:
+    def build(chosen: Sequence[str]) -> Graph:
         return build_graph(
-            *(settings, chosen, scale, wanted, rows, fingerprint, folder),
+            *(settings, chosen, scale, seeds, rows, fingerprint, folder),
             replaced=replaced,
             overrides=overrides,
         )
 
     fingerprint = _fingerprint(rows, size.split, folder)
-    graph = build(names, seeds)
+    graph = build(names)
+    every = build(_all_that_resolve(build, settings, names))
     nodes = list(graph.nodes.values())
     num_scored = len(rows.split(size.split))
 
@@ -122,11 +124,26 @@ def reproduce(
     features = folder / "features"
     workers = Workers(graph, rows.spec, features, num_workers, num_threads, tell, left)
     failed = workers.run()
-    every = build([row.name for row in settings.rows], seeds) if only else graph
     page = write_results(folder, Gathered(settings, scale, every, rows))
     if failed:
         raise InputErrors([str(one) for one in failed])
     return page
+
+
+def _all_that_resolve(
+    build: Callable[[Sequence[str]], Graph], plan: Plan, names: Sequence[str]
+) -> list[str]:
+    """All rows of a plan but for those, not asked for, that the command's changes do not fit."""
+    found = []
+    for row in plan.rows:
+        try:
+            build([row.name])
+        except InputError:
+            if row.name in names:
+                raise
+        else:
+            found.append(row.name)
+    return found
 
 
 def write_results(folder: Path, gathered: Gathered) -> Path:
@@ -136,13 +153,13 @@ def write_results(folder: Path, gathered: Gathered) -> Path:
         The page of tables.
     """
     content = gathered.content()
-    write_text(
-        folder / "results.json", json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    )
-    write_text(folder / "results.csv", to_csv(content))
-    write_text(folder / "results.tex", to_latex(content))
-    _draw(folder, gathered, content)
-    write_text(folder / "results.md", to_markdown(content))
+    told = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with exclusive(folder / ".results.lock", lambda: None):
+        write_text(folder / "results.json", told + "\n")
+        write_text(folder / "results.csv", to_csv(content))
+        write_text(folder / "results.tex", to_latex(content))
+        _draw(folder, gathered, content)
+        write_text(folder / "results.md", to_markdown(content))
     return folder / "results.md"
 
 
@@ -186,7 +203,7 @@ def _claim(folder: Path, plan: Path, scale: Scale) -> None:
     begun, wanted = folder / _BEGUN, {"plan": plan.stem, "scale": scale}
     with exclusive(folder / ".plan.lock", lambda: None):
         if begun.is_file():
-            found = json.loads(begun.read_text(encoding="utf-8"))
+            found = read_json(begun)
             if found != wanted:
                 raise InputError(
                     f"{begun}: found {found}, expected {wanted}; choose another --output"

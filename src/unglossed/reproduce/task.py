@@ -37,7 +37,7 @@ from unglossed.files import exclusive, write_text
 from unglossed.memory import save_memory
 from unglossed.reproduce.graph import RUN, SCORED, Graph, Node
 from unglossed.signals import STOPS, stopped_by, take_interrupts_once
-from unglossed.training.checkpoint import forget
+from unglossed.training.checkpoint import forget, read_json
 from unglossed.training.train import train_recipe
 
 RECIPE, TAKEN, USAGE = "recipe.yaml", "taken.json", "usage.json"
@@ -95,9 +95,9 @@ def read_usage(folder: Path) -> dict[str, float]:
     """
     try:
         found = json.loads((folder / USAGE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {str(key): float(value) for key, value in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # not yet written, or damaged
         return {}
-    return {key: float(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def perform(work: Work) -> NoReturn:
@@ -140,7 +140,7 @@ def _logged(work: Work) -> int:
 
 
 def _train_and_score(work: Work) -> None:
-    taken = json.loads((work.folder / TAKEN).read_text(encoding="utf-8"))
+    taken = read_json(work.folder / TAKEN)
     if not (work.run / "model").is_dir():
         with _measured(work.folder):
             train_recipe(
