@@ -62,8 +62,8 @@ def test_a_fault_in_a_rows_recipe_names_the_row(tmp_path: Path) -> None:
     path.write_text(SOURCE.replace("RECIPE", "demo").replace("skip=true", "skpi=true"))
     plan = load_plan(path)
 
-    with pytest.raises(InputError, match=r"rows.stage_1_alone, scale paper: .*skpi: no such key"):
-        row_recipe(plan, plan.row("stage_1_alone"), "paper", kind="x", language="de", seed=0)
+    with pytest.raises(InputError, match=r"rows.stage_1_alone, scale small: .*skpi: no such key"):
+        row_recipe(plan, plan.row("stage_1_alone"), "small", kind="x", language="de", seed=0)
 
 
 def test_rows_are_those_that_the_paper_has_for_a_corpus(tmp_path: Path) -> None:

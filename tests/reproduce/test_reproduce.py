@@ -68,7 +68,7 @@ def test_a_stage_that_rows_share_is_trained_once(whole: Path) -> None:
     assert stages(whole) == ["llm_fine_tuning"] * 2 + ["pretraining", "visual_initialing"]
     told = (whole / "told.txt").read_text(encoding="utf-8").splitlines()
     assert told[0].startswith("3 rows with their seeds: 4 stages, 0 done; to do: 4 (1 on texts,")
-    assert "44 steps" in told[0]
+    assert "24 steps" in told[0]
     assert sum(line.startswith("begins: visual_initialing") for line in told) == 1
     assert told[-1].endswith("4 of 4 stages; left: about 0 s")
 
