@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figures import Point, StageNorms, draw_norms, draw_scores
 from unglossed.evaluation.metrics import format_score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
+from unglossed.reproduce.figures import Point, StageNorms, draw_norms, draw_scores
 from unglossed.training.callbacks import METRICS_FILE, NORMS_FILE, read_metrics
 
 MEASURES = {"bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "slot_f1": "slot F1"}

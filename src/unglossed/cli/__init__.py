@@ -15,7 +15,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unglossed.cli import common, long_videos, peers, serve, tools, train, translate
+from unglossed.cli import (
+    common,
+    long_videos,
+    peers,
+    reproduce,
+    serve,
+    tools,
+    train,
+    translate,
+)
 from unglossed.cli.common import INPUT_WRONG, fail
 from unglossed.cli.corpus import app as corpus_app
 from unglossed.errors import InputError
@@ -64,6 +73,7 @@ for _verb in (
     translate.compare,
     translate.score_segments,
     translate.translate,
+    reproduce.reproduce,
     serve.serve,
     long_videos.align,
     tools.trim,

@@ -2,7 +2,7 @@
 
 And, where a stage asks for it, norms of gradients and parameters (FLa-LLM, Figure 2), in the last
 layer of the encoder and in that of the language model, where these are trained.
-`experiments/figures.py` draws them.
+`reproduce/figures.py` draws them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -110,20 +110,28 @@ class Fingerprint:
     others: str
 
     @classmethod
-    def take(cls, corpus: Corpus, *, media: bool) -> Fingerprint:
-        """Look at the rows of a corpus and, which takes a second for thousands of clips, media."""
-        splits = {split: corpus.splits.get(split, ()) for split in TRAINING_SPLITS}
-        paths = {one.media for samples in splits.values() for one in samples} if media else set()
+    def take(
+        cls, corpus: Corpus, *, media: bool, splits: Collection[str] = TRAINING_SPLITS
+    ) -> Fingerprint:
+        """Look at the rows of a corpus and, which takes a second for thousands of clips, media.
+
+        Args:
+            corpus: As read.
+            media: Whether to look at media.
+            splits: At which to look clip by clip.
+        """
+        chosen = {split: corpus.splits.get(split, ()) for split in splits}
+        paths = {one.media for samples in chosen.values() for one in samples} if media else set()
         with ThreadPoolExecutor(_THREADS) as pool:
             seen = dict(zip(paths, pool.map(_look_at, paths), strict=True))
         others = {
             sample.text
             for split, samples in corpus.splits.items()
-            if split not in splits
+            if split not in chosen
             for sample in samples
         }
-        found = {split: _Rows() for split in splits}
-        for split, samples in splits.items():
+        found = {split: _Rows() for split in chosen}
+        for split, samples in chosen.items():
             for sample in samples:
                 part = digest(part_of(sample))
                 found[split].add(sample.id, _labels_of(sample), part, seen.get(sample.media))

@@ -32,9 +32,10 @@ from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
-from unglossed.files import as_path, bind_folder, link, whole_folder
+from unglossed.files import as_path, bind_folder, link, verify_folder, whole_folder
 from unglossed.inference.search import DECODING_FILE
 from unglossed.models.frozen import chosen_engine
+from unglossed.models.saved import load_processor
 from unglossed.ranks import here, joined
 from unglossed.signals import stop_as, stopped_by, stops_wait
 from unglossed.training.arguments import stage_arguments
@@ -84,6 +85,7 @@ def train_recipe(
     save_every: str | None = None,
     keep: int = 2,
     shard_model: bool = False,
+    trained: Mapping[str, Path] | None = None,
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -115,6 +117,8 @@ def train_recipe(
         keep: checkpoints of a stage that are kept beside the best one.
         shard_model: share weights, gradients and optimiser state of the language model out among
             the processes, see `sharding.py`; else each process has all of them.
+        trained: model folders of stages, by name, that another run trained with the same settings,
+            tokenizer and corpus: they are taken over, as links, in the place of being trained.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -139,7 +143,9 @@ def train_recipe(
             opened = _Opened(settings, rows, output, features, max_damaged, shard_model)
             run = opened.on_all(lambda: opened.first(resume, check_media, accept_changes))
             sharded = shard_model and ranks.count > 1
-            return _train_stages(run, output, _Manner(accept_changes, saving, keep, sharded))
+            return _train_stages(
+                run, output, _Manner(accept_changes, saving, keep, sharded, trained or {})
+            )
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ class _Manner:
     saving: SaveEvery
     keep: int
     sharded: bool
+    trained: Mapping[str, Path]
 
 
 @dataclass
@@ -243,6 +250,8 @@ def _train_stages(run: Run, output: Path, manner: _Manner) -> Path:
         stage.name: stage_folder(output, number, stage)
         for number, stage in enumerate(run.recipe.stages, start=1)
     }
+    for name, model in manner.trained.items():
+        ranks.first(partial(_take_over, run, stages[name], model))
     if ranks.first(lambda: all(map(is_trained, stages.values()))):
         note(f"{output}: the run is finished, nothing is left to train")
     earlier: dict[str, Path] = {}
@@ -256,6 +265,22 @@ def _train_stages(run: Run, output: Path, manner: _Manner) -> Path:
             earlier[stage.name] = folder / "model"
     ranks.first(partial(_write_model, run, stages, output / "model"))
     return output / "model"
+
+
+def _take_over(run: Run, folder: Path, model: Path) -> None:
+    """Give a stage the model that another run trained.
+
+    Raises:
+        InputError: the model was damaged, or trained with another tokenizer.
+    """
+    if is_trained(folder):
+        return
+    verify_folder(model)
+    one, other = load_processor(model).tokenizer, run.processor.tokenizer
+    if one.get_vocab() != other.get_vocab():
+        raise InputError(f"{model}: was trained with another tokenizer than {folder.parent} has")
+    with whole_folder(folder / "model") as partial_folder:
+        shutil.copytree(model, partial_folder, dirs_exist_ok=True, copy_function=link)
 
 
 def _begin_stage(folder: Path, earlier: Sequence[Path]) -> bool:

@@ -1,4 +1,4 @@
-"""Figures of experiments as SVG: norms while training (FLa-LLM, Figure 2), scores of systems.
+"""Figures as SVG: norms while training (FLa-LLM, Figure 2), scores of systems, scores as curves.
 
 The same numbers give the same bytes; text stays text, so that a browser can search it.
 """
@@ -197,6 +197,40 @@ def draw_scores(path: Path, points: Sequence[Point], label: str) -> None:
         axes.set_xlabel(f"{label} (a dot a seed, a bar through the mean)")
         axes.grid(axis="x", color="#dddddd")
         figure.legend(loc="outside upper center", ncols=len(splits), frameon=False)
+        _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a figure: its name, and for each place the scores of all seeds."""
+
+    label: str
+    points: Sequence[tuple[float, Sequence[float]]]
+
+
+def draw_curves(path: Path, curves: Sequence[Curve], x_label: str, y_label: str) -> None:
+    """Draw scores over a quantity (FLa-LLM, Figure 4): a line through means, a dot for each seed.
+
+    Args:
+        path: the file to write.
+        curves: the lines, each from left to right.
+        x_label: of the axis below.
+        y_label: of the other one.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+        for number, curve in enumerate(curves):
+            colour = _SPLIT_COLOURS[number % len(_SPLIT_COLOURS)]
+            places = [x for x, _ in curve.points]
+            means = [np.mean(values) for _, values in curve.points]
+            axes.plot(places, means, "-", color=colour, linewidth=1.6, label=curve.label)
+            for x, values in curve.points:
+                axes.plot([x] * len(values), values, "o", color=colour, markersize=4, clip_on=False)
+        axes.set_xticks(sorted({x for curve in curves for x, _ in curve.points}))
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color="#dddddd")
+        figure.legend(loc="outside upper center", ncols=len(curves), frameon=False)
         _save(figure, path)
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from experiments.figures import Point, StageNorms, draw_norms, draw_scores, windows
+from unglossed.reproduce.figures import Point, StageNorms, draw_norms, draw_scores, windows
 
 
 def stage(name: str, num_steps: int, epochs: int, parts: dict[str, float]) -> StageNorms:

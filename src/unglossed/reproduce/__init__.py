@@ -1,0 +1,1 @@
+"""A paper's tables as one command: a plan's rows trained, scored, compared and set as tables."""

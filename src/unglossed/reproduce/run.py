@@ -1,0 +1,263 @@
+"""Runs a plan: what it needs and does not have is trained, and everything is set as tables.
+
+DIR/plan.json      the plan and the scale that the folder is for
+DIR/corpus/        the generated corpus, where none is given; corpus.json says which it is
+DIR/trimmed/       language models with the vocabulary of the train texts, where the plan trims
+DIR/stages/        a folder for each stage's training, see `task.py`
+DIR/features/      what frozen encoders gave, shared by all stages
+DIR/results.md, .tex, .csv, .json, and the figures as SVG
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unglossed.config import check_count
+from unglossed.corpora.check_media import TRAINING_SPLITS
+from unglossed.corpora.parallel import num_cores
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError, InputErrors
+from unglossed.files import as_path, exclusive, file_checksum, write_text
+from unglossed.reproduce.corpus import EXTRA_TEXTS, generate
+from unglossed.reproduce.costs import estimate, tell_work
+from unglossed.reproduce.figures import Curve, StageNorms, draw_curves, draw_norms
+from unglossed.reproduce.graph import Graph, build_graph, corpus_kind, published_models
+from unglossed.reproduce.plan import (
+    METRICS,
+    Plan,
+    Scale,
+    choose_rows,
+    find_plan,
+    load_plan,
+    row_recipe,
+)
+from unglossed.reproduce.results import Gathered
+from unglossed.reproduce.tables import to_csv, to_latex, to_markdown
+from unglossed.reproduce.workers import Workers
+from unglossed.training.checkpoint import read_json
+from unglossed.training.fingerprint import Fingerprint
+from unglossed.trimming.trim import trim_model
+
+_BEGUN = "plan.json"
+_FINGERPRINT = ".fingerprint.json"
+
+
+def reproduce(
+    plan: str | Path,
+    output: str | Path,
+    *,
+    corpus: str | None = None,
+    scale: Scale = "paper",
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    num_workers: int = 1,
+    overrides: Sequence[str] = (),
+    dry_run: bool = False,
+    tell: Callable[[str], None] = print,
+) -> Path | None:
+    """Train and score the rows of a plan, whatever of it is not done yet, and write its tables.
+
+    Any number of calls with the same arguments can work in one folder at a time; one that was
+    killed goes on when it is repeated.
+
+    Args:
+        plan: file, or name of a shipped plan.
+        output: folder of everything.
+        corpus: spec; None: the one that the plan generates at this scale.
+        scale: `paper` or `small`.
+        only: rows, tables or figures; all that the paper has for the corpus, when empty.
+        seeds: of each row; the plan's when not given.
+        num_workers: trainings side by side.
+        overrides: `key=value` changes of all recipes.
+        dry_run: tell what it would cost, and train nothing; a corpus is generated all the same.
+        tell: is given lines about what happens.
+
+    Returns:
+        The page of tables, `output/results.md`; None after a dry run.
+
+    Raises:
+        InputError: plan, corpus or a recipe is not as it must be, the folder is another plan's, or
+            stages failed: the others are done by then, and the tables are written.
+    """
+    check_count("batch_size", num_workers, "workers")
+    path, folder = find_plan(plan), as_path(output, "output").resolve()
+    settings = load_plan(path)
+    size = settings.scale(scale)
+    if corpus is None and size.corpus is None:
+        raise InputError(f"--corpus: the plan {plan} needs one at scale {scale}")
+    _claim(folder, path, scale)
+    overrides = list(overrides)
+    if corpus is None:
+        assert size.corpus is not None
+        corpus = generate(folder, size.corpus, tell)
+        if size.corpus.extra_texts:
+            overrides.insert(0, f"extra_texts={json.dumps(str(folder / EXTRA_TEXTS))}")
+    rows = read_corpus(corpus)
+    rows.split(size.split)  # raises where there is none
+    names = choose_rows(settings, corpus_kind(rows), rows.language, only)
+    replaced = _trimmed(settings, names, scale, rows, folder, overrides, dry_run, tell)
+
+    def build(chosen: Sequence[str]) -> Graph:
+        return build_graph(
+            *(settings, chosen, scale, seeds, rows, fingerprint, folder),
+            replaced=replaced,
+            overrides=overrides,
+        )
+
+    fingerprint = _fingerprint(rows, size.split, folder)
+    graph = build(names)
+    every = build(_all_that_resolve(build, settings, names))
+    nodes = list(graph.nodes.values())
+    num_scored = len(rows.split(size.split))
+
+    def left() -> str:
+        return estimate(nodes, num_scored).tell(num_workers)
+
+    tell(f"{len(graph.ends)} rows with their seeds: {tell_work(nodes)}; time: {left()}")
+    if dry_run:
+        return None
+    num_threads = max(1, num_cores() // num_workers)
+    features = folder / "features"
+    workers = Workers(graph, rows.spec, features, num_workers, num_threads, tell, left)
+    failed = workers.run()
+    page = write_results(folder, Gathered(settings, scale, every, rows))
+    if failed:
+        raise InputErrors([str(one) for one in failed])
+    return page
+
+
+def _all_that_resolve(
+    build: Callable[[Sequence[str]], Graph], plan: Plan, names: Sequence[str]
+) -> list[str]:
+    """All rows of a plan but for those, not asked for, that the command's changes do not fit."""
+    found = []
+    for row in plan.rows:
+        try:
+            build([row.name])
+        except InputError:
+            if row.name in names:
+                raise
+        else:
+            found.append(row.name)
+    return found
+
+
+def write_results(folder: Path, gathered: Gathered) -> Path:
+    """Write the tables and figures of what is finished.
+
+    Returns:
+        The page of tables.
+    """
+    content = gathered.content()
+    told = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with exclusive(folder / ".results.lock", lambda: None):
+        write_text(folder / "results.json", told + "\n")
+        write_text(folder / "results.csv", to_csv(content))
+        write_text(folder / "results.tex", to_latex(content))
+        _draw(folder, gathered, content)
+        write_text(folder / "results.md", to_markdown(content))
+    return folder / "results.md"
+
+
+def _draw(folder: Path, gathered: Gathered, content: Mapping[str, Any]) -> None:
+    drawn = {one["name"]: one for one in content["figures"]}
+    for figure in gathered.plan.figures:
+        told = drawn.get(figure.name)
+        if told is None:
+            continue
+        path = folder / f"{figure.name}.svg"
+        if figure.norms:
+            systems = {
+                row: [
+                    [StageNorms(name, rows) for name, rows in gathered.norms(run)]
+                    for run in gathered.runs(row)
+                ]
+                for row in figure.own_rows
+            }
+            draw_norms(path, {name: runs for name, runs in systems.items() if any(runs)})
+            continue
+        curves = [
+            Curve(
+                line["label"],
+                [
+                    (x, known)
+                    for x, values in line["points"]
+                    if (known := [value for value in values if value is not None])
+                ],
+            )
+            for line in told["lines"]
+        ]
+        draw_curves(path, curves, figure.x_label, METRICS[figure.metric])
+
+
+def _claim(folder: Path, plan: Path, scale: Scale) -> None:
+    """Make a folder a plan's.
+
+    Raises:
+        InputError: it is another's, or holds something else.
+    """
+    begun, wanted = folder / _BEGUN, {"plan": plan.stem, "scale": scale}
+    with exclusive(folder / ".plan.lock", lambda: None):
+        if begun.is_file():
+            found = read_json(begun)
+            if found != wanted:
+                raise InputError(
+                    f"{begun}: found {found}, expected {wanted}; choose another --output"
+                )
+            return
+        others = [file.name for file in folder.iterdir() if file.name != ".plan.lock"]
+        if others:
+            raise InputError(
+                f"{folder}: found {others[0]!r} and no {_BEGUN}, expected a new or an empty folder"
+            )
+        write_text(begun, json.dumps(wanted) + "\n")
+
+
+def _fingerprint(corpus: Corpus, split: str, folder: Path) -> str:
+    """Checksum of the rows and media that are trained and scored on."""
+    with exclusive(folder / ".fingerprint.lock", lambda: None):
+        path = folder / _FINGERPRINT
+        Fingerprint.take(corpus, media=True, splits=(*TRAINING_SPLITS, split)).write(path)
+        return file_checksum(path)
+
+
+def _trimmed(
+    plan: Plan,
+    names: Sequence[str],
+    scale: Scale,
+    corpus: Corpus,
+    folder: Path,
+    overrides: Sequence[str],
+    dry_run: bool,
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """The folders of trimmed language models, by the published model's name; made if need be."""
+    wanted = plan.scale(scale).trim
+    if not wanted:
+        return {}
+    kind, language = corpus_kind(corpus), corpus.language
+    recipes = [
+        row_recipe(
+            *(plan, plan.row(name), scale),
+            kind=kind,
+            language=language,
+            seed=0,
+            overrides=overrides,
+        )
+        for name in names
+    ]
+    found = {}
+    for model in sorted(set(wanted) & published_models(recipes)):
+        target = folder / "trimmed" / model.rpartition("/")[2]
+        found[model] = str(target)
+        if dry_run:
+            continue
+        with exclusive(target.with_name(f".{target.name}.lock"), lambda: None):
+            if not target.is_dir():
+                tell(f"{model}: its vocabulary is trimmed to the train texts")
+                trim_model(model, [sample.text for sample in corpus.split("train")], target)
+    return found

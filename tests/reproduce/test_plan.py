@@ -1,0 +1,123 @@
+"""Plans: each fault in one line, and what the shipped ones come to at either scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError
+from unglossed.reproduce.graph import build_graph
+from unglossed.reproduce.plan import Scale, choose_rows, load_plan, row_recipe
+from unglossed.training.plan import plan_stages
+from unglossed.training.recipe import Recipe
+from unglossed.training.run import Run
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted(path.stem for path in (ROOT / "plans").glob("*.yaml"))
+SOURCE = Path(__file__).with_name("plan.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return read_corpus(tiny.write_corpus(tmp_path_factory.mktemp("corpus")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  - name: joint", "  - name: both", "rows: two have the name 'both'"),
+        ("row: stage_1_alone,", "row: stage_2,", "tables.table1.rows: found no row 'stage_2'"),
+        ("reference: both", "reference: wrong", "tables.table1.reference: found no row 'wrong'"),
+        ("norms: [joint]", "norms: [jont]", "found no row 'jont', did you mean joint?"),
+        ("name: figure2", "name: table1", "tables and figures: two have the name 'table1'"),
+        ("seeds: [3]", "seeds: [yes]", "seeds.0: found True"),
+        ("bleu1: 12.50", "blue1: 12.50", "rows.0.paper.blue1: no such key"),
+        ("norms: [joint]", "metric: bleu1", "figures.figure1: expected either norms or lines"),
+        ("title: A tiny paper", "titel: A tiny paper", "titel: no such key, did you mean title?"),
+    ],
+)
+def test_each_fault_is_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SOURCE
+    path = tmp_path / "plan.yaml"
+    path.write_text(SOURCE.replace(old, new), encoding="utf-8")
+
+    with pytest.raises(InputError) as raised:
+        load_plan(path)
+
+    assert str(path) in str(raised.value)
+    assert message in str(raised.value)
+
+
+def test_an_unknown_plan_names_those_that_there_are() -> None:
+    with pytest.raises(InputError, match=r"plan flallm: no such file; .*fla_llm, lst"):
+        load_plan("flallm")
+
+
+def test_a_fault_in_a_rows_recipe_names_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(SOURCE.replace("RECIPE", "demo").replace("skip=true", "skpi=true"))
+    plan = load_plan(path)
+
+    with pytest.raises(InputError, match=r"rows.stage_1_alone, scale small: .*skpi: no such key"):
+        row_recipe(plan, plan.row("stage_1_alone"), "small", kind="x", language="de", seed=0)
+
+
+def test_rows_are_those_that_the_paper_has_for_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(SOURCE)
+    plan = load_plan(path)
+
+    assert choose_rows(plan, "phoenix14t", "de") == ["both", "stage_1_alone", "joint"]
+    assert "wrong" in choose_rows(plan, "csl_daily", "zh")
+    assert "wrong" in choose_rows(plan, "phoenix14t", "en")
+    assert choose_rows(plan, "phoenix14t", "de", ["table2", "both"]) == ["both", "wrong"]
+    with pytest.raises(InputError, match="--only: found 'table3', expected rows, tables or fig"):
+        choose_rows(plan, "phoenix14t", "de", ["table3"])
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_plans_resolve(name: str, scale: Scale, corpus: Corpus, tmp_path: Path) -> None:
+    plan = load_plan(name)
+    rows = [row.name for row in plan.rows]
+
+    graph = build_graph(plan, rows, scale, [0, 1], corpus, "fingerprint", tmp_path)
+
+    assert {run.row for run in graph.ends} == set(rows)
+    last = {run: node.key for run, node in graph.ends.items()}
+    assert len(set(last.values())) == len(last), "two rows are the same"
+    shown = {name for one in plan.shown for name in one.own_rows}
+    assert shown == set(rows), "a row is in no table or figure"
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+def test_tables_5_and_8_to_10_share_one_stage_1(
+    scale: Scale, corpus: Corpus, tmp_path: Path
+) -> None:
+    plan = load_plan("fla_llm")
+    names = ["factorized", "stage_1_alone", "frame_wise", "light_t_states", "nothing_frozen"]
+    names += ["backbone_frozen", "mbart_random"]
+
+    graph = build_graph(plan, names, scale, [0], corpus, "fingerprint", tmp_path)
+
+    first = [node for node in graph.nodes.values() if node.stage.name == "visual_initialing"]
+    assert len(first) == 1
+    assert {run.row for run in first[0].used_by} == set(names)
+    other = build_graph(plan, names, scale, [0], corpus, "another corpus", tmp_path)
+    assert not graph.nodes.keys() & other.nodes.keys()
+
+
+def test_models_of_the_small_plan_can_be_built(corpus: Corpus, tmp_path: Path) -> None:
+    plan = load_plan("fla_llm")
+    for name in ("joint", "no_stage_1", "light_t_large", "light_t_states", "frame_wise", "mt5"):
+        row = plan.row(name)
+        recipe = row_recipe(plan, row, "small", kind="phoenix14t", language="de", seed=0)
+        smaller = Recipe.model_validate(
+            {**recipe.model_dump(mode="json"), "tokenizer": {"vocab_size": 120}}
+        )
+        run = Run(smaller, corpus, tmp_path)
+        assert plan_stages(smaller.stages, run.processor)
