@@ -348,7 +348,7 @@ def test_the_command_lists_holes_and_tells_by_its_exit_code(
     done = runner.invoke(app, [*words, "--shard", "2/2"])
     assert done.exit_code == 0, done.output
     line = done.stdout.splitlines()[-1]
-    assert line.startswith(f"{tmp_path / 'features'}: {2 * 3 + 1} clips, ")
+    assert line.startswith(f"{tmp_path / 'features'}: {2 * 3 + 1} views of clips, ")
     assert "clips/s" in line
     assert "frames/s" in line
     assert "% of the time waiting for media" in line

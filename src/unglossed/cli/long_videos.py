@@ -319,7 +319,8 @@ def _write(
             burn_in(Path(file), rows, partial, font=options.font)
         paths.append(path)
     told = ", ".join(map(str, paths))
-    typer.echo(f"wrote {told}: {len(sentences):,} sentences", err=True)
+    noun = "sentence" if len(sentences) == 1 else "sentences"
+    typer.echo(f"wrote {told}: {len(sentences):,} {noun}", err=True)
 
 
 @contextmanager

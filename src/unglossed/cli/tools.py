@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -156,7 +157,8 @@ def export(
             f"{web}: a page of {megabytes} of runtime; onnxruntime's numbers differ from the"
             f" model's by {made.difference:.0e} at most"
         )
-        print(f"to try it: python -m http.server --directory {web} --bind 127.0.0.1 8000")
+        folder = shlex.quote(str(web))
+        print(f"to try it: python -m http.server --directory {folder} --bind 127.0.0.1 8000")
 
 
 def doctor() -> None:

@@ -246,7 +246,8 @@ def translate(
             "--output",
             "-o",
             metavar="PATH",
-            help="Write to a file, not to the screen; of long videos to a folder, a file each.",
+            help="Write to a file, not to the screen; of long videos to a folder, a file each."
+            " Files of these names are replaced.",
         ),
     ] = None,
     cut: Annotated[

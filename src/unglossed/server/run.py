@@ -46,7 +46,8 @@ def serve(
     settings.check()
     with take_port(settings) as taken:
         sentences = SentenceTranslator.from_pretrained(model, segmenter, precision=precision)
-        name = Path(model).absolute().name
+        names = [part for part in Path(model).absolute().parts if part not in ("run", "model")]
+        name = names[-1]  # `runs/demo/run` is the demo
         engine = Engine(sentences, name, settings, read_about(model))
         server = make_server(create_app(engine, settings), settings, engine.side)
         on_ready(address_of(taken))

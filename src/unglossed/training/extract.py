@@ -65,7 +65,8 @@ class Extraction:
             return f"{self.place}: nothing was left to encode{left}"
         waited = pace.waited / max(pace.seconds, 1e-9)
         return (
-            f"{self.place}: {pace.num_clips:,} clips, {pace.num_clips / seconds:,.1f} clips/s,"
+            f"{self.place}: {pace.num_clips:,} views of clips,"
+            f" {pace.num_clips / seconds:,.1f} clips/s,"
             f" {pace.num_units / seconds:,.0f} {self.unit}/s, {waited:.0%} of the time waiting for"
             f" media{left}"
         )

@@ -313,6 +313,9 @@ def _train_stage(job: Job, folder: Path, manner: _Manner) -> None:
     checkpoint = ranks.first(
         lambda: _find_checkpoint(folder, steps_per_epoch, config, manner.accept_changes)
     )
+    if checkpoint is not None and ranks.is_first:
+        step, last = step_of(checkpoint), stage.epochs * steps_per_epoch
+        note(f"stages.{stage.name}: goes on after step {step:,} of {last:,}")
     transformers_logging.set_verbosity_error()  # it warns that it does not know of our processes
     arguments = stage_arguments(
         stage,

@@ -166,6 +166,7 @@ class Session {
   stop() {
     if (this.finished) return;
     this.rest();
+    say($("live-status"), "live_ending");
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type: "stop" }));
     else this.end();
     setTimeout(() => this.end(), 15000);
