@@ -1,12 +1,10 @@
-"""The comparison's whole way at a small size; killed in the middle, it ends with the same."""
+"""The comparison's whole way at a small size."""
 
 from __future__ import annotations
 
 import json
 import os
 import queue
-import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +22,6 @@ from processes import run_python
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.files import exclusive
-from unglossed.training.callbacks import read_metrics
 from unglossed.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -44,24 +41,6 @@ def environment() -> dict[str, str]:
 
 def run(output: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return run_python(command(output, *options)[1:], env=environment())
-
-
-def kill_when(output: Path, pattern: str, *options: str) -> None:
-    """Start the command and kill it with all its children as soon as a file is there."""
-    process = subprocess.Popen(
-        command(output, *options),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    ends = time.monotonic() + 600
-    while not any(output.glob(pattern)):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def results(output: Path) -> dict[str, Any]:
@@ -132,27 +111,6 @@ def test_all_systems_start_from_one_language_model(whole: Path) -> None:
 
     folder = whole / "seed-3" / "language_model" / "1-pretraining" / "model"
     assert sources == {f"source: {folder}", f"pretrained: {folder}"}
-
-
-@pytest.mark.slow
-def test_a_killed_comparison_goes_on_and_ends_with_the_same(whole: Path, tmp_path: Path) -> None:
-    output = tmp_path / "killed"
-    shutil.copytree(whole / "seed-3" / "corpus", output / "seed-3" / "corpus")
-    kill_when(output, "seed-3/language_model/run.json", "--only", JOINT)
-    kill_when(output, "seed-3/joint/1-joint/checkpoint-*/complete", "--only", JOINT)
-    stage = output / "seed-3" / "joint" / "1-joint"
-    assert not (stage / "model").exists()
-    before = read_metrics(stage / "norms.jsonl")
-    assert before
-
-    finished = run(output, "--only", JOINT)
-
-    assert finished.returncode == 0, finished.stderr
-    mine, theirs = results(output), results(whole)
-    for key in ("rows", "norms", "dev"):
-        kept = [row for row in theirs[key] if row["system"] in (JOINT, "ceiling")]
-        assert [row for row in mine[key] if "typical" not in row["system"]] == kept
-    assert read_metrics(stage / "norms.jsonl")[: len(before)] == before
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_rotation_mark_of_a_phone_is_honoured(tmp_path, pictures, write_video):
     upright = read_frames(write_video(tmp_path / "a.mp4", pictures))
     turned = read_frames(write_video(tmp_path / "b.mp4", pictures, rotation=90))
     assert turned.shape == (9, 48, 32, 3)
-    assert (turned == np.rot90(upright, 1, axes=(1, 2))).all()
+    np.testing.assert_array_equal(turned, np.rot90(upright, 1, axes=(1, 2)))
 
 
 def test_video_at_25_frames_keeps_every_frame(tmp_path, pictures, write_video):
