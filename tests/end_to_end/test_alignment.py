@@ -155,16 +155,17 @@ def test_clips_resemble_what_another_model_reads(
     assert differ(own, other)
 
 
-def test_weight_temperature_and_smoothing_change_what_is_learnt(
+def test_weight_temperature_smoothing_and_words_change_what_is_learnt(
     corpus: str, pretrained: Path, tmp_path: Path
 ) -> None:
     found = []
-    for number, more in enumerate(("", ", weight: 2", ", temperature: 0.5", ", smoothing: 0.2")):
+    settings = ("weight: 2", "temperature: 0.5", "smoothing: 0.2", "words: 0.5")
+    for number, more in enumerate(("", *(f", {one}" for one in settings))):
         changes = [*aligned(STAGE_1, more), f"{STAGE_2}.skip=true", f"{STAGE_1}.epochs=1"]
         train(corpus, tmp_path / str(number), *changes, begun=pretrained)
         found.append(weights(tmp_path / str(number)))
 
-    assert all(differ(found[i], found[j]) for i in range(4) for j in range(i))
+    assert all(differ(found[i], found[j]) for i in range(5) for j in range(i))
 
 
 def test_speech_is_aligned_as_well(tmp_path: Path) -> None:
@@ -196,6 +197,10 @@ def test_speech_is_aligned_as_well(tmp_path: Path) -> None:
             "alignment.weight: found 0: Input should be greater than 0",
         ),
         (aligned(STAGE_1, ", states: true"), "states needs a source"),
+        (
+            aligned(STAGE_1, ", source: pretraining, states: true, words: 1"),
+            "words does not go with states",
+        ),
         (aligned(STAGE_1, batch_size=1), "batch_size: found 1, expected clips to compare"),
         (
             ["stages.pretraining.alignment=tokens"],

@@ -18,6 +18,7 @@ from unglossed.models.token_alignment import (
     TokenAlignment,
     alignment_loss,
     token_similarities,
+    word_loss,
 )
 
 CLIPS, DIM = [3, 5, 2], 8
@@ -137,6 +138,51 @@ def test_texts_of_no_clip_are_told_apart_from_its_own() -> None:
     assert float(alignment_loss(Similarities(found, found), equal)) == pytest.approx(
         math.log(2) / 4, abs=1e-4
     )
+
+
+def words_of(*rows: list[float]) -> Similarities:
+    """Of clips with the texts [5, 2], [5, 6, 2] and [7, 7, 2]: how much each is like 5, 6, 7, 2."""
+    alike = torch.tensor(rows)
+    counts = torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, 2], [1, 1, 1]])
+    return Similarities(alike, alike, alike, counts)
+
+
+def test_each_word_is_told_by_the_clips_that_have_it() -> None:
+    right = words_of([20.0, 0, 0, 0], [20, 20, 0, 0], [0, 0, 20, 0])
+    nothing = words_of(*3 * [[0.0] * 4])
+
+    # 5 is in two of three texts and 6 in one, whatever its number; 7 counts once; 2 is in all.
+    assert float(word_loss(right)) == pytest.approx(math.log(2) / 3, abs=1e-4)
+    assert float(word_loss(nothing)) == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_words_of_all_clips_or_of_others_texts_do_not_count() -> None:
+    alike = torch.tensor([[3.0, 1.0], [0.0, 2.0]], requires_grad=True)
+    of_all_and_of_none = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])  # the third is no clip's
+
+    loss = word_loss(Similarities(alike, alike, alike, of_all_and_of_none))
+    loss.backward()
+
+    assert float(loss.detach()) == 0
+    assert alike.grad is not None
+    assert not alike.grad.any()
+
+
+def test_words_are_learned_through_the_alignment() -> None:
+    torch.manual_seed(0)
+    alignment, words = TokenAlignment(6, DIM, 0.07), torch.nn.Embedding(10, DIM)
+    clips, mask = torch.randn(3, 4, 6), torch.ones(3, 4, dtype=torch.bool)
+    texts = labels([5, 2], [5, 6, 2], [7, 7, 2])
+    optimizer = torch.optim.Adam([*alignment.parameters(), *words.parameters()], 0.05)
+    losses = []
+    for _ in range(40):
+        loss = word_loss(alignment(clips, mask, texts, words))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+
+    assert losses[-1] < 0.4 < losses[0]  # the least is ln 2 / 3
 
 
 def test_scale_and_maps_are_trained_and_the_scale_has_a_limit() -> None:

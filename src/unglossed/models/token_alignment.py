@@ -30,6 +30,10 @@ class Similarities(NamedTuple):
     """As the clips' positions see it."""
     of_texts: Tensor
     """As the texts' tokens see it."""
+    of_tokens: Tensor | None = None
+    """How much each clip resembles each of the texts' tokens, (clips, tokens); for `word_loss`."""
+    counts: Tensor | None = None
+    """How often each token stands in each text, (tokens, texts); for `word_loss`."""
 
 
 def token_similarities(
@@ -58,7 +62,10 @@ def token_similarities(
     seen_by_positions = (sums @ counts) / (shares @ counts).clamp(min=_TINY)
     seen_by_tokens = sums.sum(1) / shares.sum(1).clamp(min=_TINY)
     return Similarities(
-        seen_by_positions.sum(1) / mask.sum(1)[:, None], seen_by_tokens @ (counts / counts.sum(0))
+        seen_by_positions.sum(1) / mask.sum(1)[:, None],
+        seen_by_tokens @ (counts / counts.sum(0)),
+        seen_by_tokens,
+        counts,
     )
 
 
@@ -82,6 +89,26 @@ def alignment_loss(found: Similarities, texts: Tensor, smoothing: float = 0.0) -
 
     own = found.of_texts[:, :num_clips].T
     return (entropy(found.of_clips, same) + entropy(own, same[:, :num_clips])) / 2
+
+
+def word_loss(found: Similarities) -> Tensor:
+    """Cross-entropy of the clips whose text has a token among all clips; mean over the tokens.
+
+    A token counts once, however many texts have it: a word that is rare is learned as much as one
+    that each text has. Tokens of all the clips' texts, or of none, tell nothing and do not count.
+
+    Args:
+        found: Scaled similarities of a `TokenAlignment`; the first texts are the clips' own.
+    """
+    assert found.of_tokens is not None and found.counts is not None
+    num_clips = len(found.of_tokens)
+    has = found.counts[:, :num_clips].T > 0
+    telling = has.any(0) & ~has.all(0)
+    if not bool(telling.any()):
+        return 0 * found.of_tokens.sum()
+    has = has[:, telling].float()
+    shares = found.of_tokens[:, telling].log_softmax(0)
+    return -((has / has.sum(0)) * shares).sum(0).mean()
 
 
 class TokenAlignment(nn.Module):
@@ -124,8 +151,11 @@ class TokenAlignment(nn.Module):
             tokens = normalize(self.text_map(states.float()), dim=-1)
             found = token_similarities(positions, mask, tokens, counts, self.temperature)
             scale = self.log_scale.clamp(max=LARGEST_SCALE).exp()
+            assert found.of_tokens is not None
             # Of all processes that train together: `texts` are, and clips are each one's own.
-            return Similarities(*(here().gathered(scale * rows) for rows in found))
+            ours = (found.of_clips, found.of_texts, found.of_tokens)
+            of_clips, of_texts, of_tokens = (here().gathered(scale * rows) for rows in ours)
+            return Similarities(of_clips, of_texts, of_tokens, counts)
 
     def _read(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor]:
         """States (tokens, text_dim) of all tokens, and how often each is in each text."""

@@ -204,6 +204,10 @@ class AlignmentSettings(Settings):
     """Of the softmax by which a position chooses tokens, and a token positions."""
     smoothing: BelowOne = 0.0
     """Share of the target that is spread over all clips, or texts."""
+    words: Weight = 0.0
+    """How much it counts beside the translation to tell, for each token of the batch, the clips
+    whose texts have it from the others: each token as much as any other, so that rare ones are
+    learned, too. 0: not at all."""
     near_texts: Annotated[int, Field(ge=0, le=1_000), WHOLE] = 0
     """Further texts of train that each clip is told apart from, drawn in each epoch among the
     fourfold number that share most tokens with its own: a word that is wrong shows in them."""
@@ -223,6 +227,8 @@ class AlignmentSettings(Settings):
     def _states_have_a_source(self) -> AlignmentSettings:
         if self.states and self.source is None:
             raise ValueError("states needs a source, whose encoder reads the texts")
+        if self.states and self.words:
+            raise ValueError("words does not go with states, of which each text has its own")
         return self
 
 

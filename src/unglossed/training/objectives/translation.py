@@ -15,7 +15,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
 from unglossed.models.language_model import IGNORED
-from unglossed.models.token_alignment import alignment_loss
+from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
 from unglossed.training.build import build_alignment, build_text_model, build_translator
 from unglossed.training.data import MaskingDataset, NearTextsDataset, TextDataset
@@ -98,7 +98,10 @@ class Translation(TextObjective):
         smoothing = stage.alignment.smoothing
         texts = batch.get("texts", batch["labels"])
         aligned = here().part_of(alignment_loss(outputs.similarities, texts, smoothing))
-        return loss + stage.alignment.weight * aligned
+        loss = loss + stage.alignment.weight * aligned
+        if stage.alignment.words:
+            loss = loss + stage.alignment.words * here().part_of(word_loss(outputs.similarities))
+        return loss
 
     def finish(self, model: Any) -> Any:
         """The model without the alignment."""
