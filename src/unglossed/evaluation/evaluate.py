@@ -23,6 +23,7 @@ from unglossed.evaluation.metrics import (
     note_blank,
     score_by_language,
 )
+from unglossed.evaluation.regions import TooFewRegions
 from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
 from unglossed.files import as_path, write_text
 from unglossed.inference.reading import ClipContent, Media, read_clip
@@ -121,6 +122,11 @@ def evaluate(
     """
     folder = as_path(output, "output")
     check_count("batch_size", batch_size)
+    if regions is not None and corrupt is None:
+        raise InputError(
+            f"--regions: found {str(regions)!r} alone: --regions needs --corrupt hands, face or"
+            " both"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     with joined() as ranks:
@@ -128,9 +134,9 @@ def evaluate(
         translator = _loaded(model, corpus, read, split, precision)
         samples = read.split(split)
         corruption = None
-        if corrupt is not None or regions is not None:
+        if corrupt is not None:
             signal = signal_of(translator.processor)
-            corruption = Corruption(corrupt or "none", signal, read, samples, regions)
+            corruption = Corruption(corrupt, signal, read, samples, regions)
             folder /= f"corrupt-{corrupt}"
         settings = {"batch_size": batch_size, "progress": progress, **decoding}
         predictions = predict(translator, samples, corruption=corruption, **settings)
@@ -267,6 +273,8 @@ def _predict(
     unreadable: dict[str, str] = {}
 
     def note_down(name: str, error: InputError) -> None:
+        if isinstance(error, TooFewRegions):  # the clip can be read, what was asked for cannot
+            raise error
         unreadable[name] = f"{UNREADABLE}: {error}"
         if len(unreadable) > most_of[0]:
             raise _too_many(str(error), name, len(unreadable), most_of)
