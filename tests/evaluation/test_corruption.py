@@ -180,7 +180,7 @@ def test_landmarks_beside_the_media_are_timed_from_its_begin(tmp_path: Path) -> 
         ('{"hands": [], "face": [], "frame_rate": 0}', "'frame_rate' is 0"),
         (
             '{"id": "a", "hands": [[], [[0, 0, 1, 1], [90, 60, 120, 80]]], "face": []}',
-            r"line 1, clip 'a': 'hands', frame 2, box 2: found \[90, 60, 120, 80\], expected shares",
+            r"line 1, clip 'a': 'hands', frame 2, box 2: found \[90, 60, 120, 80\], expected sha",
         ),
         ('{"hands": [[[0.6, 0, 0.4, 1]]], "face": []}', "frame 1, box 1: .* expected left < right"),
         ('{"hands": [[[0, 0.5, 1, 0.5]]], "face": []}', "box 1: .* and top < bottom"),
@@ -223,7 +223,7 @@ def test_a_region_of_few_frames_is_refused_and_others_do_not_matter(tmp_path: Pa
     boxes = [[[0.0, 0.0, 0.5, 1.0]]]
     (tmp_path / "regions.jsonl").write_text(row(hands=7 * boxes, face=8 * boxes))
 
-    # Of 9 frames, every second of those with boxes, 4 and 4 have some, rounded to the even one.
+    # As half the frames are kept, the boxes of 7 reach to the fourth of 9.
     with pytest.raises(InputError, match=r"clip 'clip-1': found 'hands' of 7 frames .* of the 9"):
         corrupted("hands", tmp_path)
     (tmp_path / "regions.jsonl").write_text(row(hands=9 * boxes))

@@ -150,10 +150,9 @@ class RegionSource:
         if self._path is not None:
             where = self._path
             known = parse_regions(self._rows[sample.id], str(where))
-        elif not self._estimate:
-            if where.is_file():
-                known = parse_regions(where.read_bytes(), str(where))
-                begin = sample.start_seconds or 0.0
+        elif not self._estimate and where.is_file():
+            known = parse_regions(where.read_bytes(), str(where))
+            begin = sample.start_seconds or 0.0
         if known is None:
             return ESTIMATE, estimate_regions(frames), 0
         times = (begin + np.arange(len(frames)) / units_per_second).tolist()
