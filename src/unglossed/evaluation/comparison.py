@@ -196,14 +196,14 @@ def compare_files(
     if not count:
         raise InputError(f"{base.path}: found no sentence, expected at least one")
     wanted = _references(read, references)
-    told = _told_languages(read, use_scores=language is None)
-    language = language or _agreed(read, "language")
+    given, language = language, language or _agreed(read, "language")
     if language is None:
         raise InputError(
             f"{base.path}: found no language, expected --language CODE, as de, en, zh, or a"
             f" folder of evaluate with its {METRICS}"
         )
     normalisation = normalisation or _agreed(read, "normalisation") or DEFAULT_NORMALISATION
+    told = _told_languages(read, use_scores=given is None)
     languages = [code or language for code in told]
     known = [read_ids(one.path) for one in read]  # of all, as each may have a clip twice
     ids = next(filter(None, known), None)

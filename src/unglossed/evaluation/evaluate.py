@@ -25,7 +25,7 @@ from unglossed.evaluation.metrics import (
 )
 from unglossed.evaluation.regions import TooFewRegions
 from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
-from unglossed.files import as_path, write_text
+from unglossed.files import as_path, whole_file
 from unglossed.inference.reading import ClipContent, Media, read_clip
 from unglossed.inference.translator import SignTranslator
 from unglossed.media.signal import signal_of
@@ -342,7 +342,10 @@ def write_evaluation(
     normalisation: str = DEFAULT_NORMALISATION,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
+    """Score predictions and write `predictions.jsonl` and `metrics.json`.
+
+    Killed on the way it leaves the old files, the new ones, or predictions without scores: never
+    scores of other predictions.
 
     Args:
         output: folder to write to.
@@ -361,7 +364,12 @@ def write_evaluation(
         json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         for prediction in predictions
     ]
-    write_text(output / PREDICTIONS, "".join(row + "\n" for row in rows))
     record = {**scores.to_dict(), "language": language, **(more or {})}
-    write_text(output / METRICS, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    told = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    with whole_file(output / METRICS) as scored:
+        scored.write_text(told, encoding="utf-8", newline="\n")
+        with whole_file(output / PREDICTIONS) as translated:
+            content = "".join(row + "\n" for row in rows)
+            translated.write_text(content, encoding="utf-8", newline="\n")
+            (output / METRICS).resolve().unlink(missing_ok=True)
     return scores
