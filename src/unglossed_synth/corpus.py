@@ -230,8 +230,17 @@ def _describe_regions(segment: Segment, layout: Layout) -> dict[str, Any]:
     return {
         "id": layout.sample_id(segment),
         "frame_rate": FRAME_RATE,
-        **{name: (own / 1e4).tolist() for name, own in rounded.items()},
+        **{
+            name: [[box for box in boxes if _has_area(box)] for boxes in (own / 1e4).tolist()]
+            for name, own in rounded.items()
+        },
     }
+
+
+def _has_area(box: Sequence[float]) -> bool:
+    """Whether something of a box is in the picture."""
+    left, top, right, bottom = box
+    return left < right and top < bottom
 
 
 def _media_facts(

@@ -183,6 +183,68 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         compare_files([whole, tmp_path])
 
 
+@pytest.mark.parametrize(
+    "name", ["b/predictions.jsonl", "b/metrics.json", "new.jsonl", "new.txt", "ref.md"]
+)
+def test_it_is_written_onto_no_input_and_to_no_other_kind_of_file(
+    tmp_path: Path, name: str
+) -> None:
+    pair = [evaluation(tmp_path / "a", BASELINE), evaluation(tmp_path / "b", SYSTEM)]
+    (tmp_path / "ref.md").write_text("\n".join(REFERENCES), "utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    result = run(*pair, "--references", tmp_path / "ref.md", "--trials", 9, "-o", tmp_path / name)
+
+    assert result.exit_code == 2
+    assert "expected" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def rows(path: Path, hypotheses: list[str], **fields: list[object]) -> Path:
+    """A file of JSON lines, with further fields of each."""
+    lines = [
+        {"reference": reference, "hypothesis": hypothesis}
+        | {name: values[number] for name, values in fields.items() if values[number] is not None}
+        for number, (reference, hypothesis) in enumerate(zip(REFERENCES, hypotheses, strict=True))
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return path
+
+
+def test_languages_are_those_that_any_file_names(tmp_path: Path) -> None:
+    codes = ["de", "de", "en", None]
+    mixed = rows(tmp_path / "mixed.jsonl", SYSTEM, language=codes)
+    other = rows(tmp_path / "other.jsonl", SYSTEM, language=["de", "zh", "en", "de"])
+    (tmp_path / "text").write_text("\n".join(BASELINE), "utf-8")
+
+    told = compare_files([tmp_path / "text", mixed], language="de", trials=9)
+
+    assert list(told.systems[0].differences) == ["de", "en"]
+    with pytest.raises(InputError, match=r"found the languages 'de' and 'zh' of sentence 2"):
+        compare_files([tmp_path / "text", mixed, other], language="de", trials=9)
+    with pytest.raises(InputError, match=r"found the languages 'de' and 'zh' of sentence 2"):
+        compare_files([evaluation(tmp_path / "a", BASELINE), other], trials=9)
+
+
+def test_no_sentence_and_a_clip_twice_are_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    twice = rows(tmp_path / "twice.jsonl", BASELINE, id=["a", "b", "a", "c"])
+
+    with pytest.raises(InputError, match=r"empty\.jsonl: found no sentence, expected at least one"):
+        compare_files([empty, empty], language="de")
+    with pytest.raises(InputError, match=r"line 3: found the id 'a' again, that of line 1"):
+        compare_files([twice, twice], language="de")
+
+
+def test_a_number_and_its_text_are_the_same_id(tmp_path: Path) -> None:
+    numbers = rows(tmp_path / "a.jsonl", BASELINE, id=[7, 8, 9, 10])
+    texts = rows(tmp_path / "b.jsonl", SYSTEM, id=["7", "8", "9", "10"])
+
+    assert compare_files([numbers, texts], language="de", trials=9).num_sentences == 4
+
+
 def test_markup_in_a_sentence_is_shown_as_it_is(tmp_path: Path) -> None:
     baseline = evaluation(tmp_path / "a", ["<b>|x|</b>", *BASELINE[1:]])
 

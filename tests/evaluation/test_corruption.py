@@ -154,7 +154,7 @@ def test_boxes_are_of_the_whole_picture_where_a_part_of_it_is_read(tmp_path: Pat
 
 def test_landmarks_beside_the_media_are_timed_from_its_begin(tmp_path: Path) -> None:
     points = [[0.25, 0.4], [0.45, 0.6]]  # widened by 0.15 * 0.2 on each side
-    frames = [[] for _ in range(25)] + [[points]]
+    frames = [*([[]] * 25), [points], *([[]] * 15)]
     (tmp_path / f"clip-1{BESIDE}").write_text(row(hands=frames))
 
     found = corrupted("hands", tmp_path, start_seconds=0.92)
@@ -178,6 +178,14 @@ def test_landmarks_beside_the_media_are_timed_from_its_begin(tmp_path: Path) -> 
         ('{"hands": [[[0, 0, 1, NaN]]], "face": []}', "'hands', frame 1"),
         ('{"hands": [[[0, 0, 1, 1%s]]], "face": []}' % ("0" * 400), "'hands', frame 1"),
         ('{"hands": [], "face": [], "frame_rate": 0}', "'frame_rate' is 0"),
+        (
+            '{"id": "a", "hands": [[], [[0, 0, 1, 1], [90, 60, 120, 80]]], "face": []}',
+            r"line 1, clip 'a': 'hands', frame 2, box 2: found \[90, 60, 120, 80\], expected sha",
+        ),
+        ('{"hands": [[[0.6, 0, 0.4, 1]]], "face": []}', "frame 1, box 1: .* expected left < right"),
+        ('{"hands": [[[0, 0.5, 1, 0.5]]], "face": []}', "box 1: .* and top < bottom"),
+        ('{"hands": [[[[90, 60], [9, 6]]]], "face": []}', "frame 1, landmarks 1: found .* shares"),
+        ('{"hands": [[[[0.1, 0.1]]]], "face": []}', "landmarks 1: .* not all in one place"),
     ],
 )
 def test_damaged_regions_are_named(text: str, told: str) -> None:
@@ -202,6 +210,35 @@ def test_a_clip_without_a_row_is_named_before_anything_is_read(tmp_path: Path) -
     (tmp_path / "mine.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=r"mine.jsonl, line 1: found no id"):
         corrupted("hands", tmp_path, regions=tmp_path / "mine.jsonl")
+
+
+def test_a_clip_with_two_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "regions.jsonl").write_text(2 * row(hands=[[]] * 20))
+
+    with pytest.raises(InputError, match=r"regions.jsonl, line 2: found the clip 'clip-1' again"):
+        corrupted("hands", tmp_path)
+
+
+def test_a_region_of_few_frames_is_refused_and_others_do_not_matter(tmp_path: Path) -> None:
+    boxes = [[[0.0, 0.0, 0.5, 1.0]]]
+    (tmp_path / "regions.jsonl").write_text(row(hands=7 * boxes, face=8 * boxes))
+
+    # As half the frames are kept, the boxes of 7 reach to the fourth of 9.
+    with pytest.raises(InputError, match=r"clip 'clip-1': found 'hands' of 7 frames .* of the 9"):
+        corrupted("hands", tmp_path)
+    (tmp_path / "regions.jsonl").write_text(row(hands=9 * boxes))
+    assert (corrupted("hands", tmp_path)[0, :, :5] == FILL).all()
+
+
+def test_a_region_of_few_frames_ends_an_evaluation(spec: str, model: Path, tmp_path: Path) -> None:
+    rows = [row(one.id, hands=[[]]) for one in read_corpus(spec).split("test")]
+    (tmp_path / "regions.jsonl").write_text("".join(rows))
+    how = {"corrupt": "hands", "regions": tmp_path / "regions.jsonl"}
+
+    with pytest.raises(InputError, match=r"regions.jsonl, clip .* 'hands' of 1 frames") as caught:
+        evaluate(model, spec, "test", tmp_path / "out", beams=1, max_new_tokens=6, **how)
+
+    assert "cannot be read" not in str(caught.value)
 
 
 def test_boxes_that_the_generator_writes_are_those_of_the_clips_as_read(tmp_path: Path) -> None:
@@ -317,7 +354,11 @@ def test_the_command_refuses_in_one_line(spec: str, model: Path, tmp_path: Path)
     alone = CliRunner().invoke(app, [*words, "--regions", "estimate"])
     missing = CliRunner().invoke(app, [*words, "--corrupt", "face", "--regions", "none.jsonl"])
 
-    for one, told in ((result, "regions: found them"), (alone, "corrupt"), (missing, "none.jsonl")):
+    for one, told in (
+        (result, "regions: found them"),
+        (alone, "--regions needs --corrupt"),
+        (missing, "none.jsonl"),
+    ):
         assert one.exit_code == 2
         assert len(one.stderr.splitlines()) == 1
         assert told in one.stderr

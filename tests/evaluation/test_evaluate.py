@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
+from processes import run_python
 from tiny import tiny_translator, write_corpus, write_frames
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Sample
@@ -200,6 +201,43 @@ def test_bleu_that_is_not_defined_is_null_in_the_metrics(tmp_path: Path) -> None
     write_evaluation(tmp_path, [Prediction("a", "regen", "regen", -0.1)], "de")
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert (metrics["bleu1"], metrics["bleu2"], metrics["bleu4"]) == (100.0, None, None)
+
+
+def test_a_killed_evaluation_leaves_no_scores_of_other_predictions(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, [Prediction("a", "regen", "regen", -0.1)], "de")
+    # Ends without any cleaning up as soon as a whole file is there.
+    kill = """
+import os, sys
+from pathlib import Path
+from unglossed.evaluation.evaluate import Prediction, write_evaluation
+
+seen = []
+def watch(event, arguments):
+    if event == "os.rename":
+        seen.append(arguments)
+        if len(seen) == 2:
+            os._exit(9)
+sys.addaudithook(watch)
+write_evaluation(Path(sys.argv[1]), [Prediction("a", "regen", "sonne", -0.1)], "de")
+"""
+    ended = run_python(["-c", kill, tmp_path])
+
+    assert ended.returncode == 9, ended.stderr
+    (row,) = read_rows(tmp_path / "predictions.jsonl")
+    assert row["hypothesis"] == "sonne"
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_scores_that_cannot_be_written_leave_the_old_predictions(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, [Prediction("a", "regen", "regen", -0.1)], "de")
+    (tmp_path / ".metrics.json.partial").mkdir()  # what stands in the way of writing
+
+    with pytest.raises(OSError, match="metrics"):
+        write_evaluation(tmp_path, [Prediction("a", "regen", "sonne", -0.1)], "de")
+
+    (row,) = read_rows(tmp_path / "predictions.jsonl")
+    assert row["hypothesis"] == "regen"
+    assert json.loads((tmp_path / "metrics.json").read_bytes())["bleu1"] == 100.0
 
 
 def test_look_alike_signs_are_told_after_an_evaluation(tmp_path: Path, capsys) -> None:

@@ -226,6 +226,33 @@ def test_weight_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
         import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model")
 
 
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int32, torch.bool])
+def test_weights_of_another_kind_of_number_are_refused(kind: torch.dtype, tmp_path: Path) -> None:
+    _, checkpoint = save_peer(tmp_path)
+    changed(checkpoint, sign_emb__src_emb__bias=torch.ones(32, dtype=kind))
+    told = rf"1 of another kind of number \(adapter\.linear\.bias is {kind}, expected torch.float32"
+    with pytest.raises(InputError, match=told):
+        import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model")
+
+
+def test_tokens_that_the_tokenizer_does_not_have_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer, checkpoint = save_peer(tmp_path)
+    size = peer.mbart.config.vocab_size
+    content = torch.load(checkpoint, weights_only=False)
+    for name, weight in content["model"].items():
+        if name.startswith("mbart.") and size in weight.shape:
+            shape = [side + 3 * (side == size) for side in weight.shape]
+            content["model"][name] = torch.zeros(shape)
+    torch.save(content, checkpoint)
+
+    import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model")
+
+    told = f"note: the checkpoint has {size + 3} tokens, the tokenizer {size}"
+    assert told in capsys.readouterr().err
+
+
 def test_parts_for_training_alone_are_left_out_of_sltbaselines(tmp_path: Path) -> None:
     _, checkpoint = save_peer(tmp_path)
     changed(checkpoint, model_txt__lm_head__weight=torch.ones(2, 2), logit_scale=torch.ones(()))

@@ -167,8 +167,10 @@ def compare(
     Differences with 95 % confidence intervals, p values of paired approximate randomisation,
     sentences won and lost, and those that differ most, as Markdown or JSON.
     """
-    from unglossed.evaluation.comparison import compare_files, write_comparison
+    from unglossed.evaluation.comparison import check_output, compare_files, write_comparison
 
+    if output is not None:
+        check_output(output, [*systems, *(references or [])], split)
     more = None
     if generated is not None:
         from unglossed_synth.parsing import measures_of

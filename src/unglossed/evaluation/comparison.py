@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from unglossed.files import RUN_FILE, write_text
 SENTENCES = 10
 SENTENCE_METRIC = "sentence BLEU-4"
 
+_SUFFIXES = (".md", ".json")
 _TIE = 1e-9
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
@@ -183,23 +185,28 @@ def compare_files(
 
     Raises:
         InputError: there are fewer than two systems, one cannot be read, its sentences are not of
-            the same clips or have other references, or nobody says the language.
+            the same clips, are none, or have other references or languages, a clip has two, or
+            nobody says the language.
     """
     if len(systems) < 2:
         raise InputError(f"systems: found {len(systems)}, expected a baseline and others")
     read = [_read(Path(path), split) for path in systems]
     base = read[0]
+    count = len(base.hypotheses)
+    if not count:
+        raise InputError(f"{base.path}: found no sentence, expected at least one")
     wanted = _references(read, references)
-    language = language or _agreed(read, "language")
+    given, language = language, language or _agreed(read, "language")
     if language is None:
         raise InputError(
             f"{base.path}: found no language, expected --language CODE, as de, en, zh, or a"
             f" folder of evaluate with its {METRICS}"
         )
     normalisation = normalisation or _agreed(read, "normalisation") or DEFAULT_NORMALISATION
-    count = len(base.hypotheses)
-    languages = read_languages(base.path, language) or [language] * count
-    ids = read_ids(base.path)
+    told = _told_languages(read, use_scores=given is None)
+    languages = [code or language for code in told]
+    known = [read_ids(one.path) for one in read]  # of all, as each may have a clip twice
+    ids = next(filter(None, known), None)
     if more is not None and ids is None:
         raise InputError(f"{base.path}: found sentences without ids, expected JSON lines with ids")
     names = ids or [f"sentence {number}" for number in range(1, count + 1)]
@@ -247,16 +254,51 @@ def compare_files(
     return Comparison(base.name, count, tuple(compared))
 
 
+def check_output(path: Path, inputs: Sequence[Path], split: str = "test") -> None:
+    """Refuse a path to which `write_comparison` cannot write, or where it would harm an input.
+
+    Args:
+        path: where the comparison shall go.
+        inputs: systems and references.
+        split: see `compare_files`.
+
+    Raises:
+        InputError: it has another suffix than .md or .json and is no folder, or it is an input.
+    """
+    if path.suffix.lower() not in _SUFFIXES and (path.is_file() or _has_suffix(path)):
+        raise InputError(
+            f"{path}: found the ending {path.suffix!r}, expected .md or .json, or a folder"
+        )
+    targets = _targets(path)
+    for one in inputs:
+        file = _predictions_of(one, split) if one.is_dir() else one
+        read = [file, file.with_name(METRICS)] if file.name == PREDICTIONS else [file]
+        for target, other in product(targets, read):
+            if target.exists() and other.exists() and target.samefile(other):
+                raise InputError(f"{target}: is an input, expected another file to write to")
+
+
+def _has_suffix(path: Path) -> bool:
+    """Whether what is not there yet is named as a file: `runs/v1.2` may be a folder."""
+    return not path.is_dir() and re.fullmatch(r"\.[A-Za-z]\w*", path.suffix) is not None
+
+
+def _targets(path: Path) -> list[Path]:
+    if path.suffix.lower() in _SUFFIXES and not path.is_dir():
+        return [path]
+    return [path / f"comparison{suffix}" for suffix in _SUFFIXES]
+
+
 def write_comparison(path: Path, found: Comparison) -> None:
-    """Write a comparison to a file, by its suffix as JSON or Markdown, or to a folder as both."""
+    """Write a comparison to a file, by its suffix as JSON or Markdown, or to a folder as both.
+
+    Raises:
+        InputError: see `check_output`, as far as no input is concerned.
+    """
+    check_output(path, ())
     as_json = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if path.suffix.lower() == ".json":
-        write_text(path, as_json)
-    elif path.suffix and not path.is_dir():
-        write_text(path, f"{found}\n")
-    else:
-        write_text(path / "comparison.md", f"{found}\n")
-        write_text(path / "comparison.json", as_json)
+    for target in _targets(path):
+        write_text(target, as_json if target.suffix.lower() == ".json" else f"{found}\n")
 
 
 def _read(path: Path, split: str) -> _System:
@@ -331,7 +373,8 @@ def _references(read: Sequence[_System], files: Sequence[Path]) -> list[list[str
         )
     sources = list(files) or [with_own[0].path]
     for one in read:
-        check_order(base.path, one.path)
+        for first in (base, *with_own[:1]):  # text has no order to compare with
+            check_order(first.path, one.path)
         if len(one.hypotheses) != len(base.hypotheses):
             raise InputError(
                 f"{base.path} and {one.path}: found {len(base.hypotheses)} and"
@@ -347,6 +390,33 @@ def _references(read: Sequence[_System], files: Sequence[Path]) -> list[list[str
                     f" {_short(own)} and {_short(other)}, expected the same"
                 )
     return wanted
+
+
+def _told_languages(read: Sequence[_System], use_scores: bool) -> list[str]:
+    """The language of each sentence as any of the files tells it; empty: none does.
+
+    Args:
+        read: the systems.
+        use_scores: take for a row that names none the language of the scores beside it.
+
+    Raises:
+        InputError: two files tell two languages of the same sentence.
+    """
+    base = read[0]
+    found: list[tuple[str, Path] | None] = [None] * len(base.hypotheses)
+    for one in read:
+        default = (one.language or "") if use_scores else ""
+        rows = read_languages(one.path, default) or [default] * len(found)
+        for number, code in enumerate(rows):
+            known = found[number]
+            if code and known and code != known[0]:
+                raise InputError(
+                    f"{known[1]} and {one.path}: found the languages {known[0]!r} and {code!r} of"
+                    f" sentence {number + 1}, expected the same"
+                )
+            if code and not known:
+                found[number] = code, one.path
+    return [known[0] if known else "" for known in found]
 
 
 def _short(texts: Sequence[str]) -> str:

@@ -100,11 +100,13 @@ class Corruption:
         return np.full_like(content, _FILL)
 
     def _cover(self, sample: Sample, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        kind, found, late = self._source.find(sample, content, self._signal.units_per_second)
+        names = COVERED[self.name]
+        units_per_second = self._signal.units_per_second
+        kind, found, late = self._source.find(sample, content, units_per_second, names)
         height, width = content.shape[1:3]
         covered = content.copy()
         mask = np.zeros(content.shape[:3], bool)
-        for name in COVERED[self.name]:
+        for name in names:
             for number, areas in enumerate(found[name]):
                 for left, top, right, bottom in areas:
                     rows = slice(int(top * height), int(np.ceil(bottom * height)))

@@ -23,8 +23,9 @@ from unglossed.evaluation.metrics import (
     note_blank,
     score_by_language,
 )
+from unglossed.evaluation.regions import TooFewRegions
 from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
-from unglossed.files import as_path, write_text
+from unglossed.files import as_path, whole_file
 from unglossed.inference.reading import ClipContent, Media, read_clip
 from unglossed.inference.translator import SignTranslator
 from unglossed.media.signal import signal_of
@@ -121,6 +122,11 @@ def evaluate(
     """
     folder = as_path(output, "output")
     check_count("batch_size", batch_size)
+    if regions is not None and corrupt is None:
+        raise InputError(
+            f"--regions: found {str(regions)!r} alone: --regions needs --corrupt hands, face or"
+            " both"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     with joined() as ranks:
@@ -128,9 +134,9 @@ def evaluate(
         translator = _loaded(model, corpus, read, split, precision)
         samples = read.split(split)
         corruption = None
-        if corrupt is not None or regions is not None:
+        if corrupt is not None:
             signal = signal_of(translator.processor)
-            corruption = Corruption(corrupt or "none", signal, read, samples, regions)
+            corruption = Corruption(corrupt, signal, read, samples, regions)
             folder /= f"corrupt-{corrupt}"
         settings = {"batch_size": batch_size, "progress": progress, **decoding}
         predictions = predict(translator, samples, corruption=corruption, **settings)
@@ -267,6 +273,8 @@ def _predict(
     unreadable: dict[str, str] = {}
 
     def note_down(name: str, error: InputError) -> None:
+        if isinstance(error, TooFewRegions):  # the clip can be read, what was asked for cannot
+            raise error
         unreadable[name] = f"{UNREADABLE}: {error}"
         if len(unreadable) > most_of[0]:
             raise _too_many(str(error), name, len(unreadable), most_of)
@@ -334,7 +342,10 @@ def write_evaluation(
     normalisation: str = DEFAULT_NORMALISATION,
     more: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Score predictions and write them: `predictions.jsonl` first, `metrics.json` last.
+    """Score predictions and write `predictions.jsonl` and `metrics.json`.
+
+    Killed on the way it leaves the old files, the new ones, or predictions without scores: never
+    scores of other predictions.
 
     Args:
         output: folder to write to.
@@ -353,7 +364,12 @@ def write_evaluation(
         json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         for prediction in predictions
     ]
-    write_text(output / PREDICTIONS, "".join(row + "\n" for row in rows))
     record = {**scores.to_dict(), "language": language, **(more or {})}
-    write_text(output / METRICS, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    told = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    with whole_file(output / METRICS) as scored:
+        scored.write_text(told, encoding="utf-8", newline="\n")
+        with whole_file(output / PREDICTIONS) as translated:
+            content = "".join(row + "\n" for row in rows)
+            translated.write_text(content, encoding="utf-8", newline="\n")
+            (output / METRICS).resolve().unlink(missing_ok=True)
     return scores

@@ -35,10 +35,17 @@ BOXES, LANDMARKS, ESTIMATE = "boxes", "landmarks", "skin-and-motion estimate"
 # Flesh lies around the joints that landmarks mark.
 _LANDMARK_MARGIN = 0.15
 _RATES = (1.0, 1000.0)
+# Detectors put what they guess beyond the edges somewhat outside; pixels are far outside.
+_BOUNDS = (-1.0, 2.0)
 _EXPECTED = (
     "for each frame a list of areas, each [left, top, right, bottom] or a list of points [x, y], in"
     " shares of the picture"
 )
+_EXPECTED_VALUES = "shares of the picture, 0 to 1 (a little outside, -1 to 2, at most), no pixels"
+
+
+class TooFewRegions(InputError):
+    """Most frames of a clip have no regions: nothing was covered, whatever the scores say."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,9 @@ class ClipRegions:
         index = self._index(seconds)
         return rows[index] if index < len(rows) else np.empty((0, 4))
 
-    def is_past(self, seconds: float) -> bool:
-        """Whether a time is past the end of some region."""
-        return self._index(seconds) >= min(map(len, self.areas.values()))
+    def is_past(self, seconds: float, names: Collection[str] = REGIONS) -> bool:
+        """Whether a time is past the end of one of some regions."""
+        return self._index(seconds) >= min(len(self.areas[name]) for name in names)
 
     def _index(self, seconds: float) -> int:
         return round(seconds * self.frame_rate)
@@ -117,7 +124,11 @@ class RegionSource:
         return cls(rows, path)
 
     def find(
-        self, sample: Sample, frames: NDArray[np.uint8], units_per_second: float
+        self,
+        sample: Sample,
+        frames: NDArray[np.uint8],
+        units_per_second: float,
+        names: Collection[str] = REGIONS,
     ) -> tuple[str, dict[str, list[Array]], int]:
         """The regions of a clip's frames.
 
@@ -125,6 +136,7 @@ class RegionSource:
             sample: The clip.
             frames: (n, height, width, 3), what was read of it, cut to its box.
             units_per_second: How many of them there are a second.
+            names: Of the regions that are asked for.
 
         Returns:
             How they are known; by region for each frame (areas, 4) in shares of it; how many frames
@@ -132,22 +144,31 @@ class RegionSource:
 
         Raises:
             InputError: The file beside the media is damaged.
+            TooFewRegions: More than half of the frames come after the last whose regions are known.
         """
-        known, begin = None, 0.0
+        known, begin, where = None, 0.0, _beside(sample)
         if self._path is not None:
-            known = parse_regions(self._rows[sample.id], f"{self._path}, {sample.id}")
-        elif not self._estimate:
-            beside = _beside(sample)
-            if beside.is_file():
-                known = parse_regions(beside.read_bytes(), str(beside))
-                begin = sample.start_seconds or 0.0
+            where = self._path
+            known = parse_regions(self._rows[sample.id], str(where))
+        elif not self._estimate and where.is_file():
+            known = parse_regions(where.read_bytes(), str(where))
+            begin = sample.start_seconds or 0.0
         if known is None:
             return ESTIMATE, estimate_regions(frames), 0
         times = (begin + np.arange(len(frames)) / units_per_second).tolist()
         areas = {
-            name: [_within(known.at(name, time), sample.box) for time in times] for name in REGIONS
+            name: [_within(known.at(name, time), sample.box) for time in times] for name in names
         }
-        return known.kind, areas, sum(map(known.is_past, times))
+        late = sum(known.is_past(time, names) for time in times)
+        if 2 * late > len(times):
+            raise TooFewRegions(
+                f"{where}, clip {sample.id!r}: found"
+                f" {', '.join(f'{name!r} of {len(known.areas[name])} frames' for name in names)} at"
+                f" {known.frame_rate:g} a second, after which {late} of the {len(times)} frames"
+                " come that are read, expected at most half of them: [] for a frame in which"
+                " nothing is to be covered"
+            )
+        return known.kind, areas, late
 
 
 def _beside(sample: Sample) -> Path:
@@ -176,6 +197,10 @@ def _read_rows(path: Path, wanted: Collection[str]) -> dict[str, bytes]:
             if not isinstance(name, str):
                 raise InputError(f"{where}: found no id, expected that of a clip as 'id'")
             if name in wanted:
+                if name in rows:
+                    raise InputError(
+                        f"{where}: found the clip {name!r} again, expected one row for each clip"
+                    )
                 parse_regions(line, where)
                 rows[name] = line
     return rows
@@ -192,6 +217,8 @@ def parse_regions(line: bytes, where: str) -> ClipRegions:
         InputError: it is damaged, or something is out of range.
     """
     row = _object(line, where)
+    if isinstance(row.get("id"), str):
+        where = f"{where}, clip {row['id'][:40]!r}"
     rate = row.get("frame_rate", FRAME_RATE)
     if (
         isinstance(rate, bool)
@@ -228,20 +255,39 @@ def _areas(found: Any, where: str, kinds: set[str]) -> Array:
     rows = []
     if not isinstance(found, list):
         raise InputError(f"{where}: found {json.dumps(found)[:40]}, expected {_EXPECTED}")
-    for area in found:
+    for number, area in enumerate(found, start=1):
         numbers = _numbers(area, 4)
         if numbers is not None:
             kinds.add(BOXES)
+            _check_values(numbers, f"{where}, box {number}: found {json.dumps(area)[:60]}")
+            if not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
+                raise InputError(
+                    f"{where}, box {number}: found {json.dumps(area)[:60]}, expected left < right"
+                    " and top < bottom"
+                )
             rows.append(numbers)
             continue
         points = [_numbers(point, 2) for point in area] if isinstance(area, list) else []
         if not points or None in points:
             raise InputError(f"{where}: found {json.dumps(area)[:40]}, expected {_EXPECTED}")
         kinds.add(LANDMARKS)
+        for point in points:
+            _check_values(point, f"{where}, landmarks {number}: found {point}")  # type: ignore[arg-type]
         low, high = np.min(points, axis=0), np.max(points, axis=0)  # type: ignore[arg-type]
         margin = _LANDMARK_MARGIN * float(np.max(high - low))
+        if not margin:
+            raise InputError(
+                f"{where}, landmarks {number}: found {json.dumps(area)[:60]}, expected points that"
+                " are not all in one place"
+            )
         rows.append([*(low - margin), *(high + margin)])
     return np.clip(np.array(rows, dtype=np.float64).reshape(-1, 4), 0.0, 1.0)
+
+
+def _check_values(numbers: Sequence[float], told: str) -> None:
+    low, high = _BOUNDS
+    if not low <= min(numbers) <= max(numbers) <= high:
+        raise InputError(f"{told}, expected {_EXPECTED_VALUES}")
 
 
 def _numbers(found: Any, count: int) -> list[float] | None:

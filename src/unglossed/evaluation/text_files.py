@@ -136,10 +136,24 @@ def references_for(hypotheses: Path, files: Sequence[Path], count: int) -> list[
 
 
 def read_ids(path: Path) -> list[str] | None:
-    """The ids of the samples of JSON lines; None: it is text, or a row has none."""
+    """The ids of the samples of JSON lines; None: it is text, or a row has none.
+
+    Raises:
+        InputError: Two rows have the same, or see `score_files`.
+    """
     rows = _json_rows(path, _read(path)) or []
-    ids = [str(row[_ID]) for _, row in rows if _ID in row]
-    return ids if rows and len(ids) == len(rows) else None
+    lines: dict[str, int] = {}
+    for number, row in rows:
+        if row.get(_ID) is None:
+            continue
+        name = str(row[_ID])
+        if name in lines:
+            raise InputError(
+                f"{path}, line {number}: found the id {name[:40]!r} again, that of line"
+                f" {lines[name]}, expected one row for each sample"
+            )
+        lines[name] = number
+    return [*lines] if rows and len(lines) == len(rows) else None
 
 
 def check_order(hypotheses: Path, references: Path) -> None:
@@ -150,7 +164,8 @@ def check_order(hypotheses: Path, references: Path) -> None:
     """
     rows, others = (_json_rows(path, _read(path)) or () for path in (hypotheses, references))
     for (number, row), (other_number, other) in zip(rows, others, strict=False):
-        if _ID in row and _ID in other and row[_ID] != other[_ID]:
+        # As text, as `read_ids` has them: some programs write 7 for "7".
+        if _ID in row and _ID in other and str(row[_ID]) != str(other[_ID]):
             raise InputError(
                 f"{hypotheses}, line {number}, and {references}, line {other_number}: found the ids"
                 f" {str(row[_ID])[:40]!r} and {str(other[_ID])[:40]!r}, expected the same samples"

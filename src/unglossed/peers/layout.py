@@ -137,8 +137,8 @@ def check_fit(found: Weights, expected: Weights) -> None:
         expected: the model's.
 
     Raises:
-        InputError: lists weights that are left over, missing or of another shape, by our names; or
-            one with values that are NaN or infinite.
+        InputError: lists weights that are left over, missing or of another shape or kind of number,
+            by our names; or one with values that are NaN or infinite.
     """
     wanted = {name for name in expected if name not in _OURS_ALONE}
     told = []
@@ -153,11 +153,25 @@ def check_fit(found: Weights, expected: Weights) -> None:
     ]
     if misfits:
         told.append(f"{len(misfits)} of another shape ({_few(misfits)})")
+    others = [
+        f"{name} is {found[name].dtype}, expected {expected[name].dtype}"
+        for name in sorted(wanted & found.keys())
+        if not _can_become(found[name], expected[name])
+    ]
+    if others:
+        told.append(f"{len(others)} of another kind of number ({_few(others)})")
     if told:
         raise InputError(f"found weights that do not fit: {'; '.join(told)}")
     for name, weight in found.items():
         if not torch.isfinite(weight).all():
             raise InputError(f"the weight {name} has values that are NaN or infinite")
+
+
+def _can_become(found: Tensor, expected: Tensor) -> bool:
+    """Whether numbers keep their meaning; counters that were averaged are no integers any more."""
+    if expected.is_floating_point():
+        return found.is_floating_point()
+    return not found.is_complex()
 
 
 def _our_name(name: str) -> str:
