@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import tiny
+from unglossed.cli.reproduce import _chosen as chosen
 from unglossed.errors import InputError
 from unglossed.evaluation.metrics import score
 from unglossed.files import exclusive
@@ -236,3 +237,15 @@ def test_the_small_scale_draws_its_corpus_once(inputs: tuple[Path, str], tmp_pat
     assert "3 rows with their seeds" in told[1]
     assert told[1] == told[2]
     assert len((tmp_path / "extra_texts.txt").read_text(encoding="utf-8").splitlines()) == 20
+
+
+def test_a_changed_seed_and_an_empty_choice_are_refused(
+    inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "a"
+    with pytest.raises(InputError, match=r"^seed=99: found a change of the seed, expected --seeds"):
+        reproduce(inputs[0], output, corpus=inputs[1], overrides=["seed=99"], dry_run=True)
+    for only in ("", ","):
+        with pytest.raises(InputError, match=r"^--only: found '.*', expected rows, tables or fig"):
+            chosen(only)
+    assert not output.exists()

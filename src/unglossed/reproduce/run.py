@@ -34,6 +34,7 @@ from unglossed.reproduce.plan import (
     find_plan,
     load_plan,
     row_recipe,
+    seed_change,
 )
 from unglossed.reproduce.results import Gathered
 from unglossed.reproduce.tables import to_csv, to_latex, to_markdown
@@ -87,6 +88,8 @@ def reproduce(
     path, folder = find_plan(plan), as_path(output, "output").resolve()
     settings = load_plan(path)
     size = settings.scale(scale)
+    if found := seed_change(overrides):
+        raise InputError(f"{found}: found a change of the seed, expected --seeds")
     if corpus is None and size.corpus is None:
         raise InputError(f"--corpus: the plan {plan} needs one at scale {scale}")
     _claim(folder, path, scale)
