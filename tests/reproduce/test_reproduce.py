@@ -212,7 +212,9 @@ def test_a_folder_belongs_to_one_plan_and_scale(inputs: tuple[Path, str], tmp_pa
     plan, spec = inputs
     reproduce(plan, tmp_path / "a", corpus=spec, dry_run=True, tell=lambda _: None)
 
-    with pytest.raises(InputError, match=r"plan.json: found .*'paper'.*choose another --output"):
+    with pytest.raises(
+        InputError, match=r"plan.json: scale: found 'paper'.*choose another --output"
+    ):
         reproduce(plan, tmp_path / "a", corpus=spec, scale="small", tell=lambda _: None)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").touch()

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -250,24 +251,37 @@ def _content(value: Any) -> Any:
     """Settings in which what a local folder or file holds stands for its name."""
     if isinstance(value, dict):
         return {
-            key: _held(one) if key in ("source", "pretrained", "backbone") else _content(one)
+            key: held(one) if key in ("source", "pretrained", "backbone") else _content(one)
             for key, one in value.items()
         }
     return [_content(one) for one in value] if isinstance(value, list) else value
 
 
-def _held(name: Any) -> Any:
+def held(name: Any) -> Any:
+    """What a local folder or file holds, as checksums; the name itself where there is none."""
     if not isinstance(name, str):
         return _content(name)
     path = Path(name)
     if path.is_file():
-        return {"file": file_checksum(path)}
+        return {"file": _checksum(path)}
     if not path.is_dir():
         return name
     if (path / CHECKSUMS).is_file():
         return {"folder": file_checksum(path / CHECKSUMS)}
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return {"folder": [[file.name, file.stat().st_size] for file in files]}
+    return {"folder": [[file.relative_to(path).as_posix(), _checksum(file)] for file in files]}
+
+
+def _checksum(path: Path) -> str:
+    """Of a file that many rows name, and that is large: read once while it stays as it is."""
+    status = path.stat()
+    return _read_checksum(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _read_checksum(path: Path, size: int, modified: int) -> str:
+    del size, modified
+    return file_checksum(path)
 
 
 def _extra_texts(recipe: Recipe) -> tuple[Any, int]:

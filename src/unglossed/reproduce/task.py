@@ -12,6 +12,7 @@ NODE/lock          held by the process that works here
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -95,8 +96,15 @@ def read_usage(folder: Path) -> dict[str, float]:
     """
     try:
         found = json.loads((folder / USAGE).read_text(encoding="utf-8"))
-        return {str(key): float(value) for key, value in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):  # not yet written, or damaged
+        numbers = {str(key): float(value) for key, value in found.items()}
+        return {key: value for key, value in numbers.items() if math.isfinite(value)}
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ):  # not yet written, or damaged
         return {}
 
 
