@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import tiny
 from sentencepiece_models import write_mbart
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.reproduce.graph import held
+from unglossed.files import write_checksums
+from unglossed.reproduce.graph import RUN, Graph, build_graph, held
+from unglossed.reproduce.plan import load_plan
+from unglossed.reproduce.results import Gathered
 from unglossed.reproduce.run import _trimmed, reproduce
-from unglossed.reproduce.task import USAGE, read_usage
+from unglossed.reproduce.task import USAGE, _drop_damaged, read_usage
+from unglossed.reproduce.weights import num_parameters
 
 ROOT = Path(__file__).parents[2]
 SOURCE = (
@@ -55,7 +62,8 @@ def test_a_model_is_trimmed_again_for_other_texts_and_another_model(
 
     first, again, other = trim(spec), trim(spec), trim(more)
     assert first == again
-    assert first.is_dir() and other.is_dir()
+    assert first.is_dir()
+    assert other.is_dir()
     assert first != other
     (model / "more.txt").write_text("a change")
     assert trim(spec) != first
@@ -117,3 +125,71 @@ def test_what_is_no_time_is_dropped(tmp_path: Path, value: str) -> None:
     (tmp_path / USAGE).write_text(f'{{"memory": 3, "seconds": {value}}}')
 
     assert read_usage(tmp_path).keys() <= {"memory"}
+
+
+@pytest.fixture
+def done(spec: str, tmp_path: Path) -> Graph:
+    """A row whose stages have models, of which the last is scored."""
+    corpus = read_corpus(spec)
+    plan = load_plan(write_plan(tmp_path / "plan"))
+    graph = build_graph(plan, ["both"], "paper", None, corpus, "x", tmp_path / "output")
+    for node in graph.nodes.values():
+        for model in (node.model, node.folder / RUN / "model"):
+            model.mkdir(parents=True)
+            weights = {"encoder.weight": np.zeros((40, 30), np.float32)}
+            save_file(weights, model / "model.safetensors")
+            write_checksums(model)
+        if node.split is not None:
+            node.scores.mkdir(parents=True)
+            (node.scores / "metrics.json").touch()
+            write_predictions(node.scores, [one.id for one in corpus.split("test")])
+    return graph
+
+
+def write_predictions(scores: Path, ids: list[str]) -> Path:
+    rows = [{"id": one, "hypothesis": "regen", "reference": "schnee"} for one in ids]
+    path = scores / "predictions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def gather(graph: Graph, spec: str, folder: Path) -> Gathered:
+    plan = load_plan(write_plan(folder / "plan"))
+    return Gathered(plan, "paper", graph, read_corpus(spec))
+
+
+@pytest.mark.parametrize("num_bytes", [None, 4, 400])
+def test_a_stage_without_its_weights_is_not_done_and_its_row_not_shown(
+    done: Graph, spec: str, tmp_path: Path, num_bytes: int | None
+) -> None:
+    assert all(node.is_done() for node in done.nodes.values())
+    assert gather(done, spec, tmp_path).runs("both")
+    first = next(iter(done.nodes.values()))
+    assert num_parameters(first.model) == {"encoder": 1200}
+    weights = first.model / "model.safetensors"
+    if num_bytes is None:
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:num_bytes])
+
+    assert not first.is_done()
+    assert gather(done, spec, tmp_path).content()["rows"] == {}
+    _drop_damaged(first.folder / RUN)  # so that it is trained again
+    assert not first.model.exists()
+    assert (first.folder / RUN / "model").is_dir()
+
+
+@pytest.mark.parametrize("content", ["", "x", '{"id": 1, "hypothesis": null, "reference": "a"}'])
+def test_predictions_of_other_clips_are_named(
+    done: Graph, spec: str, tmp_path: Path, content: str
+) -> None:
+    scores = next(node.scores for node in done.nodes.values() if node.split is not None)
+    path = write_predictions(scores, ["test-0"])
+    told = r"predictions.jsonl: found 1 clips, expected the 2 of the split .* delete its folder"
+    with pytest.raises(InputError, match=told):
+        gather(done, spec, tmp_path)
+
+    path.write_text(content)
+
+    with pytest.raises(InputError, match=r"predictions.jsonl: .*delete its folder, and the clips"):
+        gather(done, spec, tmp_path)

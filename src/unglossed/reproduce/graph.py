@@ -19,6 +19,7 @@ import unglossed
 from unglossed.corpora.sample import Corpus
 from unglossed.files import CHECKSUMS, file_checksum
 from unglossed.reproduce.plan import Plan, Scale, row_recipe
+from unglossed.reproduce.weights import is_whole
 from unglossed.training.keys import digest
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import GeneratedText, Recipe
@@ -91,9 +92,9 @@ class Node:
 
     def is_done(self) -> bool:
         """Whether it is trained and, where a row ends with it, scored."""
-        run_model = self.folder / RUN / "model"  # which is written last
         scored = self.split is None or (self.scores / SCORED).is_file()
-        return run_model.is_dir() and scored
+        run_model = self.folder / RUN / "model"  # which is written last
+        return scored and run_model.is_dir() and is_whole(self.model)
 
     def __str__(self) -> str:
         rows = list(dict.fromkeys(run.row for run in self.used_by)) or ["taken over"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -37,6 +38,7 @@ from unglossed.evaluation.evaluate import evaluate
 from unglossed.files import exclusive, write_text
 from unglossed.memory import save_memory
 from unglossed.reproduce.graph import RUN, SCORED, Graph, Node
+from unglossed.reproduce.weights import is_whole
 from unglossed.signals import STOPS, stopped_by, take_interrupts_once
 from unglossed.training.checkpoint import forget, read_json
 from unglossed.training.train import train_recipe
@@ -149,7 +151,9 @@ def _logged(work: Work) -> int:
 
 def _train_and_score(work: Work) -> None:
     taken = read_json(work.folder / TAKEN)
-    if not (work.run / "model").is_dir():
+    _drop_damaged(work.run)
+    trained = (work.run / "model").is_dir() and (work.stage_folder / "model").is_dir()
+    if not trained:
         with _measured(work.folder):
             train_recipe(
                 work.folder / RECIPE,
@@ -165,6 +169,14 @@ def _train_and_score(work: Work) -> None:
     if not (work.scores / SCORED).is_file():
         with _measured(work.folder, "scoring_"):
             evaluate(work.run, work.corpus, work.split, work.scores)
+
+
+def _drop_damaged(run: Path) -> None:
+    """Delete a run's models that somebody cut or of which files are gone: they are made again."""
+    for model in (*run.glob("*-*/model"), run / "model"):
+        if model.is_dir() and not is_whole(model):
+            print(f"{model}: files are missing or cut: it is made again", file=sys.stderr)
+            shutil.rmtree(model)
 
 
 @contextmanager
