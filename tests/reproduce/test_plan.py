@@ -10,7 +10,7 @@ import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.reproduce.graph import build_graph
+from unglossed.reproduce.graph import Graph, build_graph
 from unglossed.reproduce.plan import Scale, choose_rows, load_plan, row_recipe
 from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import Recipe
@@ -147,3 +147,21 @@ def test_models_of_the_small_plan_can_be_built(corpus: Corpus, tmp_path: Path) -
         )
         run = Run(smaller, corpus, tmp_path)
         assert plan_stages(smaller.stages, run.processor)
+
+
+def test_a_row_is_trained_without_the_stages_that_it_takes_nothing_from(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    plan = load_plan("fla_llm")
+
+    def build(*names: str) -> Graph:
+        return build_graph(plan, names, "small", [0], corpus, "fingerprint", tmp_path)
+
+    both, alone = build("factorized"), build("stage_1_alone")
+
+    assert [node.stage.name for node in alone.nodes.values()] == ["visual_initialing"]
+    (node,) = alone.nodes.values()
+    assert not node.taken
+    assert both.nodes[node.key].stage_folder == node.stage_folder
+    assert len(node.recipe.stages) == 2  # so that it draws as it does beside the other one
+    assert len(next(iter(both.ends.values())).taken) == 2

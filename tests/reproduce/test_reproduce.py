@@ -139,6 +139,33 @@ def test_what_is_done_is_not_done_again(
 
 
 @pytest.mark.slow
+def test_a_row_alone_needs_only_its_stages_and_is_the_same(
+    whole: Path, inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    reproduce(inputs[0], tmp_path, corpus=inputs[1], only=["stage_1_alone"], tell=lambda _: None)
+
+    assert stages(tmp_path) == ["visual_initialing"]
+    rows = results(tmp_path)["rows"]
+    assert rows == {"stage_1_alone": results(whole)["rows"]["stage_1_alone"]}
+
+
+@pytest.mark.slow
+def test_a_stage_whose_weights_were_cut_is_trained_again(
+    whole: Path, inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "cut"
+    shutil.copytree(whole, output)
+    weights = next(output.glob("stages/pretraining-*/run/1-pretraining/model/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:400])
+    told: list[str] = []
+
+    reproduce(inputs[0], output, corpus=inputs[1], tell=told.append)
+
+    assert "4 stages, 3 done" in told[0]
+    assert results(output) == results(whole)
+
+
+@pytest.mark.slow
 def test_a_row_that_fails_leaves_the_others_done(
     whole: Path, inputs: tuple[Path, str], tmp_path: Path
 ) -> None:

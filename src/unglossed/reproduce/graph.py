@@ -49,8 +49,9 @@ class Node:
         key: Of its content.
         folder: Where it keeps everything.
         recipe: Ends with its stage.
-        taken: The earlier stages of its recipe, by name in their order: their keys.
-        needs: Keys of those of them that its parts come from.
+        taken: The earlier stages of its recipe that it depends on, by name in their order: their
+            keys. The others are not trained for it.
+        needs: Keys of those of them that its own parts come from.
         split: Which is scored; None: no row ends here.
         used_by: Rows that have it.
         num_clips: What an epoch reads: clips, or texts where it trains on text alone.
@@ -158,15 +159,14 @@ def build_graph(
                 *(plan, row, scale), kind=kind, language=language, seed=seed, overrides=overrides
             )
             recipe = _replace_models(recipe, replaced or {})
-            chain = [
+            needed = [
                 nodes.setdefault(node.key, node)
-                for node in _chain(recipe, corpus, fingerprint, folder)
+                for node in _with_needed(_chain(recipe, corpus, fingerprint, folder))
             ]
-            needed = _with_needed(chain)
             for node in needed:
                 node.used_by.append(run)
-            chain[-1].split = plan.scale(scale).split
-            ends[run], chains[run] = chain[-1], tuple(needed)
+            needed[-1].split = plan.scale(scale).split
+            ends[run], chains[run] = needed[-1], tuple(needed)
     return Graph(nodes, ends, chains)
 
 
@@ -193,7 +193,7 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
     whole = recipe.model_dump(mode="json", exclude=_NO_MATTER)
     extra, num_extra = _extra_texts(recipe)
     keys: dict[str, str] = {}
-    chain = []
+    chain: list[Node] = []
     for number, stage in enumerate(recipe.stages, start=1):
         reads_clips = "encoder" in OBJECTIVES[stage.objective].parts
         shared = ("audio", "video", "signal", "decoding") if reads_clips else ()
@@ -209,16 +209,16 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
         }
         key = digest(facts)
         num_clips = len(corpus.split("train")) + (0 if reads_clips else num_extra)
-        chain.append(
-            Node(
-                key,
-                folder / STAGES_FOLDER / f"{stage.name}-{key}",
-                recipe.model_copy(update={"stages": recipe.stages[:number]}),
-                dict(keys),
-                frozenset(keys[name] for name in _sources(stage) if name in keys),
-                num_clips,
-            )
+        node = Node(
+            key,
+            folder / STAGES_FOLDER / f"{stage.name}-{key}",
+            recipe.model_copy(update={"stages": recipe.stages[:number]}),
+            {},
+            frozenset(keys[name] for name in _sources(stage) if name in keys),
+            num_clips,
         )
+        node.taken = {one.stage.name: one.key for one in _with_needed([*chain, node])[:-1]}
+        chain.append(node)
         keys[stage.name] = key
     return chain
 

@@ -41,6 +41,7 @@ from unglossed.reproduce.graph import RUN, SCORED, Graph, Node
 from unglossed.reproduce.weights import is_whole
 from unglossed.signals import STOPS, stopped_by, take_interrupts_once
 from unglossed.training.checkpoint import forget, read_json
+from unglossed.training.recipe import read_resolved
 from unglossed.training.train import train_recipe
 
 RECIPE, TAKEN, USAGE = "recipe.yaml", "taken.json", "usage.json"
@@ -154,6 +155,7 @@ def _train_and_score(work: Work) -> None:
     _drop_damaged(work.run)
     trained = (work.run / "model").is_dir() and (work.stage_folder / "model").is_dir()
     if not trained:
+        earlier = [stage.name for stage in read_resolved(work.folder / RECIPE).stages[:-1]]
         with _measured(work.folder):
             train_recipe(
                 work.folder / RECIPE,
@@ -162,6 +164,7 @@ def _train_and_score(work: Work) -> None:
                 resume=True,
                 features=work.features,
                 trained={name: work.folder / path for name, path in taken.items()},
+                unneeded=set(earlier) - taken.keys(),
             )
     forget(work.stage_folder)  # no more epochs are trained, and checkpoints are large
     if work.scores is None or work.split is None:
