@@ -263,6 +263,8 @@ def held(name: Any) -> Any:
     if not isinstance(name, str):
         return _content(name)
     path = Path(name)
+    if name == "build":  # no folder of this name, see `PartSettings`
+        return name
     if path.is_file():
         return {"file": _checksum(path)}
     if not path.is_dir():
