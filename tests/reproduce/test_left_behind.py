@@ -108,6 +108,8 @@ def test_a_call_that_cannot_begin_leaves_nothing(spec: str, tmp_path: Path) -> N
         begin(plan, output, spec, overrides=["epochz=1"])
     with pytest.raises(InputError, match="table9"):
         begin(plan, output, spec, only=["table9"])
+    with pytest.raises(InputError, match="table9"):
+        reproduce(plan, output, scale="small", only=["table9"], dry_run=True)
     no_split = SOURCE.replace("split: test\n", "split: tset\n")
     with pytest.raises(InputError, match="tset"):
         begin(write_plan(tmp_path / "b", no_split), output, spec)

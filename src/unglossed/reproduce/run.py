@@ -99,6 +99,8 @@ def reproduce(
     names = [row.name for row in settings.rows]
     begun = {"plan": path.stem, "scale": scale, "title": settings.title, "rows": names}
     _refuse_others(folder, begun)
+    if only:  # unknown names, before a corpus is drawn
+        choose_rows(settings, "", "", only)
     overrides = list(overrides)
     if corpus is None:
         assert size.corpus is not None
