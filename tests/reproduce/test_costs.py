@@ -9,6 +9,7 @@ import pytest
 
 import tiny
 from unglossed.corpora.registry import read_corpus
+from unglossed.files import write_checksums
 from unglossed.reproduce.costs import estimate, tell_work
 from unglossed.reproduce.graph import RUN, Graph, Node, build_graph
 from unglossed.reproduce.plan import load_plan
@@ -25,6 +26,8 @@ def graph(tmp_path: Path) -> Graph:
 
 def do(node: Node, **usage: float) -> None:
     (node.folder / RUN / "model").mkdir(parents=True)
+    node.model.mkdir(parents=True)
+    write_checksums(node.model)
     (node.folder / USAGE).write_text(json.dumps(usage), encoding="utf-8")
     if node.split is not None:
         node.scores.mkdir(parents=True)

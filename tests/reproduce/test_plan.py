@@ -10,7 +10,7 @@ import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.reproduce.graph import build_graph
+from unglossed.reproduce.graph import Graph, build_graph
 from unglossed.reproduce.plan import Scale, choose_rows, load_plan, row_recipe
 from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import Recipe
@@ -37,6 +37,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         ("seeds: [3]", "seeds: [yes]", "seeds.0: found True"),
         ("bleu1: 12.50", "blue1: 12.50", "rows.0.paper.blue1: no such key"),
         ("norms: [joint]", "metric: bleu1", "figures.figure1: expected either norms or lines"),
+        (
+            "[tokenizer.pretrained=./nowhere]",
+            "[seed=9]",
+            "rows.wrong.changes: found 'seed=9', expected",
+        ),
         ("title: A tiny paper", "titel: A tiny paper", "titel: no such key, did you mean title?"),
     ],
 )
@@ -62,8 +67,29 @@ def test_a_fault_in_a_rows_recipe_names_the_row(tmp_path: Path) -> None:
     path.write_text(SOURCE.replace("RECIPE", "demo").replace("skip=true", "skpi=true"))
     plan = load_plan(path)
 
-    with pytest.raises(InputError, match=r"rows.stage_1_alone, scale small: .*skpi: no such key"):
+    told = r"plan.yaml: rows.stage_1_alone, scale small: changes: .*skpi: no such key"
+    with pytest.raises(InputError, match=told):
         row_recipe(plan, plan.row("stage_1_alone"), "small", kind="x", language="de", seed=0)
+
+
+def test_a_recipe_that_is_not_there_and_a_change_of_the_command_line_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "plan.yaml"
+    tiny_recipe = ROOT / "tests" / "end_to_end" / "tiny.yaml"
+    path.write_text(SOURCE.replace("RECIPE", str(tiny_recipe), 1))
+    plan = load_plan(path)
+
+    def load(scale: Scale, *overrides: str) -> Recipe:
+        known = {"kind": "x", "language": "de"}
+        return row_recipe(plan, plan.row("both"), scale, seed=0, overrides=overrides, **known)
+
+    with pytest.raises(InputError, match=r"plan.yaml: rows.both, scale small: recipe RECIPE: no"):
+        load("small")
+    with pytest.raises(
+        InputError, match=r"^rows.both, scale paper: key=value on the .* line: seeed: no"
+    ):
+        load("paper", "seeed=3")
 
 
 def test_rows_are_those_that_the_paper_has_for_a_corpus(tmp_path: Path) -> None:
@@ -121,3 +147,21 @@ def test_models_of_the_small_plan_can_be_built(corpus: Corpus, tmp_path: Path) -
         )
         run = Run(smaller, corpus, tmp_path)
         assert plan_stages(smaller.stages, run.processor)
+
+
+def test_a_row_is_trained_without_the_stages_that_it_takes_nothing_from(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    plan = load_plan("fla_llm")
+
+    def build(*names: str) -> Graph:
+        return build_graph(plan, names, "small", [0], corpus, "fingerprint", tmp_path)
+
+    both, alone = build("factorized"), build("stage_1_alone")
+
+    assert [node.stage.name for node in alone.nodes.values()] == ["visual_initialing"]
+    (node,) = alone.nodes.values()
+    assert not node.taken
+    assert both.nodes[node.key].stage_folder == node.stage_folder
+    assert len(node.recipe.stages) == 2  # so that it draws as it does beside the other one
+    assert len(next(iter(both.ends.values())).taken) == 2

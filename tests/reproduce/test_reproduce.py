@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import tiny
+from unglossed.cli.reproduce import _chosen as chosen
 from unglossed.errors import InputError
 from unglossed.evaluation.metrics import score
 from unglossed.files import exclusive
@@ -138,6 +139,33 @@ def test_what_is_done_is_not_done_again(
 
 
 @pytest.mark.slow
+def test_a_row_alone_needs_only_its_stages_and_is_the_same(
+    whole: Path, inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    reproduce(inputs[0], tmp_path, corpus=inputs[1], only=["stage_1_alone"], tell=lambda _: None)
+
+    assert stages(tmp_path) == ["visual_initialing"]
+    rows = results(tmp_path)["rows"]
+    assert rows == {"stage_1_alone": results(whole)["rows"]["stage_1_alone"]}
+
+
+@pytest.mark.slow
+def test_a_stage_whose_weights_were_cut_is_trained_again(
+    whole: Path, inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "cut"
+    shutil.copytree(whole, output)
+    weights = next(output.glob("stages/pretraining-*/run/1-pretraining/model/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:400])
+    told: list[str] = []
+
+    reproduce(inputs[0], output, corpus=inputs[1], tell=told.append)
+
+    assert "4 stages, 3 done" in told[0]
+    assert results(output) == results(whole)
+
+
+@pytest.mark.slow
 def test_a_row_that_fails_leaves_the_others_done(
     whole: Path, inputs: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -211,7 +239,9 @@ def test_a_folder_belongs_to_one_plan_and_scale(inputs: tuple[Path, str], tmp_pa
     plan, spec = inputs
     reproduce(plan, tmp_path / "a", corpus=spec, dry_run=True, tell=lambda _: None)
 
-    with pytest.raises(InputError, match=r"plan.json: found .*'paper'.*choose another --output"):
+    with pytest.raises(
+        InputError, match=r"plan.json: scale: found 'paper'.*choose another --output"
+    ):
         reproduce(plan, tmp_path / "a", corpus=spec, scale="small", tell=lambda _: None)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").touch()
@@ -236,3 +266,15 @@ def test_the_small_scale_draws_its_corpus_once(inputs: tuple[Path, str], tmp_pat
     assert "3 rows with their seeds" in told[1]
     assert told[1] == told[2]
     assert len((tmp_path / "extra_texts.txt").read_text(encoding="utf-8").splitlines()) == 20
+
+
+def test_a_changed_seed_and_an_empty_choice_are_refused(
+    inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "a"
+    with pytest.raises(InputError, match=r"^seed=99: found a change of the seed, expected --seeds"):
+        reproduce(inputs[0], output, corpus=inputs[1], overrides=["seed=99"], dry_run=True)
+    for only in ("", ","):
+        with pytest.raises(InputError, match=r"^--only: found '.*', expected rows, tables or fig"):
+            chosen(only)
+    assert not output.exists()

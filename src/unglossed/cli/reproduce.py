@@ -59,7 +59,7 @@ def reproduce(
             output,
             corpus=corpus,
             scale=chosen,
-            only=_names(only),
+            only=_chosen(only),
             seeds=_numbers(seeds),
             num_workers=workers,
             overrides=overrides or (),
@@ -76,6 +76,14 @@ def reproduce(
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _chosen(text: str | None) -> list[str]:
+    """Rows, tables and figures of a list; none where there is no list."""
+    names = _names(text)
+    if text is not None and not names:
+        raise InputError(f"--only: found {text!r}, expected rows, tables or figures of the plan")
+    return names
 
 
 def _numbers(text: str | None) -> list[int] | None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import unglossed
 from unglossed.corpora.sample import Corpus
 from unglossed.files import CHECKSUMS, file_checksum
 from unglossed.reproduce.plan import Plan, Scale, row_recipe
+from unglossed.reproduce.weights import is_whole
 from unglossed.training.keys import digest
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import GeneratedText, Recipe
@@ -47,8 +49,9 @@ class Node:
         key: Of its content.
         folder: Where it keeps everything.
         recipe: Ends with its stage.
-        taken: The earlier stages of its recipe, by name in their order: their keys.
-        needs: Keys of those of them that its parts come from.
+        taken: The earlier stages of its recipe that it depends on, by name in their order: their
+            keys. The others are not trained for it.
+        needs: Keys of those of them that its own parts come from.
         split: Which is scored; None: no row ends here.
         used_by: Rows that have it.
         num_clips: What an epoch reads: clips, or texts where it trains on text alone.
@@ -90,9 +93,9 @@ class Node:
 
     def is_done(self) -> bool:
         """Whether it is trained and, where a row ends with it, scored."""
-        run_model = self.folder / RUN / "model"  # which is written last
         scored = self.split is None or (self.scores / SCORED).is_file()
-        return run_model.is_dir() and scored
+        run_model = self.folder / RUN / "model"  # which is written last
+        return scored and run_model.is_dir() and is_whole(self.model)
 
     def __str__(self) -> str:
         rows = list(dict.fromkeys(run.row for run in self.used_by)) or ["taken over"]
@@ -156,15 +159,14 @@ def build_graph(
                 *(plan, row, scale), kind=kind, language=language, seed=seed, overrides=overrides
             )
             recipe = _replace_models(recipe, replaced or {})
-            chain = [
+            needed = [
                 nodes.setdefault(node.key, node)
-                for node in _chain(recipe, corpus, fingerprint, folder)
+                for node in _with_needed(_chain(recipe, corpus, fingerprint, folder))
             ]
-            needed = _with_needed(chain)
             for node in needed:
                 node.used_by.append(run)
-            chain[-1].split = plan.scale(scale).split
-            ends[run], chains[run] = chain[-1], tuple(needed)
+            needed[-1].split = plan.scale(scale).split
+            ends[run], chains[run] = needed[-1], tuple(needed)
     return Graph(nodes, ends, chains)
 
 
@@ -191,7 +193,7 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
     whole = recipe.model_dump(mode="json", exclude=_NO_MATTER)
     extra, num_extra = _extra_texts(recipe)
     keys: dict[str, str] = {}
-    chain = []
+    chain: list[Node] = []
     for number, stage in enumerate(recipe.stages, start=1):
         reads_clips = "encoder" in OBJECTIVES[stage.objective].parts
         shared = ("audio", "video", "signal", "decoding") if reads_clips else ()
@@ -207,16 +209,16 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
         }
         key = digest(facts)
         num_clips = len(corpus.split("train")) + (0 if reads_clips else num_extra)
-        chain.append(
-            Node(
-                key,
-                folder / STAGES_FOLDER / f"{stage.name}-{key}",
-                recipe.model_copy(update={"stages": recipe.stages[:number]}),
-                dict(keys),
-                frozenset(keys[name] for name in _sources(stage) if name in keys),
-                num_clips,
-            )
+        node = Node(
+            key,
+            folder / STAGES_FOLDER / f"{stage.name}-{key}",
+            recipe.model_copy(update={"stages": recipe.stages[:number]}),
+            {},
+            frozenset(keys[name] for name in _sources(stage) if name in keys),
+            num_clips,
         )
+        node.taken = {one.stage.name: one.key for one in _with_needed([*chain, node])[:-1]}
+        chain.append(node)
         keys[stage.name] = key
     return chain
 
@@ -250,24 +252,39 @@ def _content(value: Any) -> Any:
     """Settings in which what a local folder or file holds stands for its name."""
     if isinstance(value, dict):
         return {
-            key: _held(one) if key in ("source", "pretrained", "backbone") else _content(one)
+            key: held(one) if key in ("source", "pretrained", "backbone") else _content(one)
             for key, one in value.items()
         }
     return [_content(one) for one in value] if isinstance(value, list) else value
 
 
-def _held(name: Any) -> Any:
+def held(name: Any) -> Any:
+    """What a local folder or file holds, as checksums; the name itself where there is none."""
     if not isinstance(name, str):
         return _content(name)
     path = Path(name)
+    if name == "build":  # no folder of this name, see `PartSettings`
+        return name
     if path.is_file():
-        return {"file": file_checksum(path)}
+        return {"file": _checksum(path)}
     if not path.is_dir():
         return name
     if (path / CHECKSUMS).is_file():
         return {"folder": file_checksum(path / CHECKSUMS)}
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return {"folder": [[file.name, file.stat().st_size] for file in files]}
+    return {"folder": [[file.relative_to(path).as_posix(), _checksum(file)] for file in files]}
+
+
+def _checksum(path: Path) -> str:
+    """Of a file that many rows name, and that is large: read once while it stays as it is."""
+    status = path.stat()
+    return _read_checksum(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _read_checksum(path: Path, size: int, modified: int) -> str:
+    del size, modified
+    return file_checksum(path)
 
 
 def _extra_texts(recipe: Recipe) -> tuple[Any, int]:

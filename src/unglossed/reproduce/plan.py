@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from unglossed.config import AS_LIST, WHOLE, Settings, read_settings, suggest
 from unglossed.errors import InputError
@@ -30,7 +30,15 @@ METRICS: dict[str, str] = {
 """Metrics by their key, and their names in tables."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Changes = Annotated[tuple[str, ...], AS_LIST]
+
+
+def _without_seed(changes: tuple[str, ...]) -> tuple[str, ...]:
+    if found := seed_change(changes):
+        raise ValueError(f"found {found!r}, expected no seed here: seeds are those of the row")
+    return changes
+
+
+Changes = Annotated[tuple[str, ...], AS_LIST, AfterValidator(_without_seed)]
 Names = Annotated[tuple[Name, ...], AS_LIST]
 Number = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -211,6 +219,19 @@ class Plan(Settings):
     """In which their scores are shown."""
     figures: Annotated[tuple[FigureSettings, ...], AS_LIST] = ()
     """And drawn."""
+    _origin: str = PrivateAttr("the plan")
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read a plan's file, which faults in its rows' recipes will name."""
+        plan = read_settings(cls, path)
+        plan._origin = str(path)
+        return plan
+
+    @property
+    def origin(self) -> str:
+        """Its file."""
+        return self._origin
 
     @model_validator(mode="after")
     def _names_known(self) -> Plan:
@@ -275,7 +296,12 @@ def load_plan(name: str | Path) -> Plan:
     Raises:
         InputError: names the file and the field that is wrong.
     """
-    return read_settings(Plan, find_plan(name))
+    return Plan.read(find_plan(name))
+
+
+def seed_change(changes: Sequence[str]) -> str | None:
+    """The first of `key=value` changes that is of the seed, which each training has of its own."""
+    return next((one for one in changes if one.partition("=")[0] == "seed"), None)
 
 
 def row_recipe(
@@ -300,23 +326,33 @@ def row_recipe(
         overrides: further `key=value` changes, which come last.
 
     Raises:
-        InputError: names the row, and what is wrong with its recipe.
+        InputError: names the row and what is wrong with its recipe; and the plan's file, or the
+            command line if it is right without `overrides`.
     """
     size = plan.scale(scale)
     own = row.variant(scale)
+    name = own.recipe or size.recipe
+    where = f"rows.{row.name}, scale {scale}"
     changes = [
         *size.changes,
         *size.corpora.get(kind, ()),
         *size.corpora.get(f"{kind}/{language}", ()),
         *row.changes,
         *own.changes,
-        *overrides,
-        f"seed={seed}",
     ]
     try:
-        return load_recipe(own.recipe or size.recipe, changes)
+        return load_recipe(name, [*changes, *overrides, f"seed={seed}"])
     except InputError as error:
-        raise InputError(f"rows.{row.name}, scale {scale}: {error}") from None
+        _load_own(plan, where, name, changes)
+        raise InputError(f"{where}: {error}") from None
+
+
+def _load_own(plan: Plan, where: str, name: str, changes: Sequence[str]) -> None:
+    """Refuse what is wrong with a row's recipe without changes of the command line."""
+    try:
+        load_recipe(name, changes, origin="changes")
+    except InputError as error:
+        raise InputError(f"{plan.origin}: {where}: {error}") from None
 
 
 def shown_with(plan: Plan, kind: str, language: str) -> Iterator[Shown]:

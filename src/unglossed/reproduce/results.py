@@ -5,8 +5,8 @@ Nothing but `costs` depends on whether, or where, the work was interrupted.
 
 from __future__ import annotations
 
+import itertools
 import json
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from sacrebleu.metrics.chrf import CHRF
 
 import unglossed
-from unglossed.corpora.sample import Corpus
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.evaluation.metrics import Scores, normalise, score_by_language
 from unglossed.evaluation.significance import paired_differences
@@ -30,6 +30,7 @@ from unglossed.reproduce.plan import (
     TableSettings,
 )
 from unglossed.reproduce.task import read_usage
+from unglossed.reproduce.weights import num_parameters
 from unglossed.training.callbacks import NORMS_FILE, read_metrics
 
 ROUGE = "F with beta 1.2 (COCO), split on spaces, or into characters where words have none"
@@ -45,18 +46,33 @@ class _Texts:
     languages: list[str]
 
     @classmethod
-    def read(cls, path: Path, language: str) -> _Texts:
-        """Read a `predictions.jsonl`."""
+    def read(cls, path: Path, samples: Sequence[Sample], language: str) -> _Texts:
+        """Read a `predictions.jsonl`, which has the samples of a split in their order.
+
+        Raises:
+            InputError: it is damaged, or has other clips.
+        """
+        again = "delete its folder, and the clips are translated again"
         try:
-            rows = [json.loads(line) for line in path.open(encoding="utf-8")]
-            return cls(
+            with path.open(encoding="utf-8") as file:
+                rows = [json.loads(line) for line in file]
+            ids = [row["id"] for row in rows]
+            texts = cls(
                 [row["hypothesis"] for row in rows],
                 [(row["reference"], *row.get("references", ())) for row in rows],
                 [row.get("language", language) for row in rows],
             )
-        except (OSError, ValueError, KeyError, TypeError):
-            told = "cannot be read: delete its folder, and the clips are translated again"
-            raise InputError(f"{path}: {told}") from None
+            written = [*texts.hypotheses, *itertools.chain(*texts.references), *texts.languages]
+            if not all(isinstance(text, str) for text in written):
+                raise TypeError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise InputError(f"{path}: cannot be read: {again}") from None
+        if ids != [sample.id for sample in samples]:
+            raise InputError(
+                f"{path}: found {len(ids)} clips, expected the {len(samples)} of the split that is"
+                f" scored, in their order: {again}"
+            )
+        return texts
 
     def score(self, normalisation: str) -> Scores:
         return score_by_language(self.hypotheses, self.references, self.languages, normalisation)
@@ -83,10 +99,11 @@ class Gathered:
         self.scale = scale
         self.graph = graph
         self.corpus = corpus
+        samples = corpus.split(plan.scale(scale).split)
         self.texts: dict[RowRun, _Texts] = {
-            run: _Texts.read(node.scores / "predictions.jsonl", corpus.language)
+            run: _Texts.read(node.scores / "predictions.jsonl", samples, corpus.language)
             for run, node in graph.ends.items()
-            if node.is_done()
+            if all(needed.is_done() for needed in graph.chains[run])
         }
         said = {
             text
@@ -143,7 +160,7 @@ class Gathered:
                 if all(map(any, new))
                 else {},
             },
-            "parameters": {node.stage.name: _num_parameters(node.model) for node in chain},
+            "parameters": {node.stage.name: num_parameters(node.model) for node in chain},
             "model": chain[-1].key,
         }
 
@@ -289,24 +306,3 @@ def _signature(metric: str, scores: Scores) -> str:
         own = str(CHRF(references=[["a"]]).get_signature()).partition("|")[2]
         return f"{references}|{own}; {normalisation}"
     return f"{scores.signature}|order:{metric[-1]}; {normalisation}"
-
-
-def _num_parameters(model: Path) -> dict[str, int]:
-    """Weights of a model by part, as its files list them; shared ones count once."""
-    found: dict[str, int] = {}
-    for path in sorted(model.glob("*.safetensors")):
-        for name, shape in _shapes(path):
-            part = name.partition(".")[0]
-            part = part if part in ("encoder", "adapter", "language_model") else "all"
-            found[part] = found.get(part, 0) + int(np.prod(shape, dtype=np.int64))
-    return found
-
-
-def _shapes(path: Path) -> Iterator[tuple[str, list[int]]]:
-    """Names and shapes of the tensors of a safetensors file, without reading their values."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        head = json.loads(file.read(length))
-    for name, told in head.items():
-        if name != "__metadata__":
-            yield name, told["shape"]

@@ -2,7 +2,8 @@
 
 DIR/plan.json      the plan and the scale that the folder is for
 DIR/corpus/        the generated corpus, where none is given; corpus.json says which it is
-DIR/trimmed/       language models with the vocabulary of the train texts, where the plan trims
+DIR/trimmed/       language models with the vocabulary of the train texts, where the plan trims;
+                   a folder for each model and texts
 DIR/stages/        a folder for each stage's training, see `task.py`
 DIR/features/      what frozen encoders gave, shared by all stages
 DIR/results.md, .tex, .csv, .json, and the figures as SVG
@@ -11,10 +12,11 @@ DIR/results.md, .tex, .csv, .json, and the figures as SVG
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import unglossed
 from unglossed.config import check_count
 from unglossed.corpora.check_media import TRAINING_SPLITS
 from unglossed.corpora.parallel import num_cores
@@ -25,7 +27,7 @@ from unglossed.files import as_path, exclusive, file_checksum, write_text
 from unglossed.reproduce.corpus import EXTRA_TEXTS, generate
 from unglossed.reproduce.costs import estimate, tell_work
 from unglossed.reproduce.figures import Curve, StageNorms, draw_curves, draw_norms
-from unglossed.reproduce.graph import Graph, build_graph, corpus_kind, published_models
+from unglossed.reproduce.graph import Graph, build_graph, corpus_kind, held, published_models
 from unglossed.reproduce.plan import (
     METRICS,
     Plan,
@@ -34,15 +36,18 @@ from unglossed.reproduce.plan import (
     find_plan,
     load_plan,
     row_recipe,
+    seed_change,
 )
 from unglossed.reproduce.results import Gathered
 from unglossed.reproduce.tables import to_csv, to_latex, to_markdown
 from unglossed.reproduce.workers import Workers
 from unglossed.training.checkpoint import read_json
 from unglossed.training.fingerprint import Fingerprint
+from unglossed.training.keys import digest
+from unglossed.training.recipe import Recipe
 from unglossed.trimming.trim import trim_model
 
-_BEGUN = "plan.json"
+_BEGUN, _LOCK = "plan.json", ".plan.lock"
 _FINGERPRINT = ".fingerprint.json"
 
 
@@ -87,19 +92,28 @@ def reproduce(
     path, folder = find_plan(plan), as_path(output, "output").resolve()
     settings = load_plan(path)
     size = settings.scale(scale)
+    if found := seed_change(overrides):
+        raise InputError(f"{found}: found a change of the seed, expected --seeds")
     if corpus is None and size.corpus is None:
         raise InputError(f"--corpus: the plan {plan} needs one at scale {scale}")
-    _claim(folder, path, scale)
+    names = [row.name for row in settings.rows]
+    begun = {"plan": path.stem, "scale": scale, "title": settings.title, "rows": names}
+    _refuse_others(folder, begun)
+    if only:  # unknown names, before a corpus is drawn
+        choose_rows(settings, "", "", only)
     overrides = list(overrides)
     if corpus is None:
         assert size.corpus is not None
+        _claim(folder, begun)
         corpus = generate(folder, size.corpus, tell)
         if size.corpus.extra_texts:
             overrides.insert(0, f"extra_texts={json.dumps(str(folder / EXTRA_TEXTS))}")
     rows = read_corpus(corpus)
     rows.split(size.split)  # raises where there is none
     names = choose_rows(settings, corpus_kind(rows), rows.language, only)
-    replaced = _trimmed(settings, names, scale, rows, folder, overrides, dry_run, tell)
+    recipes = _recipes(settings, names, scale, rows, overrides)
+    _claim(folder, begun)  # after all that may be wrong: else it would be left
+    replaced = _trimmed(published_models(recipes) & {*size.trim}, rows, folder, dry_run, tell)
 
     def build(chosen: Sequence[str]) -> Graph:
         return build_graph(
@@ -194,27 +208,44 @@ def _draw(folder: Path, gathered: Gathered, content: Mapping[str, Any]) -> None:
         draw_curves(path, curves, figure.x_label, METRICS[figure.metric])
 
 
-def _claim(folder: Path, plan: Path, scale: Scale) -> None:
+def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Make a folder a plan's.
 
     Raises:
-        InputError: it is another's, or holds something else.
+        InputError: see `_refuse_others`.
     """
-    begun, wanted = folder / _BEGUN, {"plan": plan.stem, "scale": scale}
-    with exclusive(folder / ".plan.lock", lambda: None):
-        if begun.is_file():
-            found = read_json(begun)
-            if found != wanted:
-                raise InputError(
-                    f"{begun}: found {found}, expected {wanted}; choose another --output"
-                )
-            return
-        others = [file.name for file in folder.iterdir() if file.name != ".plan.lock"]
+    with exclusive(folder / _LOCK, lambda: None):
+        _refuse_others(folder, wanted)
+        if not (folder / _BEGUN).is_file():
+            write_text(folder / _BEGUN, json.dumps(wanted, ensure_ascii=False) + "\n")
+
+
+def _refuse_others(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a folder that is not a plan's, and write nothing.
+
+    The plan may have been edited since it began there: its title and one row are the same.
+
+    Raises:
+        InputError: it is another plan's or scale's, or holds something else.
+    """
+    begun = folder / _BEGUN
+    others = {file.name for file in folder.iterdir()} - {_LOCK} if folder.is_dir() else set()
+    if not begun.is_file():  # looked for last: another call may write it first of all
         if others:
             raise InputError(
-                f"{folder}: found {others[0]!r} and no {_BEGUN}, expected a new or an empty folder"
+                f"{folder}: found {min(others)!r} and no {_BEGUN}, expected a new or an empty"
+                " folder"
             )
-        write_text(begun, json.dumps(wanted) + "\n")
+        return
+    found = read_json(begun)
+    before = found.get("rows")
+    edited = isinstance(before, list) and any(name in before for name in wanted["rows"])
+    for key, value in wanted.items():
+        if found.get(key) != value and not (key == "rows" and edited):
+            raise InputError(
+                f"{begun}: {key}: found {found.get(key)!r}, expected {value!r}: the folder is"
+                " another plan's or scale's; choose another --output"
+            )
 
 
 def _fingerprint(corpus: Corpus, split: str, folder: Path) -> str:
@@ -225,22 +256,16 @@ def _fingerprint(corpus: Corpus, split: str, folder: Path) -> str:
         return file_checksum(path)
 
 
-def _trimmed(
-    plan: Plan,
-    names: Sequence[str],
-    scale: Scale,
-    corpus: Corpus,
-    folder: Path,
-    overrides: Sequence[str],
-    dry_run: bool,
-    tell: Callable[[str], None],
-) -> dict[str, str]:
-    """The folders of trimmed language models, by the published model's name; made if need be."""
-    wanted = plan.scale(scale).trim
-    if not wanted:
-        return {}
+def _recipes(
+    plan: Plan, names: Sequence[str], scale: Scale, corpus: Corpus, overrides: Sequence[str]
+) -> list[Recipe]:
+    """The recipes of rows.
+
+    Raises:
+        InputError: see `row_recipe`.
+    """
     kind, language = corpus_kind(corpus), corpus.language
-    recipes = [
+    return [
         row_recipe(
             *(plan, plan.row(name), scale),
             kind=kind,
@@ -250,14 +275,26 @@ def _trimmed(
         )
         for name in names
     ]
+
+
+def _trimmed(
+    models: Iterable[str],
+    corpus: Corpus,
+    folder: Path,
+    dry_run: bool,
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """The folders of trimmed language models, by the published model's name; made if need be."""
+    texts = [sample.text for sample in corpus.split("train")]
     found = {}
-    for model in sorted(set(wanted) & published_models(recipes)):
-        target = folder / "trimmed" / model.rpartition("/")[2]
+    for model in sorted(models):
+        key = digest([held(model), texts, unglossed.__version__])
+        target = folder / "trimmed" / f"{Path(model).name}-{key}"
         found[model] = str(target)
         if dry_run:
             continue
         with exclusive(target.with_name(f".{target.name}.lock"), lambda: None):
             if not target.is_dir():
                 tell(f"{model}: its vocabulary is trimmed to the train texts")
-                trim_model(model, [sample.text for sample in corpus.split("train")], target)
+                trim_model(model, texts, target)
     return found

@@ -12,7 +12,9 @@ NODE/lock          held by the process that works here
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -36,8 +38,10 @@ from unglossed.evaluation.evaluate import evaluate
 from unglossed.files import exclusive, write_text
 from unglossed.memory import save_memory
 from unglossed.reproduce.graph import RUN, SCORED, Graph, Node
+from unglossed.reproduce.weights import is_whole
 from unglossed.signals import STOPS, stopped_by, take_interrupts_once
 from unglossed.training.checkpoint import forget, read_json
+from unglossed.training.recipe import read_resolved
 from unglossed.training.train import train_recipe
 
 RECIPE, TAKEN, USAGE = "recipe.yaml", "taken.json", "usage.json"
@@ -95,8 +99,15 @@ def read_usage(folder: Path) -> dict[str, float]:
     """
     try:
         found = json.loads((folder / USAGE).read_text(encoding="utf-8"))
-        return {str(key): float(value) for key, value in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):  # not yet written, or damaged
+        numbers = {str(key): float(value) for key, value in found.items()}
+        return {key: value for key, value in numbers.items() if math.isfinite(value)}
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ):  # not yet written, or damaged
         return {}
 
 
@@ -141,7 +152,10 @@ def _logged(work: Work) -> int:
 
 def _train_and_score(work: Work) -> None:
     taken = read_json(work.folder / TAKEN)
-    if not (work.run / "model").is_dir():
+    _drop_damaged(work.run)
+    trained = (work.run / "model").is_dir() and (work.stage_folder / "model").is_dir()
+    if not trained:
+        earlier = [stage.name for stage in read_resolved(work.folder / RECIPE).stages[:-1]]
         with _measured(work.folder):
             train_recipe(
                 work.folder / RECIPE,
@@ -150,6 +164,7 @@ def _train_and_score(work: Work) -> None:
                 resume=True,
                 features=work.features,
                 trained={name: work.folder / path for name, path in taken.items()},
+                unneeded=set(earlier) - taken.keys(),
             )
     forget(work.stage_folder)  # no more epochs are trained, and checkpoints are large
     if work.scores is None or work.split is None:
@@ -157,6 +172,14 @@ def _train_and_score(work: Work) -> None:
     if not (work.scores / SCORED).is_file():
         with _measured(work.folder, "scoring_"):
             evaluate(work.run, work.corpus, work.split, work.scores)
+
+
+def _drop_damaged(run: Path) -> None:
+    """Delete a run's models that somebody cut or of which files are gone: they are made again."""
+    for model in (*run.glob("*-*/model"), run / "model"):
+        if model.is_dir() and not is_whole(model):
+            print(f"{model}: files are missing or cut: it is made again", file=sys.stderr)
+            shutil.rmtree(model)
 
 
 @contextmanager

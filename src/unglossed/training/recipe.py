@@ -84,7 +84,7 @@ def rename_keys(data: dict[str, Any], origin: str | Path) -> None:
         note(f"{origin}: {old} is now called {new}")
 
 
-def _override(data: dict[str, Any], overrides: Sequence[str]) -> None:
+def _override(data: dict[str, Any], overrides: Sequence[str], origin: str) -> None:
     """Change a recipe's content, in place, by `key=value` with keys new or old."""
     renamed = []
     for item in overrides:
@@ -95,7 +95,7 @@ def _override(data: dict[str, Any], overrides: Sequence[str]) -> None:
                 key = new + key.removeprefix(old)
         renamed.append(key + equals + value)
     override(data, renamed)
-    rename_keys(data, _COMMAND_LINE)  # of a value with keys, such as audio={sample_rate: 8000}
+    rename_keys(data, origin)  # of a value with keys, such as audio={sample_rate: 8000}
 
 
 def _read_with_base(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -341,21 +341,28 @@ class Recipe(Settings):
             )
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name: str | Path, overrides: Sequence[str] = (), *, origin: str = _COMMAND_LINE
+) -> Recipe:
     """Read a recipe from its file or shipped name, with `key=value` overrides.
 
     It may start from another (`base`) and leave out stages (`skip`); keys of earlier versions are
     renamed. The result shows none of this.
 
+    Args:
+        name: file, or name of a shipped recipe.
+        overrides: the changes.
+        origin: where they are from, in the words of an error.
+
     Raises:
-        InputError: names the file, or else the command line, and the field that is wrong.
+        InputError: names the file, or else the overrides' origin, and the field that is wrong.
     """
     if isinstance(overrides, str) or not all(isinstance(one, str) for one in overrides):
         raise InputError(f"overrides: found {overrides!r}, expected a list of key=value texts")
     path = find_recipe(name)
     data = _read_with_base(path)
     skipped = _leave_out_skipped(data, path)  # so that no change is of a stage that is not there
-    _override(data, overrides)
+    _override(data, overrides, origin)
     try:
         skipped += _leave_out_skipped(data, path)
         _refuse_skipped_sources(data, skipped, path)
@@ -364,7 +371,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if not overrides or _fault_of(path) is not None:
             raise
         fault = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{_COMMAND_LINE}: {fault}") from None
+        raise InputError(f"{origin}: {fault}") from None
 
 
 def read_resolved(path: Path) -> Recipe:

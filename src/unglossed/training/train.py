@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +86,7 @@ def train_recipe(
     keep: int = 2,
     shard_model: bool = False,
     trained: Mapping[str, Path] | None = None,
+    unneeded: Collection[str] = (),
 ) -> Path:
     """Train a recipe's stages on a corpus.
 
@@ -119,6 +120,8 @@ def train_recipe(
             the processes, see `sharding.py`; else each process has all of them.
         trained: model folders of stages, by name, that another run trained with the same settings,
             tokenizer and corpus: they are taken over, as links, in the place of being trained.
+        unneeded: names of stages that are not trained; no other stage's parts come from them. The
+            others are numbered, and draw, as if they were.
 
     Returns:
         The folder of the final model, `output/model`.
@@ -144,7 +147,7 @@ def train_recipe(
             run = opened.on_all(lambda: opened.first(resume, check_media, accept_changes))
             sharded = shard_model and ranks.count > 1
             return _train_stages(
-                run, output, _Manner(accept_changes, saving, keep, sharded, trained or {})
+                run, output, _Manner(accept_changes, saving, keep, sharded, trained or {}, unneeded)
             )
 
 
@@ -157,6 +160,7 @@ class _Manner:
     keep: int
     sharded: bool
     trained: Mapping[str, Path]
+    unneeded: Collection[str]
 
 
 @dataclass
@@ -252,12 +256,15 @@ def _train_stages(run: Run, output: Path, manner: _Manner) -> Path:
     }
     for name, model in manner.trained.items():
         ranks.first(partial(_take_over, run, stages[name], model))
-    if ranks.first(lambda: all(map(is_trained, stages.values()))):
+    wanted = [folder for name, folder in stages.items() if name not in manner.unneeded]
+    if ranks.first(lambda: all(map(is_trained, wanted))):
         note(f"{output}: the run is finished, nothing is left to train")
     earlier: dict[str, Path] = {}
     with show_progress() as progress:
         for number, stage in enumerate(run.recipe.stages, start=1):
             folder = stages[stage.name]
+            if folder not in wanted:
+                continue
             if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
                 job = Job(run, stage, run.recipe.seed + number, earlier, progress)
                 _train_stage(job, folder, manner)
