@@ -141,6 +141,7 @@ OTHER_VALUES: dict[str, Any] = {
     "alignment.weight": 5.0,
     "alignment.temperature": 1.0,
     "alignment.smoothing": 0.5,
+    "alignment.words": 5.0,
     "alignment.near_texts": 2,
     "alignment.source": "BARE",
     "alignment.states": ["alignment.source=BARE", "alignment.states=true"],

@@ -75,7 +75,10 @@ def test_rotation_mark_of_a_phone_is_honoured(tmp_path, pictures, write_video):
     upright = read_frames(write_video(tmp_path / "a.mp4", pictures))
     turned = read_frames(write_video(tmp_path / "b.mp4", pictures, rotation=90))
     assert turned.shape == (9, 48, 32, 3)
-    np.testing.assert_array_equal(turned, np.rot90(upright, 1, axes=(1, 2)))
+    # Two encodings of the same pictures: x264 may make each a little other (see to_video_frame).
+    right, wrong = (np.rot90(upright, turns, axes=(1, 2)) for turns in (1, -1))
+    assert np.abs(turned.astype(int) - right).mean() < 6
+    assert np.abs(turned.astype(int) - wrong).mean() > 12
 
 
 def test_video_at_25_frames_keeps_every_frame(tmp_path, pictures, write_video):
