@@ -196,6 +196,7 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "decoding.top_p": ("demo", "", SAMPLE),
     "decoding.seed": ("demo", "", SAMPLE),
     "language_model.random_init": ("fla_llm", "llm_fine_tuning", ()),
+    "alignment.words": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.near_texts": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.source": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.states": ("fla_llm_contrast", "visual_initialing", ()),
