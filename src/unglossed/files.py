@@ -118,6 +118,29 @@ def as_path(value: object, name: str) -> Path:
     return Path(value)
 
 
+def find_shipped(name: str | Path, kind: str) -> Path:
+    """A YAML file by its path, or by the name of one that is shipped in the folder `KINDs`.
+
+    Args:
+        name: path, or name without `.yaml`.
+        kind: what it is, as "recipe".
+
+    Raises:
+        InputError: neither is there; the shipped names are listed.
+    """
+    path = as_path(name, kind)
+    if path.is_file():
+        return path
+    folder = Path(__file__).parent / f"{kind}s"
+    if not folder.is_dir():  # an editable install: it lies at the repository's root
+        folder = Path(__file__).parents[2] / f"{kind}s"
+    shipped = folder / f"{path.name.removesuffix('.yaml')}.yaml"
+    if len(path.parts) == 1 and shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise InputError(f"{kind} {name}: no such file; the shipped {kind}s are: {names}")
+
+
 @contextmanager
 def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A file to write into that gets the name `path` only when the block ends without an error.

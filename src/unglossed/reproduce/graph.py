@@ -302,7 +302,7 @@ def _extra_texts(recipe: Recipe) -> tuple[Any, int]:
 
 
 def _replace_models(recipe: Recipe, replaced: Mapping[str, str]) -> Recipe:
-    """A recipe with other language models in the place of some published ones."""
+    """A recipe with other language models instead of some published ones."""
 
     def replace(value: Any) -> Any:
         if isinstance(value, dict):

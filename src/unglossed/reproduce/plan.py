@@ -5,6 +5,7 @@ These are settings only, read from YAML. `graph.py` works out what has to be tra
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,10 +14,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from unglossed.config import AS_LIST, WHOLE, Settings, read_settings, suggest
 from unglossed.errors import InputError
-from unglossed.files import as_path
+from unglossed.files import find_shipped
 from unglossed.training.recipe import Recipe, Seed, load_recipe
 
-PLANS_FOLDER = "plans"
 Scale = Literal["paper", "small"]
 Metric = Literal["bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l"]
 METRICS: dict[str, str] = {
@@ -98,9 +98,9 @@ class Shown(Settings):
     Empty: any. With others it is left out unless `--only` names it."""
 
     @property
+    @abstractmethod
     def own_rows(self) -> list[str]:
         """Names of the rows that it shows, each once."""
-        raise NotImplementedError
 
 
 class TableSettings(Shown):
@@ -277,17 +277,7 @@ def find_plan(name: str | Path) -> Path:
     Raises:
         InputError: neither is there; the shipped names are listed.
     """
-    path = as_path(name, "plan")
-    if path.is_file():
-        return path
-    folder = Path(__file__).parent.parent / PLANS_FOLDER
-    if not folder.is_dir():  # an editable install: the plans lie at the repository's root
-        folder = Path(__file__).parents[3] / PLANS_FOLDER
-    shipped = folder / f"{path.name.removesuffix('.yaml')}.yaml"
-    if len(path.parts) == 1 and shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise InputError(f"plan {name}: no such file; the shipped plans are: {names}")
+    return find_shipped(name, "plan")
 
 
 def load_plan(name: str | Path) -> Plan:

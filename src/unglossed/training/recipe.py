@@ -24,7 +24,7 @@ from unglossed.config import (
 )
 from unglossed.corpora.check_media import Needs
 from unglossed.errors import InputError, note
-from unglossed.files import as_path
+from unglossed.files import find_shipped
 from unglossed.media.frames import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
@@ -37,7 +37,6 @@ from unglossed.training.settings import (
     StageSettings,
 )
 
-RECIPES_FOLDER = "recipes"
 RENAMED = {
     "video.sampling_rate": "video.frame_share",
     "audio.sample_rate": "audio.audio_rate",
@@ -53,17 +52,7 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         InputError: neither is there; the shipped names are listed.
     """
-    path = as_path(name, "recipe")
-    if path.is_file():
-        return path
-    folder = Path(__file__).parent.parent / RECIPES_FOLDER
-    if not folder.is_dir():  # an editable install: the recipes lie at the repository's root
-        folder = Path(__file__).parents[3] / RECIPES_FOLDER
-    shipped = folder / f"{path.name.removesuffix('.yaml')}.yaml"
-    if len(path.parts) == 1 and shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise InputError(f"recipe {name}: no such file; the shipped recipes are: {names}")
+    return find_shipped(name, "recipe")
 
 
 def rename_keys(data: dict[str, Any], origin: str | Path) -> None:

@@ -119,7 +119,7 @@ def train_recipe(
         shard_model: share weights, gradients and optimiser state of the language model out among
             the processes, see `sharding.py`; else each process has all of them.
         trained: model folders of stages, by name, that another run trained with the same settings,
-            tokenizer and corpus: they are taken over, as links, in the place of being trained.
+            tokenizer and corpus: they are taken over, as links, instead of being trained.
         unneeded: names of stages that are not trained; no other stage's parts come from them. The
             others are numbered, and draw, as if they were.
 
