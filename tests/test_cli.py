@@ -98,19 +98,19 @@ def test_translate_imports_only_what_it_needs(model: Path, tmp_path: Path) -> No
     assert not modules & (unneeded | {"tensorboard", "torch.utils.tensorboard", "pyarrow"})
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import torch._dynamo.config as config; config.suppress_errors",
-        "import torch; torch._dynamo.config.suppress_errors",
-        "from torch._dynamo import OptimizedModule",
-        "import torch._dynamo._trace_wrapped_higher_order_op as t; t.TransformGetItemToIndex()",
-        "from transformers.masking_utils import TransformGetItemToIndex as T; T().__enter__",
-    ],
-)
-def test_a_postponed_compiler_is_imported_once_something_needs_it(statement: str) -> None:
+NEEDS_THE_COMPILER = [
+    "import torch._dynamo.config as config; config.suppress_errors",
+    "import torch; torch._dynamo.config.suppress_errors",
+    "from torch._dynamo import OptimizedModule",
+    "import torch._dynamo._trace_wrapped_higher_order_op as t; t.TransformGetItemToIndex()",
+    "from transformers.masking_utils import TransformGetItemToIndex as T; T().__enter__",
+]
+
+
+def test_a_postponed_compiler_is_imported_once_something_needs_it() -> None:
+    """Each statement in a process of its own, forked from one that has transformers."""
     code = f"""
-import sys
+import os, sys
 from unglossed.cli import common
 common.own_process = True
 with common.quick_imports():
@@ -119,12 +119,21 @@ from torch._dynamo import disable
 assert disable(len) is len
 modules = "torch._dynamo.eval_frame", "torch.distributed.tensor"
 assert not {{*modules}} & {{*sys.modules}}
-{statement}
-import torch
-assert torch._dynamo.__file__ and modules[0] in sys.modules
-assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
+for statement in {NEEDS_THE_COMPILER}:
+    process = os.fork()
+    if process:
+        assert os.waitpid(process, 0)[1] == 0, statement
+        continue
+    exec(statement)
+    import torch
+    assert torch._dynamo.__file__ and modules[0] in sys.modules
+    assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
+    os._exit(0)
+print("all")
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "all\n"
 
 
 def test_garbage_is_collected_again_after_an_import_that_failed() -> None:
