@@ -289,36 +289,59 @@ def weights_of(stage: Path) -> dict[str, torch.Tensor]:
     return load_file(stage / "model" / "model.safetensors")
 
 
+class Runs:
+    """Runs of recipes without the change of an option, made when they are first asked for."""
+
+    def __init__(self, corpora: dict[str, str], models: Path, folder: Path) -> None:
+        self.corpora, self.models, self.folder = corpora, models, folder
+
+    def corpus(self, recipe: str, basis: tuple[str, ...] = ()) -> str:
+        return self.corpora[kind_of(recipe, basis)]
+
+    def overrides(self, recipe: str, basis: tuple[str, ...]) -> list[str]:
+        """A recipe at the size of the tests, for two epochs."""
+        names = names_of(load_recipe(recipe, list(basis)))
+        epochs = [f"stages.{name}.epochs=2" for name in names]
+        return [*shrink(recipe, self.models, basis), *epochs]
+
+    def run(self, recipe: str, basis: tuple[str, ...] = ()) -> Path:
+        output = self.folder / f"{recipe}-{basis == SAMPLE}-{basis == SPEECH}"
+        if not output.is_dir():
+            overrides = self.overrides(recipe, basis)
+            train_recipe(recipe, self.corpus(recipe, basis), output, overrides=overrides)
+        return output
+
+
+@pytest.fixture(scope="module")
+def whole_runs(
+    corpora: dict[str, str], models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
+    return Runs(corpora, models, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_runs(
-    recipe: str, corpora: dict[str, str], models: Path, tmp_path: Path
-) -> None:
-    changes = shrink(recipe, models)
-    corpus = corpora[kind_of(recipe)]
+def test_every_recipe_runs(recipe: str, whole_runs: Runs) -> None:
+    output, corpus = whole_runs.run(recipe), whole_runs.corpus(recipe)
 
-    train_recipe(recipe, corpus, tmp_path / "run", overrides=changes)
-
-    settings = load_recipe(recipe, changes)
+    settings = load_recipe(recipe, whole_runs.overrides(recipe, ()))
     for number, stage in enumerate(settings.stages, start=1):
-        folder = tmp_path / "run" / f"{number}-{stage.name}"
+        folder = output / f"{number}-{stage.name}"
         rows = read_metrics(folder / "metrics.jsonl")
-        assert max(row["step"] for row in rows) == (4 if stage.objective == "denoising" else 2)
+        assert max(row["step"] for row in rows) == (8 if stage.objective == "denoising" else 4)
         assert all(math.isfinite(loss) and loss > 0 for loss in losses_of(folder))
         before = None
         if stage.encoder is not None and stage.encoder.source in names_of(settings):
             source = names_of(settings).index(stage.encoder.source)
-            before = weights_of(tmp_path / "run" / f"{source + 1}-{stage.encoder.source}")
+            before = weights_of(output / f"{source + 1}-{stage.encoder.source}")
         for name, value in weights_of(folder).items():
             if before is not None and name.startswith("encoder.") and "encoder" in stage.frozen:
                 assert torch.equal(value, before[name]), name
     if settings.stages[-1].objective == "segmentation":
-        processor = TranslatorProcessor.from_pretrained(tmp_path / "run" / "model")
-        load_segmenter(tmp_path / "run", processor)
+        processor = TranslatorProcessor.from_pretrained(output / "model")
+        load_segmenter(output, processor)
         return
     samples = read_corpus(corpus).split("test")
-    translations = SignTranslator.from_pretrained(tmp_path / "run").translate(
-        samples, max_new_tokens=4
-    )
+    translations = SignTranslator.from_pretrained(output).translate(samples, max_new_tokens=4)
     assert [translation.media for translation in translations] == [s.id for s in samples]
 
 
@@ -576,36 +599,6 @@ def test_every_option_that_there_is_is_tried() -> None:
     for path, name in SEEN_ELSEWHERE.values():
         text = (Path(__file__).parents[1] / path).read_text(encoding="utf-8")
         assert f"def {name}(" in text
-
-
-class Runs:
-    """Runs of recipes without the change of an option, made when they are first asked for."""
-
-    def __init__(self, corpora: dict[str, str], models: Path, folder: Path) -> None:
-        self.corpora, self.models, self.folder = corpora, models, folder
-
-    def corpus(self, recipe: str, basis: tuple[str, ...] = ()) -> str:
-        return self.corpora[kind_of(recipe, basis)]
-
-    def overrides(self, recipe: str, basis: tuple[str, ...]) -> list[str]:
-        """A recipe at the size of the tests, for two epochs."""
-        names = names_of(load_recipe(recipe, list(basis)))
-        epochs = [f"stages.{name}.epochs=2" for name in names]
-        return [*shrink(recipe, self.models, basis), *epochs]
-
-    def run(self, recipe: str, basis: tuple[str, ...] = ()) -> Path:
-        output = self.folder / f"{recipe}-{basis == SAMPLE}-{basis == SPEECH}"
-        if not output.is_dir():
-            overrides = self.overrides(recipe, basis)
-            train_recipe(recipe, self.corpus(recipe, basis), output, overrides=overrides)
-        return output
-
-
-@pytest.fixture(scope="module")
-def whole_runs(
-    corpora: dict[str, str], models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Runs:
-    return Runs(corpora, models, tmp_path_factory.mktemp("whole"))
 
 
 def seen(stage: Path) -> dict[str, bytes]:
