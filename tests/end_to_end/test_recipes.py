@@ -409,17 +409,16 @@ def test_a_row_of_the_papers_tables_runs_and_is_another_one(
 
 
 def test_lst_trains_adapter_and_new_tokens_and_then_the_language_model(
-    corpora: dict[str, str], models: Path, tmp_path: Path
+    whole_runs: Runs, models: Path
 ) -> None:
-    train_recipe("lst", corpora["audio"], tmp_path, overrides=shrink("lst", models))
-
+    output = whole_runs.run("lst")
     stages = load_recipe("lst").stages
     assert stages[0].encoder is not None
     assert stages[0].language_model is not None
     frontend = load_file(Path(stand_in(stages[0].encoder.source, models)) / "model.safetensors")
     llama = load_file(Path(stand_in(stages[0].language_model.source, models)) / "model.safetensors")
     first, second = (
-        weights_of(tmp_path / f"{number}-{stage.name}")
+        weights_of(output / f"{number}-{stage.name}")
         for number, stage in enumerate(stages, start=1)
     )
     tables = {"model.embed_tokens.weight", "lm_head.weight"}
