@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # pose_format 0.15.0: changing the frame rate of a pose fills in hands that were not seen.
 #
-# `Pose.interpolate(new_fps)` is documented as interpolating a pose to match a new frame rate. A point
-# that was not found has confidence 0, and one would expect it to stay missing between the new times
-# too. Gaps at the beginning and the end do stay; a gap in the middle, of any length, is filled from
-# the frames around it, with a cubic by default, and so is the confidence: a hand that was out of the
-# picture for 30 frames comes back where it never was, and surer than any that was seen. It happens
-# with the rate that the pose has, too.
+# The body's `interpolate(new_fps, kind)` is documented as interpolating the data to match a new frame
+# rate; that it is for missing points is said in a list of another class. A point that was not found
+# has confidence 0, and one would expect it to stay missing between the new times too. Gaps at the
+# beginning and the end do stay; a gap in the middle, of any length, is filled from the frames around
+# it, with a cubic by default, and so is the confidence: a hand that was out of the picture for 30
+# frames comes back where it never was, and surer than any that was seen. It happens with the rate
+# that the pose has, too, and no argument turns it off.
 #
 # Seen: a wrist seen in 20 of 50 frames, at heights of 260 to 440 and confidences up to 0.9, has after
 # interpolate(25) of its 25 frames a second 50 frames, heights from 108, and confidences up to 1.38.
