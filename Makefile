@@ -16,9 +16,8 @@ AUDIT_OPTIONS ?=
 SEED ?= 0
 OUT ?= runs/demo
 FRONTEND ?=
-# Settings of `make results-generated`: a condition of experiments/compare.py, further options.
-CONDITION ?= demo
-COMPARE_OPTIONS ?=
+# Options of `make results-generated`, as `unglossed reproduce` has them.
+RESULTS_OPTIONS ?= --only systems
 # Commit that `make golden` compares with; the kept records by default.
 BASE ?=
 # Of `make fuzz`: seconds for each of its targets, and which; all by default.
@@ -84,8 +83,8 @@ demo-speech: $(READY) ## German speech to English text: FRONTEND=DIR, or one fro
 		--seed '$(SEED)' --frontend '$(FRONTEND)'
 
 results-generated: $(READY) ## Compare factorized, joint and gloss-based training, three seeds
-	@$(BIN)/python -m experiments.compare --output 'runs/compare-$(CONDITION)' \
-		--condition '$(CONDITION)' $(COMPARE_OPTIONS)
+	@$(BIN)/unglossed reproduce factorized --scale small --output runs/factorized --workers 2 \
+		$(RESULTS_OPTIONS)
 
 bench: $(READY) ## Time training, reading and translating against plainly written baselines
 	@set -e; for script in stage1 'stage1 --memory 64 512 2000' 'stage1 --profile' \

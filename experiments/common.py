@@ -69,7 +69,7 @@ class TestSplit:
         ]
 
 
-def write_extra_texts(corpus: Corpus, path: Path, level: int = LEVEL) -> str:
+def write_extra_texts(corpus: Corpus, path: Path) -> str:
     """Write the texts that the demo's language model is trained on beside those of its clips.
 
     They are 4,000 sentences of the grammar that no clip of the corpus says.
@@ -77,13 +77,12 @@ def write_extra_texts(corpus: Corpus, path: Path, level: int = LEVEL) -> str:
     Args:
         corpus: as read.
         path: the file.
-        level: of the grammar.
 
     Returns:
         The change of the recipe that names the file.
     """
     said = {sample.text for samples in corpus.splits.values() for sample in samples}
-    texts = draw_texts(corpus.language, level, num_sentences=4000, seed=7, exclude=said)
+    texts = draw_texts(corpus.language, LEVEL, num_sentences=4000, seed=7, exclude=said)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "\n".join(texts) + "\n")
     return f"extra_texts={path}"

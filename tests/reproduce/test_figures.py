@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from unglossed.reproduce.figures import Point, StageNorms, draw_norms, draw_scores, windows
+from unglossed.reproduce.figures import StageNorms, draw_norms, windows
 
 
 def stage(name: str, num_steps: int, epochs: int, parts: dict[str, float]) -> StageNorms:
@@ -65,16 +65,3 @@ def test_norms_are_drawn_for_every_system_and_the_same_each_time(tmp_path: Path)
         for quantity in ("gradient norm", "parameter norm", "change since the start"):
             assert f"{system}: {quantity}" in told
     assert all(word in told for word in ("first", "second", "encoder, last layer"))
-
-
-def test_scores_are_drawn_for_every_system_and_split(tmp_path: Path) -> None:
-    points = [
-        Point(system, split, value)
-        for system in ("ceiling", "joint")
-        for split in ("test_seen", "test")
-        for value in (30.0, 33.5)
-    ]
-    draw_scores(tmp_path / "scores.svg", points, "BLEU-4")
-
-    told = texts_of(tmp_path / "scores.svg")
-    assert all(word in told for word in ("ceiling", "joint", "test_seen", "BLEU-4"))

@@ -1,4 +1,4 @@
-"""Figures as SVG: norms while training (FLa-LLM, Figure 2), scores of systems, scores as curves.
+"""Figures as SVG: norms while training (FLa-LLM, Figure 2), and scores as curves.
 
 The same numbers give the same bytes; text stays text, so that a browser can search it.
 """
@@ -35,7 +35,7 @@ _PARTS = {
     "encoder": ("encoder, last layer", "#0072b2"),
     "language_model": ("language model, last layer", "#d55e00"),
 }
-_SPLIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 _PANELS = (
     ("gradient", "gradient norm"),
     ("parameters", "parameter norm"),
@@ -60,15 +60,6 @@ class StageNorms:
     def epochs(self) -> float:
         """Length of the stage, as far as it was measured."""
         return max((row["epoch"] for row in self.rows), default=0.0)
-
-
-@dataclass(frozen=True)
-class Point:
-    """A score of one run: which system it is, on which split."""
-
-    system: str
-    split: str
-    value: float
 
 
 def draw_norms(path: Path, systems: Mapping[str, Sequence[Sequence[StageNorms]]]) -> None:
@@ -161,45 +152,6 @@ def windows(
     return middles[filled], sums[filled] / counts[filled]
 
 
-def draw_scores(path: Path, points: Sequence[Point], label: str) -> None:
-    """Draw scores of systems: a dot for each run, a bar through their mean.
-
-    Args:
-        path: the file to write.
-        points: systems and splits appear in the order in which they come first.
-        label: of the axis, as `BLEU-4`.
-    """
-    systems = list(dict.fromkeys(point.system for point in points))
-    splits = list(dict.fromkeys(point.split for point in points))
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.0, 1.1 + 0.5 * len(systems)), layout="constrained")
-        axes = figure.add_subplot()
-        for number, split in enumerate(splits):
-            colour = _SPLIT_COLOURS[number % len(_SPLIT_COLOURS)]
-            offset = 0.22 * (number - (len(splits) - 1) / 2)
-            for row, system in enumerate(systems):
-                values = [p.value for p in points if (p.system, p.split) == (system, split)]
-                name = split if row == 0 else None
-                axes.plot(
-                    values,
-                    [row + offset] * len(values),
-                    "o",
-                    color=colour,
-                    markersize=5,
-                    clip_on=False,
-                    label=name,
-                )
-                if values:
-                    axes.plot([np.mean(values)], [row + offset], "|", color=colour, markersize=11)
-        axes.set_yticks(range(len(systems)), systems)
-        axes.invert_yaxis()
-        axes.set_xlim(left=0)
-        axes.set_xlabel(f"{label} (a dot a seed, a bar through the mean)")
-        axes.grid(axis="x", color="#dddddd")
-        figure.legend(loc="outside upper center", ncols=len(splits), frameon=False)
-        _save(figure, path)
-
-
 @dataclass(frozen=True)
 class Curve:
     """A line of a figure: its name, and for each place the scores of all seeds."""
@@ -221,7 +173,7 @@ def draw_curves(path: Path, curves: Sequence[Curve], x_label: str, y_label: str)
         figure = Figure(figsize=(6.0, 3.8), layout="constrained")
         axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
         for number, curve in enumerate(curves):
-            colour = _SPLIT_COLOURS[number % len(_SPLIT_COLOURS)]
+            colour = _COLOURS[number % len(_COLOURS)]
             places = [x for x, _ in curve.points]
             means = [np.mean(values) for _, values in curve.points]
             axes.plot(places, means, "-", color=colour, linewidth=1.6, label=curve.label)
