@@ -430,6 +430,10 @@ def test_faults_of_a_folder_are_one_line(qwen: Path, tmp_path: Path) -> None:
     tokenizer.write_bytes(written[tokenizer][:5000])
     told("tokenizer.json")
     state = json.loads(written[tokenizer])
+    del state["added_tokens"][0]["rstrip"]  # which the class does without
+    tokenizer.write_text(json.dumps(state))
+    told("tokenizer.json: cannot be read as a tokenizer: missing field `rstrip`")
+    state = json.loads(written[tokenizer])
     vocab = state["model"]["vocab"]
     vocab[max(vocab, key=vocab.__getitem__)] += 1  # a hole, which moves the added tokens
     tokenizer.write_text(json.dumps(state))
