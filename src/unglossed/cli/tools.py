@@ -91,15 +91,27 @@ def trim(
     model: Annotated[str, typer.Argument(help="Language model: folder or hub name.")],
     text: Annotated[str, typer.Option(metavar="SPEC", help="Corpus whose train texts to keep.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the model to.")],
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Text file whose lines' tokens stay as well, such as prompts."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cut a language model's vocabulary to what the training text needs, and prove it harmless."""
+    from unglossed.corpora.reading import Reading, read_lines
     from unglossed.corpora.registry import read_corpus
     from unglossed.trimming.trim import trim_model
 
     silence_loading()
+    kept = (
+        []
+        if keep is None
+        else [line for _, line in read_lines(Reading(str(keep), keep), keep) if line.strip()]
+    )
     texts = [sample.text for sample in read_corpus(text, only="train").split("train")]
-    show(trim_model(model, texts, output), as_json)
+    show(trim_model(model, texts, output, kept_texts=kept), as_json)
 
 
 def export(

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed import hub
+from unglossed.errors import InputError
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
 from unglossed.models.temporal import real_positions
@@ -116,13 +117,20 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
     """Give a loaded tokenizer, in place, what its files say and its class left out.
 
     `source` is the folder or hub name that transformers loaded it from.
+
+    Raises:
+        InputError: its `tokenizer.json` is damaged, which its class may not have noticed.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
         return
     rules = b""
     if path := hub.find_file(source, "tokenizer.json"):
-        written = Tokenizer.from_file(str(path))
+        try:
+            written = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library knows no other
+            told = " ".join(str(error).split())
+            raise InputError(f"{path}: cannot be read as a tokenizer: {told[:300]}") from None
         for part in ("normalizer", "pre_tokenizer", "decoder"):
             setattr(backend, part, getattr(written, part))
         ours, theirs = (one.get_vocab(with_added_tokens=False) for one in (backend, written))

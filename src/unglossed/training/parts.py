@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
@@ -44,7 +42,13 @@ from unglossed.training.settings import (
     PromptSettings,
     StageSettings,
 )
-from unglossed.training.sources import check_weights, load, load_trained, source_config
+from unglossed.training.sources import (
+    check_weights,
+    check_writes,
+    load,
+    load_trained,
+    source_config,
+)
 
 KEPT = "unglossed"
 """Key of a transformers configuration under which a model that was trained on text alone keeps the
@@ -403,12 +407,7 @@ def published_config(
 def _published_language_model(source: str, processor: TranslatorProcessor) -> PreTrainedConfig:
     """Configuration of a published language model, whose weights are looked at but not loaded."""
     config: PreTrainedConfig = load(AutoConfig, source)
-    writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
-    if type(config) not in writers[not config.is_encoder_decoder]:
-        raise InputError(
-            f"found {source}, a model of the type {config.model_type!r}, expected a language model,"
-            " such as mbart or llama"
-        )
+    check_writes(config, source)
     if getattr(config, KEPT, {}).get("lora"):
         raise InputError(
             f"found {source}, a language model with LoRA, which only later stages of its own run"

@@ -9,12 +9,15 @@ import contextlib
 import io
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
@@ -71,6 +74,28 @@ def load(kind: Any, source: str, **settings: Any) -> Any:
 def find_folder(source: str) -> str:
     """The model folder of a finished run's folder, else the source as it is."""
     return find_model(source) if (Path(source) / RUN_FILE).is_file() else source
+
+
+def check_writes(config: PreTrainedConfig, source: str) -> None:
+    """Check that a model is a language model, and one that writes texts after features.
+
+    Features are given as embeddings. After those, transformers does not generate with each: not
+    with a multimodal Gemma 3.
+
+    Raises:
+        InputError: it is another kind of model.
+    """
+    writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+    known = writers[not config.is_encoder_decoder]
+    found = f"found {source}, a model of the type {config.model_type!r}"
+    if type(config) not in known:
+        raise InputError(f"{found}, expected a language model, such as mbart or llama")
+    reads = signature(known[type(config)].prepare_inputs_for_generation).parameters
+    if not config.is_encoder_decoder and "inputs_embeds" not in reads:
+        raise InputError(
+            f"{found}, which writes no text after features, expected one of text alone, such as"
+            " gemma3_text"
+        )
 
 
 def check_weights(source: str) -> None:
