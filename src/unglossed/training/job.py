@@ -16,7 +16,7 @@ from unglossed.corpora.check_media import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.inference.search import signal_limit
+from unglossed.inference.limits import signal_limit
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.translator import PartModel, Translator
 from unglossed.ranks import here

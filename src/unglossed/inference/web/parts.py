@@ -119,7 +119,7 @@ class ClipReader(nn.Module):
         sides = {"before": writer.before, "after": writer.after}
         for side, ids in sides.items():  # the prompt does not change
             with torch.no_grad():
-                embedded = writer._embed(torch.tensor(ids, dtype=torch.long))
+                embedded = writer.embed(torch.tensor(ids, dtype=torch.long))
             self.register_buffer(side, embedded.float()[None])
 
     def forward(self, vectors: Tensor) -> list[Tensor]:
