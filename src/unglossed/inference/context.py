@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import exp
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,14 +43,15 @@ def find_texts(
     """
     found: list[list[ContextText]] = [[] for _ in features]
     if context.language_model is not None:
+        writer: Any = context  # which translates features as a translator does
         settings = context.settings[DRAFT]
         decoding = DecodingSettings(
             beams=settings["beams"], max_new_tokens=settings["max_new_tokens"]
         )
         names = [str(number) for number in range(len(features))]
-        for batch, limited in alike_batches(context, features, names, decoding, BATCH_SIZE):
+        for batch, limited in alike_batches(writer, features, names, decoding, BATCH_SIZE):
             drafts = translate_batch(
-                *(context, processor, [features[number] for number in batch], limited),
+                *(writer, processor, [features[number] for number in batch], limited),
                 [names[number] for number in batch],
                 n_best=1,
                 attention=False,
@@ -84,7 +86,8 @@ def _nearest(
     assert context.gallery is not None
     batch, mask = pad_features(features)
     batch = batch.to(context.device, next(context.adapter.parameters()).dtype)
-    return context.gallery.nearest(*context.adapter(batch, mask.to(context.device)), number, own)
+    embeds, mask = context.adapter(batch, mask.to(context.device))
+    return context.gallery.nearest(embeds, mask, number, own)
 
 
 def find_rows(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from torch import Tensor
 
@@ -24,12 +25,15 @@ def signal_limit(model: Translator, num_tokens: int = 1) -> int | None:
         model: the translator.
         num_tokens: of the text, the end token among them.
     """
-    room = _room(model)
-    if room is None:
-        return None
-    if isinstance(model.language_model, DecoderOnly):
-        room -= num_tokens
-    return model.adapter.input_limit(room)
+    limits: list[int | None] = []
+    if (room := _room(model)) is not None:
+        if isinstance(model.language_model, DecoderOnly):
+            room -= num_tokens
+        limits.append(model.adapter.input_limit(room))
+    drafter: Any = model.context
+    if drafter is not None and drafter.language_model is not None:
+        limits.append(signal_limit(drafter, num_tokens))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def text_limit(model: Translator, num_features: int) -> int | None:

@@ -88,10 +88,11 @@ class Gallery(nn.Module):
             embeds: (clips, time, clip_dim) adapted features.
             mask: (clips, time) bool.
         """
+        found = []
         with torch.autocast(embeds.device.type, enabled=False):
             positions = nn.functional.normalize(self.clip_map(embeds.float()), dim=-1)
-            found = []
-            for places in self.places.split(_TEXTS_AT_ONCE):
+            for start in range(0, len(self.places), _TEXTS_AT_ONCE):
+                places = self.places[start : start + _TEXTS_AT_ONCE]
                 real = places >= 0
                 used, entry = torch.unique(places[real], return_inverse=True)
                 counts = torch.zeros(len(used), len(places), device=embeds.device)
@@ -141,8 +142,8 @@ class Context(nn.Module):
     """
 
     language_model: Any  # None without drafts
-    context_positions = 0
-    """Of what a draft is written from: as a translator without texts beside its features."""
+    context, context_positions = None, 0
+    """As of a translator without texts beside its features: a draft is written from these alone."""
 
     def __init__(self, width: int, features_dim: int, config: Mapping[str, Any]) -> None:
         super().__init__()

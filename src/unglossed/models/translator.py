@@ -217,6 +217,11 @@ class Translator(PartModel):
         """
         self.alignment: Any = alignment
 
+    def read_beside(self, context: Context) -> None:
+        """Have the language model read texts beside the features; saved with the model."""
+        self.context, self.config.context = context, context.settings
+        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
+
     def forward(
         self,
         frames: Tensor | None = None,
@@ -258,7 +263,8 @@ class Translator(PartModel):
 
         See `forward` for `context`.
         """
-        read = self._beside(*self.adapter(features, mask), context)
+        embeds, mask = self.adapter(features, mask)
+        read = self._beside(embeds, mask, context)
         return self.language_model.generate(*read, **settings)
 
     @property

@@ -86,6 +86,8 @@ class FrameReader(nn.Module):
         super().__init__()
         if not isinstance(model.encoder, VisualEncoder):
             raise InputError("found an encoder of another kind, expected a visual one")
+        if model.context is not None:
+            raise InputError("found a model that reads texts beside the signal, expected one without")
         self.encoder = model.encoder
 
     def forward(self, frames: Tensor) -> Tensor:
