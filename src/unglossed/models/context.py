@@ -126,6 +126,41 @@ class Gallery(nn.Module):
         ]
 
 
+_KEYS: Mapping[str, Any] = {
+    "width": int,
+    "adapter": dict,
+    "leads": dict,
+    "tokens": dict,
+    f"{DRAFT}.language_model": dict,
+    f"{DRAFT}.beams": int,
+    f"{DRAFT}.max_new_tokens": int,
+    f"{RETRIEVED}.number": int,
+    **{f"{RETRIEVED}.{key}": int for key in ("dim", "num_entries", "num_texts", "longest")},
+    f"{RETRIEVED}.temperature": float,
+}
+"""Of a `Context`'s configuration, and their types; a number is above 0."""
+
+
+def context_fault(config: Any) -> str | None:
+    """What is wrong with a saved configuration of a `Context`; None: nothing."""
+    if not isinstance(config, dict):
+        return f"found {config!r:.60}, expected keys and values"
+    for key, kind in _KEYS.items():
+        part, _, name = key.rpartition(".")
+        if part and config.get(part) is None:
+            continue
+        within = config[part] if part else config
+        value = within.get(name) if isinstance(within, dict) else None
+        if not isinstance(value, kind) or (kind is not dict and value <= 0):
+            return f"{key}: found {value!r:.60}, expected {'keys' if kind is dict else 'a number'}"
+    found = [kind for kind in KINDS if config.get(kind) is not None]
+    for kind in found:
+        lead, tokens = config["leads"].get(kind), config["tokens"].get(kind)
+        if not isinstance(lead, str) or not isinstance(tokens, int):
+            return f"leads and tokens: found {lead!r:.60} and {tokens!r:.60} of {kind}"
+    return None if found else f"found none of {', '.join(KINDS)}"
+
+
 class Context(nn.Module):
     """What finds texts of a clip, and marks them for the language model that reads them.
 

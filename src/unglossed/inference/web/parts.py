@@ -87,7 +87,7 @@ class FrameReader(nn.Module):
         if not isinstance(model.encoder, VisualEncoder):
             raise InputError("found an encoder of another kind, expected a visual one")
         if model.context is not None:
-            raise InputError("found a model that reads texts beside the signal, expected one without")
+            raise InputError("found a model that reads texts beside the signal, expected none")
         self.encoder = model.encoder
 
     def forward(self, frames: Tensor) -> Tensor:
