@@ -414,7 +414,8 @@ class StageSettings(Settings):
         """Refuse an encoder whose features are not those that the context's source reads."""
         encoder = self.encoder
         same = encoder is not None and encoder.source == context.source and not encoder.config
-        if not same or self.features is not None or "encoder" not in self.frozen:
+        whole = self.features in (None, "sign_wise")
+        if not (same and whole and "encoder" in self.frozen):
             raise ValueError(
                 f"context.source: found {context.source!r}, expected the stage whose encoder this"
                 " one takes over as it is, frozen: both read its features"
