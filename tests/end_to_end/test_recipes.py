@@ -145,6 +145,12 @@ OTHER_VALUES: dict[str, Any] = {
     "alignment.near_texts": 2,
     "alignment.source": "BARE",
     "alignment.states": ["alignment.source=BARE", "alignment.states=true"],
+    "context.draft.lead": "regen ",
+    "context.draft.beams": 4,
+    "context.retrieved.number": 1,
+    "context.retrieved.lead": "regen ",
+    "context.folds": 3,
+    "context.dropped": 0.0,
     "masking.share": 0.6,
     "masking.mean_span": 9.0,
     "restoration_weight": 0.1,
@@ -159,6 +165,7 @@ OTHER_VALUES: dict[str, Any] = {
     "learning_rates.language_model": 3.0e-4,
     "learning_rates.text_encoder": 3.0e-4,
     "learning_rates.alignment": 3.0e-4,
+    "learning_rates.context": 3.0e-2,
     "learning_rates.ctc_head": 3.0e-4,
     "learning_rates.segment_head": 3.0e-4,
     "optimizer.name": ["optimizer={name: sgd, momentum: 0.5}"],
@@ -187,6 +194,11 @@ SPEECH = (
     f"stages.visual_initialing.encoder={json.dumps({'config': {'frontend': tiny.FRONTEND}})}",
     "stages.llm_fine_tuning.skip=true",
 )
+CONTEXT = (
+    "stages.llm_fine_tuning.context={source: visual_initialing, retrieved: {}, folds: 2}",
+    "stages.llm_fine_tuning.learning_rates.context=1.0e-3",
+)
+BASES = ((), SAMPLE, SPEECH, CONTEXT)
 # Options that no recipe states: the recipe and the stage to try each in, and what it builds on.
 UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "audio.audio_rate": ("fla_llm", "", SPEECH),
@@ -200,6 +212,14 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "alignment.near_texts": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.source": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.states": ("fla_llm_contrast", "visual_initialing", ()),
+    **dict.fromkeys(
+        (
+            *("context.draft.lead", "context.draft.beams", "context.retrieved.number"),
+            *("context.retrieved.lead", "context.folds", "context.dropped"),
+            "learning_rates.context",
+        ),
+        ("fla_llm_contrast", "llm_fine_tuning", CONTEXT),
+    ),
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
     "optimizer.momentum_dtype": ("fla_llm", "visual_initialing", ()),
@@ -210,6 +230,10 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Those that take an extra, or a model that ends its texts, and the tests that see what they change.
 SEEN_ELSEWHERE = {
+    "context.source": (
+        "training/test_context.py",
+        "test_what_does_not_fit_is_refused",
+    ),
     "signal": (
         "media/test_added_signals.py",
         "test_a_corpus_of_arrays_is_read_and_checked",
@@ -594,7 +618,7 @@ class Runs:
         return [*shrink(recipe, self.models, basis), *epochs]
 
     def run(self, recipe: str, basis: tuple[str, ...] = ()) -> Path:
-        output = self.folder / f"{recipe}-{basis == SAMPLE}-{basis == SPEECH}"
+        output = self.folder / f"{recipe}-{BASES.index(basis)}"
         if not output.is_dir():
             overrides = self.overrides(recipe, basis)
             train_recipe(recipe, self.corpus(recipe, basis), output, overrides=overrides)

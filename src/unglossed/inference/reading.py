@@ -14,7 +14,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError
 from unglossed.files import find_path
-from unglossed.inference.search import signal_limit
+from unglossed.inference.limits import signal_limit
 from unglossed.media.frames import FRAME_RATE, nearest_frames
 from unglossed.media.probe import Emptiness
 from unglossed.media.signal import (

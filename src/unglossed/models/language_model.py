@@ -93,7 +93,8 @@ class LanguageModel(nn.Module, ABC):
             self.new_tokens = NewTokens(self.model, self.trained_rows)
         return self.new_tokens.rows
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings (..., width) of token ids (...), as the model reads them."""
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded if self.new_tokens is None else self.new_tokens(ids, embedded)
 
@@ -145,7 +146,7 @@ class LanguageModel(nn.Module, ABC):
         words = [before.expand(len(mask), -1), after.expand(len(mask), -1)]
         if answer is not None:
             words.append(answer)
-        parts = [self._embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
+        parts = [self.embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
         known = [ids != IGNORED for ids in words]
         inputs = torch.cat([parts[0], embeds, *parts[1:]], 1)
         real = torch.cat([known[0], mask, *known[1:]], 1)

@@ -22,6 +22,7 @@ from unglossed import hub
 from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import CONFIG
+from unglossed.models.context import context_fault
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
 from unglossed.models.recogniser import RecogniserConfig
@@ -179,6 +180,8 @@ def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
     for part in PARTS:
         if not isinstance(getattr(config, part), dict):
             raise InputError(f"{source}/{CONFIG}: {part}: is missing, expected its settings")
+    if config.context is not None and (fault_of := context_fault(config.context)):
+        raise InputError(f"{source}/{CONFIG}: context: {fault_of}")
     processor = load_processor(source)
     _check_vocabulary(config, processor, source)
     translator, loaded = hub.load(

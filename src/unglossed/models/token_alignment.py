@@ -20,6 +20,7 @@ LARGEST_SCALE = math.log(100)
 """Of the learned scale's logarithm: beyond it training is unstable (CLIP, arXiv 2103.00020)."""
 LOWEST_TEMPERATURE = 0.03
 """With which float32 still tells the share of the least similar of two from 0."""
+_TEXTS_AT_ONCE = 256
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -144,7 +145,10 @@ class TokenAlignment(nn.Module):
             texts: (texts, tokens), `IGNORED` where padded.
             words: Gives embeddings (tokens, text_dim) of token ids where there is no reader.
         """
-        states, counts = self._read(texts, words)
+        states, places = self._read(texts, words)
+        counts = torch.zeros(len(states), len(texts), device=texts.device)
+        rows = (texts != IGNORED).nonzero()[:, 0]
+        counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
         normalize = nn.functional.normalize
         with torch.autocast(clips.device.type, enabled=False):  # bfloat16 is too coarse for them
             positions = normalize(self.clip_map(clips.float()), dim=-1)
@@ -158,18 +162,41 @@ class TokenAlignment(nn.Module):
             return Similarities(of_clips, of_texts, of_tokens, counts)
 
     def _read(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor]:
-        """States (tokens, text_dim) of all tokens, and how often each is in each text."""
+        """States (entries, text_dim), and for each token of the texts its entry (tokens,)."""
         real = texts != IGNORED
-        rows, ids = real.nonzero()[:, 0], texts[real]
+        ids = texts[real]
         if self._reader and self._reader[0].contextual:
             with torch.no_grad():
                 states = self._reader[0](texts.masked_fill(~real, 0), real)[real]
-            places = torch.arange(len(ids), device=ids.device)  # each has a state of its own
-        else:
-            different, places = torch.unique(ids, return_inverse=True)
-            states = self._reader[0](different) if self._reader else words(different)
-        counts = torch.zeros(len(states), len(texts), device=ids.device)
-        return states, counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
+            return states, torch.arange(len(ids), device=ids.device)  # each has one of its own
+        different, places = torch.unique(ids, return_inverse=True)
+        return self._reader[0](different) if self._reader else words(different), places
+
+    @torch.no_grad()
+    def entries(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """What texts are compared by, to be kept: see the buffers of `Gallery`.
+
+        Args:
+            texts: (texts, tokens), `IGNORED` where padded.
+            words: See `forward`.
+
+        Returns:
+            Vectors (entries, text_dim) of length 1, their token ids (entries,), and the entry of
+            each token (texts, tokens), -1 where padded.
+        """
+        contextual = any(reader.contextual for reader in self._reader)
+        # Where a token's state depends on its text, there are many, and an encoder computes them.
+        size = _TEXTS_AT_ONCE if contextual else len(texts)
+        vectors, token_ids, found, total = [], [], [], 0
+        for start in range(0, len(texts), size):
+            rows = texts[start : start + size]
+            real = rows != IGNORED
+            states, places = self._read(rows, words)
+            vectors.append(nn.functional.normalize(self.text_map(states.float()), dim=-1))
+            token_ids.append(places.new_zeros(len(states)).index_copy_(0, places, rows[real]))
+            found.append(torch.full_like(rows, -1).masked_scatter_(real, places + total))
+            total += len(states)
+        return torch.cat(vectors), torch.cat(token_ids), torch.cat(found)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         apply: Any = super()._apply

@@ -27,6 +27,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.media.augment import AugmentationConfig, generator_for
 from unglossed.media.signal import signal_of
+from unglossed.models.context import pad_rows
 from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 
@@ -386,6 +387,8 @@ class Collator:
             batch["features"], batch["mask"] = pad_features([row["features"] for row in rows])
         else:  # a language model alone, which does not shift its labels itself
             batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
+        if "context" in rows[0]:
+            batch["context"] = pad_rows([row["context"] for row in rows])
         if "input_ids" in rows[0]:
             ids = [torch.tensor(row["input_ids"]) for row in rows]
             batch["input_ids"] = pad_sequence(ids, batch_first=True, padding_value=self.pad_id)
@@ -442,6 +445,6 @@ def _take(batch: dict[str, Any], rows: list[int], source: int, target: int) -> d
     return {
         name: [values[row] for row in rows]
         if isinstance(values, list)
-        else values[chosen, : lengths[name]]
+        else values[chosen, : lengths.get(name)]
         for name, values in batch.items()
     }

@@ -289,6 +289,7 @@ class Recipe(Settings):
             self._check_prompt(stage)
             for part in (*PARTS, "alignment"):
                 self._check_source(stage, part, earlier, names)
+            self._check_context(stage, earlier)
             earlier[stage.name] = stage
         return self
 
@@ -303,6 +304,19 @@ class Recipe(Settings):
                     f"stages.{stage.name}.language_model.prompt: found no {token!r}, expected all"
                     " of tokenizer.new_tokens, which learning_rates.new_tokens trains"
                 )
+
+    @staticmethod
+    def _check_context(stage: StageSettings, earlier: dict[str, StageSettings]) -> None:
+        """Refuse a context whose source cannot find what is asked for."""
+        context = stage.context
+        if context is None:
+            return
+        where = f"stages.{stage.name}.context.source: found {context.source!r}, expected"
+        source = earlier.get(context.source)
+        if source is None or source.objective != "translation" or source.context is not None:
+            raise ValueError(f"{where} an earlier stage of translation without a context")
+        if context.retrieved is not None and source.alignment is None:
+            raise ValueError(f"{where} a stage with an alignment, by which texts are retrieved")
 
     @staticmethod
     def _check_source(

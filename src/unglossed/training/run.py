@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
@@ -122,6 +123,21 @@ class Run:
                 check()
         mistakes.tell()
         self.notes = [*find_unused(recipe), *self._notes_on_texts(language)]
+
+    @property
+    def corpus_texts(self) -> list[str]:
+        """The texts of all clips of train, of which this may be a part."""
+        return [sample.text for sample in self.corpus.split("train")]
+
+    def without(self, samples: Sequence[Sample]) -> Run:
+        """This run without some clips of train, and without their texts."""
+        left_out = {sample.id for sample in samples}
+        part = copy.copy(self)
+        extra = self.texts[len(self.train_samples) :]
+        kept = (one for one in self.train_samples if one.id not in left_out)
+        part.train_samples = tuple(kept)
+        part.texts = [*(sample.text for sample in part.train_samples), *extra]
+        return part
 
     def _notes_on_texts(self, language: str) -> list[str]:
         told = []

@@ -232,6 +232,54 @@ class AlignmentSettings(Settings):
         return self
 
 
+class DraftSettings(Settings):
+    """The draft of a clip: its translation by the earlier stage."""
+
+    lead: str = ""
+    """Words in front of it, for a model that reads instructions; `{confidence}` in them is how sure
+    the draft is, in percent."""
+    beams: Annotated[int, Field(gt=0, le=256), WHOLE] = 1
+    """Beam width of its search."""
+
+
+class RetrievalSettings(Settings):
+    """Texts of train whose similarity to a clip, by the earlier stage's alignment, is largest."""
+
+    number: Annotated[int, Field(gt=0, le=100), WHOLE] = 3
+    """How many (SignRAG: 3). In training neither a clip's own text nor an equal one is taken."""
+    lead: str = ""
+    """Words in front of each; `{confidence}` in them is its similarity, in percent."""
+
+
+class ContextSettings(Settings):
+    """Texts that the language model reads behind the features; see `models/context.py`."""
+
+    source: str
+    """The earlier stage whose model finds them, from the same frozen encoder's features."""
+    draft: DraftSettings | None = DraftSettings()
+    """None: no draft."""
+    retrieved: RetrievalSettings | None = None
+    """None: no texts of train. They need an alignment in the source."""
+    folds: Annotated[int, Field(ge=0, le=100), WHOLE] = 5
+    """So many times the source is trained without a part of train's sentences, to find the texts of
+    that part's clips: they are then as wrong as those of new clips. 0, without a draft alone: the
+    source itself finds them, which has seen the clips."""
+    dropped: Share = 0.5
+    """Chance in training that a clip's draft is left out, and that its retrieved texts are, each
+    drawn in each epoch (SignRAG, of retrieved texts: 0.5)."""
+
+    @model_validator(mode="after")
+    def _finds_something(self) -> ContextSettings:
+        if self.draft is None and self.retrieved is None:
+            raise ValueError("found neither draft nor retrieved, expected one of them at least")
+        if self.folds == 1 or (self.folds == 0 and self.draft is not None):
+            raise ValueError(
+                f"folds: found {self.folds}, expected 2 at least, or 0 without a draft: a model"
+                " drafts no clip that it was trained on"
+            )
+        return self
+
+
 PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 """Parts that a stage's settings can have; an objective's model may add further ones."""
 NEW_TOKENS = "new_tokens"
@@ -244,6 +292,7 @@ TrainedPart = Literal[
     "ctc_head",
     "segment_head",
     "alignment",
+    "context",
     "new_tokens",
 ]
 
@@ -289,6 +338,9 @@ class StageSettings(Settings):
     alignment: AlignmentSettings | None = None
     """Of the translation: a contrast of clips and texts beside it, with a learning rate of its own
     and all clips of a step compared at once."""
+    context: ContextSettings | None = None
+    """Of the translation: texts that the language model reads beside the features, with a learning
+    rate `context` for what marks them."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -341,6 +393,9 @@ class StageSettings(Settings):
             raise ValueError("frozen: found all parts, expected one that is trained")
         if self.alignment is not None and "alignment" in objective.settings:
             trained.add("alignment")
+        if self.context is not None and "context" in objective.settings:
+            trained.add("context")
+            self._check_context(self.context)
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
         quantized = writer is not None and writer.quantization and writer.lora is None
@@ -355,6 +410,17 @@ class StageSettings(Settings):
             )
         return self
 
+    def _check_context(self, context: ContextSettings) -> None:
+        """Refuse an encoder whose features are not those that the context's source reads."""
+        encoder = self.encoder
+        same = encoder is not None and encoder.source == context.source and not encoder.config
+        whole = self.features in (None, "sign_wise")
+        if not (same and whole and "encoder" in self.frozen):
+            raise ValueError(
+                f"context.source: found {context.source!r}, expected the stage whose encoder this"
+                " one takes over as it is, frozen: both read its features"
+            )
+
     @model_validator(mode="after")
     def _nothing_is_without_effect(self) -> StageSettings:
         objective = OBJECTIVES[self.objective]
@@ -364,6 +430,7 @@ class StageSettings(Settings):
             ("masking", objective.masks_text),
             ("label_smoothing", objective.smooths),
             ("alignment", "alignment" in objective.settings),
+            ("context", "context" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),

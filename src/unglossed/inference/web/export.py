@@ -22,8 +22,8 @@ from unglossed import __version__
 from unglossed.errors import InputError, note
 from unglossed.files import check_new_folder, whole_folder, write_text
 from unglossed.inference.export import check_packages, write_network
+from unglossed.inference.limits import text_limit
 from unglossed.inference.precision import quantize
-from unglossed.inference.search import text_limit
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.translator import SignTranslator
 from unglossed.inference.web.parts import (

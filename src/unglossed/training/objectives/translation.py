@@ -14,10 +14,12 @@ from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
+from unglossed.models.context import pad_rows
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
 from unglossed.training.build import build_alignment, build_text_model, build_translator
+from unglossed.training.context import ContextDataset, build_context
 from unglossed.training.data import MaskingDataset, NearTextsDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
@@ -67,7 +69,7 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams", "alignment")
+    settings = ("dev_beams", "alignment", "context")
     best = "bleu4"
 
     def build(self, job: Job) -> Task:
@@ -75,12 +77,20 @@ class Translation(TextObjective):
         model = build_translator(job.plan, job.earlier)
         if job.stage.alignment is not None:
             model.align(build_alignment(job.plan, job.earlier))
+        if job.stage.context is not None:
+            context = build_context(job, job.stage.context, job.earlier, model.language_model.width)
+            model.read_beside(context)
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
         if job.stage.alignment is not None and job.stage.alignment.near_texts:
             texts = [clips.target(sample) for sample in clips.samples]
             number = job.stage.alignment.near_texts
             dataset = NearTextsDataset(dataset, texts, number, seed=job.seed)
+        if job.stage.context is not None:
+            texts_of = [job.beside.get(sample.id, ()) for sample in clips.samples]
+            dropped = job.stage.context.dropped
+            processor, seed = job.run.processor, job.seed
+            dataset = ContextDataset(dataset, context, processor, texts_of, dropped, seed=seed)
         scores = job.dev(model).scored(
             self.score,
             decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
@@ -117,16 +127,22 @@ class Translation(TextObjective):
             normalisation: What scoring does to the texts.
         """
         features = dev.encoded()
+        beside = dev.beside(features)
         total, num_tokens = 0.0, 0
         for chosen, batch, mask in dev.batches(features):
             labels = dev.labels(chosen)
-            logits = dev.model(features=batch, mask=mask, labels=labels).logits
+            read = None if beside is None else pad_rows(beside[chosen]).to(batch.device)
+            logits = dev.model(features=batch, mask=mask, labels=labels, context=read).logits
             total += float(text_loss(logits, labels, num_tokens=1))
             num_tokens += int((labels >= 0).sum())
         processor = dev.clips.processor
 
-        def translate(some: Sequence[Tensor]) -> list[str]:
-            found = translate_features(dev.model, processor, some, decoding, batch_size=BATCH_SIZE)
+        def translate(numbers: Sequence[int]) -> list[str]:
+            found = translate_features(
+                *(dev.model, processor, [features[number] for number in numbers], decoding),
+                batch_size=BATCH_SIZE,
+                context=None if beside is None else [beside[number] for number in numbers],
+            )
             return [translation.text for translation in found]
 
         scores = score(
