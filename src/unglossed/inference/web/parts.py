@@ -86,6 +86,8 @@ class FrameReader(nn.Module):
         super().__init__()
         if not isinstance(model.encoder, VisualEncoder):
             raise InputError("found an encoder of another kind, expected a visual one")
+        if model.encoder.frozen_block is not None:
+            raise InputError("found an encoder with a frozen_block, expected one without")
         self.encoder = model.encoder
 
     def forward(self, frames: Tensor) -> Tensor:

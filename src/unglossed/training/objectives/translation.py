@@ -14,6 +14,7 @@ from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
+from unglossed.models.feature_masking import masked_loss
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
@@ -67,7 +68,7 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams", "alignment")
+    settings = ("dev_beams", "alignment", "masked_features")
     best = "bleu4"
 
     def build(self, job: Job) -> Task:
@@ -75,6 +76,8 @@ class Translation(TextObjective):
         model = build_translator(job.plan, job.earlier)
         if job.stage.alignment is not None:
             model.align(build_alignment(job.plan, job.earlier))
+        if job.stage.masked_features is not None:
+            model.mask_features(job.stage.masked_features.share)
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
         if job.stage.alignment is not None and job.stage.alignment.near_texts:
@@ -91,8 +94,11 @@ class Translation(TextObjective):
     def loss(
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
     ) -> Tensor:
-        """Cross-entropy of the texts, and of an alignment `alignment.weight` times its loss."""
+        """Cross-entropy of the texts; that of an alignment and of masked features by its weight."""
         loss = super().loss(outputs, batch, stage, count)
+        if stage.masked_features is not None:
+            hidden = masked_loss(outputs.distances, batch["labels"], count)
+            loss = loss + stage.masked_features.weight * hidden
         if stage.alignment is None:
             return loss
         smoothing = stage.alignment.smoothing
@@ -104,8 +110,9 @@ class Translation(TextObjective):
         return loss
 
     def finish(self, model: Any) -> Any:
-        """The model without the alignment."""
+        """The model without the alignment, which reads clips once."""
         model.align(None)
+        model.mask_features(None)
         return model
 
     def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
