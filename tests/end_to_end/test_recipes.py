@@ -91,6 +91,7 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.grid": 1,
     "encoder.config.temporal_dim": 16,
     "encoder.config.temporal_kernel": 1,
+    "encoder.config.frozen_block": ["encoder.config.frozen_block={source: LLAMA}"],
     "encoder.config.frontend.model_type": [
         f"encoder.config={json.dumps({'frontend': tiny.FRONTEND})}"
     ],
@@ -151,6 +152,8 @@ OTHER_VALUES: dict[str, Any] = {
     "context.retrieved.lead": "regen ",
     "context.folds": 3,
     "context.dropped": 0.0,
+    "masked_features.share": ["masked_features={share: 0.2}"],
+    "masked_features.weight": ["masked_features={weight: 9}"],
     "masking.share": 0.6,
     "masking.mean_span": 9.0,
     "restoration_weight": 0.1,
@@ -207,6 +210,7 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "decoding.temperature": ("demo", "", SAMPLE),
     "decoding.top_p": ("demo", "", SAMPLE),
     "decoding.seed": ("demo", "", SAMPLE),
+    "encoder.config.frozen_block": ("fla_llm", "visual_initialing", ()),
     "language_model.random_init": ("fla_llm", "llm_fine_tuning", ()),
     "alignment.words": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.near_texts": ("fla_llm_contrast", "visual_initialing", ()),
@@ -220,6 +224,8 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ),
         ("fla_llm_contrast", "llm_fine_tuning", CONTEXT),
     ),
+    "masked_features.share": ("demo_llm", "llm_fine_tuning", ()),
+    "masked_features.weight": ("demo_llm", "llm_fine_tuning", ()),
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
     "optimizer.momentum_dtype": ("fla_llm", "visual_initialing", ()),
@@ -670,7 +676,7 @@ def test_every_option_changes_something(
     prefix = f"stages.{stage}." if stage else ""
     models = whole_runs.models
     changes = [
-        prefix + re.sub("OTHER|BARE|RESNET", lambda m: stand_in(m[0].lower(), models), item)
+        prefix + re.sub("OTHER|BARE|RESNET|LLAMA", lambda m: stand_in(m[0].lower(), models), item)
         for item in (value if takes_changes else [f"{key}={json.dumps(value)}"])
     ]
     before, corpus = whole_runs.run(recipe, basis), whole_runs.corpus(recipe, basis)

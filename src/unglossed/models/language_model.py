@@ -234,6 +234,17 @@ class DecoderOnly(LanguageModel):
         before = (place[:, -num_tokens:] - 1 - first).clamp(min=0)
         return logits.gather(1, before[..., None].expand(-1, -1, logits.shape[-1]))
 
+    def states(self, embeds: Tensor, mask: Tensor) -> Tensor:
+        """Last states (batch, time, width) of the features, read behind the prompt's first part.
+
+        Where the mask is False nothing is read, and the state means nothing.
+        """
+        inputs, real, place = self._lay_out(embeds, mask)
+        states = self._run(self.model.get_decoder(), inputs, real).last_hidden_state
+        columns = place[:, len(self.before) : len(self.before) + mask.shape[1]]
+        found: Tensor = states.gather(1, columns[..., None].expand(-1, -1, states.shape[2]))
+        return found
+
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
         inputs, real, _ = self._lay_out(embeds, mask)

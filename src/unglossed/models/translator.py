@@ -18,8 +18,10 @@ from transformers.utils import ModelOutput
 from unglossed.models.adapter import build_adapter
 from unglossed.models.context import Context
 from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.feature_masking import masked_distances
 from unglossed.models.frozen import FrozenForm
-from unglossed.models.language_model import build_language_model
+from unglossed.models.frozen_block import FrozenBlock
+from unglossed.models.language_model import DecoderOnly, build_language_model
 from unglossed.models.token_alignment import Similarities, TokenAlignment
 from unglossed.models.tuning import train_lora_alone
 from unglossed.models.visual import one_at_a_time
@@ -57,7 +59,8 @@ class PartModel(PreTrainedModel, ABC):
     def freeze(self, names: Iterable[str]) -> None:
         """Take gradients from the named parts and hold them in eval mode; the rest is trained.
 
-        Of a language model with LoRA only LoRA's matrices have gradients.
+        Of a language model with LoRA only LoRA's matrices have gradients, of a frozen block only
+        the linear maps around it.
 
         Args:
             names: of parts, or of modules in them, such as `encoder.backbone`.
@@ -70,6 +73,9 @@ class PartModel(PreTrainedModel, ABC):
             getattr(self, part).requires_grad_(True)
         if getattr(self.config, "lora", None) is not None:
             train_lora_alone(self.language_model)
+        for module in self.modules():
+            if isinstance(module, FrozenBlock):
+                module.hold()
         for name in self.frozen_parts:
             self.get_submodule(name).requires_grad_(False)
         self.train(self.training)
@@ -181,6 +187,8 @@ class TranslatorOutput(ModelOutput):
     """(batch, tokens, vocabulary)."""
     similarities: Similarities | None = None
     """Of clips and texts, while an alignment is trained beside."""
+    distances: Tensor | None = None
+    """(batch,) of clips read in part and whole, while features are masked; `masked_distances`."""
 
 
 class Translator(PartModel):
@@ -200,6 +208,7 @@ class Translator(PartModel):
         """Make encoder, language model and adapter."""
         assert config.encoder and config.adapter and config.language_model
         self.align(None)
+        self.mask_features(None)
         self.encoder: Encoder = build_encoder(config.encoder)
         self.language_model = build_language_model(
             config.language_model, config.prompt, config.lora
@@ -221,6 +230,13 @@ class Translator(PartModel):
         """Have the language model read texts beside the features; saved with the model."""
         self.context, self.config.context = context, context.settings
         self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
+
+    def mask_features(self, share: float | None) -> None:
+        """Have training read clips a second time without a share of their features; None: once.
+
+        The language model is a decoder-only one; see `masked_distances`.
+        """
+        self.masked_share = share
 
     def forward(
         self,
@@ -245,6 +261,11 @@ class Translator(PartModel):
             words = self.language_model.model.get_input_embeddings()
             compared = labels if texts is None else texts
             output.similarities = self.alignment(embeds, mask, compared, words)
+        if self.masked_share is not None and self.training:
+            assert isinstance(self.language_model, DecoderOnly)
+            output.distances = masked_distances(
+                self.language_model, embeds, mask, self.masked_share
+            )
         return output
 
     def _beside(

@@ -18,6 +18,7 @@ from unglossed.config import FieldError, field
 from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
+from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
@@ -42,7 +43,13 @@ from unglossed.training.parts import (
 )
 from unglossed.training.plan import StagePlan
 from unglossed.training.settings import PartSettings
-from unglossed.training.sources import load, load_complete, load_language_model, load_trained
+from unglossed.training.sources import (
+    load,
+    load_block,
+    load_complete,
+    load_language_model,
+    load_trained,
+)
 
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"
@@ -173,6 +180,9 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
                 model = load(AutoModel, backbone)
             config = {**config, "backbone": without_origin(model.config.to_dict())}
             weights = {"encoder.backbone": model.state_dict()}
+        if block := part.settings.config.get(KEY):
+            with field(f"encoder.config.{KEY}"):
+                weights[f"encoder.{KEY}.model"] = load_block(block)
     elif part.origin is Origin.PUBLISHED:
         with field("encoder.source"):
             weights = {"encoder.frontend": _frontend_weights(config, source)}
@@ -189,9 +199,12 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
     if config.get("features") == FRAME_WISE:
         weights = {
             module: {
-                name: value for name, value in values.items() if not name.startswith("temporal.")
+                name: value
+                for name, value in values.items()
+                if not name.startswith(("temporal.", f"{KEY}."))
             }
             for module, values in weights.items()
+            if module != f"encoder.{KEY}.model"
         }
     return config, weights
 

@@ -28,6 +28,7 @@ from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
 from unglossed.models.encoder import encoder_kind
+from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import RecogniserConfig
@@ -47,6 +48,7 @@ from unglossed.training.sources import (
     check_writes,
     load,
     load_trained,
+    plan_block,
     source_config,
 )
 
@@ -229,11 +231,13 @@ def _new_encoder(part: PartSettings, source_key: str) -> dict[str, Any]:
         if "backbone" not in config:
             told = "is missing: a hub name, folder or configuration (or frontend, for speech)"
             raise FieldError("backbone", told)
-        known = {**_ENCODER_DEFAULTS, **dict.fromkeys(POOL_KEYS), "backbone": None}
-        refuse_unknown(part.config, known)
+        others = dict.fromkeys((*POOL_KEYS, KEY, "backbone"))
+        refuse_unknown(part.config, {**_ENCODER_DEFAULTS, **others})
         _refuse_no_sizes(part.config, _ENCODER_DEFAULTS)
         with field("backbone"):
             config["backbone"] = _backbone(config["backbone"])
+        with field(KEY):
+            config |= {KEY: plan_block(part.config[KEY])} if part.config.get(KEY) else {}
         if config["grid"] > 1 and config["backbone"]["model_type"] not in _MAP_BACKBONES:
             maps = ", ".join(_MAP_BACKBONES)
             told = f"found {config['grid']}, expected 1, or a backbone with a feature map: {maps}"

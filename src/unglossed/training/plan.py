@@ -168,6 +168,7 @@ def _checked(plan: StagePlan) -> StagePlan:
         _check_width,
         _check_prompt,
         _check_aligned_texts,
+        _check_masked_features,
         _check_builds,
     ):
         with mistakes.collected():
@@ -243,6 +244,20 @@ def _check_aligned_texts(plan: StagePlan) -> None:
             f"{plan.where}.alignment.source",
             f"found a model of the type {config.model_type!r}, expected an encoder-decoder whose"
             " encoder reads words, such as mbart, or states: false",
+        )
+
+
+def _check_masked_features(plan: StagePlan) -> None:
+    """Refuse to hide features from a model whose states of them are not its own."""
+    writer = plan.language_model
+    if writer is None or plan.settings.masked_features is None:
+        return
+    config = writer.transformers_config
+    if config.is_encoder_decoder:
+        raise FieldError(
+            f"{plan.where}.masked_features",
+            f"found a language model of the type {config.model_type!r}, expected a decoder-only"
+            " one, such as llama, or no masked_features",
         )
 
 

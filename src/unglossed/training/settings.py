@@ -280,6 +280,19 @@ class ContextSettings(Settings):
         return self
 
 
+class MaskedFeaturesSettings(Settings):
+    """A second reading of each clip, by a decoder-only model, from which some features are missing.
+
+    Its states are drawn to those of the first (ST-LLM, arXiv 2404.00308); see
+    `models/feature_masking.py`.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of the features, hidden; anew for each clip in each step (ST-LLM: around a half)."""
+    weight: Factor = 1.0
+    """How much the states' distance counts beside the translation."""
+
+
 PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 """Parts that a stage's settings can have; an objective's model may add further ones."""
 NEW_TOKENS = "new_tokens"
@@ -341,6 +354,9 @@ class StageSettings(Settings):
     context: ContextSettings | None = None
     """Of the translation: texts that the language model reads beside the features, with a learning
     rate `context` for what marks them."""
+    masked_features: MaskedFeaturesSettings | None = None
+    """Of the translation by a decoder-only model: clips are read once more with some of their
+    features hidden."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -431,6 +447,7 @@ class StageSettings(Settings):
             ("label_smoothing", objective.smooths),
             ("alignment", "alignment" in objective.settings),
             ("context", "context" in objective.settings),
+            ("masked_features", "masked_features" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),

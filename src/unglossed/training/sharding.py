@@ -55,6 +55,8 @@ def check_sharding(plans: Iterable[StagePlan]) -> None:
             found = "an alignment"
         elif stage.context is not None:
             found = "a context"
+        elif stage.masked_features is not None:
+            found = "masked_features"
         elif stage.norms_every:
             found = "norms_every"
         if found:

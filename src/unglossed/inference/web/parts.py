@@ -88,6 +88,8 @@ class FrameReader(nn.Module):
             raise InputError("found an encoder of another kind, expected a visual one")
         if model.context is not None:
             raise InputError("found a model that reads texts beside the signal, expected none")
+        if model.encoder.frozen_block is not None:
+            raise InputError("found an encoder with a frozen_block, expected one without")
         self.encoder = model.encoder
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
 from unglossed.models.context import pad_rows
+from unglossed.models.feature_masking import masked_loss
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
@@ -69,7 +70,7 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams", "alignment", "context")
+    settings = ("dev_beams", "alignment", "context", "masked_features")
     best = "bleu4"
 
     def build(self, job: Job) -> Task:
@@ -80,6 +81,8 @@ class Translation(TextObjective):
         if job.stage.context is not None:
             context = build_context(job, job.stage.context, job.earlier, model.language_model.width)
             model.read_beside(context)
+        if job.stage.masked_features is not None:
+            model.mask_features(job.stage.masked_features.share)
         clips = job.clips(model, job.run.train_samples, training=True)
         dataset, num_workers = job.items(model, clips)
         if job.stage.alignment is not None and job.stage.alignment.near_texts:
@@ -101,8 +104,11 @@ class Translation(TextObjective):
     def loss(
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
     ) -> Tensor:
-        """Cross-entropy of the texts, and of an alignment `alignment.weight` times its loss."""
+        """Cross-entropy of the texts; that of an alignment and of masked features by its weight."""
         loss = super().loss(outputs, batch, stage, count)
+        if stage.masked_features is not None:
+            hidden = masked_loss(outputs.distances, batch["labels"], count)
+            loss = loss + stage.masked_features.weight * hidden
         if stage.alignment is None:
             return loss
         smoothing = stage.alignment.smoothing
@@ -114,8 +120,9 @@ class Translation(TextObjective):
         return loss
 
     def finish(self, model: Any) -> Any:
-        """The model without the alignment."""
+        """The model without the alignment, which reads clips once."""
         model.align(None)
+        model.mask_features(None)
         return model
 
     def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
