@@ -106,7 +106,7 @@ class LiveTranslator:
         ahead = round(AHEAD_SECONDS * self._rate)
         self._make_finder: Callable[[], Finder] = partial(sentences.find, cut, ahead=ahead)
         self._finder = self._make_finder()
-        self._is_spaced = has_spaces(self.processor.language)
+        self._is_spaced = has_spaces(self.processor.check_language(self._decoding.to))
         self._every = max(1, round(every * self._rate))
         self._least_score = least_score
         self._due = -math.inf
@@ -199,7 +199,8 @@ class LiveTranslator:
     def _translate(self, current: _Current, features: Tensor, *, beams: int) -> None:
         """Find the text of what has been seen that begins with what is committed."""
         settings = self._decoding.change(beams=beams)
-        tokens, score = continue_text(self.model, features, current.committed, settings)
+        with self.model.language_model.writing(settings.to):
+            tokens, score = continue_text(self.model, features, current.committed, settings)
         current.before, current.tokens, current.score = current.tokens, tokens, score
 
     def _update(

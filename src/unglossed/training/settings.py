@@ -77,7 +77,10 @@ class PartSettings(Settings):
 
 
 class PromptSettings(Settings):
-    """Text around the features that a language model reads; may name special tokens."""
+    """Text around the features that a language model reads; may name special tokens.
+
+    `{language}` stands for the English name of the language that is to be written, as German.
+    """
 
     before: str = ""
     """In front of the features."""
@@ -289,6 +292,10 @@ class StageSettings(Settings):
     alignment: AlignmentSettings | None = None
     """Of the translation: a contrast of clips and texts beside it, with a learning rate of its own
     and all clips of a step compared at once."""
+    unlikelihood: Weight = 0.0
+    """Of the translation into several languages: how much it counts that a text is unlikely where
+    another language is asked for (arXiv 2403.14399: 0.05); it costs a second pass through the
+    language model. 0: nothing."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -364,6 +371,7 @@ class StageSettings(Settings):
             ("masking", objective.masks_text),
             ("label_smoothing", objective.smooths),
             ("alignment", "alignment" in objective.settings),
+            ("unlikelihood", "unlikelihood" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),

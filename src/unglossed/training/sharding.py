@@ -53,6 +53,8 @@ def check_sharding(plans: Iterable[StagePlan]) -> None:
             found = "a frozen language model"
         elif stage.alignment is not None:
             found = "an alignment"
+        elif stage.unlikelihood:
+            found = "unlikelihood"
         elif stage.norms_every:
             found = "norms_every"
         if found:
