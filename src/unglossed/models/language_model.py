@@ -238,7 +238,9 @@ class EncoderDecoder(LanguageModel):
         """See `LanguageModel.generate`."""
         inputs, real, _ = self._lay_out(embeds, mask)
         start = self._start_ids()
-        if start != [self.model.config.decoder_start_token_id]:
+        if start[0] != self.model.config.decoder_start_token_id:
+            settings["decoder_start_token_id"] = start[0]  # else put in front of what is given
+        if len(start) > 1:
             settings["decoder_input_ids"] = torch.tensor([start] * len(embeds)).to(embeds.device)
         output = self.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
         if isinstance(output, Tensor):
