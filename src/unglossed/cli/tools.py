@@ -58,6 +58,13 @@ def synth(
             "--boxes", help="Also write where hands and face are, for evaluate --corrupt."
         ),
     ] = False,
+    all_languages: Annotated[
+        bool,
+        typer.Option(
+            "--all-languages",
+            help="Also write languages.jsonl, a table of the clips with texts in en, de and zh.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
@@ -84,7 +91,13 @@ def synth(
         num_workers=workers,
         progress=True,
     )
-    print(f"{LAYOUTS[layout.value].reader or layout.value}:{out}")
+    kind = LAYOUTS[layout.value].reader or layout.value
+    print(f"{kind}:{out}")
+    if all_languages:
+        from unglossed_synth.tables import write_table
+
+        write_table(out, out / "languages.jsonl", [*Language], kind)
+        print(f"table:{out / 'languages.jsonl'}?language=*")
 
 
 def trim(

@@ -42,12 +42,14 @@ class Needs:
         glosses_for: The stage that learns glosses; None: there is none.
         transcripts_for: The stage that learns transcripts; None: there is none.
         start_token: Token of a pre-trained tokenizer with which texts start; None: its own.
+        languages: Of the texts, where there may be several.
     """
 
     signal: str = "video"
     glosses_for: str | None = None
     transcripts_for: str | None = None
     start_token: str | None = None
+    languages: tuple[str, ...] = ()
 
 
 def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
@@ -62,11 +64,20 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
             yield Fault(FaultKind.UNKNOWN_LANGUAGE, corpus.spec, str(error))
     trained = [one for split in TRAINING_SPLITS for one in corpus.splits.get(split, ())]
     languages = Counter(sample.language for sample in trained).most_common()
-    if needs is not None and len(languages) > 1:  # each text would start with the first one's code
-        found = ", ".join(f"{code} ({count:,})" for code, count in languages)
+    found = ", ".join(f"{code} ({count:,})" for code, count in languages)
+    if needs is not None and needs.languages:
+        of_train = {sample.language for sample in corpus.splits.get("train", ())}
+        if of_train != set(needs.languages) or len(languages) > len(needs.languages):
+            text = (
+                f"found texts of train and dev in {found}, expected in train all of the recipe's"
+                f" `languages` and no others: {', '.join(needs.languages)}"
+            )
+            yield Fault(FaultKind.UNFIT, corpus.spec, text)
+    elif needs is not None and len(languages) > 1:  # each would start with the first one's code
         text = (
             f"found texts of train and dev in several languages: {found}, expected one: choose it"
-            f" with ?language={languages[0][0]} in the spec"
+            f" with ?language={languages[0][0]} in the spec, or name all in the recipe's"
+            " `languages`"
         )
         yield Fault(FaultKind.UNFIT, corpus.spec, text)
     for split, purpose in TRAINING_SPLITS.items():
@@ -407,7 +418,12 @@ def _check_times(
             faults.add(Fault(kind, _place(samples[index]), told(index)))
     boxes, media = (_numbered(row.box for row in samples), _numbered(row.media for row in samples))
     keys = (boxes, np.nan_to_num(stops, nan=-1.0).round(3), starts.round(3), media)
-    for index, first in _repeated(keys):
+    languages = _numbered(row.language for row in samples)
+    twice = dict(_repeated((languages, *keys)))
+    for index, first in _repeated(keys):  # in other languages a clip may come again in its split
+        if samples[index].split != samples[first].split:
+            twice.setdefault(index, first)
+    for index, first in sorted(twice.items()):
         found = f"its media and times are also those of {name_clip(samples[first])}"
         faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
     return lengths

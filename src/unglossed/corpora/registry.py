@@ -24,6 +24,7 @@ from unglossed.corpora import (
     openasl,
     packed,
     phoenix14t,
+    several,
     table,
 )
 from unglossed.corpora.faults import Faults
@@ -52,6 +53,7 @@ _READERS: dict[str, Reader] = {
     "packed": packed.read_packed,
     "folder": folder.read_folder,
     "youtube_asl": folder.read_youtube_asl,
+    several.KIND: several.read_several,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -73,11 +75,12 @@ class _Option:
         return self.only or tuple(kind for kind in _READERS if kind not in self.without)
 
 
+_OF_EACH = "which stands behind the specs that it lists"
 _OPTIONS = {
     "language": _Option("CODE"),
-    "media": _Option("FOLDER"),
-    "missing": _Option("skip"),
-    "tier": _Option("NAME"),
+    "media": _Option("FOLDER", without=(several.KIND,), refusal=_OF_EACH),
+    "missing": _Option("skip", without=(several.KIND,), refusal=_OF_EACH),
+    "tier": _Option("NAME", without=(several.KIND,), refusal=_OF_EACH),
     "frame_rate": _Option(
         "NUMBER",
         without=tuple(kind for kind in _READERS if kind not in ("table", "folder", "gfslt")),
@@ -86,14 +89,14 @@ _OPTIONS = {
     ),
     "deinterlace": _Option(
         "yes",
-        without=("phoenix14t", "packed", "camgoz", "must_c"),
+        without=("phoenix14t", "packed", "camgoz", "must_c", several.KIND),
         refusal="which is for videos: {kind} has none",
     ),
-    "faulty": _Option("skip", without=("packed",)),
+    "faulty": _Option("skip", without=("packed", several.KIND)),
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
 }
-_WITH_LANGUAGES = ("table", "packed")
+_WITH_LANGUAGES = ("table", "packed", several.KIND)
 
 
 def is_spec(text: str) -> bool:
@@ -124,8 +127,9 @@ def read_corpus(
             `tier=NAME` which tier of ELAN files to read, `frame_rate=50` the frames per second of
             frame folders. `missing=skip` leaves out and counts rows whose clip is not there,
             `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
-            in all languages, `references=rows` takes its rows of one id as several texts of one
-            clip. `deinterlace=yes` deinterlaces videos that are marked as interlaced.
+            in all languages, `several:FILE` all corpora whose specs a file lists. `references=rows`
+            takes its rows of one id as several texts of one clip. `deinterlace=yes` deinterlaces
+            videos that are marked as interlaced.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be

@@ -107,7 +107,7 @@ class LiveTranslator:
         ahead = round(AHEAD_SECONDS * self._rate)
         self._make_finder: Callable[[], Finder] = partial(sentences.find, cut, ahead=ahead)
         self._finder = self._make_finder()
-        self._is_spaced = has_spaces(self.processor.language)
+        self._is_spaced = has_spaces(self.processor.check_language(self._decoding.to))
         self._every = max(1, round(every * self._rate))
         self._least_score = least_score
         self._due = -math.inf
@@ -201,7 +201,8 @@ class LiveTranslator:
         """Find the text of what has been seen that begins with what is committed."""
         settings = self._decoding.change(beams=beams)
         beside = context_of(self.model, self.processor, features)
-        tokens, score = continue_text(self.model, features, current.committed, settings, beside)
+        with self.model.language_model.writing(settings.to):
+            tokens, score = continue_text(self.model, features, current.committed, settings, beside)
         current.before, current.tokens, current.score = current.tokens, tokens, score
 
     def _update(

@@ -431,7 +431,9 @@ def translate_batch(
         n_best_list = tuple(hypothesis for _, hypothesis in found)
         words = None
         if weights is not None:
-            words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
+            words = merge_words(
+                processor, best[index].tolist(), weights[index, :, : len(row)], decoding.to
+            )
         first = n_best_list[0]
         translations.append(
             Translation(names[index], first.text, first.score, n_best_list, words, len(row))

@@ -225,6 +225,7 @@ class SentenceTranslator:
             decoding: fields of `DecodingSettings`.
         """
         settings = self.translator.decoding.change(**decoding)
+        self.translator.processor.check_language(settings.to)
         found = self._found(blocks, cut, progress, seconds)
 
         def translated() -> Iterator[Sentence]:

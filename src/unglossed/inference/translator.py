@@ -145,14 +145,15 @@ class SignTranslator:
                 `media.contents`; otherwise they get an empty text with the `reason`. `frame_rate`:
                 pictures per second of frame folders, 25 unless a sample says otherwise. All others
                 are fields of `DecodingSettings`: `beams=1`, `max_new_tokens=60`,
-                `language_contrast=0.3`, `sample=True, seed=1`, ...
+                `language_contrast=0.3`, `sample=True, seed=1`, `to="en"`, ...
 
         Yields:
             A translation for each clip that could be read, in the order of `media`.
 
         Raises:
             InputError: A clip cannot be read or is not a clip, a setting is unknown or out of
-                range, or there are fewer beams than `n_best`.
+                range, the model does not write the language, or there are fewer beams than
+                `n_best`.
         """
         return self._stream(each_clip(media), **settings)
 
@@ -205,6 +206,7 @@ class SignTranslator:
         if read_ahead is not None:
             check_count("read_ahead", read_ahead)
         settings = self.decoding.change(**decoding)
+        self.processor.check_language(settings.to)
         _check_n_best(n_best, settings)
         if frame_rate is not None:
             check_frame_rate(frame_rate, "frame_rate")
@@ -357,10 +359,11 @@ def translate_features(
         A translation for each clip, in the order of `features`.
 
     Raises:
-        InputError: there are fewer beams than `n_best`, or a clip leaves the language model no
-            position for a word.
+        InputError: there are fewer beams than `n_best`, the model does not write the language, or
+            a clip leaves it no position for a word.
     """
     _check_n_best(n_best, decoding)
+    processor.check_language(decoding.to)
     names = names or [str(index) for index in range(len(features))]
     batches = alike_batches(model, features, names, decoding, batch_size)
     if context is None:
@@ -369,18 +372,19 @@ def translate_features(
     was_training = model.training
     model.eval()
     try:
-        for batch, settings in _track(batches, "translating", progress):
-            rows = translate_batch(
-                model,
-                processor,
-                [features[index] for index in batch],
-                settings,
-                [names[index] for index in batch],
-                n_best=n_best,
-                attention=attention,
-                context=None if context is None else [context[index] for index in batch],
-            )
-            done |= dict(zip(batch, rows, strict=True))
+        with model.language_model.writing(decoding.to):
+            for batch, settings in _track(batches, "translating", progress):
+                rows = translate_batch(
+                    model,
+                    processor,
+                    [features[index] for index in batch],
+                    settings,
+                    [names[index] for index in batch],
+                    n_best=n_best,
+                    attention=attention,
+                    context=None if context is None else [context[index] for index in batch],
+                )
+                done |= dict(zip(batch, rows, strict=True))
     finally:
         model.train(was_training)
     return [done[index] for index in range(len(features))]

@@ -202,7 +202,8 @@ class TranslatorProcessor(ProcessorMixin):
 
     Args:
         tokenizer: the language model's.
-        language: of the texts: "de", "en", "zh", ...
+        language: of the texts: "de", "en", "zh", ...; of several the one that is written where none
+            is asked for.
         start_token: token with which the decoder starts, the language's code.
         frame_share: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
         resize: side to which a frame is resized, in pixels.
@@ -214,6 +215,8 @@ class TranslatorProcessor(ProcessorMixin):
             reads clip and text in one row is left room for as many behind a clip.
         trained_seconds: lengths of the clips of training, see `TrainedLengths`; None: not known.
         signal: kind of signal of another package that clips are; None: video or audio.
+        start_tokens: of a model that writes several languages, the start token of each by its code,
+            that of `language` among them; empty: it writes one.
     """
 
     attributes = ["tokenizer"]
@@ -233,6 +236,7 @@ class TranslatorProcessor(ProcessorMixin):
         max_tokens: int = 1,
         trained_seconds: dict[str, Any] | None = None,
         signal: str | None = None,
+        start_tokens: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -246,6 +250,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.max_tokens = max_tokens
         self.trained_seconds = trained_seconds
         self.signal = signal
+        self.start_tokens = dict(start_tokens or {})
         super().__init__(tokenizer, **kwargs)
 
     @classmethod
@@ -296,6 +301,30 @@ class TranslatorProcessor(ProcessorMixin):
         """The saved settings under today's names; transformers' part of `from_pretrained`."""
         fields, others = super().get_processor_dict(source, **settings)
         return current_fields(fields), others
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of all languages that the model writes, the usual one first."""
+        return (self.language, *(code for code in self.start_tokens if code != self.language))
+
+    def check_language(self, language: str | None) -> str:
+        """The language that is written where this one is asked for; None: the usual one.
+
+        Raises:
+            InputError: the model does not write it.
+        """
+        if language is None:
+            return self.language
+        if language not in self.languages:
+            *others, last = self.languages
+            known = f"{', '.join(others)} or {last}" if others else last
+            raise InputError(f"to: found {language!r}, expected {known}, which the model writes")
+        return language
+
+    def start_ids(self) -> dict[str, list[int]]:
+        """With which tokens texts start, by their language; of one language none is told."""
+        tokens = self.tokenizer.convert_tokens_to_ids(list(self.start_tokens.values()))
+        return {code: [int(one)] for code, one in zip(self.start_tokens, tokens, strict=True)}
 
     @property
     def start_token_id(self) -> int:

@@ -6,7 +6,7 @@ The same class serves every stage of a recipe; what differs is its configuration
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -185,6 +185,8 @@ class TranslatorOutput(ModelOutput):
 
     logits: Tensor | None = None
     """(batch, tokens, vocabulary)."""
+    wrong_logits: Tensor | None = None
+    """The same where a wrong language is asked for, if it was."""
     similarities: Similarities | None = None
     """Of clips and texts, while an alignment is trained beside."""
     distances: Tensor | None = None
@@ -247,8 +249,13 @@ class Translator(PartModel):
         labels: Tensor | None = None,
         texts: Tensor | None = None,
         context: Tensor | None = None,
+        languages: Sequence[str] | None = None,
+        wrong_languages: Sequence[str] | None = None,
     ) -> TranslatorOutput:
         """Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
+
+        `languages` are those that are asked for, a row each, of a language model that writes
+        several; with `wrong_languages` the same texts are also read as answers to these.
 
         `context` (batch, tokens, 3) are texts beside them, see `pad_rows`. An alignment compares
         the clips with `texts` (texts, tokens), of which the first are theirs; with the labels where
@@ -256,7 +263,9 @@ class Translator(PartModel):
         """
         embeds, mask = self.adapter(*self.features_of(frames, lengths, features, mask))
         read = self._beside(embeds, mask, context)
-        output = TranslatorOutput(logits=self.language_model(*read, labels))
+        output = TranslatorOutput(logits=self.language_model(*read, labels, languages))
+        if wrong_languages is not None:
+            output.wrong_logits = self.language_model(*read, labels, wrong_languages)
         if self.alignment is not None and self.training:
             words = self.language_model.model.get_input_embeddings()
             compared = labels if texts is None else texts

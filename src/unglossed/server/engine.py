@@ -51,8 +51,17 @@ class Engine:
 
     @property
     def language(self) -> str:
-        """Of the texts."""
-        return str(self.processor.language)
+        """Of the texts where a client asks for none."""
+        return str(self.processor.check_language(self.sentences.translator.decoding.to))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """All that a client can ask for."""
+        return self.processor.languages
+
+    def language_of(self, job: Job) -> str:
+        """Of the texts of a job."""
+        return job.language or self.language
 
     @property
     def reads_video(self) -> bool:
@@ -118,7 +127,9 @@ class Engine:
                 yield Block(seconds, views)
                 job.seconds_done = float(seconds[-1])
 
-        return self.sentences.translate_blocks(blocks(), attention=job.attention, batch_size=_BATCH)
+        return self.sentences.translate_blocks(
+            blocks(), attention=job.attention, batch_size=_BATCH, to=self.language_of(job)
+        )
 
     def _audio(self, job: Job, decoding: Decoding) -> Iterator[Sentence]:
         def progress(done: float, whole: float) -> None:
@@ -128,7 +139,9 @@ class Engine:
         assert rate is not None
         with _sound_file(decoding, rate) as path:
             job.seconds = decoding.seconds
-            yield from self.sentences.translate(path, progress=progress, batch_size=_BATCH)
+            yield from self.sentences.translate(
+                path, progress=progress, batch_size=_BATCH, to=self.language_of(job)
+            )
 
 
 class _SharedLive(LiveTranslator):
@@ -182,6 +195,7 @@ def described(engine: Engine) -> dict[str, Any]:
         "object": "model",
         "owned_by": "unglossed",
         "language": engine.language,
+        "languages": list(engine.languages),
         "input": "video" if engine.reads_video else "audio",
         "frames_per_second": signal_of(engine.processor).units_per_second,
         "frame_side": engine.side,

@@ -214,7 +214,7 @@ class LanguageModelPart:
     """A language model as a stage's model needs it; see `LanguageModel`."""
 
     config: dict[str, Any]
-    prompt: dict[str, list[int]] | None
+    prompt: dict[str, Any] | None
     lora: dict[str, Any] | None
     weights: Mapping[str, Tensor] | None
     """By name within the transformers model; None leaves them random."""

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from unglossed import __version__
-from unglossed.evaluation.metrics import format_score, score
+from unglossed.evaluation.metrics import format_score, score_by_language
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.objectives import OBJECTIVES
 
@@ -144,8 +144,9 @@ def _scores(run: Run, stage: StageSettings, folder: Path) -> str:
 
 
 def _settings(run: Run) -> str:
-    text = run.dev_samples[0].text
-    return score([text], [[text]], run.processor.language, run.normalisation).settings
+    texts = {sample.language: sample.text for sample in run.dev_samples}
+    own = [*texts.values()]
+    return score_by_language(own, own, [*texts], run.normalisation).settings
 
 
 def _recipe(run: Run) -> str:

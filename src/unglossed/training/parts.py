@@ -37,10 +37,10 @@ from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, front
 from unglossed.models.temporal import POOL_KEYS
 from unglossed.models.translator import TranslatorConfig
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
+from unglossed.training.prompts import plan_prompt
 from unglossed.training.settings import (
     LanguageModelSettings,
     PartSettings,
-    PromptSettings,
     StageSettings,
 )
 from unglossed.training.sources import (
@@ -91,7 +91,7 @@ class Parts:
     encoder: dict[str, Any] | None = None
     adapter: dict[str, Any] | None = None
     language_model: dict[str, Any] | None = None
-    prompt: dict[str, list[int]] | None = None
+    prompt: dict[str, Any] | None = None
     lora: dict[str, Any] | None = None
 
     @classmethod
@@ -125,7 +125,7 @@ class LanguageModelPlan:
     origin: Origin
     config: dict[str, Any]
     """What it will be; of a published one as far as its files tell without weights."""
-    prompt: dict[str, list[int]] | None
+    prompt: dict[str, Any] | None
     lora: dict[str, Any] | None
 
     @cached_property
@@ -344,13 +344,12 @@ def plan_language_model(
     if part.quantization is not None and find_spec(tuning.PACKAGE) is None:
         told = f"needs the package {tuning.PACKAGE}: pip install 'unglossed[quantization]'"
         raise FieldError("quantization", told)
-    prompt = prompt_ids(part.prompt, processor) if part.prompt else None
     lora = part.lora.model_dump() if part.lora else None
     if part.source in earlier:
         parts = earlier[part.source]
         assert parts.language_model is not None
         config = _changed(parts.language_model, part.config)
-        prompt = parts.prompt if prompt is None else prompt
+        prompt = plan_prompt(part.prompt, parts.prompt, config, processor)
         lora = parts.lora if lora is None else lora
         return LanguageModelPlan(part, Origin.STAGE, config, prompt, lora)
     if part.source == "build":
@@ -359,7 +358,7 @@ def plan_language_model(
         with field("source"):
             found = _published_language_model(part.source, processor)
         origin, config = Origin.PUBLISHED, published_config(found, part, processor)
-    prompt = prompt or default_prompt(config, processor)
+    prompt = plan_prompt(part.prompt, None, config, processor)
     return LanguageModelPlan(part, origin, config, prompt, lora)
 
 
@@ -426,25 +425,6 @@ def _published_language_model(source: str, processor: TranslatorProcessor) -> Pr
             " model's own in tokenizer.pretrained"
         )
     return config
-
-
-def prompt_ids(prompt: PromptSettings, processor: TranslatorProcessor) -> dict[str, list[int]]:
-    """Token ids of a prompt; names of special tokens in it count as those tokens."""
-    tokenizer = processor.tokenizer
-    return {
-        side: list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        for side, text in (("before", prompt.before), ("after", prompt.after))
-    }
-
-
-def default_prompt(
-    config: Mapping[str, Any], processor: TranslatorProcessor
-) -> dict[str, list[int]] | None:
-    """A decoder-only model reads its begin token first, if it has one; others have no prompt."""
-    begin = processor.tokenizer.bos_token_id
-    if language_model_config(dict(config)).is_encoder_decoder or begin is None:
-        return None
-    return {"before": [begin], "after": []}
 
 
 def _check_size(size: Any) -> None:

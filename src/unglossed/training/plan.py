@@ -35,6 +35,7 @@ from unglossed.training.parts import (
     plan_language_model,
     shorten,
 )
+from unglossed.training.prompts import check_languages
 from unglossed.training.settings import (
     NEW_TOKENS,
     LanguageModelSettings,
@@ -167,6 +168,7 @@ def _checked(plan: StagePlan) -> StagePlan:
         _check_masked_text,
         _check_width,
         _check_prompt,
+        _check_languages,
         _check_aligned_texts,
         _check_masked_features,
         _check_builds,
@@ -226,11 +228,19 @@ def _check_prompt(plan: StagePlan) -> None:
     writer, tokens = plan.language_model, plan.new_tokens
     if writer is None or not tokens:
         return
-    if set(tokens).isdisjoint(id for side in (writer.prompt or {}).values() for id in side):
+    prompt = writer.prompt or {}
+    if set(tokens).isdisjoint([*prompt.get("before", ()), *prompt.get("after", ())]):
         raise FieldError(
             f"{plan.where}.learning_rates.new_tokens",
             "found none of tokenizer.new_tokens in the prompt, expected them there to be trained",
         )
+
+
+def _check_languages(plan: StagePlan) -> None:
+    """Refuse a language model that is not told which of several languages to write."""
+    if plan.language_model is not None:
+        with field(f"{plan.where}.language_model"):
+            check_languages(plan.language_model.prompt)
 
 
 def _check_aligned_texts(plan: StagePlan) -> None:

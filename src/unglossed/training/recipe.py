@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from unglossed.config import (
     AS_LIST,
@@ -23,6 +23,7 @@ from unglossed.config import (
     read_yaml,
 )
 from unglossed.corpora.check_media import Needs
+from unglossed.corpora.languages import check_language
 from unglossed.errors import InputError, note
 from unglossed.files import find_shipped
 from unglossed.media.frames import FRAME_RATE
@@ -144,6 +145,8 @@ def _refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: 
                 )
 
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$"), AfterValidator(check_language)]
+"""The code of a written language."""
 Seed = Annotated[int, Field(ge=0, lt=2**31), WHOLE]
 Pixels = Annotated[int, Field(gt=0, le=4096), WHOLE]
 
@@ -180,6 +183,8 @@ class TokenizerSettings(Settings):
     """Tokens to add, such as those that mark a signal's begin and end in the prompt."""
     start_token: str | None = None
     """Token with which the decoder starts (mBART: `de_DE`); the language's own when trained."""
+    start_tokens: dict[Language, str] = {}
+    """The same for each of several `languages`; the tokenizer's code of it when not given."""
 
 
 class Augmentation(Settings):
@@ -234,6 +239,10 @@ class Recipe(Settings):
     """One line about it."""
     seed: Seed = 0
     """Of everything that is drawn: initial weights, order, augmentation, dropout."""
+    languages: Annotated[tuple[Language, ...], AS_LIST] = ()
+    """Codes of the languages that one model learns to write, two or more; the first is written
+    where none is asked for. Which is asked for says the prompt's `{language}`, or the token with
+    which texts start. None: texts are in one language, the corpus's."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     extra_texts: ExtraTexts | None = None
     """File with further texts, UTF-8, one sentence a line, relative to the current folder. A
@@ -269,7 +278,35 @@ class Recipe(Settings):
             glosses_for=learns.get("gloss"),
             transcripts_for=learns.get("transcript"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
+            languages=self.languages,
         )
+
+    @model_validator(mode="after")
+    def _languages_fit(self) -> Recipe:
+        codes, tokenizer = self.languages, self.tokenizer
+        if len(codes) == 1 or len(set(codes)) < len(codes):
+            raise ValueError(f"languages: found {', '.join(codes)}, expected two or more, or none")
+        if unknown := [code for code in tokenizer.start_tokens if code not in codes]:
+            told = f"found {', '.join(unknown)}, expected some of `languages`"
+            raise ValueError(f"tokenizer.start_tokens: {told}")
+        if codes and tokenizer.start_token is not None:
+            raise ValueError("tokenizer.start_token: found one beside languages: see start_tokens")
+        if codes and self.extra_texts is not None:
+            told = "found one beside several languages, expected none"
+            raise ValueError(f"extra_texts: {told}: nothing says which its lines are in")
+        for stage in self.stages:
+            objective = OBJECTIVES[stage.objective]
+            if codes and "language_model" in objective.parts and not objective.languages:
+                told = f"{stage.objective} learns one language, found several `languages`"
+                raise ValueError(f"stages.{stage.name}: {told}")
+            for name in ("context", "masked_features") if codes else ():
+                if getattr(stage, name) is not None:
+                    told = "found beside several `languages`, expected one or neither"
+                    raise ValueError(f"stages.{stage.name}.{name}: {told}")
+            if stage.unlikelihood and not codes:
+                told = f"found {stage.unlikelihood:g}, expected several `languages` beside it"
+                raise ValueError(f"stages.{stage.name}.unlikelihood: {told}")
+        return self
 
     @model_validator(mode="after")
     def _stages_known(self) -> Recipe:
@@ -412,6 +449,8 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
         )
     if tokenizer.pretrained is not None and "vocab_size" in tokenizer.model_fields_set:
         yield "tokenizer.vocab_size: has no effect: the tokenizer is not trained"
+    if tokenizer.pretrained is None and tokenizer.start_tokens:
+        yield "tokenizer.start_tokens: has no effect: a trained tokenizer has the languages' own"
     if tokenizer.pretrained is None and tokenizer.start_token is not None:
         yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
     if recipe.audio is not None and "video" in recipe.model_fields_set:

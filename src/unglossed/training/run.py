@@ -49,6 +49,7 @@ from unglossed.training.tokenizer import (
     check_own_tokenizers,
     check_text_lengths,
     check_texts,
+    find_start,
     most_tokens,
     tell_changed_texts,
 )
@@ -97,10 +98,12 @@ class Run:
         self.train_samples = corpus.split("train")
         self.dev_samples = corpus.split("dev")
         self.normalisation = corpus.normalisation
-        language = self.train_samples[0].language  # the only one of train; test may have others
+        # The only one of train if the recipe names none; test may have others.
+        self.languages = recipe.languages or (self.train_samples[0].language,)
+        language = self.languages[0]
         extra = _extra_texts(recipe, corpus, language, output / EXTRA_TEXTS)
         self.texts = [*(sample.text for sample in self.train_samples), *extra]
-        self.processor = self._processor(language, output / "processor")
+        self.processor = self._processor(output / "processor")
         num_clips = len(self.train_samples) + len(self.dev_samples)
         self._most_units = round(recipe.max_seconds * signal_of(self.processor).units_per_second)
         self.left_out = LeftOut(num_clips, max_damaged, listed)
@@ -122,7 +125,7 @@ class Run:
             with mistakes.collected():
                 check()
         mistakes.tell()
-        self.notes = [*find_unused(recipe), *self._notes_on_texts(language)]
+        self.notes = [*find_unused(recipe), *self._notes_on_texts()]
 
     @property
     def corpus_texts(self) -> list[str]:
@@ -139,10 +142,10 @@ class Run:
         part.texts = [*(sample.text for sample in part.train_samples), *extra]
         return part
 
-    def _notes_on_texts(self, language: str) -> list[str]:
-        told = []
+    def _notes_on_texts(self) -> list[str]:
+        told: list[str | None] = []
         if any(OBJECTIVES[stage.objective].best == "bleu4" for stage in self.recipe.stages):
-            told.append(tell_short_texts(self.dev_samples, language))
+            told += [tell_short_texts(self.dev_samples, code) for code in self.languages]
         if any(stage.language_model for stage in self.recipe.stages):
             splits = (self.train_samples, self.dev_samples)
             told.append(tell_changed_texts(self.processor, *splits, self.normalisation))
@@ -152,10 +155,11 @@ class Run:
         """Every symbol of train in alphabetical order; `symbols` gives a clip's, with spaces."""
         return sorted({name for sample in self.train_samples for name in symbols(sample).split()})
 
-    def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
+    def _processor(self, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
             video, audio = self.recipe.video, self.recipe.audio
-            tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
+            settings, (language, *others) = self.recipe.tokenizer, self.languages
+            tokenizer, start = build_tokenizer(settings, self.texts, language, others)
             texts = {sample.text for sample in (*self.train_samples, *self.dev_samples)}
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
@@ -170,6 +174,10 @@ class Run:
                     audio_rate=audio.audio_rate if audio else None,
                     max_seconds=audio.max_seconds if audio else None,
                     signal=self.recipe.signal,
+                    start_tokens={
+                        code: find_start(settings, tokenizer, code)
+                        for code in self.recipe.languages
+                    },
                 ).save_pretrained(partial)
                 bind_folder(partial)
         return load_processor(folder)  # compared: trained stages know the tokens by their numbers

@@ -77,7 +77,10 @@ class PartSettings(Settings):
 
 
 class PromptSettings(Settings):
-    """Text around the features that a language model reads; may name special tokens."""
+    """Text around the features that a language model reads; may name special tokens.
+
+    `{language}` stands for the English name of the language that is to be written, as German.
+    """
 
     before: str = ""
     """In front of the features."""
@@ -357,6 +360,10 @@ class StageSettings(Settings):
     masked_features: MaskedFeaturesSettings | None = None
     """Of the translation by a decoder-only model: clips are read once more with some of their
     features hidden."""
+    unlikelihood: Weight = 0.0
+    """Of the translation into several languages: how much it counts that a text is unlikely where
+    another language is asked for (arXiv 2403.14399: 0.05); it costs a second pass through the
+    language model. 0: nothing."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -448,6 +455,7 @@ class StageSettings(Settings):
             ("alignment", "alignment" in objective.settings),
             ("context", "context" in objective.settings),
             ("masked_features", "masked_features" in objective.settings),
+            ("unlikelihood", "unlikelihood" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),

@@ -57,6 +57,8 @@ def check_sharding(plans: Iterable[StagePlan]) -> None:
             found = "a context"
         elif stage.masked_features is not None:
             found = "masked_features"
+        elif stage.unlikelihood:
+            found = "unlikelihood"
         elif stage.norms_every:
             found = "norms_every"
         if found:

@@ -103,7 +103,8 @@ def export_web(
             shutil.copytree(page, folder, dirs_exist_ok=True)
         training = told_training(model, trained_on)
         told = {"trained_on": training, "runtime": {"version": VERSION, "webgpu": webgpu}}
-        difference = write_model(translator, folder / "model", told)
+        with translator.model.language_model.writing(translator.decoding.to):
+            difference = write_model(translator, folder / "model", told)
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         of_runtime = sum(size for path, size in sizes.items() if path.parent.name == "runtime")
     return WebExport(sum(sizes.values()) - of_runtime, of_runtime, difference)
@@ -129,6 +130,9 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
         InputError: see `export_web`.
     """
     network, processor = translator.model.cpu(), translator.processor
+    language = processor.check_language(translator.decoding.to)
+    if len(processor.languages) > 1:
+        note(f"the page writes {language} alone, of the model's {', '.join(processor.languages)}")
     parts = FrameReader(network).eval(), ClipReader(network).eval(), TextWriter(network).eval()
     search = _search(translator)
     tokens = token_bytes(processor)
@@ -144,7 +148,7 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
     content = {
         "version": __version__,
         "files": {name: (folder / name).stat().st_size for name in (*NETWORKS, "tokens.json")},
-        "language": processor.language,
+        "language": language,
         "trained_seconds": processor.trained_seconds,
         "frame_share": processor.frame_share,
         "resize": processor.resize,

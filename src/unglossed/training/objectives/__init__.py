@@ -66,6 +66,7 @@ class Objective(ABC):
         masks_text: Whether sentences are masked, to be restored.
         smooths: Whether it reads `label_smoothing`.
         sums: Whether the loss is a sum over the rows of a batch, so that a batch can be split.
+        languages: Whether it learns to write several languages, each where it is asked for.
         shards: Whether processes may share out its language model: each forward pass calls that
             once, as a whole, and nothing else reads its weights.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
@@ -81,6 +82,7 @@ class Objective(ABC):
     masks_text: ClassVar[bool] = False
     smooths: ClassVar[bool] = True
     sums: ClassVar[bool] = True
+    languages: ClassVar[bool] = False
     shards: ClassVar[bool] = False
     best: ClassVar[str | None] = None
     lowest: ClassVar[bool] = False

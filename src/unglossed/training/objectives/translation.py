@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from unglossed.config import DecodingSettings
 from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.corpora.sample import Sample
-from unglossed.evaluation.metrics import score
+from unglossed.evaluation.metrics import each_language, score_by_language
 from unglossed.inference.translator import translate_features
 from unglossed.models.context import pad_rows
 from unglossed.models.feature_masking import masked_loss
@@ -21,7 +22,7 @@ from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
 from unglossed.training.build import build_alignment, build_text_model, build_translator
 from unglossed.training.context import ContextDataset, build_context
-from unglossed.training.data import MaskingDataset, NearTextsDataset, TextDataset
+from unglossed.training.data import LanguageDataset, MaskingDataset, NearTextsDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
 
@@ -52,6 +53,28 @@ def text_loss(
     return total / ((labels != IGNORED).sum() if num_tokens is None else num_tokens)
 
 
+def unlikelihood_loss(logits: Tensor, labels: Tensor, *, num_tokens: Count = None) -> Tensor:
+    """How likely a text still is where another language is asked for, mean over its tokens.
+
+        - log (1 - p(o_i | o_<i, V, wrong language))
+
+    From Zan et al., "Building Accurate Translation-Tailored LLMs with Language Aware Instruction
+    Tuning", arXiv 2403.14399; unlikelihood is Welleck et al.'s, arXiv 1908.04319. It is computed as
+    log-sum-exp of all logits minus that of all but the token's: exact also where p is near 1, with
+    a gradient of at most p.
+
+    Args:
+        logits: (batch, tokens, vocabulary), of the wrong language.
+        labels: (batch, tokens), `IGNORED` where padded.
+        num_tokens: See `text_loss`.
+    """
+    real = labels != IGNORED
+    scores, tokens = logits[real].float(), labels[real]
+    others = scores.scatter(1, tokens[:, None], -torch.inf)
+    total = (scores.logsumexp(-1) - others.logsumexp(-1)).sum()
+    return total / (real.sum() if num_tokens is None else num_tokens)
+
+
 class TextObjective(Objective):
     """What the objectives that learn to write a text have in common."""
 
@@ -70,7 +93,8 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams", "alignment", "context", "masked_features")
+    settings = ("dev_beams", "alignment", "context", "masked_features", "unlikelihood")
+    languages = True
     best = "bleu4"
 
     def build(self, job: Job) -> Task:
@@ -94,6 +118,10 @@ class Translation(TextObjective):
             dropped = job.stage.context.dropped
             processor, seed = job.run.processor, job.seed
             dataset = ContextDataset(dataset, context, processor, texts_of, dropped, seed=seed)
+        if codes := job.run.recipe.languages:
+            own = [sample.language for sample in clips.samples]
+            wrong = codes if job.stage.unlikelihood else ()
+            dataset = LanguageDataset(dataset, own, wrong=wrong, seed=job.seed)
         scores = job.dev(model).scored(
             self.score,
             decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
@@ -104,11 +132,14 @@ class Translation(TextObjective):
     def loss(
         self, outputs: Any, batch: Mapping[str, Tensor], stage: StageSettings, count: Count
     ) -> Tensor:
-        """Cross-entropy of the texts; that of an alignment and of masked features by its weight."""
+        """Cross-entropy of the texts, and by their weights what else the stage has."""
         loss = super().loss(outputs, batch, stage, count)
         if stage.masked_features is not None:
             hidden = masked_loss(outputs.distances, batch["labels"], count)
             loss = loss + stage.masked_features.weight * hidden
+        if stage.unlikelihood:
+            unlikely = unlikelihood_loss(outputs.wrong_logits, batch["labels"], num_tokens=count)
+            loss = loss + stage.unlikelihood * unlikely
         if stage.alignment is None:
             return loss
         smoothing = stage.alignment.smoothing
@@ -128,6 +159,9 @@ class Translation(TextObjective):
     def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
         """Loss of a token of the references without smoothing, BLEU and ROUGE-L of the texts.
 
+        Of several languages scores are means over the languages, and `off_target` is the percentage
+        of texts in another one than that which was asked for, where it can be told.
+
         Args:
             dev: The dev split.
             decoding: How texts are searched for.
@@ -135,36 +169,55 @@ class Translation(TextObjective):
         """
         features = dev.encoded()
         beside = dev.beside(features)
+        processor = dev.clips.processor
+        several = len(processor.languages) > 1
         total, num_tokens = 0.0, 0
         for chosen, batch, mask in dev.batches(features):
             labels = dev.labels(chosen)
+            asked = [sample.language for sample in dev.samples[chosen]] if several else None
             read = None if beside is None else pad_rows(beside[chosen]).to(batch.device)
-            logits = dev.model(features=batch, mask=mask, labels=labels, context=read).logits
+            logits = dev.model(
+                features=batch, mask=mask, labels=labels, context=read, languages=asked
+            ).logits
             total += float(text_loss(logits, labels, num_tokens=1))
             num_tokens += int((labels >= 0).sum())
-        processor = dev.clips.processor
 
-        def translate(numbers: Sequence[int]) -> list[str]:
+        def translate(numbers: Sequence[int], settings: DecodingSettings) -> list[str]:
             found = translate_features(
-                *(dev.model, processor, [features[number] for number in numbers], decoding),
+                *(dev.model, processor, [features[number] for number in numbers], settings),
                 batch_size=BATCH_SIZE,
                 context=None if beside is None else [beside[number] for number in numbers],
             )
             return [translation.text for translation in found]
 
-        scores = score(
-            dev.spread(features, translate),
+        languages = [sample.language for sample in dev.samples]
+        if several:
+            texts = each_language(
+                languages,
+                lambda code, rows: dev.spread(
+                    [features[row] for row in rows],
+                    lambda some: translate([rows[one] for one in some], decoding.change(to=code)),
+                ),
+            )
+        else:
+            texts = dev.spread(features, partial(translate, settings=decoding))
+        scores = score_by_language(
+            texts,
             [(sample.text, *sample.references) for sample in dev.samples],
-            processor.language,
+            languages,
             normalisation,
+            known=processor.languages,
         )
         found = {"bleu4": scores.bleu4, "bleu1": scores.bleu1, "rouge_l": scores.rouge_l}
+        if scores.off_target is not None:
+            found["off_target"] = scores.off_target
         return {"loss": total / num_tokens, **found}
 
 
 def tell_short_texts(samples: Sequence[Sample], language: str) -> str | None:
-    """Say how many texts of dev BLEU-4 finds no 4-gram in, if any."""
+    """Say how many texts of dev in a language BLEU-4 finds no 4-gram in, if any."""
     split = BLEU(tokenize=tokenisation(language)).tokenizer
+    samples = [sample for sample in samples if sample.language == language]
     short = [sample for sample in samples if len(split(sample.text).split()) < 4]
     if not short:
         return None
@@ -186,9 +239,13 @@ class Denoising(TextObjective):
 
     parts = ("language_model",)
     masks_text = True
+    languages = True
 
     def build(self, job: Job) -> Task:
         """A model of transformers and masked texts; nothing is scored on dev."""
-        texts = TextDataset(job.run.texts, job.run.processor)
+        texts: Any = TextDataset(job.run.texts, job.run.processor)
+        if job.run.recipe.languages:
+            own = [sample.language for sample in job.run.train_samples]
+            texts = LanguageDataset(texts, own, seed=job.seed)
         dataset = MaskingDataset(texts, job.masking, job.mask_id, seed=job.seed)
         return Task(build_text_model(job.plan, job.earlier), dataset)
