@@ -315,6 +315,10 @@ def test_a_decoder_only_model_is_told_the_languages_name(folder: Path) -> None:
             ["languages=[]", "stages.tuning.unlikelihood=0.1"],
             "stages.tuning.unlikelihood: found 0.1, expected several `languages` beside it",
         ),
+        (
+            ["stages.tuning.masked_features={}"],
+            "stages.tuning.masked_features: found beside several `languages`",
+        ),
         (["tokenizer.start_tokens={fr: <fr>}"], "tokenizer.start_tokens: found fr, expected some"),
         (["tokenizer.start_token=<de>"], "tokenizer.start_token: found one beside languages"),
         (["extra_texts=more.txt"], "extra_texts: found one beside several languages"),
