@@ -225,6 +225,7 @@ SPECS = (
     "table:rows.csv?split=train&references=rows",
     "folder:captions?language=de&tier=Translation&media=captions&deinterlace=yes",
     "youtube_asl:captions?deinterlace=yes",
+    "table:rows.csv?media=none&language=de",
 )
 OVERRIDES = (
     "seed=3",

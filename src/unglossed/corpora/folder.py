@@ -270,7 +270,8 @@ class CaptionReader:
         if folder.path == path or not folder.captions:
             return bool(folder.captions)
         clips = self._clips_of(folder, folder.path.relative_to(path))
-        return any(clips.clips(stem) for stem in folder.by_stem(clips))
+        has_media = self.reading.has_media
+        return any(not has_media or clips.clips(stem) for stem in folder.by_stem(clips))
 
     def _list(self, path: Path, *, only_media: bool = False) -> CaptionFolder:
         key = path, only_media
@@ -343,6 +344,8 @@ class CaptionReader:
         return best[0] if len(best) == 1 else None
 
     def _choose_clip(self, clips: CaptionFolder, stem: str, caption: Path) -> Path | None:
+        if not self.reading.has_media:
+            return clips.path / f"{stem}.mp4"
         found = clips.clips(stem)
         if not found:
             link = clips.broken.get(stem)
@@ -397,7 +400,7 @@ class CaptionReader:
             return
         if is_text:
             rows.begin(caption)
-            rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
+            rows.add(1, id=stem, text=text, split=split, media=clip, expected=clip)
             return
         for fault in wrong:
             report(FaultKind.MALFORMED_ROW, *fault)
@@ -418,7 +421,7 @@ class CaptionReader:
                 text=cue.text,
                 split=split,
                 media=clip,
-                expected="",
+                expected=clip,
                 start_seconds=cue.start_seconds,
                 end_seconds=cue.end_seconds,
                 signer=cue.speaker,

@@ -94,6 +94,7 @@ _OPTIONS = {
     "references": _Option("rows", only=("table",)),
 }
 _WITH_LANGUAGES = ("table", "packed")
+_NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
 def is_spec(text: str) -> bool:
@@ -120,7 +121,8 @@ def read_corpus(
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, with `&` between two: `language=en` says the language of the texts,
-            `media=FOLDER` where the clips lie, `split=train` the split of all rows of a table,
+            `media=FOLDER` where the clips lie, `media=none` that no clip is looked for since only
+            texts are wanted, `split=train` the split of all rows of a table,
             `tier=NAME` which tier of ELAN files to read, `frame_rate=50` the frames per second of
             frame folders. `missing=skip` leaves out and counts rows whose clip is not there,
             `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
@@ -177,7 +179,8 @@ def find_reader(
     except OSError as error:
         raise InputError(f"{root}: cannot be opened: {error.strerror}") from error
     media = options.get("media")
-    media_root = find_path(Path(media).expanduser()) if media else None
+    has_media = media != _NO_MEDIA
+    media_root = find_path(Path(media).expanduser()) if media and has_media else None
     if media_root is not None and not media_root.is_dir():
         raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
     for place in (root, media_root):
@@ -190,6 +193,7 @@ def find_reader(
         root=root,
         language=options.get("language"),
         media_root=media_root,
+        has_media=has_media,
         tier=options.get("tier"),
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
