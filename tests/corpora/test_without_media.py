@@ -23,6 +23,7 @@ SPECS = {
     "openasl": ("openasl", "openasl:asl"),
     "must_c": ("must_c", "must_c:must/en-de"),
     "youtube_asl": ("youtube_asl", "youtube_asl:."),
+    "youtube_sl_25": ("youtube_sl_25", "youtube_sl_25:sl?language=en"),
     "folder": ("folder", "folder:.?language=de"),
     "table": ("jsonl", "table:rows.jsonl"),
     "packed": ("packed", "packed:packed"),

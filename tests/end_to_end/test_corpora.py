@@ -27,6 +27,7 @@ LAYOUTS = {
     "folder": "de",
     "must_c": "en",
     "broadcast": "de",
+    "youtube_sl_25": "en",
 }
 MODEL = {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}
 VIDEO_ENCODER = {"backbone": tiny.ENCODER["backbone"], "temporal_dim": 24}

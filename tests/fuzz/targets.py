@@ -346,6 +346,15 @@ TARGETS: dict[str, Target] = {
     "openasl": _corpus("openasl:asl", _openasl(), r"asl/data/.*", "json"),
     "must_c": _corpus("must_c:must/en-de", _must_c(), r"must/.*/txt/.*", "yaml"),
     "youtube_asl": _corpus("youtube_asl:.", {"a.en.vtt": VTT, "a.mp4": ""}, r"a\.en\.vtt"),
+    "youtube_sl_25": _corpus(
+        "youtube_sl_25:sl?language=en",
+        {
+            "sl/youtube-sl-25-metadata.csv": "a,ase\nb,gsg\ngone,???\nc,bfi\n",
+            **{f"sl/{name}.mp4": "" for name in "abc"},
+            **{f"sl/{name}.vtt": VTT for name in ("a.en", "a.de", "b.de", "c.bfi")},
+        },
+        r"sl/.*\.(csv|vtt)",
+    ),
     "folder": _corpus("folder:.?language=de", CAPTIONS, r".*\.(srt|vtt|eaf|ass|sbv|txt)"),
     "csv": _corpus("table:rows.csv", {**MEDIA, "rows.csv": _csv(",")}, r"rows\.csv"),
     "tsv": _corpus("table:rows.tsv", {**MEDIA, "rows.tsv": _csv("\t")}, r"rows\.tsv"),

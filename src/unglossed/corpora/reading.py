@@ -69,6 +69,7 @@ class Reading:
         split: Split of all rows of a table, from `?split=`.
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier from `?tier=`.
+        sign: Sign language from `?sign=`, as the release calls it.
         frame_rate: Frames per second of frame folders, from `?frame_rate=`.
         deinterlace: `?deinterlace=yes`: interlaced videos are deinterlaced.
         only: The one split whose media have to be there; None: those of all splits.
@@ -88,6 +89,7 @@ class Reading:
     split: str | None = None
     references_in_rows: bool = False
     tier: str | None = None
+    sign: str | None = None
     frame_rate: float | None = None
     deinterlace: bool = False
     only: str | None = None

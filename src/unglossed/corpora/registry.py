@@ -25,6 +25,7 @@ from unglossed.corpora import (
     packed,
     phoenix14t,
     table,
+    youtube_sl_25,
 )
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
@@ -52,6 +53,7 @@ _READERS: dict[str, Reader] = {
     "packed": packed.read_packed,
     "folder": folder.read_folder,
     "youtube_asl": folder.read_youtube_asl,
+    "youtube_sl_25": youtube_sl_25.read_youtube_sl_25,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -92,8 +94,9 @@ _OPTIONS = {
     "faulty": _Option("skip", without=("packed",)),
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
+    "sign": _Option("CODE", only=("youtube_sl_25",)),
 }
-_WITH_LANGUAGES = ("table", "packed")
+_WITH_LANGUAGES = ("table", "packed", "youtube_sl_25")
 _NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
@@ -125,9 +128,10 @@ def read_corpus(
             texts are wanted, `split=train` the split of all rows of a table,
             `tier=NAME` which tier of ELAN files to read, `frame_rate=50` the frames per second of
             frame folders. `missing=skip` leaves out and counts rows whose clip is not there,
-            `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
-            in all languages, `references=rows` takes its rows of one id as several texts of one
-            clip. `deinterlace=yes` deinterlaces videos that are marked as interlaced.
+            `faulty=skip` those that cannot be used for another reason. `language=*` reads a corpus
+            in all its languages, `sign=ase` the videos in one of its sign languages,
+            `references=rows` takes a table's rows of one id as several texts of one clip.
+            `deinterlace=yes` deinterlaces videos that are marked as interlaced.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -195,6 +199,7 @@ def find_reader(
         media_root=media_root,
         has_media=has_media,
         tier=options.get("tier"),
+        sign=options.get("sign"),
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
         only=only,
