@@ -24,6 +24,7 @@ SPECS = {
     "must_c": ("must_c", "must_c:must/en-de"),
     "youtube_asl": ("youtube_asl", "youtube_asl:."),
     "youtube_sl_25": ("youtube_sl_25", "youtube_sl_25:sl?language=en"),
+    "csl_news": ("csl_news", "csl_news:news"),
     "folder": ("folder", "folder:.?language=de"),
     "table": ("jsonl", "table:rows.jsonl"),
     "packed": ("packed", "packed:packed"),

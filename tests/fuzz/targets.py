@@ -339,6 +339,19 @@ def _pickled(kind: str) -> dict[str, str | bytes]:
     return files
 
 
+def _csl_news() -> dict[str, str]:
+    files, rows = {}, {}
+    for split in ("", ".dev", ".test"):
+        name = f"Common-Concerns_20200101_0-287{split.replace('.', '_')}_14330"
+        rows[split] = {"video": f"{name}.mp4", "pose": f"{name}.pkl", "text": "今天，有小雨。"}
+        files[f"news/rgb_format/{name}.mp4"] = ""
+    for split in ("", ".dev"):
+        content = json.dumps([rows[split]], ensure_ascii=False)
+        files[f"news/CSL_News_Labels{split}.json"] = content
+    table = "video,pose,text\n" + ",".join(f'"{value}"' for value in rows[".test"].values())
+    return {**files, "news/CSL_News_Labels.test.csv": f"{table}\n"}
+
+
 TARGETS: dict[str, Target] = {
     "phoenix14t": _corpus("phoenix14t:pt", _phoenix(), r"pt/annotations/.*"),
     "csl_daily": _corpus("csl_daily:csl", _csl_daily(), r"csl/sentence_label/.*"),
@@ -355,6 +368,7 @@ TARGETS: dict[str, Target] = {
         },
         r"sl/.*\.(csv|vtt)",
     ),
+    "csl_news": _corpus("csl_news:news", _csl_news(), r"news/.*\.(json|csv)", "json"),
     "folder": _corpus("folder:.?language=de", CAPTIONS, r".*\.(srt|vtt|eaf|ass|sbv|txt)"),
     "csv": _corpus("table:rows.csv", {**MEDIA, "rows.csv": _csv(",")}, r"rows\.csv"),
     "tsv": _corpus("table:rows.tsv", {**MEDIA, "rows.tsv": _csv("\t")}, r"rows\.tsv"),

@@ -37,6 +37,7 @@ SIGNER_NAMES = {
     "folder": lambda signer: None,
     "must_c": lambda signer: f"spk.{int(signer[-2:])}",
     "youtube_sl_25": lambda signer: None,
+    "csl_news": lambda signer: None,
 }
 NOTES = {"youtube_sl_25": ["listed by the release, not in this copy: 2", "left out by the"]}
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
     csl_daily,
+    csl_news,
     folder,
     how2sign,
     labels,
@@ -54,6 +55,7 @@ _READERS: dict[str, Reader] = {
     "folder": folder.read_folder,
     "youtube_asl": folder.read_youtube_asl,
     "youtube_sl_25": youtube_sl_25.read_youtube_sl_25,
+    "csl_news": csl_news.read_csl_news,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 

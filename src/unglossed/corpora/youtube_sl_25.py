@@ -132,12 +132,15 @@ class _Reader(CaptionReader):
         self._seen.add(stem)
         code, sign = self._signed.get(stem), self.reading.sign
         if code is None:
-            return self._leave(captions[0], f"{stem!r} is not in {self._path.name}")
+            self._leave(captions[0], f"{stem!r} is not in {self._path.name}")
+            return None
         if sign not in (None, code):
-            return self._leave(captions[0], f"sign {sign!r} was chosen, found {code!r}")
+            self._leave(captions[0], f"sign {sign!r} was chosen, found {code!r}")
+            return None
         if code not in WRITTEN:
             reason = f"the sign language of {stem!r} is {code!r}: which captions are its own?"
-            return self._leave(captions[0], reason)
+            self._leave(captions[0], reason)
+            return None
         found: dict[tuple[int, bool, str], Caption] = {}
         for caption in captions:
             language, infix = self._written(code, caption), caption.infix
@@ -149,7 +152,8 @@ class _Reader(CaptionReader):
             names = ", ".join(caption.infix or "no language" for caption in captions)
             expected = self._wanted or " or ".join(WRITTEN[code])
             reason = f"signed in {code!r}, found captions in {names[:60]}, none in {expected}"
-            return self._leave(captions[0], reason)
+            self._leave(captions[0], reason)
+            return None
         best = found[min(found)]
         for caption in captions:
             if caption is not best:
@@ -162,6 +166,7 @@ class _Reader(CaptionReader):
         return self._language[caption.path]
 
     def _leave(self, caption: Caption, reason: str) -> None:
+        """Count a caption file that is left out."""
         self.reading.report(FaultKind.LEFT_OUT, str(caption.path), reason)
 
     def _written(self, code: str, caption: Caption) -> str:

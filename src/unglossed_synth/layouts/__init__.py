@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unglossed_synth.layouts.broadcast import BROADCAST
 from unglossed_synth.layouts.csl_daily import CSL_DAILY
+from unglossed_synth.layouts.csl_news import CSL_NEWS
 from unglossed_synth.layouts.folder import FOLDER
 from unglossed_synth.layouts.how2sign import HOW2SIGN
 from unglossed_synth.layouts.layout import Layout as Layout
@@ -21,5 +22,6 @@ LAYOUTS: dict[str, Layout] = {
     "must_c": MUST_C,
     "broadcast": BROADCAST,
     "youtube_sl_25": YOUTUBE_SL_25,
+    "csl_news": CSL_NEWS,
 }
 """By the name that a corpus spec gives the kind, unless a layout says otherwise."""
