@@ -435,6 +435,7 @@ def _list_clips(files: list[str]) -> list[Any]:
             clips.append(file)
             continue
         corpus = read_corpus(file, texts="optional")
+        corpus.require_media("`translate`")
         for line in corpus.notes:
             note(line)
         clips += [sample for samples in corpus.splits.values() for sample in samples]

@@ -218,6 +218,11 @@ def check_clips(
     return len(looks)
 
 
+def check_lengths(samples: Sequence[Sample], faults: Faults, limits: Limits) -> None:
+    """Compare the times of clips with the limits and one another; no medium is looked at."""
+    _check_times(samples, np.full((len(samples), 2), np.nan), limits, faults)
+
+
 def look_at_media(
     media: Sequence[Path],
     clips: Sequence[Sequence[Sample]] = (),

@@ -98,6 +98,8 @@ def _list_clips(reading: Reading, root: Path) -> tuple[Path, Clips]:
     """The folder that holds the clips, and they; no look at each clip."""
     frames = sorted(root.glob("sentence*/frames_*")) + sorted(root.glob("frames_*"))
     official = root / FRAMES
+    if not reading.has_media:
+        return official, Clips({})
     frames.sort(key=official.__ne__)
     for folder in (*frames, root / VIDEOS, root / "sentence", root / "sentences", root):
         media = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)

@@ -151,10 +151,12 @@ class MediaFolder:
     Args:
         root: What the paths are relative to.
         broken: Takes dangling links that a stem leads to.
+        look: False: nothing is looked for, and nothing found.
     """
 
-    def __init__(self, root: Path, broken: Links | None = None) -> None:
+    def __init__(self, root: Path, broken: Links | None = None, *, look: bool = True) -> None:
         self.root = root
+        self._look = look
         self._broken: Links = {} if broken is None else broken
         self._found: dict[str, Path | None] = {}
         self._clips: dict[tuple[str, str], Path] = {}  # by real folder, and name in it
@@ -175,6 +177,8 @@ class MediaFolder:
         Raises:
             InputError: The folder that should hold it cannot be listed.
         """
+        if not self._look:
+            return None
         if name not in self._found:
             folder, base = os.path.split(name.rstrip("/"))
             place = self._place(folder)

@@ -126,6 +126,7 @@ def pack_corpus(
         if not least <= value <= most:
             raise InputError(f"{name}: found {value}, expected {least} to {most}")
     corpus = read_corpus(spec)
+    corpus.require_media("`corpus pack`")
     chosen = {name: corpus.split(name) for name in splits or corpus.splits}
     samples = list(chain(*chosen.values()))
     for sample in samples:

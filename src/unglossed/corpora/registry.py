@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
     csl_daily,
+    csl_news,
     folder,
     how2sign,
     labels,
@@ -26,6 +27,7 @@ from unglossed.corpora import (
     phoenix14t,
     several,
     table,
+    youtube_sl_25,
 )
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
@@ -54,6 +56,8 @@ _READERS: dict[str, Reader] = {
     "folder": folder.read_folder,
     "youtube_asl": folder.read_youtube_asl,
     several.KIND: several.read_several,
+    "youtube_sl_25": youtube_sl_25.read_youtube_sl_25,
+    "csl_news": csl_news.read_csl_news,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -95,8 +99,10 @@ _OPTIONS = {
     "faulty": _Option("skip", without=("packed", several.KIND)),
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
+    "sign": _Option("CODE", only=("youtube_sl_25",)),
 }
-_WITH_LANGUAGES = ("table", "packed", several.KIND)
+_WITH_LANGUAGES = ("table", "packed", "youtube_sl_25", several.KIND)
+_NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
 def is_spec(text: str) -> bool:
@@ -123,13 +129,15 @@ def read_corpus(
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, with `&` between two: `language=en` says the language of the texts,
-            `media=FOLDER` where the clips lie, `split=train` the split of all rows of a table,
+            `media=FOLDER` where the clips lie, `media=none` that no clip is looked for since only
+            texts are wanted, `split=train` the split of all rows of a table,
             `tier=NAME` which tier of ELAN files to read, `frame_rate=50` the frames per second of
             frame folders. `missing=skip` leaves out and counts rows whose clip is not there,
-            `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
-            in all languages, `several:FILE` all corpora whose specs a file lists. `references=rows`
-            takes its rows of one id as several texts of one clip. `deinterlace=yes` deinterlaces
-            videos that are marked as interlaced.
+            `faulty=skip` those that cannot be used for another reason. `language=*` reads a corpus
+            in all its languages, `several:FILE` all corpora whose specs a file lists. `sign=ase` is
+            for the videos in one of its sign languages, `references=rows` takes a table's rows of
+            one id as several texts of one clip. `deinterlace=yes` deinterlaces videos that are
+            marked as interlaced.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -181,7 +189,8 @@ def find_reader(
     except OSError as error:
         raise InputError(f"{root}: cannot be opened: {error.strerror}") from error
     media = options.get("media")
-    media_root = find_path(Path(media).expanduser()) if media else None
+    has_media = media != _NO_MEDIA
+    media_root = find_path(Path(media).expanduser()) if media and has_media else None
     if media_root is not None and not media_root.is_dir():
         raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
     for place in (root, media_root):
@@ -194,7 +203,9 @@ def find_reader(
         root=root,
         language=options.get("language"),
         media_root=media_root,
+        has_media=has_media,
         tier=options.get("tier"),
+        sign=options.get("sign"),
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
         only=only,

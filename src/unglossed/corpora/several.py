@@ -65,6 +65,7 @@ def read_several(reading: Reading) -> Corpus:
         splits={split: tuple(rows) for split, rows in splits.items()},
         normalisation=next(iter(rules.values())),
         notes=tuple(f"{name}: {note}" for name, one in corpora.items() for note in one.notes),
+        has_media=all(one.has_media for one in corpora.values()),
     )
 
 

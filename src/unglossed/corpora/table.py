@@ -301,7 +301,8 @@ def read_table(reading: Reading) -> Corpus:
     """
     root = reading.root
     tables = _list_tables(reading) if root.is_dir() else {root: reading.split}
-    media = MediaFolder(reading.media_root or (root if root.is_dir() else root.parent))
+    base = reading.media_root or (root if root.is_dir() else root.parent)
+    media = MediaFolder(base, look=reading.has_media)
     rows = Rows(reading, "" if reading.language == ALL else reading.language or "", forgiving=True)
     for path, split in tables.items():
         add_table(rows, reading, path, media.find, split)

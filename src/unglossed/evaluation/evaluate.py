@@ -134,6 +134,7 @@ def evaluate(
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     with joined() as ranks:
         read = ranks.in_turn(lambda: read_corpus(corpus, only=split))
+        read.require_media("`evaluate`")
         translator = _loaded(model, corpus, read, split, precision)
         samples = read.split(split)
         corruption = None

@@ -143,6 +143,9 @@ def train_recipe(
     with joined() as ranks:
         settings = ranks.in_turn(lambda: load_recipe(recipe, overrides))
         rows = ranks.in_turn(lambda: read_corpus(corpus))
+        for stage in settings.stages:
+            if stage.encoder is not None:
+                rows.require_media(f"stages.{stage.name}")
         ranks.first(lambda: check_folder(output, resume=resume))
         with alone(output) if ranks.is_first else nullcontext():
             opened = _Opened(settings, rows, output, features, max_damaged, shard_model)
@@ -199,7 +202,7 @@ class _Opened:
         """The run, on the first process: its folder is begun, or compared with what is given."""
         settings, rows, output = self.recipe, self.rows, self.output
         is_new = check_folder(output, resume=resume)  # another process may have begun one
-        now = Fingerprint.take(rows, media=check_media)
+        now = Fingerprint.take(rows, media=check_media and rows.has_media)
         before = None
         if is_new:
             begin(output, settings, rows, self.features)
