@@ -15,7 +15,7 @@ from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError
 from unglossed.files import find_path
 from unglossed.inference.search import signal_limit
-from unglossed.media.frames import FRAME_RATE, nearest_frames
+from unglossed.media.frames import FRAME_RATE, nearest_frames, sample_indices
 from unglossed.media.probe import Emptiness
 from unglossed.media.signal import (
     Clip,
@@ -23,7 +23,6 @@ from unglossed.media.signal import (
     WholeFile,
     at_frame_rate,
     check_frame_rate,
-    sample_indices,
     signal_of,
 )
 from unglossed.models.processing import TranslatorProcessor

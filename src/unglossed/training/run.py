@@ -138,7 +138,8 @@ class Run:
 
     def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
-            video, audio = self.recipe.video, self.recipe.audio
+            video, audio, array = self.recipe.video, self.recipe.audio, self.recipe.array
+            timed = audio or array
             tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
             texts = {sample.text for sample in (*self.train_samples, *self.dev_samples)}
             with whole_folder(folder) as partial:
@@ -152,8 +153,9 @@ class Run:
                     new_tokens=self.recipe.tokenizer.new_tokens,
                     max_tokens=1 + most_tokens(tokenizer, texts),
                     audio_rate=audio.audio_rate if audio else None,
-                    max_seconds=audio.max_seconds if audio else None,
+                    max_seconds=None if timed is None else timed.max_seconds,
                     signal=self.recipe.signal,
+                    array=array.model_dump(mode="json") if array else None,
                 ).save_pretrained(partial)
                 bind_folder(partial)
         return load_processor(folder)  # compared: trained stages know the tokens by their numbers
