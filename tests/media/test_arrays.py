@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from unglossed.errors import InputError
 from unglossed.media.array_files import open_array, split_key
-from unglossed.media.array_signal import ArraySettings, ArraySignal
+from unglossed.media.array_settings import ArraySettings
+from unglossed.media.array_signal import ArraySignal
 from unglossed.media.probe import Emptiness
 from unglossed.media.signal import WholeFile, common_kind, kind_of_file, media_facts
 from unglossed.media.skeletons import SKELETONS, Skeleton

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unglossed.media.array_signal import ArraySettings, ArraySignal
+from unglossed.media.array_settings import ArraySettings
+from unglossed.media.array_signal import ArraySignal
 from unglossed.media.augment import generator_for
 from unglossed.media.pose_augment import PoseAugmentation, Variation, shoulder_width
 from unglossed.media.signal import WholeFile

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unglossed.media.array_signal import ArraySettings
+from unglossed.media.array_settings import ArraySettings
 from unglossed.media.skeletons import SKELETONS
 from unglossed.models.encoder import Encoder, build_encoder, encoder_kind
 from unglossed.models.over_time import time_encoding

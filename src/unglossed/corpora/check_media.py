@@ -25,8 +25,8 @@ from unglossed.corpora.languages import base_language, language_of, tokenisation
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-from unglossed.media.array_files import Told
-from unglossed.media.array_signal import ArraySettings, ArraySignal, rate_of
+from unglossed.media.array_settings import ArraySettings, Told
+from unglossed.media.array_signal import ArraySignal, rate_of
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts
 from unglossed.media.signal import Signal, common_kind, media_facts, signal_class, signal_in

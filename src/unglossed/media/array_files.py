@@ -21,16 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.array_settings import UNITS, Told
 from unglossed.media.pictures import PICTURE_SUFFIXES
 
 KEYED_SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", ".h5", ".hdf5", ".parquet")
 """Endings of files that can hold several arrays."""
 ARRAY_SUFFIXES = frozenset((".npy", ".pose", *KEYED_SUFFIXES))
 """Endings of all files of arrays."""
-CONFIDENCE = "confidence"
-"""Channel that says how sure a point is; 0: it is missing."""
-UNITS = ("pixels", "shares", "other")
-"""Of coordinates; shares are those of the picture's width and height."""
+NOTHING_TOLD = Told()
 _VALUES = "values"  # the array in files that name what else they hold
 _TOLD = ("rate", "axes", "channels", "points", "units", "width", "height")
 _KEYED = re.compile(
@@ -40,33 +38,12 @@ _AXES = ("time", "points", "channels"), ("time", "dim")
 _MOST_BYTES = 8_000_000_000
 
 
-@dataclass(frozen=True)
-class Told:
-    """What a file tells of its array; None: it does not.
-
-    Attributes:
-        rate: Rows a second.
-        channels: Names, such as x, y and confidence.
-        points: Names.
-        units: One of `UNITS`.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-    """
-
-    rate: float | None = None
-    channels: tuple[str, ...] | None = None
-    points: tuple[str, ...] | None = None
-    units: str | None = None
-    width: float | None = None
-    height: float | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class ArrayFile:
     """An array (time, points, channels) or (time, dim) and what its file tells of it."""
 
     values: NDArray[Any]
-    told: Told = Told()
+    told: Told = NOTHING_TOLD
 
 
 def split_key(media: Path) -> tuple[Path, str | None]:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.array_files import CONFIDENCE, ArrayFile, Told
+from unglossed.media.array_files import ArrayFile
+from unglossed.media.array_settings import CONFIDENCE, Told
 from unglossed.media.skeletons import SKELETONS
 
 Floats = NDArray[np.float32]

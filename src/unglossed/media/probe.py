@@ -22,7 +22,7 @@ from av.format import Flags
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.media.array_files import Told
+from unglossed.media.array_settings import Told
 from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_audio
 from unglossed.media.containers import (
     Kind,

@@ -22,7 +22,7 @@ from unglossed import hub
 from unglossed.config import check_settings, suggest
 from unglossed.errors import InputError
 from unglossed.files import CONFIG
-from unglossed.media.array_signal import ArraySettings
+from unglossed.media.array_settings import ArraySettings
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
 from unglossed.models.recogniser import RecogniserConfig

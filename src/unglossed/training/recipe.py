@@ -25,7 +25,7 @@ from unglossed.config import (
 from unglossed.corpora.check_media import Needs
 from unglossed.errors import InputError, note
 from unglossed.files import find_shipped
-from unglossed.media.array_signal import ArraySettings
+from unglossed.media.array_settings import ArraySettings
 from unglossed.media.frames import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
