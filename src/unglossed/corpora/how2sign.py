@@ -74,6 +74,7 @@ def _read_file(rows: Rows, path: Path, name: str, folder: Path, clips: Clips) ->
     split = SPLIT_NAMES.get(name, name)
     rows.begin(path, split=split, id_field="SENTENCE_NAME", text_field="SENTENCE")
     num_kept = num_misaligned = 0
+    beside = rows.reading.beside
     for number, row in read_columns(rows.reading, path, "\t", fields):
         with rows.row(number):
             video_name, clip_name = row["VIDEO_NAME"], row["SENTENCE_NAME"]
@@ -89,11 +90,11 @@ def _read_file(rows: Rows, path: Path, name: str, folder: Path, clips: Clips) ->
                 text=row["SENTENCE"],
                 split=split,
                 signer=signer[1] if signer else None,
-                start_seconds=start if whole else None,
-                end_seconds=end if whole else None,
+                start_seconds=start if whole or beside else None,
+                end_seconds=end if whole or beside else None,
             )
             num_kept += kept
-            num_misaligned += kept and not (whole and realigned)
+            num_misaligned += kept and not ((whole or beside) and realigned)
     if num_misaligned:
         found, expected = (
             ("only the ready-made clip", f"whole videos in {folder}")

@@ -26,6 +26,7 @@ from unglossed.corpora import (
     phoenix14t,
     table,
 )
+from unglossed.corpora.beside import ArraysBeside
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading
@@ -76,6 +77,11 @@ class _Option:
 _OPTIONS = {
     "language": _Option("CODE"),
     "media": _Option("FOLDER"),
+    "features": _Option(
+        "FOLDER",
+        without=("packed", "camgoz"),
+        refusal="which is not for {kind}, whose clips are in it",
+    ),
     "missing": _Option("skip"),
     "tier": _Option("NAME"),
     "frame_rate": _Option(
@@ -126,6 +132,8 @@ def read_corpus(
             `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
             in all languages, `references=rows` takes its rows of one id as several texts of one
             clip. `deinterlace=yes` deinterlaces videos that are marked as interlaced.
+            `features=FOLDER` reads arrays instead of media: those of a clip's id, or of the media
+            that it lies in.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -184,12 +192,17 @@ def find_reader(
         if place is not None and place.is_dir():
             with scan(place):  # it may be there and still not be ours to read
                 pass
+    features = options.get("features")
+    beside = find_path(Path(features).expanduser()) if features else None
+    if beside is not None and not beside.is_dir():
+        raise InputError(f"{features}: no such folder, expected the arrays of {spec!r} there")
     rate, split = options.get("frame_rate"), options.get("split")
     reading = Reading(
         spec=spec,
         root=root,
         language=options.get("language"),
         media_root=media_root,
+        beside=None if beside is None else ArraysBeside(beside),
         tier=options.get("tier"),
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
@@ -251,6 +264,8 @@ def _split_options(spec: str, kind: str, rest: str) -> tuple[str, dict[str, str]
         option = _OPTIONS.get(key)
         if option is None:
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {expected}")
+        if key == "frame_rate" and "features" in options:
+            continue  # that of arrays, whatever frames the corpus has
         if kind in option.without or (option.only and kind not in option.only):
             why = option.refusal.format(kind=kind, kinds=", ".join(option.takers()))
             raise InputError(f"corpus {spec!r}: found the option {key!r}, {why}")
