@@ -1,4 +1,4 @@
-"""Two stages on arrays, features and poses: trained, evaluated, translated from the saved folder."""
+"""Two stages on features and on poses: trained, evaluated, translated from the saved folder."""
 
 from __future__ import annotations
 

@@ -283,10 +283,10 @@ def _look(
 
 
 def _look_into(clips: Sequence[Sample], facts: MediaFacts, signal: Signal) -> Iterator[Finding]:
-    """Read the clips of a medium, but for those that begin past its end."""
+    """Read the clips of a medium, but for those that begin past its end or have another rate."""
     for place, clip in enumerate(clips):
         begin, end = facts.span(clip.frame_rate)
-        if max(clip.start_seconds or 0.0, begin) >= end:
+        if max(clip.start_seconds or 0.0, begin) >= end or _other_rate(facts, clip):
             continue
         try:
             empty = signal.emptiness_in(clip)
@@ -295,6 +295,15 @@ def _look_into(clips: Sequence[Sample], facts: MediaFacts, signal: Signal) -> It
             continue
         if empty is not None:
             yield Finding(FaultKind.NO_CONTENT, f"{empty.told}: is it the right clip?", place)
+
+
+def _other_rate(facts: MediaFacts, clip: Sample) -> str | None:
+    """That the row of an array tells another rate than its file, if so."""
+    try:
+        rate_of(facts.frame_rate if facts.kind == "array" else None, clip.frame_rate)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -318,12 +327,9 @@ def _find_in(facts: MediaFacts | None, clips: Sequence[Sample]) -> Iterator[Find
     """What the facts of a medium say of it as a whole."""
     if facts is None:
         return
-    if facts.kind == "array":
-        for place, clip in enumerate(clips):
-            try:
-                rate_of(facts.frame_rate, clip.frame_rate)
-            except InputError as error:
-                yield Finding(FaultKind.UNREADABLE_MEDIA, str(error), place)
+    for place, clip in enumerate(clips):
+        if other_rate := _other_rate(facts, clip):
+            yield Finding(FaultKind.UNREADABLE_MEDIA, other_rate, place)
     if facts.has_opposite_channels:
         text = "their mean would be all but silent: those against the first are turned over"
         yield Finding(FaultKind.OPPOSITE_CHANNELS, text)

@@ -77,11 +77,6 @@ class _Option:
 _OPTIONS = {
     "language": _Option("CODE"),
     "media": _Option("FOLDER"),
-    "features": _Option(
-        "FOLDER",
-        without=("packed", "camgoz"),
-        refusal="which is not for {kind}, whose clips are in it",
-    ),
     "missing": _Option("skip"),
     "tier": _Option("NAME"),
     "frame_rate": _Option(
@@ -98,6 +93,11 @@ _OPTIONS = {
     "faulty": _Option("skip", without=("packed",)),
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
+    "features": _Option(
+        "FOLDER",
+        without=("packed", "camgoz"),
+        refusal="which is not for {kind}, whose clips are in it",
+    ),
 }
 _WITH_LANGUAGES = ("table", "packed")
 
