@@ -130,7 +130,7 @@ def read_frames(
     """
     signal = signal_of(processor)
     if not isinstance(signal, VideoSignal):
-        raise InputError("frames: the model reads audio, expected a model that reads video")
+        raise InputError(f"frames: the model reads {signal.kind}, expected one that reads video")
     rate = check_frame_rate(fps, "fps")
     rows = _list_frames(frames)
     steps = np.arange(max(1, round(len(rows) / rate * FRAME_RATE))) / FRAME_RATE
