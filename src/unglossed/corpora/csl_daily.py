@@ -109,6 +109,8 @@ def _list_clips(reading: Reading, root: Path) -> tuple[Path, Clips]:
                 media[name] = path
         if media:
             return folder, Clips({folder: media})
+    if reading.beside is not None:
+        return official, Clips({})
     raise InputError(f"{root}: found no clips, expected {official}/<name> or {root / VIDEOS}")
 
 

@@ -38,6 +38,7 @@ from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.files import Names, composed, find_path
+from unglossed.media.array_files import ARRAY_SUFFIXES, is_json_folder
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import VIDEO_SUFFIXES
 
@@ -112,6 +113,7 @@ class CaptionFolder:
         self._suffixes = suffixes
         self._videos: Names[list[Path]] = Names()  # and folders of pictures, by stem
         self._sounds: Names[list[Path]] = Names()
+        self._arrays: Names[list[Path]] = Names()
         with scan(path):  # it has to be there
             found = sorted(list_entries(path).items())
         entries = [(name, kind) for name, kind in found if not name.startswith(".")]
@@ -128,12 +130,15 @@ class CaptionFolder:
                 self._videos.setdefault(name if is_folder else one.stem, []).append(one)
             elif suffix in AUDIO_SUFFIXES:
                 self._sounds.setdefault(one.stem, []).append(one)
+            elif suffix in ARRAY_SUFFIXES:
+                self._arrays.setdefault(one.stem, []).append(one)
             elif not self._names(name):
                 self.others.append(one)
 
     def clips(self, stem: str) -> list[Path]:
-        """Get the clips of this name: videos, or, if there is none, audio files."""
-        return self._videos.find(stem) or self._sounds.find(stem) or []
+        """Get the clips of this name: videos, or if there is none audio files, or else arrays."""
+        kinds = (self._videos, self._sounds, self._arrays)
+        return next(filter(None, (kind.find(stem) for kind in kinds)), None) or []
 
     def unused(self, used: Collection[str]) -> list[str]:
         """List file names of the clips that have none of these stems."""
@@ -159,7 +164,7 @@ class CaptionFolder:
     def _is_clip(self, folder: Path) -> bool:
         try:
             if not self._suffixes or composed(folder.name) in self._named:
-                return has_pictures(folder)
+                return has_pictures(folder) or is_json_folder(folder)
             entries = list_entries(folder)
         except InputError:  # reported when it is read
             return False
@@ -354,6 +359,8 @@ class CaptionReader:
         if not self.reading.has_media:
             return clips.path / f"{stem}.mp4"
         found = clips.clips(stem)
+        if not found and self.reading.beside is not None:
+            return clips.path / f"{stem}.mp4"  # whose array is looked for, see `Rows.add`
         if not found:
             link = clips.broken.get(stem)
             reason = f": {link} is a dangling link" if link else ""

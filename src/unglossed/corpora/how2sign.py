@@ -75,13 +75,14 @@ def _read_file(rows: Rows, path: Path, name: str, folder: Path, clips: Clips) ->
     split = SPLIT_NAMES.get(name, name)
     rows.begin(path, split=split, id_field="SENTENCE_NAME", text_field="SENTENCE")
     num_kept = num_misaligned = 0
+    looked_for = rows.reading.has_media and rows.reading.beside is None
     for number, row in read_columns(rows.reading, path, "\t", fields):
         with rows.row(number):
             video_name, clip_name = row["VIDEO_NAME"], row["SENTENCE_NAME"]
             whole, clip = clips.find(video_name), clips.find(clip_name)
             start, end = (_parse_seconds(field, row[field]) for field in time_fields)
             signer = _SIGNER.search(video_name)
-            is_whole = bool(whole) or not rows.reading.has_media
+            is_whole = bool(whole) or not looked_for
             kept = rows.add(
                 number,
                 id=clip_name,

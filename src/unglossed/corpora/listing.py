@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unglossed.errors import InputError
 from unglossed.files import Names, find_path
+from unglossed.media.array_files import split_key
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import VIDEO_SUFFIXES
 from unglossed.media.pictures import PICTURE_SUFFIXES
@@ -171,7 +172,7 @@ class MediaFolder:
         The same clip is the same object, however its name is written (relative, absolute, ...).
 
         Args:
-            name: Path of a file or folder.
+            name: Path of a file or folder; of an array in a file with its key, see `split_key`.
             by_stem: The suffix of a video may be missing in it.
 
         Raises:
@@ -179,6 +180,10 @@ class MediaFolder:
         """
         if not self._look:
             return None
+        file, key = split_key(Path(name))
+        if key is not None:
+            found = self.find(str(file))
+            return None if found is None else Path(f"{found}#{key}")
         if name not in self._found:
             folder, base = os.path.split(name.rstrip("/"))
             place = self._place(folder)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from unglossed.corpora.beside import ArraysBeside
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.listing import Links, list_entries
 from unglossed.corpora.sample import Corpus, Sample
@@ -66,6 +67,7 @@ class Reading:
         language: From `?language=`.
         media_root: Folder from `?media=`, where the clips lie.
         has_media: False after `?media=none`: a reader looks for no clip, and each row is kept.
+        beside: Arrays to read instead of media, from `?features=`.
         split: Split of all rows of a table, from `?split=`.
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier from `?tier=`.
@@ -86,6 +88,7 @@ class Reading:
     language: str | None = None
     media_root: Path | None = None
     has_media: bool = True
+    beside: ArraysBeside | None = None
     split: str | None = None
     references_in_rows: bool = False
     tier: str | None = None
@@ -309,6 +312,11 @@ class Rows:
         reading, split = self.reading, composed(split)
         if not reading.has_media:
             media = Path(expected)
+        elif reading.beside is not None:
+            media, is_clip = reading.beside.find(id, split, Path(media or expected))
+            expected, or_expected, box = reading.beside.root / f"{id}.npy", "", None
+            if is_clip:
+                start_seconds = end_seconds = None
         if reading.references_in_rows and id in self._places and text.strip():
             clip = media, split, start_seconds, end_seconds, language or self.language
             return self._add_references(number, id, (text, *references), clip)

@@ -29,6 +29,7 @@ from unglossed.corpora import (
     table,
     youtube_sl_25,
 )
+from unglossed.corpora.beside import ArraysBeside
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading
@@ -100,6 +101,11 @@ _OPTIONS = {
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
     "sign": _Option("CODE", only=("youtube_sl_25",)),
+    "features": _Option(
+        "FOLDER",
+        without=("packed", "camgoz"),
+        refusal="which is not for {kind}, whose clips are in it",
+    ),
 }
 _WITH_LANGUAGES = ("table", "packed", "youtube_sl_25", several.KIND)
 _NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
@@ -137,7 +143,8 @@ def read_corpus(
             in all its languages, `several:FILE` all corpora whose specs a file lists. `sign=ase` is
             for the videos in one of its sign languages, `references=rows` takes a table's rows of
             one id as several texts of one clip. `deinterlace=yes` deinterlaces videos that are
-            marked as interlaced.
+            marked as interlaced. `features=FOLDER` reads arrays instead of media: those of a clip's
+            id, or of the media that it lies in.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -197,6 +204,14 @@ def find_reader(
         if place is not None and place.is_dir():
             with scan(place):  # it may be there and still not be ours to read
                 pass
+    features = options.get("features")
+    if features and not has_media:
+        raise InputError(
+            f"{spec}: found features={features} beside media=none, expected one of both"
+        )
+    beside = find_path(Path(features).expanduser()) if features else None
+    if beside is not None and not beside.is_dir():
+        raise InputError(f"{features}: no such folder, expected the arrays of {spec!r} there")
     rate, split = options.get("frame_rate"), options.get("split")
     reading = Reading(
         spec=spec,
@@ -204,6 +219,7 @@ def find_reader(
         language=options.get("language"),
         media_root=media_root,
         has_media=has_media,
+        beside=None if beside is None else ArraysBeside(beside),
         tier=options.get("tier"),
         sign=options.get("sign"),
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
@@ -266,6 +282,8 @@ def _split_options(spec: str, kind: str, rest: str) -> tuple[str, dict[str, str]
         option = _OPTIONS.get(key)
         if option is None:
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {expected}")
+        if key == "frame_rate" and "features" in options:
+            continue  # that of arrays, whatever frames the corpus has
         if kind in option.without or (option.only and kind not in option.only):
             why = option.refusal.format(kind=kind, kinds=", ".join(option.takers()))
             raise InputError(f"corpus {spec!r}: found the option {key!r}, {why}")

@@ -24,7 +24,7 @@ from unglossed.corpora.listing import MediaFolder, list_entries
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, RowError, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.signal import check_frame_rate
+from unglossed.media.signal import check_frame_rate, has_no_rate
 
 REQUIRED = ("id", "media", "text", "split")
 OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript", "frame_rate")
@@ -406,7 +406,7 @@ def add_table(
                     transcript=transcript,
                     start_seconds=parse_seconds("start", start),
                     end_seconds=parse_seconds("end", end),
-                    frame_rate=_parse_rate(rate) if rate and found and found.is_dir() else None,
+                    frame_rate=_parse_rate(rate) if rate and found and has_no_rate(found) else None,
                 )
             except RowError as error:
                 rows.report(number, str(error), error.kind)

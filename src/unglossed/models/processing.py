@@ -214,9 +214,10 @@ class TranslatorProcessor(ProcessorMixin):
         max_tokens: of the longest text of training, the end token among them. A language model that
             reads clip and text in one row is left room for as many behind a clip.
         trained_seconds: lengths of the clips of training, see `TrainedLengths`; None: not known.
-        signal: kind of signal of another package that clips are; None: video or audio.
+        signal: kind of signal of another package that clips are; None: video, audio or arrays.
         start_tokens: of a model that writes several languages, the start token of each by its code,
             that of `language` among them; empty: it writes one.
+        array: what arrays hold and how they are read, see `ArraySettings`; None: video or audio.
     """
 
     attributes = ["tokenizer"]
@@ -237,6 +238,7 @@ class TranslatorProcessor(ProcessorMixin):
         trained_seconds: dict[str, Any] | None = None,
         signal: str | None = None,
         start_tokens: Mapping[str, str] | None = None,
+        array: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -251,6 +253,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.trained_seconds = trained_seconds
         self.signal = signal
         self.start_tokens = dict(start_tokens or {})
+        self.array = array
         super().__init__(tokenizer, **kwargs)
 
     @classmethod
@@ -270,13 +273,13 @@ class TranslatorProcessor(ProcessorMixin):
 
         Args:
             frames: for each clip (n, height, width, 3) uint8 RGB, already thinned; or (n,) float32
-                samples of audio.
+                samples of audio; or an array, as `ArraySignal` reads it.
             augmentation: how to vary the views in training.
             generators: a random generator for each clip; without them the centre is cut.
 
         Returns:
-            `frames` (sum of n, crop, crop, 3) uint8, or (sum of n,) float32, and `lengths` (batch,)
-            int64.
+            `frames` (sum of n, crop, crop, 3) uint8, or (sum of n, ...) float32, and `lengths`
+            (batch,) int64.
         """
         views = [
             render_view(

@@ -19,9 +19,10 @@ from pydantic.dataclasses import dataclass
 from transformers import AutoConfig
 
 from unglossed import hub
-from unglossed.config import suggest
+from unglossed.config import check_settings, suggest
 from unglossed.errors import InputError
 from unglossed.files import CONFIG
+from unglossed.media.array_settings import ArraySettings
 from unglossed.models.context import context_fault
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
@@ -125,6 +126,7 @@ _VALUES: Mapping[str, tuple[Any, str]] = {
     "new_tokens": (list[_Text], "tokens"),
     "signal": (_Text | None, "a kind of signal, or null"),
     "start_tokens": (dict[_Text, _Text], "a token for each language's code"),
+    "array": (dict[str, Any] | None, "the settings of arrays, or null"),
 }
 """Settings of a processor: their type, and what an error says was expected."""
 _ALWAYS = ("language", "start_token", "frame_share", "resize", "crop")
@@ -147,6 +149,8 @@ def load_processor(source: str | Path) -> TranslatorProcessor:
             f"{path}: missing: it says how the model reads clips and text, and belongs to it"
         )
     _check_fields(current_fields(fields), path)
+    if fields.get("array") is not None:
+        check_settings(ArraySettings, fields["array"], Path(f"{path}, array"))
     processor: TranslatorProcessor = hub.load(
         TranslatorProcessor, source, f"{source}: cannot be loaded as a processor"
     )

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.errors import InputError
 from unglossed.inference.live import LiveSession, LiveTranslator, LiveUpdate
 from unglossed.inference.sentences import Sentence, SentenceTranslator
 from unglossed.inference.windows import Block
-from unglossed.media.signal import VideoSignal, signal_of
+from unglossed.media.signal import AudioSignal, VideoSignal, signal_of
 from unglossed.server.decoder import Task
 from unglossed.server.decoding import Decoding
 from unglossed.server.jobs import Job
@@ -48,6 +49,12 @@ class Engine:
         self._settings = settings
         self._turns = Turns()
         self.processor = sentences.translator.processor
+        signal = signal_of(self.processor)
+        if not isinstance(signal, (VideoSignal, AudioSignal)):
+            raise InputError(
+                f"{name}: found a model that reads {signal.kind}, expected one of video or audio,"
+                " which uploads hold"
+            )
 
     @property
     def language(self) -> str:

@@ -57,7 +57,8 @@ def write_card(folder: Path, run: Run, stages: Mapping[str, Path]) -> None:
         stages: folders of its stages by name.
     """
     corpus, recipe = run.corpus, run.recipe
-    kind = "speech" if recipe.audio is not None else recipe.signal or "sign language video"
+    kinds = {"audio": "speech", "video": "sign language video", "array": "poses or features"}
+    kind = kinds.get(recipe.kind_of_signal, recipe.kind_of_signal)
     last = recipe.stages[-1]
     finds = last.objective == "segmentation"
     task = "finds sentences in long videos" if finds else "writes text"

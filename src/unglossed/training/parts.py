@@ -27,7 +27,7 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.encoder import encoder_kind
+from unglossed.models.encoder import KINDS, OURS, encoder_kind
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
@@ -151,8 +151,7 @@ def _origin(part: PartSettings, earlier: Mapping[str, Parts]) -> Origin:
         return Origin.STAGE
     if part.source == "build" or "/" in part.source:
         return Origin.NEW if part.source == "build" else Origin.RUN
-    known = ["build", *earlier]
-    raise FieldError("source", f"found {part.source!r}, expected one of {known}")
+    raise FieldError("source", f"found {part.source!r}, expected one of {['build', *earlier]}")
 
 
 def inherited(name: str, part: PartSettings, parts: Parts) -> dict[str, Any]:
@@ -165,18 +164,19 @@ def inherited(name: str, part: PartSettings, parts: Parts) -> dict[str, Any]:
     return {**config, **part.config}
 
 
-def plan_encoder(stage: StageSettings, earlier: Mapping[str, Parts]) -> PartPlan:
-    """Plan a stage's encoder, given the parts of earlier stages by name.
+def plan_encoder(
+    stage: StageSettings, earlier: Mapping[str, Parts], processor: TranslatorProcessor
+) -> PartPlan:
+    """Plan a stage's encoder, given earlier stages' parts by name; the processor tells its clips.
 
-    Raises:
-        InputError: its source is not there, or its configuration is wrong.
+    Raises InputError where its source is not there, or its configuration is wrong.
     """
     part = stage.encoder
     assert part is not None
     with field("encoder"):
         origin = _origin(part, earlier)
         if origin is Origin.NEW:
-            config = _new_encoder(part, f"stages.{stage.name}.encoder.source")
+            config = _new_encoder(part, f"stages.{stage.name}.encoder.source", processor)
         elif origin is Origin.STAGE:
             parts = earlier[part.source]
         else:
@@ -208,22 +208,25 @@ def inherited_encoder(stage: StageSettings, parts: Parts) -> dict[str, Any]:
 
 def _up_to_features(stage: StageSettings, config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of an encoder that gives the features that the stage asks for."""
-    kinds = ("text_encoder", "frontend", "backbone")
-    kind = next((key for key in kinds if key in config), config.get("kind"))
+    kind = next((key for key in KINDS if key in config), config.get("kind"))
     found = config.get("features", "sign_wise") if kind == "backbone" else kind
     if stage.features in (None, found):
         return config
     if (stage.features, found) != (FRAME_WISE, "sign_wise"):
-        other = " or frame_wise" if found == "sign_wise" else ""
-        told = f"found {stage.features}, expected what the encoder has: {found}{other}"
-        raise FieldError("features", told)
+        known = found if found != "sign_wise" else "sign_wise or frame_wise"
+        raise FieldError("features", f"found {stage.features}, expected the encoder's: {known}")
     return {**config, "features": FRAME_WISE}
 
 
-def _new_encoder(part: PartSettings, source_key: str) -> dict[str, Any]:
-    if "kind" in part.config:  # of another package, which checks it itself
+def _new_encoder(
+    part: PartSettings, source_key: str, processor: TranslatorProcessor
+) -> dict[str, Any]:
+    if "kind" in part.config:
         with field("config"):
-            return {**encoder_kind(part.config).defaults, **part.config}
+            kind = encoder_kind(part.config)
+            if part.config["kind"] in OURS:  # one of another package checks its values itself
+                _refuse_no_sizes(part.config, kind.defaults)
+            return kind.complete(part.config, processor)
     if "frontend" in part.config:
         return _new_frontend(part.config, source_key)
     config = {**_ENCODER_DEFAULTS, **part.config}

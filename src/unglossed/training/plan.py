@@ -151,7 +151,7 @@ def _plan_parts(
             continue
         with mistakes.collected(), field(where):
             if name == "encoder":
-                parts[name] = plan_encoder(stage, earlier)
+                parts[name] = plan_encoder(stage, earlier, processor)
             elif name == "adapter":
                 parts[name] = plan_adapter(part, earlier)
             else:
@@ -333,6 +333,16 @@ def _check_signal(encoder: Any, config: Mapping[str, Any], plan: StagePlan) -> N
     where = f"{plan.where}.encoder"
     while "encoder" in config:
         encoder, config = encoder.encoder, config["encoder"]
+    reads_array = encoder.signal == "array"
+    if reads_array != (plan.processor.array is not None):
+        found, no = ("array", "no ") if reads_array else (encoder.signal, "")
+        expected = "another signal" if reads_array else "array, of the kind features or graph"
+        told = f"found an encoder of {found}, expected one of {expected}"
+        raise FieldError(where, f"{told}: the recipe has {no}`array`")
+    if reads_array:
+        if misfit := encoder.misfit(plan.processor):
+            raise FieldError(where, f"the encoder {misfit}")
+        return
     reads_audio = encoder.signal == "audio"
     if reads_audio != (audio_rate is not None):
         found, expected = ("audio", "video") if reads_audio else ("video", "audio")

@@ -26,6 +26,7 @@ from unglossed.corpora.check_media import Needs
 from unglossed.corpora.languages import check_language
 from unglossed.errors import InputError, note
 from unglossed.files import find_shipped
+from unglossed.media.array_settings import ArraySettings
 from unglossed.media.frames import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
@@ -251,6 +252,8 @@ class Recipe(Settings):
     video: VideoSettings = VideoSettings()
     audio: AudioSettings | None = None
     """Set for speech: the clips' audio is read, and `video` counts for nothing."""
+    array: ArraySettings | None = None
+    """Set for poses or features: arrays are read, and `video` counts for nothing."""
     signal: str | None = None
     """Kind of signal of another package, which clips are read as instead of video or audio."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1), AS_LIST]
@@ -265,7 +268,15 @@ class Recipe(Settings):
         """Longest clip that training uses whole."""
         if self.audio is not None:
             return self.audio.max_seconds
+        if self.array is not None:
+            return self.array.max_seconds
         return self.video.max_frames / self.video.frame_share / FRAME_RATE
+
+    @property
+    def kind_of_signal(self) -> str:
+        """What clips are read as."""
+        found = {"array": self.array, "audio": self.audio}
+        return self.signal or next((kind for kind in found if found[kind] is not None), "video")
 
     @property
     def needs(self) -> Needs:
@@ -274,7 +285,8 @@ class Recipe(Settings):
         for stage in self.stages:
             learns.setdefault(OBJECTIVES[stage.objective].learns, stage.name)
         return Needs(
-            signal=self.signal or ("video" if self.audio is None else "audio"),
+            signal=self.kind_of_signal,
+            array=self.array,
             glosses_for=learns.get("gloss"),
             transcripts_for=learns.get("transcript"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
@@ -310,13 +322,16 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _stages_known(self) -> Recipe:
+        kinds = [kind for kind in ("signal", "array", "audio") if getattr(self, kind) is not None]
+        if len(kinds) > 1:
+            raise ValueError(f"found {' and '.join(kinds)}, expected one: a clip is read as one")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: two have the same name: {names}")
         earlier: dict[str, StageSettings] = {}
         for stage in self.stages:
             signals = OBJECTIVES[stage.objective].signals
-            found = "video" if self.audio is None else "audio"
+            found = self.kind_of_signal
             if self.signal is None and found not in signals:
                 told = f"{stage.objective} is for {signals[0]}, not for {found}"
                 raise ValueError(f"stages.{stage.name}: {told}")
@@ -440,7 +455,7 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
     Those that no stage of their objective could use are errors in `settings.py`. These may come
     from a recipe that another one starts from, or wait for a change on the command line.
     """
-    tokenizer = recipe.tokenizer
+    tokenizer, kind = recipe.tokenizer, recipe.kind_of_signal
     reads_texts = any("encoder" not in OBJECTIVES[stage.objective].parts for stage in recipe.stages)
     if recipe.extra_texts is not None and tokenizer.pretrained is not None and not reads_texts:
         yield (
@@ -455,24 +470,33 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
         yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
     if recipe.audio is not None and "video" in recipe.model_fields_set:
         yield "video: has no effect: the recipe has audio, whose clips are read as audio"
+    if recipe.array is not None and "video" in recipe.model_fields_set:
+        yield "video: has no effect: the recipe has array, as which clips are read"
     augmentation = recipe.video.augmentation
-    if augmentation is not None and augmentation.probability == 0 and recipe.audio is None:
+    if augmentation is not None and augmentation.probability == 0 and kind == "video":
         for name in ("rotation_degrees", "resize_fraction", "shift_pixels"):
             if getattr(augmentation, name) and name in augmentation.model_fields_set:
                 yield f"video.augmentation.{name}: has no effect: the probability is 0"
     for stage in recipe.stages:
-        for fault in _find_unused_of_stage(stage, of_audio=recipe.audio is not None):
+        for fault in _find_unused_of_stage(stage, same_views=_same_views(recipe)):
             yield f"stages.{stage.name}.{fault}"
 
 
-def _find_unused_of_stage(stage: StageSettings, *, of_audio: bool) -> Iterator[str]:
+def _same_views(recipe: Recipe) -> str | None:
+    """What the views of a clip do not differ in; None: they do differ."""
+    if recipe.array is not None and recipe.array.augmentation is None:
+        return "arrays without augmentation"
+    return "audio" if recipe.audio is not None else None
+
+
+def _find_unused_of_stage(stage: StageSettings, *, same_views: str | None) -> Iterator[str]:
     optimizer = stage.optimizer
     is_sgd = optimizer.name == "sgd"
     for name, counts in (("momentum", is_sgd), ("nesterov", is_sgd), ("betas", not is_sgd)):
         if name in optimizer.model_fields_set and not counts:
             yield f"optimizer.{name}: has no effect with {optimizer.name}"
-    if of_audio and stage.feature_views > 1:
-        yield f"feature_views: {stage.feature_views} are as 1: views of audio do not differ"
+    if same_views is not None and stage.feature_views > 1:
+        yield f"feature_views: {stage.feature_views} are as 1: views of {same_views} do not differ"
     if OBJECTIVES[stage.objective].best is not None:
         left = stage.epochs % stage.evaluate_every
         if stage.evaluate_every > stage.epochs:

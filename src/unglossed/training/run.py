@@ -157,7 +157,8 @@ class Run:
 
     def _processor(self, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
-            video, audio = self.recipe.video, self.recipe.audio
+            video, audio, array = self.recipe.video, self.recipe.audio, self.recipe.array
+            timed = audio or array
             settings, (language, *others) = self.recipe.tokenizer, self.languages
             tokenizer, start = build_tokenizer(settings, self.texts, language, others)
             texts = {sample.text for sample in (*self.train_samples, *self.dev_samples)}
@@ -172,12 +173,13 @@ class Run:
                     new_tokens=self.recipe.tokenizer.new_tokens,
                     max_tokens=1 + most_tokens(tokenizer, texts),
                     audio_rate=audio.audio_rate if audio else None,
-                    max_seconds=audio.max_seconds if audio else None,
+                    max_seconds=None if timed is None else timed.max_seconds,
                     signal=self.recipe.signal,
                     start_tokens={
                         code: find_start(settings, tokenizer, code)
                         for code in self.recipe.languages
                     },
+                    array=array.model_dump(mode="json") if array else None,
                 ).save_pretrained(partial)
                 bind_folder(partial)
         return load_processor(folder)  # compared: trained stages know the tokens by their numbers

@@ -339,7 +339,7 @@ class StageSettings(Settings):
     `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP. An installed package can
     add further ones."""
     encoder: PartSettings | None = None
-    """From frames or audio to features."""
+    """From frames, audio or arrays to features."""
     adapter: PartSettings | None = None
     """From the features to the width of the language model."""
     language_model: LanguageModelSettings | None = None

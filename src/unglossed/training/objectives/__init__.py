@@ -77,7 +77,7 @@ class Objective(ABC):
     parts: ClassVar[tuple[str, ...]]
     adds: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
-    signals: ClassVar[tuple[str, ...]] = ("video", "audio")
+    signals: ClassVar[tuple[str, ...]] = ("video", "audio", "array")
     learns: ClassVar[Literal["text", "gloss", "transcript"]] = "text"
     masks_text: ClassVar[bool] = False
     smooths: ClassVar[bool] = True
