@@ -1,9 +1,9 @@
 """One model that writes German, English and Chinese against three models of the same total time.
 
-Run by `python -m experiments.languages --output runs/languages`; docs/results/languages.md has what
-it gave. The clips of one generated corpus have a text in each language; each of the three models
-sees those in its own, the one model all of them for as many epochs, which is as many steps as the
-three have together. A call that is interrupted goes on when it is repeated.
+Run by `python -m experiments.languages` after the demo, whose clips and whose stage 1 it takes;
+docs/results/languages.md has what it gave. Each clip has a text in each language; each of the three
+models sees those in its own, the one model all of them for as many epochs, which is as many steps
+as the three have together. A call that is interrupted goes on when it is repeated.
 """
 
 from __future__ import annotations
@@ -17,21 +17,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.common import LEVEL, SPLITS
+from experiments.common import SPLITS
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.files import write_text
 from unglossed.training.train import train_recipe
-from unglossed_synth.corpus import write_corpus
 from unglossed_synth.tables import write_table
 
 LANGUAGES = ("de", "en", "zh")
-STAGE = "visual_initialing"
-_STAGE_1_ALONE = (
-    *("stages.language_pretraining.skip=true", "stages.llm_fine_tuning.skip=true"),
-    "extra_texts=null",
-)
+STAGE = "llm_fine_tuning"
 _ONE = "languages=[de, en, zh]"
 SYSTEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{code: (code, ()) for code in LANGUAGES},
@@ -42,34 +37,48 @@ SYSTEMS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def run(
-    output: Path, seed: int, num_sentences: int, size: tuple[int, int], overrides: Sequence[str]
+    corpus: Path,
+    encoder: str,
+    output: Path,
+    seed: int,
+    overrides: Sequence[str],
+    num_train: int | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Train and score all systems.
+    """Train and score all systems: the recipe `demo` on top of an encoder that is there.
 
     Args:
-        output: folder of corpus, runs and scores.
-        seed: of the corpus and of the trainings.
-        num_sentences: clips of the corpus.
-        size: of its frames, width and height.
-        overrides: further changes of the recipe `demo`.
+        corpus: folder of a generated corpus in the layout of PHOENIX14T.
+        encoder: model folder of a stage 1.
+        output: folder of runs and scores.
+        seed: of the trainings.
+        overrides: further changes of the recipe.
+        num_train: clips of train that are used; None: all.
 
     Returns:
         For each system its seconds of training, and by split the scores of each language.
     """
-    corpus, table = output / "corpus", output / "languages.jsonl"
-    if not corpus.is_dir():
-        write_corpus(corpus, num_sentences, seed, level=LEVEL, width=size[0], height=size[1])
+    table = output / "languages.jsonl"
+    common = (
+        *(f"seed={seed}", "stages.visual_initialing.skip=true", "extra_texts=null"),
+        f"stages.{STAGE}.encoder.source={encoder}",
+    )
     if not table.is_file():
-        write_table(corpus, table, LANGUAGES)
+        write_table(corpus, table, LANGUAGES, num_train=num_train)
     found: dict[str, dict[str, Any]] = {}
     for name, (language, changes) in SYSTEMS.items():
         spec = f"table:{table}?language={language}"
         folder = output / name.replace(", ", "-")
-        changes = (f"seed={seed}", *_STAGE_1_ALONE, *changes, *overrides)
-        train_recipe("demo", spec, folder, resume=True, overrides=changes)
-        stage = json.loads((folder / f"1-{STAGE}" / "model" / "stage.json").read_text("utf-8"))
+        train_recipe(
+            *("demo", spec, folder),
+            resume=True,
+            overrides=(*common, *changes, *overrides),
+            features=output / "features",
+        )
+        stages = [
+            json.loads(path.read_text("utf-8")) for path in folder.glob("*-*/model/stage.json")
+        ]
         scored = {split: evaluate(folder, spec, split, folder / split) for split in SPLITS}
-        found[name] = {"seconds": stage["seconds"]} | {
+        found[name] = {"seconds": sum(stage["seconds"] for stage in stages)} | {
             split: {code: own.to_dict() for code, own in _by_language(scores, language).items()}
             for split, scores in scored.items()
         }
@@ -105,16 +114,18 @@ def tell(found: dict[str, dict[str, Any]]) -> str:
 
 def main(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value of the recipe.")] = None,
+    corpus: Annotated[Path, typer.Option(help="Generated corpus.")] = Path("runs/demo/corpus"),
+    encoder: Annotated[
+        str, typer.Option(help="Model of stage 1.")
+    ] = "runs/demo/run/2-visual_initialing/model",
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("runs/languages"),
-    seed: Annotated[int, typer.Option(help="Of corpus and trainings.")] = 0,
-    sentences: Annotated[int, typer.Option(help="Clips of the corpus.")] = 1800,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Of a frame.")] = "84x104",
+    seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
+    clips: Annotated[int | None, typer.Option(help="Of train; all by default.")] = None,
 ) -> None:
     """Compare one model for three languages with three models."""
     began = time.monotonic()
     try:
-        width, height = map(int, size.split("x"))
-        found = run(output, seed, sentences, (width, height), overrides or ())
+        found = run(corpus, encoder, output, seed, overrides or (), clips)
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None

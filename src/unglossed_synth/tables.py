@@ -12,7 +12,11 @@ from unglossed.files import write_text
 
 
 def write_table(
-    corpus: Path, path: Path, languages: Sequence[str], kind: str = "phoenix14t"
+    corpus: Path,
+    path: Path,
+    languages: Sequence[str],
+    kind: str = "phoenix14t",
+    num_train: int | None = None,
 ) -> None:
     """Write a corpus of the kind `table`: the clips of a generated corpus, a row a language.
 
@@ -21,6 +25,7 @@ def write_table(
         path: the table, JSONL.
         languages: codes; of several each row has its language behind its id, `clip00001-de`.
         kind: that reads the corpus.
+        num_train: how many clips of train, the first ones; None: all.
 
     Raises:
         InputError: the corpus is not as it must be.
@@ -29,7 +34,7 @@ def write_table(
     texts = {row["id"]: row["text"] for row in map(json.loads, lines)}
     rows = []
     for name, samples in read_corpus(f"{kind}:{corpus}").splits.items():
-        for sample in samples:
+        for sample in samples[: num_train if name == "train" else None]:
             row = {
                 "media": os.path.relpath(sample.media, path.parent),
                 "split": name,
