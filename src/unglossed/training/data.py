@@ -379,6 +379,8 @@ class Collator:
             batch["rows"] = [row["row"] for row in rows]
         if others:
             batch["texts"] = texts
+        if "draw" in rows[0]:
+            batch["draws"] = torch.tensor([row["draw"] for row in rows])
         if "frames" in rows[0]:
             batch["frames"] = torch.cat([row["frames"] for row in rows])
             batch["lengths"] = torch.cat([row["lengths"] for row in rows])
@@ -410,7 +412,7 @@ def cut_batch(
     Args:
         batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
             `input_ids` (batch, time) with their `attention_mask`; padded on the right. Perhaps a
-            list `rows` of the clips' numbers.
+            list `rows` of the clips' numbers, and `draws` (batch, 2).
         budget: Positions of a part, read and written together, padding included; a longer row is a
             part of its own.
         read: Positions that are read of a row with so many features: fewer where an adapter
@@ -442,6 +444,6 @@ def _take(batch: dict[str, Any], rows: list[int], source: int, target: int) -> d
     return {
         name: [values[row] for row in rows]
         if isinstance(values, list)
-        else values[chosen, : lengths[name]]
+        else values[chosen, : lengths.get(name)]
         for name, values in batch.items()
     }

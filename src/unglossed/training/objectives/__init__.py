@@ -32,6 +32,7 @@ OURS = {
     "gloss_ctc": "unglossed.training.objectives.recognition:GlossCtc",
     "transcript_ctc": "unglossed.training.objectives.recognition:TranscriptCtc",
     "segmentation": "unglossed.training.objectives.segmentation:Segmentation",
+    "reward": "unglossed.training.objectives.reward:Reward",
     "vlp": "unglossed.training.objectives.alignment:VisualLanguagePretraining",
 }
 """Where the objectives of this package are; each is imported when it is asked for."""
@@ -68,6 +69,7 @@ class Objective(ABC):
         sums: Whether the loss is a sum over the rows of a batch, so that a batch can be split.
         shards: Whether processes may share out its language model: each forward pass calls that
             once, as a whole, and nothing else reads its weights.
+        frozen: Parts that have to be frozen.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
         then: Loss on dev that decides where that score ties or is not defined; the lowest is best.
@@ -82,6 +84,7 @@ class Objective(ABC):
     smooths: ClassVar[bool] = True
     sums: ClassVar[bool] = True
     shards: ClassVar[bool] = False
+    frozen: ClassVar[tuple[str, ...]] = ()
     best: ClassVar[str | None] = None
     lowest: ClassVar[bool] = False
     then: ClassVar[str] = "loss"

@@ -115,13 +115,16 @@ class Translation(TextObjective):
         model.mask_features(None)
         return model
 
-    def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
+    def score(
+        self, dev: DevSplit, decoding: DecodingSettings, normalisation: str, **settings: Any
+    ) -> Scores:
         """Loss of a token of the references without smoothing, BLEU and ROUGE-L of the texts.
 
         Args:
             dev: The dev split.
             decoding: How texts are searched for.
             normalisation: What scoring does to the texts.
+            settings: Further ones of `score_texts`.
         """
         features = dev.encoded()
         total, num_tokens = 0.0, 0
@@ -136,14 +139,18 @@ class Translation(TextObjective):
             found = translate_features(dev.model, processor, some, decoding, batch_size=BATCH_SIZE)
             return [translation.text for translation in found]
 
-        scores = score(
-            dev.spread(features, translate),
-            [(sample.text, *sample.references) for sample in dev.samples],
-            processor.language,
-            normalisation,
-        )
-        found = {"bleu4": scores.bleu4, "bleu1": scores.bleu1, "rouge_l": scores.rouge_l}
+        texts = dev.spread(features, translate)
+        found = self.score_texts(dev, texts, normalisation, **settings)
         return {"loss": total / num_tokens, **found}
+
+    def score_texts(
+        self, dev: DevSplit, texts: Sequence[str], normalisation: str, **settings: Any
+    ) -> Scores:
+        """BLEU and ROUGE-L of the texts of dev; see `score`."""
+        del settings
+        references = [(sample.text, *sample.references) for sample in dev.samples]
+        scores = score(texts, references, dev.clips.processor.language, normalisation)
+        return {"bleu4": scores.bleu4, "bleu1": scores.bleu1, "rouge_l": scores.rouge_l}
 
 
 def tell_short_texts(samples: Sequence[Sample], language: str) -> str | None:
