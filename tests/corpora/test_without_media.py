@@ -279,5 +279,5 @@ def test_samples_without_media_are_not_translated(annotations):
 
 def test_arrays_beside_no_media_are_refused(tmp_path):
     spec = table(tmp_path, [{"id": "a", "text": "Nebel"}])
-    with pytest.raises(InputError, match="features=.* beside media=none, expected one of both"):
+    with pytest.raises(InputError, match=r"features=.* beside media=none, expected one of both"):
         read_corpus(f"{spec}&features={tmp_path}")

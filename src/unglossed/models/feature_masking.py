@@ -33,9 +33,9 @@ def masked_distances(writer: DecoderOnly, embeds: Tensor, mask: Tensor, share: f
     drawn = nn.functional.dropout(torch.ones(mask.shape, device=mask.device), share) > 0
     left = mask & drawn
     left = left | (mask & ~left.any(1, keepdim=True))
+    part = writer.states(embeds, left).float()  # first: autocast keeps what it makes of weights
     with torch.no_grad():
         whole = writer.states(embeds, mask).float()
-    part = writer.states(embeds, left).float()
     squares = (part - whole).square().mean(2).masked_fill(~left, 0.0)
     return squares.sum(1) / left.sum(1)
 

@@ -206,24 +206,37 @@ class TokenAlignment(nn.Module):
 
 
 class FrozenReader(nn.Module):
-    """A pre-trained model as a reader of texts: its word embeddings, or its encoder's states.
+    """A pre-trained model as a reader of texts: its word embeddings, or its last states.
+
+    States of a decoder-only model make it the teacher of the clips (LLM2CLIP: Huang et al., arXiv
+    2411.04997, section 3): there one that was tuned before, so that captions of the same image
+    have states alike, with attention both ways.
 
     Args:
         model: Of transformers.
-        contextual: Whether its encoder reads the embeddings, so that a token's state depends on
-            its text.
+        contextual: Whether an encoder-decoder's encoder, or a decoder-only model, reads the
+            embeddings, so that a token's state depends on its text.
+        both_ways: Let a token of a decoder-only model see those behind it.
     """
 
-    def __init__(self, model: Any, *, contextual: bool) -> None:
+    def __init__(self, model: Any, *, contextual: bool, both_ways: bool = False) -> None:
         super().__init__()
-        self.contextual = contextual
-        self.model = model.get_encoder() if contextual else model.get_input_embeddings()
+        self.contextual, self.both_ways = contextual, both_ways
+        if not contextual:
+            self.model = model.get_input_embeddings()
+        elif model.config.is_encoder_decoder:
+            self.model = model.get_encoder()
+        else:
+            self.model = model.get_decoder()
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """States (..., dim) of token ids; an encoder takes texts and their mask (texts, tokens)."""
+        """States (..., dim) of token ids; those in context of texts and mask (texts, tokens)."""
         found: Tensor
         if mask is None:
             found = self.model(ids)
-        else:
-            found = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            return found
+        seen = mask.long()
+        if self.both_ways:
+            seen = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
+        found = self.model(input_ids=ids, attention_mask=seen).last_hidden_state
         return found

@@ -6,7 +6,7 @@ The same class serves every stage of a recipe; what differs is its configuration
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -211,6 +211,7 @@ class Translator(PartModel):
         assert config.encoder and config.adapter and config.language_model
         self.align(None)
         self.mask_features(None)
+        self.explore(None)
         self.encoder: Encoder = build_encoder(config.encoder)
         self.language_model = build_language_model(
             config.language_model, config.prompt, config.lora
@@ -240,6 +241,13 @@ class Translator(PartModel):
         """
         self.masked_share = share
 
+    def explore(self, explorer: Callable[..., Any] | None) -> None:
+        """Have training try texts of its own instead of reading the labels'; None: read those.
+
+        The explorer gives the output of a forward pass for (model, features, mask, draws).
+        """
+        self.explorer = explorer
+
     def forward(
         self,
         frames: Tensor | None = None,
@@ -251,17 +259,24 @@ class Translator(PartModel):
         context: Tensor | None = None,
         languages: Sequence[str] | None = None,
         wrong_languages: Sequence[str] | None = None,
-    ) -> TranslatorOutput:
-        """Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
+        draws: Tensor | None = None,
+    ) -> Any:
+        """A `TranslatorOutput`, but where it explores; see `explore`.
+
+        Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
 
         `languages` are those that are asked for, a row each, of a language model that writes
         several; with `wrong_languages` the same texts are also read as answers to these.
 
         `context` (batch, tokens, 3) are texts beside them, see `pad_rows`. An alignment compares
         the clips with `texts` (texts, tokens), of which the first are theirs; with the labels where
-        there are no others. See `features_of` for the other arguments.
+        there are no others. `draws` (batch, 2), epoch and number of each clip, are for an explorer.
+        See `features_of` for the other arguments.
         """
-        embeds, mask = self.adapter(*self.features_of(frames, lengths, features, mask))
+        features, mask = self.features_of(frames, lengths, features, mask)
+        if self.explorer is not None and self.training:
+            return self.explorer(self, features, mask, draws)
+        embeds, mask = self.adapter(features, mask)
         read = self._beside(embeds, mask, context)
         output = TranslatorOutput(logits=self.language_model(*read, labels, languages))
         if wrong_languages is not None:

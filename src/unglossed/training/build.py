@@ -119,7 +119,7 @@ def build_alignment(plan: StagePlan, earlier: Mapping[str, Path]) -> TokenAlignm
         part = load_language_model_part(reader, earlier, plan.processor)
         model: Any = build_language_model(part.config, lora=part.lora).model
         part.load_into(model)
-    frozen = FrozenReader(model, contextual=settings.states)
+    frozen = FrozenReader(model, contextual=settings.states, both_ways=settings.both_ways)
     return TokenAlignment(writer.width, reader.width, settings.temperature, frozen)
 
 

@@ -412,6 +412,8 @@ class Collator:
         for key in ("language", "wrong_language"):
             if reads_clips and key in rows[0]:
                 batch[f"{key}s"] = [row[key] for row in rows]
+        if "draw" in rows[0]:
+            batch["draws"] = torch.tensor([row["draw"] for row in rows])
         if "frames" in rows[0]:
             batch["frames"] = torch.cat([row["frames"] for row in rows])
             batch["lengths"] = torch.cat([row["lengths"] for row in rows])
@@ -448,7 +450,7 @@ def cut_batch(
     Args:
         batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
             `input_ids` (batch, time) with their `attention_mask`; padded on the right. Perhaps
-            lists, with an entry for each row.
+            lists, with an entry for each row, and `draws` (batch, 2).
         budget: Positions of a part, read and written together, padding included; a longer row is a
             part of its own.
         read: Positions that are read of a row with so many features: fewer where an adapter

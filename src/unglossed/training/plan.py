@@ -244,16 +244,22 @@ def _check_languages(plan: StagePlan) -> None:
 
 
 def _check_aligned_texts(plan: StagePlan) -> None:
-    """Refuse to align clips with states of an encoder where there is none that reads words."""
+    """Refuse to align clips with states where there are none of words, or in no such way."""
     reader, settings = plan.alignment, plan.settings.alignment
     if reader is None or settings is None or not settings.states:
         return
     config = reader.transformers_config
-    if not config.is_encoder_decoder or isinstance(config, LightTConfig):
+    if isinstance(config, LightTConfig):
         raise FieldError(
             f"{plan.where}.alignment.source",
             f"found a model of the type {config.model_type!r}, expected an encoder-decoder whose"
-            " encoder reads words, such as mbart, or states: false",
+            " encoder reads words, such as mbart, a decoder-only model, or states: false",
+        )
+    if settings.both_ways and config.is_encoder_decoder:
+        raise FieldError(
+            f"{plan.where}.alignment.both_ways",
+            f"found a source of the type {config.model_type!r}, expected a decoder-only one: an"
+            " encoder reads both ways in any case",
         )
 
 

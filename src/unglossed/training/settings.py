@@ -219,7 +219,11 @@ class AlignmentSettings(Settings):
     hub name, with the recipe's tokenizer; it is frozen. None: the stage's own language model's word
     embeddings, as they are being trained."""
     states: bool = False
-    """Take the states of the source's encoder instead of its word embeddings."""
+    """Take the states of the source's encoder, or of a decoder-only source, instead of its word
+    embeddings."""
+    both_ways: bool = False
+    """Let each token of a decoder-only source see those behind it, too: for one that was tuned so
+    as a reader of texts, as LLM2CLIP's are (arXiv 2411.04997)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -230,6 +234,8 @@ class AlignmentSettings(Settings):
     def _states_have_a_source(self) -> AlignmentSettings:
         if self.states and self.source is None:
             raise ValueError("states needs a source, whose encoder reads the texts")
+        if self.both_ways and not self.states:
+            raise ValueError("both_ways is for the states of a decoder-only source: set states")
         if self.states and self.words:
             raise ValueError("words does not go with states, of which each text has its own")
         return self
@@ -281,6 +287,18 @@ class ContextSettings(Settings):
                 " drafts no clip that it was trained on"
             )
         return self
+
+
+class RewardSettings(Settings):
+    """How the texts that a model draws are rewarded (GRPO, arXiv 2402.03300)."""
+
+    metric: Literal["bleu", "chrf"] = "bleu"
+    """Of a sentence, by sacreBLEU."""
+    group: Annotated[int, Field(ge=2, le=1_000), WHOLE] = 8
+    """Texts that are drawn of each clip, and compared with each other."""
+    kl: Weight = 0.04
+    """How much the divergence from the start model counts (GRPO: 0.04); with 0 no copy of that
+    model is held in memory."""
 
 
 class MaskedFeaturesSettings(Settings):
@@ -336,8 +354,9 @@ class StageSettings(Settings):
     ] = "translation"
     """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
     the rates `encoder` and `ctc_head`, or segmentation of long videos into sentences, with the rate
-    `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP. An installed package can
-    add further ones."""
+    `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP; reward tunes what has
+    learned to translate on the scores of its own texts. An installed package can add further
+    ones."""
     encoder: PartSettings | None = None
     """From frames, audio or arrays to features."""
     adapter: PartSettings | None = None
@@ -364,6 +383,8 @@ class StageSettings(Settings):
     """Of the translation into several languages: how much it counts that a text is unlikely where
     another language is asked for (arXiv 2403.14399: 0.05); it costs a second pass through the
     language model. 0: nothing."""
+    reward: RewardSettings | None = None
+    """Of the objective reward. None: its defaults."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -456,6 +477,7 @@ class StageSettings(Settings):
             ("context", "context" in objective.settings),
             ("masked_features", "masked_features" in objective.settings),
             ("unlikelihood", "unlikelihood" in objective.settings),
+            ("reward", "reward" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),
@@ -463,6 +485,9 @@ class StageSettings(Settings):
             default = type(self).model_fields[name].default
             if not means_something and getattr(self, name) != default:
                 raise ValueError(f"{name} means nothing to the objective {self.objective}")
+        if missing := set(objective.frozen) - set(self.frozen):
+            told = f"found none of {sorted(missing)}, expected it frozen by the objective"
+            raise ValueError(f"frozen: {told} {self.objective}")
         writer = self.language_model
         alone = "encoder" not in objective.parts
         if alone and writer is not None and writer.prompt is not None:

@@ -32,6 +32,7 @@ OURS = {
     "gloss_ctc": "unglossed.training.objectives.recognition:GlossCtc",
     "transcript_ctc": "unglossed.training.objectives.recognition:TranscriptCtc",
     "segmentation": "unglossed.training.objectives.segmentation:Segmentation",
+    "reward": "unglossed.training.objectives.reward:Reward",
     "vlp": "unglossed.training.objectives.alignment:VisualLanguagePretraining",
 }
 """Where the objectives of this package are; each is imported when it is asked for."""
@@ -69,6 +70,7 @@ class Objective(ABC):
         languages: Whether it learns to write several languages, each where it is asked for.
         shards: Whether processes may share out its language model: each forward pass calls that
             once, as a whole, and nothing else reads its weights.
+        frozen: Parts that have to be frozen.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
         then: Loss on dev that decides where that score ties or is not defined; the lowest is best.
@@ -84,6 +86,7 @@ class Objective(ABC):
     sums: ClassVar[bool] = True
     languages: ClassVar[bool] = False
     shards: ClassVar[bool] = False
+    frozen: ClassVar[tuple[str, ...]] = ()
     best: ClassVar[str | None] = None
     lowest: ClassVar[bool] = False
     then: ClassVar[str] = "loss"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from sacrebleu.metrics.bleu import BLEU
@@ -93,7 +93,9 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams", "alignment", "context", "masked_features", "unlikelihood")
+    settings: ClassVar[tuple[str, ...]] = (
+        *("dev_beams", "alignment", "context", "masked_features", "unlikelihood"),
+    )
     languages = True
     best = "bleu4"
 
@@ -156,7 +158,9 @@ class Translation(TextObjective):
         model.mask_features(None)
         return model
 
-    def score(self, dev: DevSplit, decoding: DecodingSettings, normalisation: str) -> Scores:
+    def score(
+        self, dev: DevSplit, decoding: DecodingSettings, normalisation: str, **settings: Any
+    ) -> Scores:
         """Loss of a token of the references without smoothing, BLEU and ROUGE-L of the texts.
 
         Of several languages scores are means over the languages, and `off_target` is the percentage
@@ -166,6 +170,7 @@ class Translation(TextObjective):
             dev: The dev split.
             decoding: How texts are searched for.
             normalisation: What scoring does to the texts.
+            settings: Further ones of `score_texts`.
         """
         features = dev.encoded()
         beside = dev.beside(features)
@@ -182,9 +187,9 @@ class Translation(TextObjective):
             total += float(text_loss(logits, labels, num_tokens=1))
             num_tokens += int((labels >= 0).sum())
 
-        def translate(numbers: Sequence[int], settings: DecodingSettings) -> list[str]:
+        def translate(numbers: Sequence[int], decoding: DecodingSettings) -> list[str]:
             found = translate_features(
-                *(dev.model, processor, [features[number] for number in numbers], settings),
+                *(dev.model, processor, [features[number] for number in numbers], decoding),
                 batch_size=BATCH_SIZE,
                 context=None if beside is None else [beside[number] for number in numbers],
             )
@@ -200,18 +205,26 @@ class Translation(TextObjective):
                 ),
             )
         else:
-            texts = dev.spread(features, partial(translate, settings=decoding))
+            texts = dev.spread(features, partial(translate, decoding=decoding))
+        found = self.score_texts(dev, texts, normalisation, **settings)
+        return {"loss": total / num_tokens, **found}
+
+    def score_texts(
+        self, dev: DevSplit, texts: Sequence[str], normalisation: str, **settings: Any
+    ) -> Scores:
+        """BLEU and ROUGE-L of the texts of dev; see `score`."""
+        del settings
         scores = score_by_language(
             texts,
             [(sample.text, *sample.references) for sample in dev.samples],
-            languages,
+            [sample.language for sample in dev.samples],
             normalisation,
-            known=processor.languages,
+            known=dev.clips.processor.languages,
         )
         found = {"bleu4": scores.bleu4, "bleu1": scores.bleu1, "rouge_l": scores.rouge_l}
         if scores.off_target is not None:
             found["off_target"] = scores.off_target
-        return {"loss": total / num_tokens, **found}
+        return found
 
 
 def tell_short_texts(samples: Sequence[Sample], language: str) -> str | None:
