@@ -224,6 +224,28 @@ def test_without_folds_the_stage_itself_retrieves(corpus: str, run: Path, tmp_pa
     assert not any(name.startswith("context.language_model.") for name in weights(output))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            "context={source: visual_initialing, folds: 9}",
+            "stages.llm_fine_tuning.context.folds: found 9, expected at most the 6 different",
+        ),
+        (
+            "context={source: visual_initialing, retrieved: {number: 100}}",
+            "stages.llm_fine_tuning.context: found up to ",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_before_the_first_stage(
+    corpus: str, tmp_path: Path, changes: str, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        train(corpus, tmp_path / "run", f"{STAGE_2}.{changes}")
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_stage_without_its_alignment_file_is_named(
     corpus: str, run: Path, tmp_path: Path
 ) -> None:

@@ -6,15 +6,21 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import tiny
+from unglossed.corpora.segments import Segment
 from unglossed.errors import InputError
+from unglossed.inference.aligning import similarities
 from unglossed.inference.context import context_of, find_rows, find_texts
+from unglossed.inference.export import SignalReader
 from unglossed.inference.limits import signal_limit, text_limit
+from unglossed.inference.search import continue_text
 from unglossed.inference.translator import SignTranslator, translate_features
+from unglossed.inference.web.parts import FrameReader
 from unglossed.models.context import (
     DRAFT,
     KINDS,
@@ -278,6 +284,33 @@ def test_a_model_needs_positions_for_its_texts(processor: TranslatorProcessor) -
         translate_features(
             model, processor, features(90), SignTranslator(model, processor).decoding
         )
+
+
+def test_live_captions_and_subtitles_read_the_same_texts(processor: TranslatorProcessor) -> None:
+    model = with_context(tiny.tiny_model, processor)
+    translator = SignTranslator(model, processor)
+    rows = features(7, 4)
+    decoding = translator.decoding.change(max_new_tokens=6, beams=2)
+    whole = translate_features(model, processor, rows, decoding)
+
+    for row, translation in zip(rows, whole, strict=True):
+        beside = context_of(model, processor, row)
+        tokens, score = continue_text(model, row, [], decoding, beside)
+        assert processor.decode(torch.tensor([tokens]))[0] == translation.text
+        assert score == pytest.approx(translation.score, abs=1e-5)
+
+    cues = [Segment(0.0, 2.0, tiny.SENTENCES[0]), Segment(2.0, 3.0, tiny.SENTENCES[1])]
+    found = similarities(translator, rows, [(0.0, 2.0), (2.0, 3.0)], cues)
+    model.context = None
+    assert np.abs(similarities(translator, rows, [(0.0, 2.0), (2.0, 3.0)], cues) - found).max() > 0
+
+
+def test_what_knows_no_texts_refuses_the_model(processor: TranslatorProcessor) -> None:
+    model = with_context(tiny.tiny_model, processor)
+    with pytest.raises(ValueError, match="reads texts beside the signal"):
+        SignalReader(model)
+    with pytest.raises(InputError, match="reads texts beside the signal"):
+        FrameReader(model)
 
 
 def test_a_saved_context_that_is_damaged_is_an_error(

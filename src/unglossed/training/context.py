@@ -25,13 +25,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import AutoModel
 
-from unglossed.config import FieldError
+from unglossed.config import FieldError, field
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.files import whole_file, write_text
 from unglossed.inference.context import Texts, find_texts
 from unglossed.media.augment import generator_for
-from unglossed.models.context import DRAFT, KINDS, RETRIEVED, Context, ContextText, lead_ids
+from unglossed.models.context import DRAFT, KINDS, RETRIEVED, Context, ContextText
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.token_alignment import TokenAlignment
 from unglossed.ranks import here
@@ -40,6 +40,7 @@ from unglossed.training.data import AddingDataset, Unreadable, choose_workers
 from unglossed.training.encoding import encode_clips, fast_form
 from unglossed.training.features import use_bfloat16
 from unglossed.training.keys import clip_keys, digest
+from unglossed.training.plan import context_tokens, leads_of
 from unglossed.training.settings import PARTS, ContextSettings, StageSettings
 from unglossed.training.sources import load_complete
 
@@ -115,8 +116,8 @@ def _context_from(
     config: dict[str, Any] = {
         "width": model.language_model.width,
         "adapter": writer.adapter,
-        "leads": {},
-        "tokens": {},
+        "leads": leads_of(settings),
+        "tokens": context_tokens(settings, processor),
     }
     gallery: dict[str, Tensor] = {}
     if settings.draft is not None:
@@ -130,10 +131,6 @@ def _context_from(
     if settings.retrieved is not None:
         told, gallery = _gallery(model, run, settings.source, earlier)
         config[RETRIEVED] = {**told, "number": settings.retrieved.number}
-    for kind, asked in ((DRAFT, settings.draft), (RETRIEVED, settings.retrieved)):
-        if asked is not None:
-            longest = len(lead_ids(processor, asked.lead, 1.0)) + processor.max_tokens
-            config["leads"][kind], config["tokens"][kind] = asked.lead, longest
     context = Context(width, model.encoder.output_dim, config)
     context.adapter.load_state_dict(model.adapter.state_dict())
     if settings.draft is not None:
@@ -222,12 +219,13 @@ def texts_of_train(job: Job, output: Path, train: TrainPart) -> dict[str, Texts]
         path = folder / f"fold-{number}.jsonl"
         if not ranks.first(path.is_file):
             where = f"stages.{job.stage.name}.context"
-            earlier, part = job.earlier, folder / f"fold-{number}"
+            earlier = job.earlier
             if settings.folds:
                 ranks.first(partial(note, f"{where}: fold {number} of {len(parts)} is trained"))
-                earlier = train(run.without(samples), stages, part)
+                earlier = train(run.without(samples), stages, path.with_suffix(""))
             ranks.first(partial(_write_texts, job, settings, samples, earlier, path, facts))
-            ranks.first(partial(shutil.rmtree, part, ignore_errors=True))
+        # Also of a run that was killed before it could.
+        ranks.first(partial(shutil.rmtree, folder / f"fold-{number}", ignore_errors=True))
         found |= _read_texts(path)
     return found
 
@@ -242,14 +240,26 @@ def folds_of(samples: Sequence[Sample], number: int, seed: int) -> list[list[Sam
     """
     texts = sorted({sample.text for sample in samples})
     if len(texts) < number:
-        raise InputError(
-            f"context.folds: found {number}, expected at most the {len(texts)} different sentences"
-            " of train"
+        raise FieldError(
+            "context.folds",
+            f"found {number}, expected at most the {len(texts)} different sentences of train",
         )
     order = generator_for(seed, 0, "folds").permutation(len(texts))
     count = max(number, 1)
     fold = {text: int(place) % count for text, place in zip(texts, order, strict=True)}
     return [[one for one in samples if fold[one.text] == part] for part in range(count)]
+
+
+def check_folds(stages: Sequence[StageSettings], samples: Sequence[Sample]) -> None:
+    """Check, before the first stage, that train can be cut into the folds of each stage.
+
+    Raises:
+        InputError: there are fewer sentences than folds.
+    """
+    for stage in stages:
+        if stage.context is not None:
+            with field(f"stages.{stage.name}"):
+                folds_of(samples, stage.context.folds, 0)
 
 
 def needed_stages(stages: Sequence[StageSettings], source: str) -> list[str]:

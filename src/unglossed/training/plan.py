@@ -20,6 +20,7 @@ from transformers import AutoConfig
 from unglossed.config import FieldError, field
 from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import build_adapter
+from unglossed.models.context import DRAFT, RETRIEVED, lead_ids
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import LightTConfig, build_language_model
 from unglossed.models.processing import TranslatorProcessor
@@ -38,6 +39,7 @@ from unglossed.training.parts import (
 from unglossed.training.prompts import check_languages
 from unglossed.training.settings import (
     NEW_TOKENS,
+    ContextSettings,
     LanguageModelSettings,
     PartSettings,
     StageSettings,
@@ -169,6 +171,7 @@ def _checked(plan: StagePlan) -> StagePlan:
         _check_width,
         _check_prompt,
         _check_languages,
+        _check_context,
         _check_aligned_texts,
         _check_masked_features,
         _check_builds,
@@ -241,6 +244,41 @@ def _check_languages(plan: StagePlan) -> None:
     if plan.language_model is not None:
         with field(f"{plan.where}.language_model"):
             check_languages(plan.language_model.prompt)
+
+
+def leads_of(settings: ContextSettings) -> dict[str, str]:
+    """Words in front of the texts of a context, by their kind."""
+    asked = ((DRAFT, settings.draft), (RETRIEVED, settings.retrieved))
+    return {kind: one.lead for kind, one in asked if one is not None}
+
+
+def context_tokens(settings: ContextSettings, processor: TranslatorProcessor) -> dict[str, int]:
+    """Most tokens of a text of a context and the words in front of it, by its kind."""
+    return {
+        kind: len(lead_ids(processor, lead, 1.0)) + processor.max_tokens
+        for kind, lead in leads_of(settings).items()
+    }
+
+
+def _check_context(plan: StagePlan) -> None:
+    """Refuse texts beside the features that leave these no position."""
+    settings, writer = plan.settings.context, plan.language_model
+    if settings is None or writer is None or writer.max_positions is None:
+        return
+    tokens = context_tokens(settings, plan.processor)
+    number = settings.retrieved.number if settings.retrieved else 0
+    asked = tokens.get(DRAFT, 0) + number * tokens.get(RETRIEVED, 0)
+    sides = writer.prompt or {}
+    taken = sum(len(sides.get(side, ())) for side in ("before", "after"))
+    if not writer.transformers_config.is_encoder_decoder:
+        taken += plan.processor.max_tokens
+    if asked + taken >= writer.max_positions:
+        raise FieldError(
+            f"{plan.where}.context",
+            f"found up to {asked} tokens beside the features, expected at most"
+            f" {max(0, writer.max_positions - taken - 1)}: the language model has"
+            f" {writer.max_positions} positions, and prompt and text may take {taken}",
+        )
 
 
 def _check_aligned_texts(plan: StagePlan) -> None:

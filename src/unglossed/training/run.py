@@ -35,6 +35,7 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.ranks import here
 from unglossed.training.callbacks import print_line
+from unglossed.training.context import check_folds
 from unglossed.training.data import ClipDataset, LeftOut, Target, Unreadable, choose_workers
 from unglossed.training.features import FeatureCache, StoredFeatures, Wanted, use_bfloat16
 from unglossed.training.objectives import OBJECTIVES
@@ -120,6 +121,7 @@ class Run:
             lambda: check_own_tokenizers(recipe, self.processor),
             lambda: check_texts(self.processor.tokenizer, self.train_samples),
             lambda: check_text_lengths(self.plans.values(), clips, self.texts),
+            lambda: check_folds(recipe.stages, self.train_samples),
         )
         for check in checks:
             with mistakes.collected():
