@@ -267,6 +267,22 @@ SEEN_ELSEWHERE = {
         "training/test_language_models.py",
         "test_lora_trains_beside_base_weights_in_4_bits",
     ),
+    "languages": (
+        "training/test_several_languages.py",
+        "test_each_language_is_written_where_it_is_asked_for",
+    ),
+    "tokenizer.start_tokens": (
+        "training/test_several_languages.py",
+        "test_codes_of_a_published_tokenizer_are_found_or_asked_for",
+    ),
+    "unlikelihood": (
+        "training/test_several_languages.py",
+        "test_a_text_becomes_less_likely_where_a_wrong_language_is_asked_for",
+    ),
+    "decoding.to": (
+        "training/test_several_languages.py",
+        "test_each_language_is_written_where_it_is_asked_for",
+    ),
     "decoding.length_penalty": (
         "inference/test_search.py",
         "test_a_higher_length_penalty_gives_longer_texts",
