@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from sacrebleu.metrics.bleu import BLEU
@@ -68,7 +68,7 @@ class Translation(TextObjective):
     """A translator learns the clips' texts."""
 
     parts = ("encoder", "adapter", "language_model")
-    settings = ("dev_beams", "alignment", "masked_features")
+    settings: ClassVar[tuple[str, ...]] = ("dev_beams", "alignment", "masked_features")
     best = "bleu4"
 
     def build(self, job: Job) -> Task:
