@@ -82,6 +82,7 @@ OTHER_VALUES: dict[str, Any] = {
     "audio.audio_rate": 8000,
     "audio.max_seconds": 0.5,
     "encoder.source": ["encoder={config: {backbone: RESNET}}"],
+    "reward: encoder.source": ["encoder={config: {backbone: RESNET, temporal_dim: 24}}"],
     "encoder.config.backbone": [f"encoder.config.backbone={REGNET}"],
     "encoder.config.backbone.model_type": [f"encoder.config.backbone={REGNET}"],
     "encoder.config.backbone.layer_type": "bottleneck",
@@ -185,6 +186,7 @@ OTHER_VALUES: dict[str, Any] = {
     "optimizer.weight_decay": 0.5,
     "optimizer.max_grad_norm": 0.01,
     "schedule.name": ["schedule={name: constant}"],
+    "reward: schedule.name": ["schedule={name: linear}"],
     "schedule.warmup": 0.5,
     "schedule.min_ratio": 0.5,
     "batch_size": 4,
@@ -254,6 +256,14 @@ SEEN_ELSEWHERE = {
     "extra_texts": (
         "training/test_extra_texts.py",
         "test_a_tokenizer_and_a_language_model_are_trained_on_them",
+    ),
+    "text_contrast.temperature": (
+        "training/test_text_contrast.py",
+        "test_a_teacher_is_tuned_and_teaches_the_contrast",
+    ),
+    "text_contrast.both_ways": (
+        "training/test_text_contrast.py",
+        "test_a_teacher_is_tuned_and_teaches_the_contrast",
     ),
     "patience": (
         "end_to_end/test_alignment.py",

@@ -222,12 +222,7 @@ class FrozenReader(nn.Module):
     def __init__(self, model: Any, *, contextual: bool, both_ways: bool = False) -> None:
         super().__init__()
         self.contextual, self.both_ways = contextual, both_ways
-        if not contextual:
-            self.model = model.get_input_embeddings()
-        elif model.config.is_encoder_decoder:
-            self.model = model.get_encoder()
-        else:
-            self.model = model.get_decoder()
+        self.model = model if contextual else model.get_input_embeddings()
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """States (..., dim) of token ids; those in context of texts and mask (texts, tokens)."""
@@ -235,8 +230,22 @@ class FrozenReader(nn.Module):
         if mask is None:
             found = self.model(ids)
             return found
-        seen = mask.long()
-        if self.both_ways:
-            seen = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
-        found = self.model(input_ids=ids, attention_mask=seen).last_hidden_state
-        return found
+        return read_states(self.model, ids, mask, both_ways=self.both_ways)
+
+
+def read_states(model: Any, ids: Tensor, mask: Tensor, *, both_ways: bool = False) -> Tensor:
+    """Last states (texts, tokens, dim) of texts that an encoder, or a decoder-only model, reads.
+
+    Args:
+        model: of transformers, of either kind.
+        ids: (texts, tokens) padded behind.
+        mask: (texts, tokens) bool, True where real.
+        both_ways: let a token of a decoder-only model see those behind it.
+    """
+    encodes = model.config.is_encoder_decoder
+    reader = model.get_encoder() if encodes else model.get_decoder()
+    seen = mask.long()
+    if both_ways and not encodes:
+        seen = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
+    found: Tensor = reader(input_ids=ids, attention_mask=seen).last_hidden_state
+    return found

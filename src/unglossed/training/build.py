@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 import torch
 from safetensors.torch import load_model
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
 
 from unglossed.config import FieldError, field
 from unglossed.errors import InputError
@@ -24,6 +30,7 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.segmenter import Segmenter, SegmenterConfig
 from unglossed.models.speech import WhisperFrontend, frontend_config_from
+from unglossed.models.text_reader import TextReader, TextReaderConfig
 from unglossed.models.token_alignment import FrozenReader, TokenAlignment
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.tuning import is_lora, load_base_weights, train_lora_alone
@@ -137,14 +144,41 @@ def build_text_model(plan: StagePlan, earlier: Mapping[str, Path]) -> PreTrained
             model = _new_model(
                 lambda fields: build_language_model(fields, lora=writer.lora), writer.config
             )
-        alone: PreTrainedModel = model.model
         with _fitting("language_model", part.settings):
-            writer.load_into(alone)
+            writer.load_into(model.model)
     if writer.lora is not None:
-        train_lora_alone(alone)
-    if writer.lora or writer.prompt:
-        setattr(alone.config, KEPT, {"prompt": writer.prompt, "lora": writer.lora})
-    return alone
+        train_lora_alone(model.model)
+    return alone(model.model, writer.prompt, writer.lora)
+
+
+def alone(model: PreTrainedModel, prompt: Any, lora: Any) -> PreTrainedModel:
+    """A language model with what later stages inherit beside its weights, in its configuration."""
+    if lora or prompt:
+        setattr(model.config, KEPT, {"prompt": prompt, "lora": lora})
+    return model
+
+
+def build_text_reader(
+    plan: StagePlan, earlier: Mapping[str, Path], *, both_ways: bool
+) -> TextReader:
+    """Build a stage's reader of sentences; see `build_translator` for the rest.
+
+    Args:
+        plan: of the stage.
+        earlier: model folders by name.
+        both_ways: let a token of a decoder-only model see those behind it.
+    """
+    part = plan.language_model
+    assert part is not None
+    with field(plan.where):
+        with field("language_model"):
+            writer = load_language_model_part(part, earlier, plan.processor)
+        fields = {"language_model": writer.config, "lora": writer.lora, "both_ways": both_ways}
+        model = _new_model(TextReader, TextReaderConfig(**fields))
+        with _fitting("language_model", part.settings):
+            writer.load_into(model.language_model.model)
+    model.freeze(())
+    return model
 
 
 def build_recogniser(
@@ -280,7 +314,8 @@ def _load_inherited(folder: Path) -> tuple[Parts, Mapping[str, Tensor]]:
         model: Any = build_language_model(parts.language_model, lora=parts.lora).model
         load_model(model, folder / "model.safetensors")
     else:
-        model, _ = load_complete(AutoModelForSeq2SeqLM, source, config=config)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, _ = load_complete(kind, source, config=config)
     return parts, model.state_dict()
 
 

@@ -301,6 +301,16 @@ class RewardSettings(Settings):
     model is held in memory."""
 
 
+class TextContrastSettings(Settings):
+    """How several wordings of a clip's text are brought together (SimCSE, arXiv 2104.08821)."""
+
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.05
+    """Cosines are divided by it (SimCSE: 0.05)."""
+    both_ways: bool = False
+    """Let each token of a decoder-only model see those behind it; so is `alignment.both_ways` of
+    the stage that it teaches."""
+
+
 class MaskedFeaturesSettings(Settings):
     """A second reading of each clip, by a decoder-only model, from which some features are missing.
 
@@ -355,7 +365,8 @@ class StageSettings(Settings):
     """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
     the rates `encoder` and `ctc_head`, or segmentation of long videos into sentences, with the rate
     `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP; reward tunes what has
-    learned to translate on the scores of its own texts. An installed package can add further
+    learned to translate on the scores of its own texts; text_contrast, of a language model
+    alone, brings the references of a clip together. An installed package can add further
     ones."""
     encoder: PartSettings | None = None
     """From frames, audio or arrays to features."""
@@ -385,6 +396,8 @@ class StageSettings(Settings):
     language model. 0: nothing."""
     reward: RewardSettings | None = None
     """Of the objective reward. None: its defaults."""
+    text_contrast: TextContrastSettings | None = None
+    """Of the objective text_contrast. None: its defaults."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -478,6 +491,7 @@ class StageSettings(Settings):
             ("masked_features", "masked_features" in objective.settings),
             ("unlikelihood", "unlikelihood" in objective.settings),
             ("reward", "reward" in objective.settings),
+            ("text_contrast", "text_contrast" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),

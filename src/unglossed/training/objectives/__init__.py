@@ -33,6 +33,7 @@ OURS = {
     "transcript_ctc": "unglossed.training.objectives.recognition:TranscriptCtc",
     "segmentation": "unglossed.training.objectives.segmentation:Segmentation",
     "reward": "unglossed.training.objectives.reward:Reward",
+    "text_contrast": "unglossed.training.objectives.text_contrast:TextContrast",
     "vlp": "unglossed.training.objectives.alignment:VisualLanguagePretraining",
 }
 """Where the objectives of this package are; each is imported when it is asked for."""
