@@ -185,7 +185,8 @@ def folds_are_trained_by_all(work: Workshop) -> None:
         assert row["id"] == same["id"]
         for text, other in zip(row["texts"], same["texts"], strict=True):
             assert text["text"] == other["text"]
-            assert abs(text["confidence"] - other["confidence"]) < 1e-3
+            # With running statistics, which lag behind, as the loss on dev.
+            assert abs(text["confidence"] - other["confidence"]) <= 0.01 * text["confidence"]
 
 
 def the_contrast_sees_all_clips(work: Workshop) -> None:
