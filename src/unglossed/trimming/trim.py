@@ -459,7 +459,9 @@ def _cut_weights(
     if model.generation_config is not None:
         # A changed one is refused for faults that published ones have; a loaded one is not.
         model.generation_config.to_json_file(folder / "generation_config.json")
-        model.generation_config = GenerationConfig.from_pretrained(folder)
+        model.generation_config = hub.load(
+            GenerationConfig, folder, f"{name}: generation_config.json"
+        )
     with torch.device("meta"):
         empty = type(model)(model.config)
     if len(empty.get_input_embeddings().weight) != len(kept):
