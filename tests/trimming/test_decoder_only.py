@@ -276,6 +276,10 @@ def test_the_trimmed_folder_serves_a_stage_as_tokenizer_and_language_model(pair:
             "batch_size": 2,
         }
     )
+    if "gemma_multimodal" in str(pair.source):
+        with pytest.raises(InputError, match="'gemma3', which writes no text after features"):
+            build_translator(stage, {}, processor)
+        return
     translator = build_translator(stage, {}, processor).eval()
     labels = torch.tensor([processor.encode_text(TEXTS[0])])
     embeds = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(1))
@@ -434,6 +438,10 @@ def test_faults_of_a_folder_are_one_line(qwen: Path, tmp_path: Path) -> None:
     tokenizer.write_text(json.dumps(state))
     told("tokenizer.json: cannot be read as a tokenizer: missing field `rstrip`")
     state = json.loads(written[tokenizer])
+    state["model"]["vocab"]["o"] = 10_000_001  # no published one has as many
+    tokenizer.write_text(json.dumps(state))
+    told("/tokenizer.json: found 'o' at 10000001, expected ids up to 10000000")
+    state = json.loads(written[tokenizer])
     vocab = state["model"]["vocab"]
     vocab[max(vocab, key=vocab.__getitem__)] += 1  # a hole, which moves the added tokens
     tokenizer.write_text(json.dumps(state))
@@ -442,6 +450,12 @@ def test_faults_of_a_folder_are_one_line(qwen: Path, tmp_path: Path) -> None:
     state["model"]["merges"].append(["Wolke", "nbruch"])
     tokenizer.write_text(json.dumps(state))
     told("cannot be loaded as a tokenizer")
+    edit(source / "generation_config.json", sequence_bias=[[[1], 2.0]])
+    told("generation_config.json: sequence_bias: found tokens by their ids, which trimming does")
+    (source / "generation_config.json").write_text("{")
+    told("generation_config.json: is not JSON: ")
+    edit(source / "tokenizer_config.json", chat_template={"default": 5})
+    told("tokenizer_config.json: chat_template: found 5, expected a text")
     edit(config, quantization_config={"quant_method": "gptq", "bits": 4})
     told("config.json: quantization_config: found quantised weights (gptq), expected plain ones")
     edit(config, vocab_size=900)

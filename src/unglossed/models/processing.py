@@ -110,6 +110,8 @@ def _speller(tokenizer: PreTrainedTokenizerBase, control: set[int]) -> Tokenizer
     return Tokenizer.from_str(json.dumps(state))
 
 
+_LARGEST_ID = 10_000_000
+"""Of a token; published vocabularies have up to a million."""
 _PIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "sentencepiece.model")
 
 
@@ -119,10 +121,17 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
     `source` is the folder or hub name that transformers loaded it from.
 
     Raises:
-        InputError: its `tokenizer.json` is damaged, which its class may not have noticed.
+        InputError: its `tokenizer.json` is damaged, which its class may not have noticed, or gives
+            a token an absurd id.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
+    if backend is None:
+        return
+    last, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", 0))
+    if number > _LARGEST_ID:  # the library counts up to it
+        told = f"found {last!r} at {number}, expected ids up to {_LARGEST_ID}"
+        raise InputError(f"{source}/tokenizer.json: {told}")
+    if "__init__" not in vars(type(tokenizer)):  # which takes its file over
         return
     rules = b""
     if path := hub.find_file(source, "tokenizer.json"):

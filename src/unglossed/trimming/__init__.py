@@ -281,6 +281,8 @@ def unknown_characters(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str])
     """
     counts = Counter("".join(texts))
     characters = [one for one in counts if not one.isspace()]
+    if not characters:
+        return Counter()
     rows = encode_texts(tokenizer, characters)
     written = tokenizer.batch_decode(rows)
     return Counter(

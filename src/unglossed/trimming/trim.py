@@ -58,6 +58,8 @@ REPORT_FILE = "trim.json"
 """What was cut, beside the trimmed model."""
 _ID_FIELDS = ("_token_id", "_token_ids", "_token_index", "bad_words_ids", "suppress_tokens")
 """Ends of the names of those fields of a configuration that hold ids of tokens."""
+_IDS_ELSEWHERE = ("sequence_bias", "forced_decoder_ids")
+"""Fields of generation settings that hold ids among other numbers."""
 _ROLES = ("system", "user", "assistant", "model", "tool")
 """Who speaks in a chat."""
 _NUM_PROBES, _PROBE_TOKENS = 4, 64
@@ -168,7 +170,7 @@ def trim_model(
     lacking = _check_known(texts, encoded, tokenizer, model)
     read = [*kept_texts, *(_words(texts) if kind is AutoModelForCausalLM else ())]
     used = {token for ids in chain(encoded, encode_texts(tokenizer, read)) for token in ids}
-    fixed = {*config_ids, *_template_ids(tokenizer), *tokenizer.all_special_ids}
+    fixed = {*config_ids, *_template_ids(tokenizer, model), *tokenizer.all_special_ids}
     selection = select_tokens(
         state, used, fixed, [*texts, *kept_texts, *safety_texts], without_row.values()
     )
@@ -259,6 +261,12 @@ def _load_whole(
         )
     state: dict[str, Any] = json.loads(backend.to_str())
     check_supported(state, str(model))
+    settings = hub.read_fields(model, "generation_config.json") or {}
+    if unknown := [key for key in _IDS_ELSEWHERE if settings.get(key)]:
+        raise InputError(
+            f"{model}: generation_config.json: {unknown[0]}: found tokens by their ids, which"
+            " trimming does not renumber there, expected none"
+        )
     what = "a language model" if kind is AutoModelForCausalLM else "an encoder-decoder"
     whole, found = _load(kind, model, what, dtype="auto", output_loading_info=True)
     if missing := sorted(found["missing_keys"]):
@@ -346,12 +354,16 @@ def _words(texts: Sequence[str]) -> list[str]:
     return [start + word for word in words for start in ("", " ")]
 
 
-def _template_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def _template_ids(tokenizer: PreTrainedTokenizerBase, model: str | Path) -> set[int]:
     """Tokens of what is written in chat templates, which are read and do not run."""
     templates = tokenizer.chat_template or {}
-    sources = [templates] if isinstance(templates, str) else list(templates.values())
+    sources = list(templates.values()) if isinstance(templates, dict) else [templates]
     if not sources:
         return set()
+    if odd := [source for source in sources if not isinstance(source, str)]:
+        raise InputError(
+            f"{model}: tokenizer_config.json: chat_template: found {odd[0]!r}, expected a text"
+        )
     written = [*_ROLES, *(f"{role}\n" for role in _ROLES)]
     for source in sources:
         try:
@@ -447,7 +459,9 @@ def _cut_weights(
     if model.generation_config is not None:
         # A changed one is refused for faults that published ones have; a loaded one is not.
         model.generation_config.to_json_file(folder / "generation_config.json")
-        model.generation_config = GenerationConfig.from_pretrained(folder)
+        model.generation_config = hub.load(
+            GenerationConfig, folder, f"{name}: generation_config.json"
+        )
     with torch.device("meta"):
         empty = type(model)(model.config)
     if len(empty.get_input_embeddings().weight) != len(kept):
