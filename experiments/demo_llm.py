@@ -6,8 +6,6 @@ from the demo's run; clips do not depend on the language, so the same ones get E
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,13 +36,13 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import ScoreRow
-from unglossed.files import write_text
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.tuning import is_lora
 from unglossed.training.features import use_bfloat16
 from unglossed.training.recipe import load_recipe
 from unglossed.training.sources import load_language_model
 from unglossed.training.train import train_recipe
+from unglossed_synth.tables import write_table
 
 STAGE_1 = "visual_initialing"
 STAGE_2 = "llm_fine_tuning"
@@ -91,7 +89,7 @@ def run_demo_llm(
     with clock.step("clips and encoder"):
         encoder = _encoder(demo, output, seed, num_sentences, demo_recipe, console)
         table = output / f"{LANGUAGE}.jsonl"
-        write_table(demo / "corpus", table)
+        write_table(demo / "corpus", table, [LANGUAGE])
     spec = f"table:{table}"
     corpus = read_corpus(spec)
     console.print(corpus)
@@ -126,33 +124,6 @@ def run_demo_llm(
     write_facts(output / "demo_llm.json", rows, clock, seed, weights=weights)
     clock.show(console)
     return rows
-
-
-def write_table(corpus: Path, path: Path) -> None:
-    """Write a corpus of the kind `table`: a generated corpus's clips with texts in English.
-
-    Args:
-        corpus: folder of the generated corpus, in the layout of PHOENIX14T.
-        path: the table.
-
-    Raises:
-        InputError: the corpus is not as it must be.
-    """
-    lines = (corpus / "generated.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = {row["id"]: row["text"][LANGUAGE] for row in map(json.loads, lines)}
-    rows = [
-        {
-            "id": sample.id,
-            "media": os.path.relpath(sample.media, path.parent),
-            "text": texts[sample.id],
-            "split": name,
-            "signer": sample.signer,
-            "language": LANGUAGE,
-        }
-        for name, samples in read_corpus(f"phoenix14t:{corpus}").splits.items()
-        for sample in samples
-    ]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def compare_weights(model: nn.Module, source: str) -> dict[str, int]:

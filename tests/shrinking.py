@@ -202,6 +202,7 @@ MODELS = {
     "mt5": _mt5,
     "SmolLM2": _llama,
     "Llama-2": _llama,
+    "llama": _llama,
     **{name: _frontend(name) for name in ("wav2vec2", "hubert", "wavlm")},
     "whisper": _whisper,
     "resnet": _resnet,
@@ -209,5 +210,5 @@ MODELS = {
 }
 """How the stand-in for a source that has the word in its name is written.
 
-`other` and `bare` are for tests.
+`other`, `bare` and `llama` are for tests.
 """

@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -441,7 +442,8 @@ def test_doctor_finds_what_the_tests_run_on() -> None:
 
 
 def test_trim_cuts_a_model_to_a_corpus_and_refuses_a_second_time(tmp_path: Path) -> None:
-    spec = write_corpus(tmp_path / "corpus", 4, 1)
+    spec = f"{write_corpus(tmp_path / 'corpus', 4, 1)}?media=none"
+    shutil.rmtree(tmp_path / "corpus/PHOENIX-2014-T/features")  # texts are enough
     model, out = tmp_path / "model", tmp_path / "trimmed"
     model.mkdir()
     write_mbart(model)
@@ -450,3 +452,21 @@ def test_trim_cuts_a_model_to_a_corpus_and_refuses_a_second_time(tmp_path: Path)
     assert report["tokens_after"] < report["tokens_before"]
     assert_refused(run("trim", model, "--text", spec, "--output", out), str(out), "empty")
     assert_refused(run("trim", model, "--text", "spec", "--output", out), "'spec'", "kind:path")
+
+
+def test_trim_keeps_the_tokens_of_a_files_lines(tmp_path: Path) -> None:
+    spec = write_corpus(tmp_path / "corpus", 4, 1)
+    model, prompts = tmp_path / "model", tmp_path / "prompts.txt"
+    model.mkdir()
+    write_mbart(model)
+    wanted = ["trim", model, "--text", spec, "--json", "--output"]
+    prompts.write_text("tomorrow it will be windy\n\nwarm\n", encoding="utf-8")
+    kept = [
+        json.loads(run(*wanted, tmp_path / name, *options).stdout)["tokens_after"]
+        for name, options in (("without", []), ("with", ["--keep", prompts]))
+    ]
+    assert kept[0] < kept[1]
+    missing = tmp_path / "none.txt"
+    assert_refused(run(*wanted, tmp_path / "out", "--keep", missing), str(missing))
+    prompts.write_bytes(b"w\xe4rmer\n")
+    assert_refused(run(*wanted, tmp_path / "out", "--keep", prompts), "line 1", "not UTF-8")

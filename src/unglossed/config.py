@@ -405,6 +405,9 @@ class DecodingSettings(Settings):
     """Draw from the likeliest tokens alone, as few as have this probability together."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the draws."""
+    to: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+    """Code of the language to write, of those that the model has; None: its first. Scores on dev
+    ask for each text's own."""
 
     @model_validator(mode="after")
     def _for_drawing(self) -> DecodingSettings:

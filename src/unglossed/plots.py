@@ -65,7 +65,7 @@ def draw_histograms(
     num_words: Mapping[str, NDArray[np.int64]],
     signers: Mapping[str, Counter[str]],
 ) -> None:
-    """Write `clip_seconds.svg`, `words_per_sentence.svg` and, if known, `samples_per_signer.svg`.
+    """Write `words_per_sentence.svg` and, if known, `clip_seconds.svg`, `samples_per_signer.svg`.
 
     Args:
         folder: Where to; it is made if it is not there.
@@ -73,11 +73,13 @@ def draw_histograms(
         num_words: Words of each sentence, by split.
         signers: Clips of each signer, by split.
     """
+    known = {split: found for split, found in seconds.items() if found.size}
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure("length of a clip (seconds)", "share of the split's clips (%)")
-        top, more = _top(seconds)
-        _draw_shares(axes, seconds, np.linspace(0, top, _NUM_BINS + 1), more)
-        _save(figure, folder / "clip_seconds.svg")
+        if known:
+            figure, axes = _figure("length of a clip (seconds)", "share of the split's clips (%)")
+            top, more = _top(known)
+            _draw_shares(axes, known, np.linspace(0, top, _NUM_BINS + 1), more)
+            _save(figure, folder / "clip_seconds.svg")
 
         figure, axes = _figure("words in a sentence", "share of the split's sentences (%)")
         top, more = _top(num_words)

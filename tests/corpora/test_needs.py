@@ -214,7 +214,8 @@ def test_one_model_is_trained_for_one_language(tmp_path: Path) -> None:
     (fault,) = find_unfit(corpus("de", "en", "de"), Needs())
     assert str(fault) == (
         "table:x.csv: found texts of train and dev in several languages: de (3), en (1), expected"
-        " one: choose it with ?language=de in the spec"
+        " one: choose it with ?language=de in the spec, or name all in the recipe's `languages`"
     )
+    assert not list(find_unfit(corpus("de", "en", "de"), Needs(languages=("en", "de"))))
     assert not list(find_unfit(corpus("de", "de"), Needs()))
     assert not list(find_unfit(corpus("de", "en")))  # it may be evaluated on

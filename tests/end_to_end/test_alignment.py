@@ -197,6 +197,7 @@ def test_speech_is_aligned_as_well(tmp_path: Path) -> None:
             "alignment.weight: found 0: Input should be greater than 0",
         ),
         (aligned(STAGE_1, ", states: true"), "states needs a source"),
+        (aligned(STAGE_1, ", source: pretraining, both_ways: true"), "both_ways is for the states"),
         (
             aligned(STAGE_1, ", source: pretraining, states: true, words: 1"),
             "words does not go with states",
@@ -276,6 +277,17 @@ def test_states_of_a_model_whose_encoder_reads_no_words_are_refused(
     assert (
         "stages.llm_fine_tuning.alignment.source: found a model of the type 'light_t', expected an"
         " encoder-decoder whose encoder reads words"
+    ) in str(caught.value)
+
+
+def test_an_encoder_is_not_told_to_read_both_ways(corpus: str, tmp_path: Path) -> None:
+    more = ", source: pretraining, states: true, both_ways: true"
+    with pytest.raises(InputError) as caught:
+        train(corpus, tmp_path / "run", *aligned(STAGE_2, more))
+
+    assert (
+        "stages.llm_fine_tuning.alignment.both_ways: found a source of the type 'mbart', expected a"
+        " decoder-only one"
     ) in str(caught.value)
 
 

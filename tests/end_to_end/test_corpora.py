@@ -27,6 +27,8 @@ LAYOUTS = {
     "folder": "de",
     "must_c": "en",
     "broadcast": "de",
+    "youtube_sl_25": "en",
+    "csl_news": "zh",
 }
 MODEL = {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}
 VIDEO_ENCODER = {"backbone": tiny.ENCODER["backbone"], "temporal_dim": 24}

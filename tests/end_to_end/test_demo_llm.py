@@ -14,7 +14,6 @@ from experiments.demo_llm import (
     compare_weights,
     noise_from_adapter,
     run_demo_llm,
-    write_table,
 )
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
@@ -23,6 +22,7 @@ from unglossed.inference.translator import SignTranslator
 from unglossed.training.recipe import load_recipe
 from unglossed_synth.corpus import read_meanings
 from unglossed_synth.parsing import parse
+from unglossed_synth.tables import write_table
 
 DEMO_RECIPE = Path(__file__).with_name("tiny.yaml")
 SMALL = [
@@ -132,7 +132,7 @@ def test_clips_get_the_english_sentences_of_their_meanings(
 ) -> None:
     root, _ = run
     corpus = root / "demo" / "corpus"
-    write_table(corpus, tmp_path / "en.jsonl")
+    write_table(corpus, tmp_path / "en.jsonl", ["en"])
 
     english = read_corpus(f"table:{tmp_path}/en.jsonl")
     german = read_corpus(f"phoenix14t:{corpus}")

@@ -82,6 +82,7 @@ OTHER_VALUES: dict[str, Any] = {
     "audio.audio_rate": 8000,
     "audio.max_seconds": 0.5,
     "encoder.source": ["encoder={config: {backbone: RESNET}}"],
+    "reward: encoder.source": ["encoder={config: {backbone: RESNET, temporal_dim: 24}}"],
     "encoder.config.backbone": [f"encoder.config.backbone={REGNET}"],
     "encoder.config.backbone.model_type": [f"encoder.config.backbone={REGNET}"],
     "encoder.config.backbone.layer_type": "bottleneck",
@@ -91,6 +92,7 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.grid": 1,
     "encoder.config.temporal_dim": 16,
     "encoder.config.temporal_kernel": 1,
+    "encoder.config.frozen_block": ["encoder.config.frozen_block={source: LLAMA}"],
     "encoder.config.frontend.model_type": [
         f"encoder.config={json.dumps({'frontend': tiny.FRONTEND})}"
     ],
@@ -145,6 +147,20 @@ OTHER_VALUES: dict[str, Any] = {
     "alignment.near_texts": 2,
     "alignment.source": "BARE",
     "alignment.states": ["alignment.source=BARE", "alignment.states=true"],
+    "context.draft.lead": "regen ",
+    "context.draft.beams": 4,
+    "context.retrieved.number": 1,
+    "context.retrieved.lead": "regen ",
+    "context.folds": 3,
+    "context.dropped": 0.0,
+    "alignment.both_ways": [
+        *("alignment.source=LLAMA", "alignment.states=true", "alignment.both_ways=true"),
+    ],
+    "masked_features.share": ["masked_features={share: 0.2}"],
+    "masked_features.weight": ["masked_features={weight: 9}"],
+    "reward.metric": "chrf",
+    "reward.group": 3,
+    "reward.kl": 50.0,
     "masking.share": 0.6,
     "masking.mean_span": 9.0,
     "restoration_weight": 0.1,
@@ -159,6 +175,7 @@ OTHER_VALUES: dict[str, Any] = {
     "learning_rates.language_model": 3.0e-4,
     "learning_rates.text_encoder": 3.0e-4,
     "learning_rates.alignment": 3.0e-4,
+    "learning_rates.context": 3.0e-2,
     "learning_rates.ctc_head": 3.0e-4,
     "learning_rates.segment_head": 3.0e-4,
     "optimizer.name": ["optimizer={name: sgd, momentum: 0.5}"],
@@ -169,6 +186,7 @@ OTHER_VALUES: dict[str, Any] = {
     "optimizer.weight_decay": 0.5,
     "optimizer.max_grad_norm": 0.01,
     "schedule.name": ["schedule={name: constant}"],
+    "reward: schedule.name": ["schedule={name: linear}"],
     "schedule.warmup": 0.5,
     "schedule.min_ratio": 0.5,
     "batch_size": 4,
@@ -187,6 +205,11 @@ SPEECH = (
     f"stages.visual_initialing.encoder={json.dumps({'config': {'frontend': tiny.FRONTEND}})}",
     "stages.llm_fine_tuning.skip=true",
 )
+CONTEXT = (
+    "stages.llm_fine_tuning.context={source: visual_initialing, retrieved: {}, folds: 2}",
+    "stages.llm_fine_tuning.learning_rates.context=1.0e-3",
+)
+BASES = ((), SAMPLE, SPEECH, CONTEXT)
 # Options that no recipe states: the recipe and the stage to try each in, and what it builds on.
 UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "audio.audio_rate": ("fla_llm", "", SPEECH),
@@ -195,11 +218,23 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "decoding.temperature": ("demo", "", SAMPLE),
     "decoding.top_p": ("demo", "", SAMPLE),
     "decoding.seed": ("demo", "", SAMPLE),
+    "encoder.config.frozen_block": ("fla_llm", "visual_initialing", ()),
     "language_model.random_init": ("fla_llm", "llm_fine_tuning", ()),
     "alignment.words": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.near_texts": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.source": ("fla_llm_contrast", "visual_initialing", ()),
     "alignment.states": ("fla_llm_contrast", "visual_initialing", ()),
+    **dict.fromkeys(
+        (
+            *("context.draft.lead", "context.draft.beams", "context.retrieved.number"),
+            *("context.retrieved.lead", "context.folds", "context.dropped"),
+            "learning_rates.context",
+        ),
+        ("fla_llm_contrast", "llm_fine_tuning", CONTEXT),
+    ),
+    "alignment.both_ways": ("fla_llm_contrast", "visual_initialing", ()),
+    "masked_features.share": ("demo_llm", "llm_fine_tuning", ()),
+    "masked_features.weight": ("demo_llm", "llm_fine_tuning", ()),
     "text_encoder.config": ("gfslt_vlp", "visual_language_pretraining", ()),
     "optimizer.betas": ("fla_llm", "llm_fine_tuning", ()),
     "optimizer.momentum_dtype": ("fla_llm", "visual_initialing", ()),
@@ -210,6 +245,10 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Those that take an extra, or a model that ends its texts, and the tests that see what they change.
 SEEN_ELSEWHERE = {
+    "context.source": (
+        "training/test_context.py",
+        "test_what_does_not_fit_is_refused",
+    ),
     "signal": (
         "media/test_added_signals.py",
         "test_a_corpus_of_arrays_is_read_and_checked",
@@ -217,6 +256,14 @@ SEEN_ELSEWHERE = {
     "extra_texts": (
         "training/test_extra_texts.py",
         "test_a_tokenizer_and_a_language_model_are_trained_on_them",
+    ),
+    "text_contrast.temperature": (
+        "training/test_text_contrast.py",
+        "test_a_teacher_is_tuned_and_teaches_the_contrast",
+    ),
+    "text_contrast.both_ways": (
+        "training/test_text_contrast.py",
+        "test_a_teacher_is_tuned_and_teaches_the_contrast",
     ),
     "patience": (
         "end_to_end/test_alignment.py",
@@ -229,6 +276,22 @@ SEEN_ELSEWHERE = {
     "language_model.quantization": (
         "training/test_language_models.py",
         "test_lora_trains_beside_base_weights_in_4_bits",
+    ),
+    "languages": (
+        "training/test_several_languages.py",
+        "test_each_language_is_written_where_it_is_asked_for",
+    ),
+    "tokenizer.start_tokens": (
+        "training/test_several_languages.py",
+        "test_codes_of_a_published_tokenizer_are_found_or_asked_for",
+    ),
+    "unlikelihood": (
+        "training/test_several_languages.py",
+        "test_a_text_becomes_less_likely_where_a_wrong_language_is_asked_for",
+    ),
+    "decoding.to": (
+        "training/test_several_languages.py",
+        "test_each_language_is_written_where_it_is_asked_for",
     ),
     "decoding.length_penalty": (
         "inference/test_search.py",
@@ -305,7 +368,7 @@ class Runs:
         return [*shrink(recipe, self.models, basis), *epochs]
 
     def run(self, recipe: str, basis: tuple[str, ...] = ()) -> Path:
-        output = self.folder / f"{recipe}-{basis == SAMPLE}-{basis == SPEECH}"
+        output = self.folder / f"{recipe}-{BASES.index(basis)}"
         if not output.is_dir():
             overrides = self.overrides(recipe, basis)
             train_recipe(recipe, self.corpus(recipe, basis), output, overrides=overrides)
@@ -328,7 +391,9 @@ def test_every_recipe_runs(recipe: str, whole_runs: Runs) -> None:
         folder = output / f"{number}-{stage.name}"
         rows = read_metrics(folder / "metrics.jsonl")
         assert max(row["step"] for row in rows) == (8 if stage.objective == "denoising" else 4)
-        assert all(math.isfinite(loss) and loss > 0 for loss in losses_of(folder))
+        assert all(math.isfinite(loss) for loss in losses_of(folder))
+        if stage.objective != "reward":  # whose loss is a difference
+            assert all(loss > 0 for loss in losses_of(folder))
         before = None
         if stage.encoder is not None and stage.encoder.source in names_of(settings):
             source = names_of(settings).index(stage.encoder.source)
@@ -638,7 +703,7 @@ def test_every_option_changes_something(
     prefix = f"stages.{stage}." if stage else ""
     models = whole_runs.models
     changes = [
-        prefix + re.sub("OTHER|BARE|RESNET", lambda m: stand_in(m[0].lower(), models), item)
+        prefix + re.sub("OTHER|BARE|RESNET|LLAMA", lambda m: stand_in(m[0].lower(), models), item)
         for item in (value if takes_changes else [f"{key}={json.dumps(value)}"])
     ]
     before, corpus = whole_runs.run(recipe, basis), whole_runs.corpus(recipe, basis)

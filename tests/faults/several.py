@@ -32,6 +32,9 @@ ODD = [
 """Three clips a step, of seven."""
 CONTRAST = [*ODD, "stages.visual_initialing.alignment={near_texts: 2}"]
 CONTRAST += ["stages.visual_initialing.learning_rates.alignment=0.01"]
+_FOUND = "{source: visual_initialing, retrieved: {number: 2}, folds: 2}"
+CONTEXT = [*CONTRAST, f"stages.llm_fine_tuning.context={_FOUND}"]
+CONTEXT += ["stages.llm_fine_tuning.learning_rates.context=0.01"]
 
 
 def train(
@@ -164,6 +167,28 @@ def a_sharded_model_goes_on_whole(work: Workshop) -> None:
     assert max(one["own"] for one in shares) < 0.6 * shares[0]["all"], shares
 
 
+def folds_are_trained_by_all(work: Workshop) -> None:
+    """Texts beside the features are found once, by models that all processes trained."""
+    for run, count in (("one", 1), ("two", 2)):
+        check_ends(train(work.command(run, CONTEXT), count))
+    check_alike(work.folder / "one", work.folder / "two")
+    one, two = (
+        [
+            json.loads(line)
+            for path in sorted((work.folder / run).glob("context/*/fold-*.jsonl"))
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
+        for run in ("one", "two")
+    )
+    assert len(one) == 7
+    for row, same in zip(one, two, strict=True):
+        assert row["id"] == same["id"]
+        for text, other in zip(row["texts"], same["texts"], strict=True):
+            assert text["text"] == other["text"]
+            # With running statistics, which lag behind, as the loss on dev.
+            assert abs(text["confidence"] - other["confidence"]) <= 0.01 * text["confidence"]
+
+
 def the_contrast_sees_all_clips(work: Workshop) -> None:
     """Negatives are those of the whole step, whichever process has them."""
     for run, count in (("one", 1), ("two", 2)):
@@ -278,6 +303,7 @@ CHECKS = {
         two_are_as_one,
         a_sharded_model_goes_on_whole,
         the_contrast_sees_all_clips,
+        folds_are_trained_by_all,
         another_number_goes_on,
         a_lost_process_ends_the_others,
         each_clip_is_scored_once,

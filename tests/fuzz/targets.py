@@ -225,6 +225,7 @@ SPECS = (
     "table:rows.csv?split=train&references=rows",
     "folder:captions?language=de&tier=Translation&media=captions&deinterlace=yes",
     "youtube_asl:captions?deinterlace=yes",
+    "table:rows.csv?media=none&language=de",
 )
 OVERRIDES = (
     "seed=3",
@@ -338,6 +339,19 @@ def _pickled(kind: str) -> dict[str, str | bytes]:
     return files
 
 
+def _csl_news() -> dict[str, str]:
+    files, rows = {}, {}
+    for split in ("", ".dev", ".test"):
+        name = f"Common-Concerns_20200101_0-287{split.replace('.', '_')}_14330"
+        rows[split] = {"video": f"{name}.mp4", "pose": f"{name}.pkl", "text": "今天，有小雨。"}
+        files[f"news/rgb_format/{name}.mp4"] = ""
+    for split in ("", ".dev"):
+        content = json.dumps([rows[split]], ensure_ascii=False)
+        files[f"news/CSL_News_Labels{split}.json"] = content
+    table = "video,pose,text\n" + ",".join(f'"{value}"' for value in rows[".test"].values())
+    return {**files, "news/CSL_News_Labels.test.csv": f"{table}\n"}
+
+
 TARGETS: dict[str, Target] = {
     "phoenix14t": _corpus("phoenix14t:pt", _phoenix(), r"pt/annotations/.*"),
     "csl_daily": _corpus("csl_daily:csl", _csl_daily(), r"csl/sentence_label/.*"),
@@ -345,6 +359,16 @@ TARGETS: dict[str, Target] = {
     "openasl": _corpus("openasl:asl", _openasl(), r"asl/data/.*", "json"),
     "must_c": _corpus("must_c:must/en-de", _must_c(), r"must/.*/txt/.*", "yaml"),
     "youtube_asl": _corpus("youtube_asl:.", {"a.en.vtt": VTT, "a.mp4": ""}, r"a\.en\.vtt"),
+    "youtube_sl_25": _corpus(
+        "youtube_sl_25:sl?language=en",
+        {
+            "sl/youtube-sl-25-metadata.csv": "a,ase\nb,gsg\ngone,???\nc,bfi\n",
+            **{f"sl/{name}.mp4": "" for name in "abc"},
+            **{f"sl/{name}.vtt": VTT for name in ("a.en", "a.de", "b.de", "c.bfi")},
+        },
+        r"sl/.*\.(csv|vtt)",
+    ),
+    "csl_news": _corpus("csl_news:news", _csl_news(), r"news/.*\.(json|csv)", "json"),
     "folder": _corpus("folder:.?language=de", CAPTIONS, r".*\.(srt|vtt|eaf|ass|sbv|txt)"),
     "csv": _corpus("table:rows.csv", {**MEDIA, "rows.csv": _csv(",")}, r"rows\.csv"),
     "tsv": _corpus("table:rows.tsv", {**MEDIA, "rows.tsv": _csv("\t")}, r"rows\.tsv"),

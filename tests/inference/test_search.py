@@ -15,7 +15,8 @@ from tiny import tiny_decoder_only, tiny_model, tiny_processor, write_frames
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
 from unglossed.inference import search
-from unglossed.inference.search import Drawing, text_limit, text_scores, write_texts, written
+from unglossed.inference.limits import text_limit
+from unglossed.inference.search import Drawing, text_scores, write_texts, written
 from unglossed.inference.translator import SignTranslator, translate_features
 
 SCORE_TOLERANCE = 1e-5

@@ -55,6 +55,9 @@ def test_chinese_has_a_word_a_token() -> None:
     words = merge_words(processor, tokens, one_frame_a_token(len(tokens)))
     assert "".join(word.word for word in words) == text
     assert len(words) > 1
+    processor = TranslatorProcessor(tokenizer=tokenizer, language="de", start_token="<zh>")
+    assert len(merge_words(processor, tokens, one_frame_a_token(len(tokens)))) == 1
+    assert merge_words(processor, tokens, one_frame_a_token(len(tokens)), "zh") == words
 
 
 def test_bytes_of_one_character_stay_together() -> None:

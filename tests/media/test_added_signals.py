@@ -80,7 +80,7 @@ def test_media_are_known_by_the_ending_of_their_names(package, tmp_path: Path, r
     facts = media_facts(tmp_path / "clip.npy", deep=True)
     assert (facts.kind, facts.duration_seconds) == ("arrays", 2.0)
     assert common_kind([facts, facts]) == "arrays"
-    assert signal_kinds() == ["video", "audio", "arrays"]
+    assert signal_kinds() == ["video", "audio", "array", "arrays"]
     assert [kind_of_file(name) for name in ("a.NPY", "a.mp4", "a.wav", "a.txt")] == [
         *("arrays", "video", "audio"),
         None,
@@ -91,18 +91,18 @@ def test_media_are_known_by_the_ending_of_their_names(package, tmp_path: Path, r
 
 
 def test_a_kind_that_is_not_there_is_named_with_those_that_are() -> None:
-    message = "signal: found 'arrays', expected one of video, audio, or install the package"
+    message = "signal: found 'arrays', expected one of video, audio, array, or install"
     with pytest.raises(InputError, match=message):
         signal_of(ARRAYS)
 
 
 def test_a_package_that_fails_is_one_line(tmp_path: Path, monkeypatch) -> None:
-    install(tmp_path, {"arrays": "unglossed_nothing:Signal", "array": "unglossed_arrays:Path"})
+    install(tmp_path, {"arrays": "unglossed_nothing:Signal", "paths": "unglossed_arrays:Path"})
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError, match="unglossed_nothing:Signal cannot be loaded: ModuleNot"):
         signal_of(ARRAYS)
     with pytest.raises(InputError, match="unglossed_arrays:Path is no Signal of this kind"):
-        signal_of(SimpleNamespace(signal="array", audio_rate=None))
+        signal_of(SimpleNamespace(signal="paths", audio_rate=None))
 
 
 def test_the_example_stays_small() -> None:

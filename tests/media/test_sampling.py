@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unglossed.errors import InputError
-from unglossed.media.signal import group_size, sample_indices
+from unglossed.media.frames import group_size, sample_indices
 
 RATES = st.sampled_from([1.0, 0.5, 0.25, 0.125, 1 / 3])
 

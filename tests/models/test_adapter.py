@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import tiny
 from unglossed.config import DecodingSettings
 from unglossed.inference.export import SignalReader
-from unglossed.inference.search import signal_limit, text_limit
+from unglossed.inference.limits import signal_limit, text_limit
 from unglossed.inference.translator import translate_features
 from unglossed.models.adapter import MLPAdapter, ShorteningAdapter, build_adapter
 from unglossed.models.processing import pad_labels

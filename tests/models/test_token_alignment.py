@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
-from transformers import MBartConfig, MBartForConditionalGeneration
+from transformers import LlamaConfig, LlamaForCausalLM, MBartConfig, MBartForConditionalGeneration
 
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import (
@@ -225,3 +225,50 @@ def test_a_frozen_model_of_texts_is_no_part_of_the_alignment(states: bool) -> No
     torch.testing.assert_close(again.of_texts, found.of_texts)
     alignment.double()
     assert next(alignment._reader[0].parameters()).dtype == torch.float64
+
+
+def llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
+    config = LlamaConfig(
+        vocab_size=20, hidden_size=DIM, intermediate_size=16, initializer_range=0.3, **heads
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_a_decoder_only_model_reads_texts_forwards_or_both_ways(both_ways: bool) -> None:
+    model = llama()
+    reader = FrozenReader(model, contextual=True, both_ways=both_ways)
+    texts = labels([5, 8, 2], [6, 7, 9, 4, 2])
+    real = texts != IGNORED
+
+    states = reader(texts.masked_fill(~real, 0), real)
+
+    for row, ids in enumerate(([5, 8, 2], [6, 7, 9, 4, 2])):
+        seen = torch.ones(len(ids), len(ids), dtype=torch.bool)
+        seen = seen if both_ways else seen.tril()
+        alone = model.model(torch.tensor([ids]), attention_mask=seen[None, None])
+        torch.testing.assert_close(states[row, : len(ids)], alone.last_hidden_state[0])
+    other = reader(texts.masked_fill(texts == 2, 3).masked_fill(~real, 0), real)
+    assert torch.isclose(other[0, 0], states[0, 0]).all() != both_ways
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_its_states_teach_clips_and_learn_nothing(both_ways: bool) -> None:
+    torch.manual_seed(0)
+    reader = FrozenReader(llama(), contextual=True, both_ways=both_ways)
+    alignment = TokenAlignment(6, DIM, 0.07, reader).train()
+    clips, mask = torch.randn(2, 3, 6, requires_grad=True), torch.ones(2, 3, dtype=torch.bool)
+    texts = labels([5, 2], [6, 7, 2])
+
+    found = alignment(clips, mask, texts, None)
+
+    alignment_loss(found, texts).backward()
+    assert clips.grad is not None
+    assert clips.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in reader.parameters())
+    assert not any("model" in name for name in alignment.state_dict())
+    again = alignment(clips, mask, pad(texts, (0, 3), value=IGNORED), None)
+    torch.testing.assert_close(again.of_clips, found.of_clips)
+    torch.testing.assert_close(again.of_texts, found.of_texts)

@@ -11,7 +11,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.reproduce.graph import Graph, build_graph
-from unglossed.reproduce.plan import Scale, choose_rows, load_plan, row_recipe
+from unglossed.reproduce.plan import Scale, choose_rows, load_plan, row_recipe, told_of
 from unglossed.training.plan import plan_stages
 from unglossed.training.recipe import Recipe
 from unglossed.training.run import Run
@@ -103,6 +103,19 @@ def test_rows_are_those_that_the_paper_has_for_a_corpus(tmp_path: Path) -> None:
     assert choose_rows(plan, "phoenix14t", "de", ["table2", "both"]) == ["both", "wrong"]
     with pytest.raises(InputError, match="--only: found 'table3', expected rows, tables or fig"):
         choose_rows(plan, "phoenix14t", "de", ["table3"])
+
+
+def test_no_table_has_another_corpus_title() -> None:
+    plan = load_plan(ROOT / "plans" / "fla_llm.yaml")
+    every = [row.name for row in plan.rows]
+
+    def names(kind: str, done: list[str]) -> list[str]:
+        return [one.name for one in told_of(plan, kind, "de", done)]
+
+    ours = [f"table{number}" for number in (1, *range(4, 11))] + ["figure2", "figure4"]
+    assert names("phoenix14t", every) == ours
+    assert names("csl_daily", ["factorized"]) == ["table2"]
+    assert names("csl_daily", ["factorized", "stage_1_alone"]) == ["table2", "table5", "figure4"]
 
 
 @pytest.mark.parametrize("scale", ["paper", "small"])

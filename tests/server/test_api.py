@@ -30,6 +30,7 @@ from unglossed.server import protocol
 from unglossed.server.decoder import Task
 from unglossed.server.decoding import Decoding
 from unglossed.server.problems import Problem
+from unglossed.training.tokenizer import train_tokenizer
 
 ADDRESS = "v1/video/translations"
 
@@ -372,3 +373,34 @@ def test_speech_is_transcribed_at_its_own_address(start, tmp_path: Path) -> None
     assert expected[-1].start_seconds > 120
     assert code_of(server.client.post(ADDRESS, files={"file": sound.read_bytes()}))[0] == 400
     assert paths(server.folder) == []
+
+
+def test_a_client_chooses_one_of_the_models_languages(start, video) -> None:
+    codes = ["de", "en"]
+    tokenizer = train_tokenizer(tiny.SENTENCES, "de", 120, ["en"])
+    processor = TranslatorProcessor(
+        tokenizer,
+        *("de", "<de>", 0.5, 36, 32),
+        start_tokens={code: f"<{code}>" for code in codes},
+    )
+    model = tiny.make_sure(tiny.tiny_model(processor))
+    each = {
+        code: {"before": [], "after": [], "start": ids}
+        for code, ids in processor.start_ids().items()
+    }
+    model.language_model.languages = each
+    translator = SentenceTranslator(SignTranslator(model, processor))
+    expected = {code: [one.text for one in translator.translate(video, to=code)] for code in codes}
+    assert expected["de"] != expected["en"]
+    server = start(translator)
+
+    (told,) = server.client.get("v1/models").json()["data"]
+    assert told["languages"] == codes
+    for code in codes:
+        answer = post(server, video.read_bytes(), language=code, response_format="verbose_json")
+        content = answer.json()
+        assert content["language"] == code
+        assert [row["text"] for row in content["segments"]] == expected[code]
+    refused = post(server, video.read_bytes(), language="fr")
+    assert refused.status_code == 400
+    assert "this model writes de, en, expected language=de or language=en" in refused.text

@@ -16,7 +16,7 @@ from torch import Tensor
 import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
-from unglossed.training.cluster import LOCAL, Cluster, Tally, connected
+from unglossed.training.cluster import LOCAL, Cluster, Tally, connected, import_ray
 from unglossed.training.data import ClipDataset, Unreadable
 from unglossed.training.features import FeatureCache, Wanted
 
@@ -57,6 +57,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         patch.syspath_prepend(str(folder))
         with connected(LOCAL, 2) as found:
             yield found
+
+
+def test_workers_give_way_no_more_than_the_command(cluster: Cluster) -> None:
+    ray = import_ray()
+
+    def niceness() -> int:
+        return os.nice(0)
+
+    assert ray.get(ray.remote(niceness).remote()) == os.nice(0)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ from unglossed.models.tuning import QuantizedLinear, is_lora
 from unglossed.training.build import fit_vocabulary
 from unglossed.training.objectives.translation import text_loss
 from unglossed.training.optimizers import build_optimizer
-from unglossed.training.parts import default_prompt, new_language_model_config, prompt_ids
+from unglossed.training.parts import new_language_model_config
+from unglossed.training.prompts import default_prompt, prompt_ids
 from unglossed.training.recipe import Recipe, TokenizerSettings
 from unglossed.training.settings import LanguageModelSettings, PromptSettings, StageSettings
 from unglossed.training.tokenizer import (

@@ -93,3 +93,27 @@ def test_an_encoder_of_another_package_is_found_by_its_entry_point(
     speech.audio_rate = 16000
     with pytest.raises(InputError, match="found an encoder of video, expected one of audio"):
         plan(settings, speech)
+
+
+def test_features_are_hidden_from_decoder_only_models_alone() -> None:
+    hiding = {"masked_features": {"share": 0.5}}
+    with pytest.raises(InputError) as caught:
+        plan_stages([stage("first", **hiding)], PROCESSOR)
+    assert str(caught.value) == (
+        "stages.first.masked_features: found a language model of the type 'light_t', expected a"
+        " decoder-only one, such as llama, or no masked_features"
+    )
+
+    llama = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32}
+    writer = {"config": llama | heads}
+    assert plan_stages([stage("first", **hiding, language_model=writer)], PROCESSOR)
+    with pytest.raises(ValueError, match="masked_features means nothing to the objective gloss"):
+        stage(
+            "first",
+            **hiding,
+            objective="gloss_ctc",
+            adapter=None,
+            language_model=None,
+            learning_rates={"encoder": 0.1, "ctc_head": 0.1},
+        )

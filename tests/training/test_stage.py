@@ -720,7 +720,7 @@ def test_what_is_no_language_model_is_refused_before_the_first_stage(
 def test_language_models_of_all_kinds_pass(pretraining: Path, tmp_path: Path) -> None:
     """Their weights are not loaded; a GGUF file has another test."""
     light_t_config("tiny", len(PROCESSOR.tokenizer)).save_pretrained(tmp_path / "light_t")
-    for model_type in ("llama", "qwen3", "gemma3", "mt5", "t5", "bart"):
+    for model_type in ("llama", "qwen3", "gemma3_text", "mt5", "t5", "bart"):
         AutoConfig.for_model(model_type).save_pretrained(tmp_path / model_type)
     for folder in tmp_path.iterdir():
         save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
@@ -728,6 +728,20 @@ def test_language_models_of_all_kinds_pass(pretraining: Path, tmp_path: Path) ->
         part = plan_language_model(LanguageModelSettings(source=str(folder)), {}, PROCESSOR)
         assert part.transformers_config.model_type == AutoConfig.from_pretrained(folder).model_type
     assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_one_that_writes_no_text_after_features_is_refused_before_the_first_stage(
+    tmp_path: Path,
+) -> None:
+    """transformers' multimodal Gemma 3 generates after tokens alone."""
+    AutoConfig.for_model("gemma3").save_pretrained(tmp_path)
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError) as caught:
+        plan_language_model(LanguageModelSettings(source=str(tmp_path)), {}, PROCESSOR)
+    assert str(caught.value) == (
+        f"source: found {tmp_path}, a model of the type 'gemma3', which writes no text after"
+        " features, expected one of text alone, such as gemma3_text"
+    )
 
 
 def test_weights_that_are_not_there_or_cut_are_told_before_the_first_stage(

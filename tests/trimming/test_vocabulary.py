@@ -194,8 +194,64 @@ def test_a_letters_script_is_known_and_the_rest_has_none(
     assert script_of(character) == script
 
 
-def byte_level() -> Tokenizer:
-    tokenizer = Tokenizer(BPE(vocab={"▁": 0, "a": 1}, merges=[]))
+def byte_level(merges: list[tuple[str, str]]) -> Tokenizer:
+    """Byte-level merges over some ASCII letters, a space and the two bytes of ä."""
+    pieces = [*"abcd", "\u0120", "\u00c3", "\u00a4", *(left + right for left, right in merges)]
+    vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(BPE(vocab=vocab, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def test_every_byte_stays_and_merges_keep_their_order() -> None:
+    """bc can be made in two ways; the later one is on no kept piece's path."""
+    merges = [("\u00c3", "\u00a4"), ("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc"), ("c", "d")]
+    whole = byte_level(merges)
+    assert whole.encode("abc").tokens == ["abc"]
+
+    trimmed, selection = trim(whole, ["abc"])
+
+    assert selection.merges == (("a", "b"), ("ab", "c"))
+    assert pieces(trimmed) == {*"abcd", "\u0120", "\u00c3", "\u00a4", "ab", "abc"}
+    assert selection.scripts is None
+    for text in ("abc", "\u00e4", "cd abcd"):
+        assert trimmed.decode(trimmed.encode(text).ids) == text
+    assert trimmed.encode("cd").tokens == ["c", "d"]
+
+
+def test_a_byte_inside_longer_pieces_only_keeps_all_of_these() -> None:
+    state = state_of(byte_level([("a", "b")]))
+    state["model"]["vocab"] |= {"xa": 8, "bb": 9}  # as pieces that no merge reaches
+
+    selection = select_tokens(state, used=(), fixed=(), texts=["a"])
+
+    assert set(range(9)) - {7} == set(selection.ids)
+
+
+def test_added_tokens_go_unless_they_are_special_or_used() -> None:
+    whole = byte_level([("a", "b")])
+    whole.add_tokens([AddedToken("<one>", special=False), AddedToken("<two>", special=False)])
+    whole.add_special_tokens(["<three>", "<four>"])
+    state = state_of(whole)
+
+    selection = select_tokens(state, used=(9,), fixed=(), texts=["a"], without_row=(11,))
+    trimmed = Tokenizer.from_str(json.dumps(cut_state(state, selection)))
+
+    assert pieces(trimmed) - set("abcd") == {"\u0120", "\u00c3", "\u00a4", "<two>", "<three>"}
+    assert trimmed.token_to_id("<three>") == len(selection.ids) - 1
+
+
+def test_two_tokens_at_one_id_are_refused() -> None:
+    state = state_of(byte_level([]))
+    state["added_tokens"].append({"content": "<one>", "id": 3, "special": True})
+
+    with pytest.raises(InputError, match=r"tokenizer.json: found 'd' and '<one>' both at 3, exp"):
+        check_supported(state, "my/model")
+
+
+def byte_level_unigram() -> Tokenizer:
+    tokenizer = unigram({"a": -1.0})
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex("x"), "isolated"), pre_tokenizers.ByteLevel()]
     )
@@ -215,7 +271,7 @@ def without_boundary() -> Tokenizer:
 @pytest.mark.parametrize(
     ("tokenizer", "found"),
     [
-        (byte_level(), "byte-level BPE"),
+        (byte_level_unigram(), "byte-level Unigram"),
         (with_suffix(), "BPE"),
         (without_boundary(), "BPE"),
         (Tokenizer(WordPiece(vocab={"[UNK]": 0, "▁": 1}, unk_token="[UNK]")), "WordPiece"),

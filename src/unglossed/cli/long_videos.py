@@ -170,7 +170,8 @@ def translate_long(
         for file in files:
             if Path(file).is_dir():
                 raise InputError(f"{file}: is a folder, expected a video for --burn-in")
-    language = translator.translator.processor.language
+    writer = translator.translator
+    language = writer.processor.check_language(settings.get("to", writer.decoding.to))
     lines = Lines.of(language, options.max_line_width, options.max_line_count)
     done = True
     for file in files:

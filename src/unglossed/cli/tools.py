@@ -19,7 +19,7 @@ from unglossed.errors import InputError
 Language = StrEnum("Language", ["de", "en", "zh"])
 Layout = StrEnum(
     "Layout",
-    ["phoenix14t", "csl_daily", "how2sign", "openasl", "folder", "must_c", "broadcast"],
+    "phoenix14t csl_daily how2sign openasl folder must_c broadcast youtube_sl_25 csl_news",
 )
 MediaKind = StrEnum("MediaKind", ["png", "jpg", "mp4", "wav"])
 
@@ -58,6 +58,13 @@ def synth(
             "--boxes", help="Also write where hands and face are, for evaluate --corrupt."
         ),
     ] = False,
+    all_languages: Annotated[
+        bool,
+        typer.Option(
+            "--all-languages",
+            help="Also write languages.jsonl, a table of the clips with texts in en, de and zh.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
@@ -84,22 +91,40 @@ def synth(
         num_workers=workers,
         progress=True,
     )
-    print(f"{LAYOUTS[layout.value].reader or layout.value}:{out}")
+    kind = LAYOUTS[layout.value].reader or layout.value
+    print(f"{kind}:{out}")
+    if all_languages:
+        from unglossed_synth.tables import write_table
+
+        write_table(out, out / "languages.jsonl", [*Language], kind)
+        print(f"table:{out / 'languages.jsonl'}?language=*")
 
 
 def trim(
     model: Annotated[str, typer.Argument(help="Language model: folder or hub name.")],
     text: Annotated[str, typer.Option(metavar="SPEC", help="Corpus whose train texts to keep.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the model to.")],
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Text file whose lines' tokens stay as well, such as prompts."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cut a language model's vocabulary to what the training text needs, and prove it harmless."""
+    from unglossed.corpora.reading import Reading, read_lines
     from unglossed.corpora.registry import read_corpus
     from unglossed.trimming.trim import trim_model
 
     silence_loading()
+    kept = (
+        []
+        if keep is None
+        else [line for _, line in read_lines(Reading(str(keep), keep), keep) if line.strip()]
+    )
     texts = [sample.text for sample in read_corpus(text, only="train").split("train")]
-    show(trim_model(model, texts, output), as_json)
+    show(trim_model(model, texts, output, kept_texts=kept), as_json)
 
 
 def export(

@@ -308,6 +308,10 @@ def translate(
         float | None,
         typer.Option(help="Leave out sentences of long videos whose score is less, such as -0.6."),
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Language to write, as en, of a model that has several."),
+    ] = None,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
     precision: PrecisionName = "float32",
@@ -348,6 +352,7 @@ def translate(
 
     _check_counts(n_best=n_best, batch_size=batch_size, beams=beams, max_new_tokens=max_new_tokens)
     decoding = given(
+        to=to,
         beams=beams,
         max_new_tokens=max_new_tokens,
         language_contrast=language_contrast,
@@ -430,6 +435,7 @@ def _list_clips(files: list[str]) -> list[Any]:
             clips.append(file)
             continue
         corpus = read_corpus(file, texts="optional")
+        corpus.require_media("`translate`")
         for line in corpus.notes:
             note(line)
         clips += [sample for samples in corpus.splits.values() for sample in samples]

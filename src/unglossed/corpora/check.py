@@ -21,6 +21,7 @@ from unglossed.corpora.check_media import (
     Limits,
     Needs,
     check_clips,
+    check_lengths,
     find_other_language,
     find_unfit,
     first_of,
@@ -42,7 +43,8 @@ class Report:
         spec: What the user wrote.
         faults: All faults, counted, with the first of each kind.
         num_samples: Usable samples of each split; empty if the corpus could not be read.
-        num_media: Files and frame folders that these samples lie in.
+        num_media: Files and frame folders that these samples lie in; None: `?media=none`, nobody
+            looked at them.
         deep: Whether every file was decoded.
         num_references: References of the samples beyond the first.
         num_of_language: Samples of each language.
@@ -51,7 +53,7 @@ class Report:
     spec: str
     faults: Faults
     num_samples: Mapping[str, int]
-    num_media: int
+    num_media: int | None
     deep: bool
     num_references: int = 0
     num_of_language: Mapping[str, int] = field(default_factory=dict)
@@ -92,7 +94,8 @@ class Report:
     def _lines(self) -> Iterator[str]:
         total = _counted(sum(self.num_samples.values()), "sample")
         splits = ", ".join(f"{name} {count:,}" for name, count in self.num_samples.items())
-        yield f"{self.spec}: {total}{splits and f' ({splits})'} in {self.num_media:,} media"
+        where = "without media" if self.num_media is None else f"in {self.num_media:,} media"
+        yield f"{self.spec}: {total}{splits and f' ({splits})'} {where}"
         if len(self.num_of_language) > 1:
             counts = ", ".join(f"{code} {count:,}" for code, count in self.num_of_language.items())
             yield f"languages: {counts}"
@@ -112,11 +115,14 @@ class Report:
 
     def _verdict(self) -> str:
         looked = "every file was decoded" if self.deep else "files were not decoded, see --deep"
+        if self.num_media is None:
+            looked = "no clip was looked at: media=none"
         if not list(self.faults):
             return f"Nothing wrong was found ({looked})."
         counts = ", ".join(_counted(self.faults.total(one), str(one)) for one in Severity)
         is_fit = not (self.has_errors or self.faults.count(FaultKind.MISSING_SPLIT))
-        return f"{counts}: {'fit' if is_fit else 'not fit'} to train on ({looked})."
+        what = "" if self.num_media is not None else " language models"
+        return f"{counts}: {'fit' if is_fit else 'not fit'} to train{what} on ({looked})."
 
 
 def _counted(count: int, noun: str) -> str:
@@ -148,7 +154,8 @@ def check_corpus(
         All faults. A corpus whose structure cannot be read is one of them.
 
     Raises:
-        InputError: The spec is wrong, or nothing lies at its path.
+        InputError: The spec is wrong, or nothing lies at its path; or files are to be decoded of a
+            corpus that is read without them (`?media=none`).
     """
     faults = Faults(max_examples)
     read = find_reader(spec, faults)
@@ -160,6 +167,8 @@ def check_corpus(
             where, text = spec, where
         faults.add(Fault(FaultKind.UNREADABLE, where, text))
         return Report(spec, faults, {}, 0, deep)
+    if deep:
+        corpus.require_media("--deep")
     limits = limits or Limits()
     samples = [sample for rows in corpus.splits.values() for sample in rows]
     check_texts(samples, faults, limits)
@@ -168,16 +177,20 @@ def check_corpus(
     unfit = find_unfit(corpus, needs)
     for fault in chain(unfit, find_other_language(corpus, needs or Needs())):
         faults.add(fault)
-    num_media = check_clips(
-        spec,
-        samples,
-        faults,
-        deep=deep,
-        limits=limits,
-        needs=needs,
-        num_workers=num_workers,
-        progress=progress,
-    )
+    num_media = None
+    if corpus.has_media:
+        num_media = check_clips(
+            spec,
+            samples,
+            faults,
+            deep=deep,
+            limits=limits,
+            needs=needs,
+            num_workers=num_workers,
+            progress=progress,
+        )
+    else:
+        check_lengths(samples, faults, limits)
     if deep and corpus.name == "packed" and samples:
         shards = samples[0].media.parents[1]  # may lie elsewhere than the table, see `?media=`
         for fault in verify_shards(corpus.root, shards):

@@ -25,9 +25,11 @@ from unglossed.corpora.languages import base_language, language_of, tokenisation
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
+from unglossed.media.array_settings import ArraySettings, Told
+from unglossed.media.array_signal import ArraySignal, rate_of
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts
-from unglossed.media.signal import common_kind, media_facts, signal_class, signal_in
+from unglossed.media.signal import Signal, common_kind, media_facts, signal_class, signal_in
 
 TRAINING_SPLITS = {"train": "to learn from", "dev": "to choose the best checkpoint"}
 """Splits that every recipe needs, and what for."""
@@ -39,15 +41,19 @@ class Needs:
 
     Attributes:
         signal: Kind of signal that clips are read as.
+        array: What arrays have to hold; None: the recipe reads none.
         glosses_for: The stage that learns glosses; None: there is none.
         transcripts_for: The stage that learns transcripts; None: there is none.
         start_token: Token of a pre-trained tokenizer with which texts start; None: its own.
+        languages: Of the texts, where there may be several.
     """
 
     signal: str = "video"
+    array: ArraySettings | None = None
     glosses_for: str | None = None
     transcripts_for: str | None = None
     start_token: str | None = None
+    languages: tuple[str, ...] = ()
 
 
 def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
@@ -62,11 +68,20 @@ def find_unfit(corpus: Corpus, needs: Needs | None = None) -> Iterator[Fault]:
             yield Fault(FaultKind.UNKNOWN_LANGUAGE, corpus.spec, str(error))
     trained = [one for split in TRAINING_SPLITS for one in corpus.splits.get(split, ())]
     languages = Counter(sample.language for sample in trained).most_common()
-    if needs is not None and len(languages) > 1:  # each text would start with the first one's code
-        found = ", ".join(f"{code} ({count:,})" for code, count in languages)
+    found = ", ".join(f"{code} ({count:,})" for code, count in languages)
+    if needs is not None and needs.languages:
+        of_train = {sample.language for sample in corpus.splits.get("train", ())}
+        if of_train != set(needs.languages) or len(languages) > len(needs.languages):
+            text = (
+                f"found texts of train and dev in {found}, expected in train all of the recipe's"
+                f" `languages` and no others: {', '.join(needs.languages)}"
+            )
+            yield Fault(FaultKind.UNFIT, corpus.spec, text)
+    elif needs is not None and len(languages) > 1:  # each would start with the first one's code
         text = (
             f"found texts of train and dev in several languages: {found}, expected one: choose it"
-            f" with ?language={languages[0][0]} in the spec"
+            f" with ?language={languages[0][0]} in the spec, or name all in the recipe's"
+            " `languages`"
         )
         yield Fault(FaultKind.UNFIT, corpus.spec, text)
     for split, purpose in TRAINING_SPLITS.items():
@@ -180,6 +195,7 @@ def check_clips(
         list(clips.values()),
         deep=deep,
         signal=signal,
+        array=None if needs is None else needs.array,
         num_workers=num_workers,
         progress=progress,
     )
@@ -207,12 +223,18 @@ def check_clips(
     return len(looks)
 
 
+def check_lengths(samples: Sequence[Sample], faults: Faults, limits: Limits) -> None:
+    """Compare the times of clips with the limits and one another; no medium is looked at."""
+    _check_times(samples, np.full((len(samples), 2), np.nan), limits, faults)
+
+
 def look_at_media(
     media: Sequence[Path],
     clips: Sequence[Sequence[Sample]] = (),
     *,
     deep: bool = False,
     signal: str = "video",
+    array: ArraySettings | None = None,
     num_workers: int | None = None,
     progress: bool = False,
 ) -> list[Look]:
@@ -223,6 +245,7 @@ def look_at_media(
         clips: If `deep`, those in each of the media, which are read as training reads them.
         deep: Decode every file from beginning to end.
         signal: Kind of signal that is read.
+        array: What arrays have to hold.
         num_workers: Processes; None for one per core. Few files are looked at in this process.
         progress: Show a bar on stderr.
 
@@ -239,17 +262,25 @@ def look_at_media(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
     ) as bar:
         task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
-        for found in map_in_order(partial(_look_at, deep=deep, signal=signal), chunks, num_workers):
+        look = partial(_look_at, deep=deep, signal=signal, array=array)
+        for found in map_in_order(look, chunks, num_workers):
             looks += found
             bar.update(task, completed=len(looks))
     return looks
 
 
-def _look_at(pairs: Sequence[tuple[Path, Sequence[Sample]]], deep: bool, signal: str) -> list[Look]:
-    return [_look(path, clips, deep, signal) for path, clips in pairs]
+def _look_at(
+    pairs: Sequence[tuple[Path, Sequence[Sample]]],
+    deep: bool,
+    signal: str,
+    array: ArraySettings | None,
+) -> list[Look]:
+    return [_look(path, clips, deep, signal, array) for path, clips in pairs]
 
 
-def _look(path: Path, clips: Sequence[Sample], deep: bool, signal: str) -> Look:
+def _look(
+    path: Path, clips: Sequence[Sample], deep: bool, signal: str, array: ArraySettings | None
+) -> Look:
     facts = None
     try:
         facts = media_facts(path)
@@ -259,22 +290,36 @@ def _look(path: Path, clips: Sequence[Sample], deep: bool, signal: str) -> Look:
     except (InputError, OSError) as error:
         kind = FaultKind.UNREADABLE_MEDIA if facts is None else FaultKind.DAMAGED_MEDIA
         return Look(facts, (Finding(kind, _reason(path, error)),))
-    return Look(facts, tuple(_look_into(clips, facts, signal)))
+    reader = signal_in(facts, signal)
+    if array is not None and isinstance(reader, ArraySignal):
+        if array.fault(facts.shape, facts.told or Told()):
+            return Look(facts)  # told for all media at once
+        reader = ArraySignal(array)
+    return Look(facts, tuple(_look_into(clips, facts, reader)))
 
 
-def _look_into(clips: Sequence[Sample], facts: MediaFacts, signal: str) -> Iterator[Finding]:
-    """Read the clips of a medium, but for those that begin past its end."""
+def _look_into(clips: Sequence[Sample], facts: MediaFacts, signal: Signal) -> Iterator[Finding]:
+    """Read the clips of a medium, but for those that begin past its end or have another rate."""
     for place, clip in enumerate(clips):
         begin, end = facts.span(clip.frame_rate)
-        if max(clip.start_seconds or 0.0, begin) >= end:
+        if max(clip.start_seconds or 0.0, begin) >= end or _other_rate(facts, clip):
             continue
         try:
-            empty = signal_in(facts, signal).emptiness_in(clip)
+            empty = signal.emptiness_in(clip)
         except (InputError, OSError) as error:
             yield Finding(FaultKind.DAMAGED_MEDIA, _reason(clip.media, error), place)
             continue
         if empty is not None:
             yield Finding(FaultKind.NO_CONTENT, f"{empty.told}: is it the right clip?", place)
+
+
+def _other_rate(facts: MediaFacts, clip: Sample) -> str | None:
+    """That the row of an array tells another rate than its file, if so."""
+    try:
+        rate_of(facts.frame_rate if facts.kind == "array" else None, clip.frame_rate)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -298,6 +343,9 @@ def _find_in(facts: MediaFacts | None, clips: Sequence[Sample]) -> Iterator[Find
     """What the facts of a medium say of it as a whole."""
     if facts is None:
         return
+    for place, clip in enumerate(clips):
+        if other_rate := _other_rate(facts, clip):
+            yield Finding(FaultKind.UNREADABLE_MEDIA, other_rate, place)
     if facts.has_opposite_channels:
         text = "their mean would be all but silent: those against the first are turned over"
         yield Finding(FaultKind.OPPOSITE_CHANNELS, text)
@@ -347,18 +395,45 @@ def _find_other_signal(spec: str, looks: dict[Path, Look], needs: Needs | None) 
     wanted = signal_class(expected)()
     wrong = [path for path, fact in facts.items() if not wanted.is_in(fact)]
     if not wrong:
+        if needs is not None and needs.array is not None:
+            yield from _find_other_arrays(spec, facts, needs.array)
         return
     found = signal_in(facts[wrong[0]]).kind
     if needs is not None and len(wrong) == len(facts):
         text = (
             f"found {found} only in all {len(wrong):,} media, such as {wrong[0]}, expected"
-            f" {expected}: the recipe has {'' if expected == 'audio' else 'no '}`audio`"
+            f" {expected}: the recipe has {_why(found, expected)}"
         )
         yield Fault(FaultKind.UNFIT, spec, text)
         return
     rest = "as the other clips have" if needs is None else "as the recipe reads"
     for path in wrong:
         text = f"found {signal_in(facts[path]).kind} only, expected {expected} {rest}"
+        yield Fault(FaultKind.UNREADABLE_MEDIA, str(path), text)
+
+
+def _why(found: str, expected: str) -> str:
+    """Which key of a recipe makes it read something else than was found."""
+    if "array" in (found, expected):
+        return "`array`" if expected == "array" else "no `array`"
+    return "`audio`" if expected == "audio" else "no `audio`"
+
+
+def _find_other_arrays(
+    spec: str, facts: dict[Path, MediaFacts], array: ArraySettings
+) -> Iterator[Fault]:
+    """Find arrays that do not hold what the recipe reads."""
+    faults = {
+        path: text
+        for path, fact in facts.items()
+        if (text := array.fault(fact.shape, fact.told or Told())) is not None
+    }
+    if faults and len(faults) == len(facts):
+        path, text = next(iter(faults.items()))
+        all_of = f"all {len(facts):,} media, such as {path}: {text}"
+        yield Fault(FaultKind.UNFIT, spec, f"the recipe cannot read {all_of}")
+        return
+    for path, text in faults.items():
         yield Fault(FaultKind.UNREADABLE_MEDIA, str(path), text)
 
 
@@ -407,7 +482,12 @@ def _check_times(
             faults.add(Fault(kind, _place(samples[index]), told(index)))
     boxes, media = (_numbered(row.box for row in samples), _numbered(row.media for row in samples))
     keys = (boxes, np.nan_to_num(stops, nan=-1.0).round(3), starts.round(3), media)
-    for index, first in _repeated(keys):
+    languages = _numbered(row.language for row in samples)
+    twice = dict(_repeated((languages, *keys)))
+    for index, first in _repeated(keys):  # in other languages a clip may come again in its split
+        if samples[index].split != samples[first].split:
+            twice.setdefault(index, first)
+    for index, first in sorted(twice.items()):
         found = f"its media and times are also those of {name_clip(samples[first])}"
         faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
     return lengths

@@ -98,6 +98,8 @@ def _list_clips(reading: Reading, root: Path) -> tuple[Path, Clips]:
     """The folder that holds the clips, and they; no look at each clip."""
     frames = sorted(root.glob("sentence*/frames_*")) + sorted(root.glob("frames_*"))
     official = root / FRAMES
+    if not reading.has_media:
+        return official, Clips({})
     frames.sort(key=official.__ne__)
     for folder in (*frames, root / VIDEOS, root / "sentence", root / "sentences", root):
         media = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
@@ -107,6 +109,8 @@ def _list_clips(reading: Reading, root: Path) -> tuple[Path, Clips]:
                 media[name] = path
         if media:
             return folder, Clips({folder: media})
+    if reading.beside is not None:
+        return official, Clips({})
     raise InputError(f"{root}: found no clips, expected {official}/<name> or {root / VIDEOS}")
 
 

@@ -70,6 +70,7 @@ class FaultKind(Enum):
     ODD_TEXT = ("odd characters in the text", Severity.WARNING)
     TWO_FORMS = ("the same sign in several forms", Severity.WARNING)
     SIZE_CHANGES = ("video whose pictures change size, brought to the first's", Severity.NOTE)
+    NOT_HERE = ("listed by the release, not in this copy", Severity.NOTE)
     LEFT_OUT = ("left out by the corpus's rules", Severity.NOTE)
     SHARED_SENTENCE = ("sentences shared between splits", Severity.NOTE)
     SHARED_SIGNER = ("signers or speakers shared between splits", Severity.NOTE)

@@ -38,6 +38,7 @@ from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.files import Names, composed, find_path
+from unglossed.media.array_files import ARRAY_SUFFIXES, is_json_folder
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import VIDEO_SUFFIXES
 
@@ -75,12 +76,15 @@ def _reason_against(cue: Cue) -> str | None:
     return None if cue.text else "it has no text"
 
 
-class _Caption(NamedTuple):
+class Caption(NamedTuple):
+    """A caption file, and what its name says of its language: `en-US` of `a.en-US.vtt`."""
+
     path: Path
     infix: str
 
     @property
     def language(self) -> str:
+        """The code of its language without a region; may be empty."""
         return self.infix.partition("-")[0]
 
 
@@ -109,6 +113,7 @@ class CaptionFolder:
         self._suffixes = suffixes
         self._videos: Names[list[Path]] = Names()  # and folders of pictures, by stem
         self._sounds: Names[list[Path]] = Names()
+        self._arrays: Names[list[Path]] = Names()
         with scan(path):  # it has to be there
             found = sorted(list_entries(path).items())
         entries = [(name, kind) for name, kind in found if not name.startswith(".")]
@@ -125,12 +130,15 @@ class CaptionFolder:
                 self._videos.setdefault(name if is_folder else one.stem, []).append(one)
             elif suffix in AUDIO_SUFFIXES:
                 self._sounds.setdefault(one.stem, []).append(one)
+            elif suffix in ARRAY_SUFFIXES:
+                self._arrays.setdefault(one.stem, []).append(one)
             elif not self._names(name):
                 self.others.append(one)
 
     def clips(self, stem: str) -> list[Path]:
-        """Get the clips of this name: videos, or, if there is none, audio files."""
-        return self._videos.find(stem) or self._sounds.find(stem) or []
+        """Get the clips of this name: videos, or if there is none audio files, or else arrays."""
+        kinds = (self._videos, self._sounds, self._arrays)
+        return next(filter(None, (kind.find(stem) for kind in kinds)), None) or []
 
     def unused(self, used: Collection[str]) -> list[str]:
         """List file names of the clips that have none of these stems."""
@@ -138,14 +146,14 @@ class CaptionFolder:
         known = set(map(composed, used))
         return [path.name for stem, paths in clips if composed(stem) not in known for path in paths]
 
-    def by_stem(self, clips: CaptionFolder) -> dict[str, list[_Caption]]:
+    def by_stem(self, clips: CaptionFolder) -> dict[str, list[Caption]]:
         """Group captions by clip: `talk.de.vtt` is of `talk`, unless there is a `talk.de`."""
-        found: dict[str, list[_Caption]] = {}
+        found: dict[str, list[Caption]] = {}
         for path in self.captions:
             stem, _, infix = path.stem.rpartition(".")
             if not stem or not _INFIX.fullmatch(infix) or clips.clips(path.stem):
                 stem, infix = path.stem, ""
-            found.setdefault(stem, []).append(_Caption(path, infix))
+            found.setdefault(stem, []).append(Caption(path, infix))
         return found
 
     def _names(self, name: str) -> bool:
@@ -156,7 +164,7 @@ class CaptionFolder:
     def _is_clip(self, folder: Path) -> bool:
         try:
             if not self._suffixes or composed(folder.name) in self._named:
-                return has_pictures(folder)
+                return has_pictures(folder) or is_json_folder(folder)
             entries = list_entries(folder)
         except InputError:  # reported when it is read
             return False
@@ -206,6 +214,11 @@ class CaptionReader:
         Raises:
             InputError: As `read_folder`.
         """
+        self.read_rows()
+        return self._rows.corpus(name)
+
+    def read_rows(self) -> None:
+        """Read all rows; what is wrong with them is reported."""
         if not self.reading.root.is_dir():
             raise InputError(f"{self.reading.root}: found a file, expected a folder of clips")
         for split, base, folders in self._list_splits():
@@ -217,7 +230,6 @@ class CaptionReader:
             text = "texts come from ELAN tiers of several names, expected one (?tier=NAME chooses)"
             found = ", ".join(f"{tier!r} in {path}" for tier, path in self._tiers.items())
             self.reading.report(FaultKind.ODD_CAPTIONS, found[:300], text)
-        return self._rows.corpus(name)
 
     def _read_folder(self, split: str, base: Path, folder: CaptionFolder) -> None:
         below = folder.path.relative_to(base)
@@ -226,12 +238,12 @@ class CaptionReader:
         self._report_unread(folder, by_stem)
         for stem, captions in sorted(by_stem.items()):
             self._used.setdefault(clips.path, set()).add(stem)
-            caption = self._choose(captions)
+            caption = self.choose(stem, captions)
             if caption is None:
                 continue
             clip = self._choose_clip(clips, stem, caption.path)
             if clip is not None:
-                self._settle_language(caption)
+                self._settle_language(caption, self.language_of(stem, caption))
                 self._add_clip(split, (below / stem).as_posix(), clip, caption.path)
 
     def _report_unread(self, folder: CaptionFolder, by_stem: Collection[str]) -> None:
@@ -270,7 +282,8 @@ class CaptionReader:
         if folder.path == path or not folder.captions:
             return bool(folder.captions)
         clips = self._clips_of(folder, folder.path.relative_to(path))
-        return any(clips.clips(stem) for stem in folder.by_stem(clips))
+        has_media = self.reading.has_media
+        return any(not has_media or clips.clips(stem) for stem in folder.by_stem(clips))
 
     def _list(self, path: Path, *, only_media: bool = False) -> CaptionFolder:
         key = path, only_media
@@ -319,8 +332,8 @@ class CaptionReader:
         for path, names in unused.items():
             self._rows.leftover(path, names, ())
 
-    def _choose(self, captions: list[_Caption]) -> _Caption | None:
-        """The one caption file of a clip; those in another language than asked for are noted."""
+    def choose(self, stem: str, captions: list[Caption]) -> Caption | None:
+        """Choose the one caption file of a clip; those in another language are noted."""
         first = [one for one in captions if one.path.suffix.lower() not in _SECOND_CHOICE]
         best = captions = first or captions
         if self.chosen:
@@ -343,7 +356,11 @@ class CaptionReader:
         return best[0] if len(best) == 1 else None
 
     def _choose_clip(self, clips: CaptionFolder, stem: str, caption: Path) -> Path | None:
+        if not self.reading.has_media:
+            return clips.path / f"{stem}.mp4"
         found = clips.clips(stem)
+        if not found and self.reading.beside is not None:
+            return clips.path / f"{stem}.mp4"  # whose array is looked for, see `Rows.add`
         if not found:
             link = clips.broken.get(stem)
             reason = f": {link} is a dangling link" if link else ""
@@ -355,14 +372,17 @@ class CaptionReader:
             self.reading.report(FaultKind.MALFORMED_ROW, str(caption), text)
         return found[0] if len(found) == 1 else None
 
-    def _settle_language(self, caption: _Caption) -> None:
-        language = self.chosen or caption.language or self.fallback
+    def language_of(self, stem: str, caption: Caption) -> str | None:
+        """Tell the language of a clip's texts; None: nothing does."""
+        return self.chosen or caption.language or self.fallback
+
+    def _settle_language(self, caption: Caption, language: str | None) -> None:
         if not language:
             raise InputError(
                 f"{caption.path}: no language, expected ?language=CODE in the spec, or a name as "
                 f"{caption.path.stem}.en{caption.path.suffix}"
             )
-        if self._rows.language not in ("", language):
+        if self._rows.language not in ("", language) and not self._rows.many:
             text = (
                 f"language {language!r} beside {self._rows.language!r}, expected a choice:"
                 f" ?language={self._rows.language} or ?language={language} in the spec"
@@ -397,7 +417,7 @@ class CaptionReader:
             return
         if is_text:
             rows.begin(caption)
-            rows.add(1, id=stem, text=text, split=split, media=clip, expected="")
+            rows.add(1, id=stem, text=text, split=split, media=clip, expected=clip)
             return
         for fault in wrong:
             report(FaultKind.MALFORMED_ROW, *fault)
@@ -418,7 +438,7 @@ class CaptionReader:
                 text=cue.text,
                 split=split,
                 media=clip,
-                expected="",
+                expected=clip,
                 start_seconds=cue.start_seconds,
                 end_seconds=cue.end_seconds,
                 signer=cue.speaker,
@@ -455,12 +475,13 @@ def read_youtube_asl(reading: Reading) -> Corpus:
     Raises:
         InputError: As `read_folder`.
     """
-    return CaptionReader(reading, (".vtt",), reading.language or "en", _reason_against_cue).read(
+    return CaptionReader(reading, (".vtt",), reading.language or "en", reason_against_cue).read(
         "youtube_asl"
     )
 
 
-def _reason_against_cue(cue: Cue) -> str | None:
+def reason_against_cue(cue: Cue) -> str | None:
+    """Tell why a caption of a video from the web is left out; None: it is used."""
     seconds = round(cue.end_seconds - cue.start_seconds, 6)
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         return f"it lasts {seconds:g} seconds, used are {MIN_SECONDS:g} to {MAX_SECONDS:g}"

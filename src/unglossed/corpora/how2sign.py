@@ -58,10 +58,11 @@ def read_how2sign(reading: Reading) -> Corpus:
     used: set[str] = set()
     for name, path in files.items():
         folders = _media_folders(reading, base, name)
-        for folder in folders:
+        for folder in folders if reading.has_media else ():
             if folder not in listings:
                 listings[folder] = list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-        clips = Clips({folder: listings[folder] for folder in folders}, used)
+        present = [folder for folder in folders if folder in listings]
+        clips = Clips({folder: listings[folder] for folder in present}, used)
         _read_file(rows, path, name, folders[0], clips)
     Clips(listings, used).report_leftover(rows)
     return rows.corpus("how2sign")
@@ -74,12 +75,14 @@ def _read_file(rows: Rows, path: Path, name: str, folder: Path, clips: Clips) ->
     split = SPLIT_NAMES.get(name, name)
     rows.begin(path, split=split, id_field="SENTENCE_NAME", text_field="SENTENCE")
     num_kept = num_misaligned = 0
+    looked_for = rows.reading.has_media and rows.reading.beside is None
     for number, row in read_columns(rows.reading, path, "\t", fields):
         with rows.row(number):
             video_name, clip_name = row["VIDEO_NAME"], row["SENTENCE_NAME"]
             whole, clip = clips.find(video_name), clips.find(clip_name)
             start, end = (_parse_seconds(field, row[field]) for field in time_fields)
             signer = _SIGNER.search(video_name)
+            is_whole = bool(whole) or not looked_for
             kept = rows.add(
                 number,
                 id=clip_name,
@@ -89,11 +92,11 @@ def _read_file(rows: Rows, path: Path, name: str, folder: Path, clips: Clips) ->
                 text=row["SENTENCE"],
                 split=split,
                 signer=signer[1] if signer else None,
-                start_seconds=start if whole else None,
-                end_seconds=end if whole else None,
+                start_seconds=start if is_whole else None,
+                end_seconds=end if is_whole else None,
             )
             num_kept += kept
-            num_misaligned += kept and not (whole and realigned)
+            num_misaligned += kept and not (is_whole and realigned)
     if num_misaligned:
         found, expected = (
             ("only the ready-made clip", f"whole videos in {folder}")

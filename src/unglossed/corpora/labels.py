@@ -95,7 +95,9 @@ def read_camgoz(reading: Reading) -> Corpus:
 
 def _read(reading: Reading, kind: _Kind) -> Corpus:
     rows = Rows(reading, reading.language or "")
-    clips = MediaFolder(reading.media_root or reading.root, reading.broken_links)
+    clips = MediaFolder(
+        reading.media_root or reading.root, reading.broken_links, look=reading.has_media
+    )
     for split, path in _find_files(reading.root, kind).items():
         entries = _read_entries(path, kind)
         rows.language = rows.language or _language_of(entries)

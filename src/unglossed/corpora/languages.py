@@ -60,6 +60,19 @@ def tokenisation(language: str) -> str:
     )
 
 
+def check_language(language: str) -> str:
+    """Give a language's code back.
+
+    Raises:
+        ValueError: It is that of no written language, see `tokenisation`.
+    """
+    try:
+        tokenisation(language)
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("language: ")) from None
+    return language
+
+
 def has_spaces(language: str) -> bool:
     """Whether a language writes spaces between its words.
 
@@ -67,6 +80,14 @@ def has_spaces(language: str) -> bool:
         InputError: As `tokenisation`.
     """
     return tokenisation(language) == "13a"
+
+
+def language_name(language: str) -> str | None:
+    """Get a language's English name, such as `German`; None: it has none here."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES  # seldom needed
+
+    name = LANGUAGES.get(base_language(language))
+    return None if name is None else name.title()
 
 
 _CODE = re.compile(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unglossed.errors import InputError
 from unglossed.files import Names, find_path
+from unglossed.media.array_files import split_key
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import VIDEO_SUFFIXES
 from unglossed.media.pictures import PICTURE_SUFFIXES
@@ -151,10 +152,12 @@ class MediaFolder:
     Args:
         root: What the paths are relative to.
         broken: Takes dangling links that a stem leads to.
+        look: False: nothing is looked for, and nothing found.
     """
 
-    def __init__(self, root: Path, broken: Links | None = None) -> None:
+    def __init__(self, root: Path, broken: Links | None = None, *, look: bool = True) -> None:
         self.root = root
+        self._look = look
         self._broken: Links = {} if broken is None else broken
         self._found: dict[str, Path | None] = {}
         self._clips: dict[tuple[str, str], Path] = {}  # by real folder, and name in it
@@ -169,12 +172,18 @@ class MediaFolder:
         The same clip is the same object, however its name is written (relative, absolute, ...).
 
         Args:
-            name: Path of a file or folder.
+            name: Path of a file or folder; of an array in a file with its key, see `split_key`.
             by_stem: The suffix of a video may be missing in it.
 
         Raises:
             InputError: The folder that should hold it cannot be listed.
         """
+        if not self._look:
+            return None
+        file, key = split_key(Path(name))
+        if key is not None:
+            found = self.find(str(file))
+            return None if found is None else Path(f"{found}#{key}")
         if name not in self._found:
             folder, base = os.path.split(name.rstrip("/"))
             place = self._place(folder)

@@ -206,6 +206,8 @@ def _list_clips(reading: Reading, data: Path, name: str) -> tuple[Path, Clips]:
     root = reading.media_root
     official = data / name / "wav"
     folders = [official] if root is None else [root / name / "wav", root / name, root]
+    if not reading.has_media:
+        return official, Clips({})
     for folder in folders:
         media = list_files(folder, AUDIO_SUFFIXES, reading.broken_links)
         if media:

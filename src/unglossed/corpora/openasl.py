@@ -64,8 +64,9 @@ def read_openasl(reading: Reading) -> Corpus:
     own = path.resolve().parent
     release = own.parent if own.name == "data" else path.parent
     folders = _media_folders(reading, release, path.parent)
+    listed = folders if reading.has_media else ()
     clips = Clips(
-        {folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links) for folder in folders}
+        {folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links) for folder in listed}
     )
     boxes_path = path.with_name(BOXES)
     boxes = _read_boxes(boxes_path)

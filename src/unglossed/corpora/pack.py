@@ -40,6 +40,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import exclusive, file_checksum, whole_file, write_text
+from unglossed.media.array_files import is_array_file
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.packed import (
@@ -126,6 +127,7 @@ def pack_corpus(
         if not least <= value <= most:
             raise InputError(f"{name}: found {value}, expected {least} to {most}")
     corpus = read_corpus(spec)
+    corpus.require_media("`corpus pack`")
     chosen = {name: corpus.split(name) for name in splits or corpus.splits}
     samples = list(chain(*chosen.values()))
     for sample in samples:
@@ -134,6 +136,8 @@ def pack_corpus(
                 f"{spec}: found audio ({sample.media}), expected frames or videos: there is"
                 " nothing to resize, use the corpus as it is"
             )
+        if is_array_file(sample.media):
+            raise InputError(f"{spec}: found arrays ({sample.media}), expected frames or videos")
     plan = Plan(
         source=_source_of(spec),
         splits=tuple(chosen),

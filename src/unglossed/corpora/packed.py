@@ -119,6 +119,8 @@ def read_packed(reading: Reading) -> Corpus:
     def find_media(name: str) -> Path | None:
         nonlocal num_rows
         num_rows += 1
+        if not reading.has_media:
+            return None
         shard, _, key = name.rpartition("/")
         if key not in clips.get(shard, ()):
             return None
@@ -248,7 +250,7 @@ def _choose_language(reading: Reading, corpus: Corpus) -> Corpus:
 def _list_clips(reading: Reading, root: Path, manifest: Manifest) -> dict[str, Collection[str]]:
     """The keys of all clips, by the shards that are there, which are named as the rows do."""
     clips: dict[str, Collection[str]] = {}
-    for shard in manifest.shards:
+    for shard in manifest.shards if reading.has_media else ():
         path = root / SHARDS / shard.name
         size = file_size(path)
         if size is None:

@@ -146,5 +146,7 @@ def _list_clips(reading: Reading, base: Path, frames: Path, split: str) -> tuple
     """The split's folder and the clips in it; one listing, no look at each clip."""
     videos, broken = base / VIDEOS / split, reading.broken_links
     folder = frames if frames.is_dir() or not videos.is_dir() else videos
+    if not reading.has_media:
+        return folder, Clips({})
     found = list_folders(folder, broken) if folder == frames else Names()
     return folder, Clips({folder: found or list_files(folder, VIDEO_SUFFIXES, broken)})

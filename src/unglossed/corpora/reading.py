@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from unglossed.corpora.beside import ArraysBeside
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.listing import Links, list_entries
 from unglossed.corpora.sample import Corpus, Sample
@@ -65,9 +66,12 @@ class Reading:
         root: File or folder behind the spec's colon; it exists.
         language: From `?language=`.
         media_root: Folder from `?media=`, where the clips lie.
+        has_media: False after `?media=none`: a reader looks for no clip, and each row is kept.
+        beside: Arrays to read instead of media, from `?features=`.
         split: Split of all rows of a table, from `?split=`.
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier from `?tier=`.
+        sign: Sign language from `?sign=`, as the release calls it.
         frame_rate: Frames per second of frame folders, from `?frame_rate=`.
         deinterlace: `?deinterlace=yes`: interlaced videos are deinterlaced.
         only: The one split whose media have to be there; None: those of all splits.
@@ -83,9 +87,12 @@ class Reading:
     root: Path
     language: str | None = None
     media_root: Path | None = None
+    has_media: bool = True
+    beside: ArraysBeside | None = None
     split: str | None = None
     references_in_rows: bool = False
     tier: str | None = None
+    sign: str | None = None
     frame_rate: float | None = None
     deinterlace: bool = False
     only: str | None = None
@@ -295,13 +302,21 @@ class Rows:
 
         Texts are brought to Unicode NFC, and nothing else is changed in them; "" is None. `number`
         is the row's place in the file. `media` is None where the clip is not there: the message
-        then says where it was `expected`, and what would do as well (`or_expected`). `text_field`
-        is how the file calls this text, if not as `begin` says.
+        then says where it was `expected`, and what would do as well (`or_expected`); after
+        `?media=none` the place where it was expected is the sample's medium. `text_field` is how
+        the file calls this text, if not as `begin` says.
 
         Returns:
             Whether the row was kept; a fault was reported if not.
         """
         reading, split = self.reading, composed(split)
+        if not reading.has_media:
+            media = Path(expected)
+        elif reading.beside is not None:
+            media, is_clip = reading.beside.find(id, split, Path(media or expected))
+            expected, or_expected, box = reading.beside.root / f"{id}.npy", "", None
+            if is_clip:
+                start_seconds = end_seconds = None
         if reading.references_in_rows and id in self._places and text.strip():
             clip = media, split, start_seconds, end_seconds, language or self.language
             return self._add_references(number, id, (text, *references), clip)
@@ -390,6 +405,7 @@ class Rows:
             splits={split: tuple(self._splits[split]) for split in names},
             normalisation=normalisation,
             notes=reading.left_out.notes(),
+            has_media=reading.has_media,
         )
 
     def count_without_text(self) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
     csl_daily,
+    csl_news,
     folder,
     how2sign,
     labels,
@@ -24,8 +25,11 @@ from unglossed.corpora import (
     openasl,
     packed,
     phoenix14t,
+    several,
     table,
+    youtube_sl_25,
 )
+from unglossed.corpora.beside import ArraysBeside
 from unglossed.corpora.faults import Faults
 from unglossed.corpora.listing import scan
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading
@@ -52,6 +56,9 @@ _READERS: dict[str, Reader] = {
     "packed": packed.read_packed,
     "folder": folder.read_folder,
     "youtube_asl": folder.read_youtube_asl,
+    several.KIND: several.read_several,
+    "youtube_sl_25": youtube_sl_25.read_youtube_sl_25,
+    "csl_news": csl_news.read_csl_news,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -73,11 +80,12 @@ class _Option:
         return self.only or tuple(kind for kind in _READERS if kind not in self.without)
 
 
+_OF_EACH = "which stands behind the specs that it lists"
 _OPTIONS = {
     "language": _Option("CODE"),
-    "media": _Option("FOLDER"),
-    "missing": _Option("skip"),
-    "tier": _Option("NAME"),
+    "media": _Option("FOLDER", without=(several.KIND,), refusal=_OF_EACH),
+    "missing": _Option("skip", without=(several.KIND,), refusal=_OF_EACH),
+    "tier": _Option("NAME", without=(several.KIND,), refusal=_OF_EACH),
     "frame_rate": _Option(
         "NUMBER",
         without=tuple(kind for kind in _READERS if kind not in ("table", "folder", "gfslt")),
@@ -86,14 +94,21 @@ _OPTIONS = {
     ),
     "deinterlace": _Option(
         "yes",
-        without=("phoenix14t", "packed", "camgoz", "must_c"),
+        without=("phoenix14t", "packed", "camgoz", "must_c", several.KIND),
         refusal="which is for videos: {kind} has none",
     ),
-    "faulty": _Option("skip", without=("packed",)),
+    "faulty": _Option("skip", without=("packed", several.KIND)),
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
+    "sign": _Option("CODE", only=("youtube_sl_25",)),
+    "features": _Option(
+        "FOLDER",
+        without=("packed", "camgoz"),
+        refusal="which is not for {kind}, whose clips are in it",
+    ),
 }
-_WITH_LANGUAGES = ("table", "packed")
+_WITH_LANGUAGES = ("table", "packed", "youtube_sl_25", several.KIND)
+_NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
 def is_spec(text: str) -> bool:
@@ -120,12 +135,16 @@ def read_corpus(
     Args:
         spec: `kind:path`, as in `phoenix14t:/data/PHOENIX-2014-T-release-v3`. Options follow a
             question mark, with `&` between two: `language=en` says the language of the texts,
-            `media=FOLDER` where the clips lie, `split=train` the split of all rows of a table,
+            `media=FOLDER` where the clips lie, `media=none` that no clip is looked for since only
+            texts are wanted, `split=train` the split of all rows of a table,
             `tier=NAME` which tier of ELAN files to read, `frame_rate=50` the frames per second of
             frame folders. `missing=skip` leaves out and counts rows whose clip is not there,
-            `faulty=skip` those that cannot be used for another reason. `language=*` reads a table
-            in all languages, `references=rows` takes its rows of one id as several texts of one
-            clip. `deinterlace=yes` deinterlaces videos that are marked as interlaced.
+            `faulty=skip` those that cannot be used for another reason. `language=*` reads a corpus
+            in all its languages, `several:FILE` all corpora whose specs a file lists. `sign=ase` is
+            for the videos in one of its sign languages, `references=rows` takes a table's rows of
+            one id as several texts of one clip. `deinterlace=yes` deinterlaces videos that are
+            marked as interlaced. `features=FOLDER` reads arrays instead of media: those of a clip's
+            id, or of the media that it lies in.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -177,20 +196,32 @@ def find_reader(
     except OSError as error:
         raise InputError(f"{root}: cannot be opened: {error.strerror}") from error
     media = options.get("media")
-    media_root = find_path(Path(media).expanduser()) if media else None
+    has_media = media != _NO_MEDIA
+    media_root = find_path(Path(media).expanduser()) if media and has_media else None
     if media_root is not None and not media_root.is_dir():
         raise InputError(f"{media}: no such folder, expected the clips of {spec!r} there")
     for place in (root, media_root):
         if place is not None and place.is_dir():
             with scan(place):  # it may be there and still not be ours to read
                 pass
+    features = options.get("features")
+    if features and not has_media:
+        raise InputError(
+            f"{spec}: found features={features} beside media=none, expected one of both"
+        )
+    beside = find_path(Path(features).expanduser()) if features else None
+    if beside is not None and not beside.is_dir():
+        raise InputError(f"{features}: no such folder, expected the arrays of {spec!r} there")
     rate, split = options.get("frame_rate"), options.get("split")
     reading = Reading(
         spec=spec,
         root=root,
         language=options.get("language"),
         media_root=media_root,
+        has_media=has_media,
+        beside=None if beside is None else ArraysBeside(beside),
         tier=options.get("tier"),
+        sign=options.get("sign"),
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
         only=only,
@@ -251,6 +282,8 @@ def _split_options(spec: str, kind: str, rest: str) -> tuple[str, dict[str, str]
         option = _OPTIONS.get(key)
         if option is None:
             raise InputError(f"corpus {spec!r}: unknown option {key!r}, expected {expected}")
+        if key == "frame_rate" and "features" in options:
+            continue  # that of arrays, whatever frames the corpus has
         if kind in option.without or (option.only and kind not in option.only):
             why = option.refusal.format(kind=kind, kinds=", ".join(option.takers()))
             raise InputError(f"corpus {spec!r}: found the option {key!r}, {why}")

@@ -75,6 +75,8 @@ class Corpus:
         splits: Samples of each split, in the corpus's own order.
         normalisation: How scoring normalises its texts, see `evaluation.metrics`.
         notes: What the reader left out by rule, one line a kind with counts; to be shown.
+        has_media: Whether its clips are there. False after `?media=none`: nobody looked for them,
+            and `media` of a sample says where its clip would lie.
     """
 
     spec: str
@@ -84,6 +86,7 @@ class Corpus:
     splits: Mapping[str, tuple[Sample, ...]]
     normalisation: str = "nfc.v1"
     notes: tuple[str, ...] = ()
+    has_media: bool = True
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -101,6 +104,22 @@ class Corpus:
         if name not in self.splits:
             raise InputError(f"{self.spec}: no split {name!r}, expected {', '.join(self.splits)}")
         return self.splits[name]
+
+    def require_media(self, reader: str) -> None:
+        """Refuse a corpus that was read without its clips.
+
+        Args:
+            reader: What reads the clips, for the message, as "`evaluate`".
+
+        Raises:
+            InputError: It was read with `?media=none`.
+        """
+        if not self.has_media:
+            raise InputError(
+                f"{self.spec}: found media=none, expected the clips, which {reader} reads: without"
+                " them there are texts alone, for `corpus check`, `corpus stats`, `trim` and stages"
+                " of language models"
+            )
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}: {len(rows)}" for name, rows in self.splits.items())

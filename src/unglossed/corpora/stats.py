@@ -2,15 +2,17 @@
 
 Words are those of sacreBLEU's tokenizer for the language, the one that scores use (see
 `languages.py`). A token without a letter or a digit is not a word; upper and lower case differ.
-Durations are those of the clips as training reads them, cut where the media end.
+Durations are those of the clips as training reads them, cut where the media end; without media
+(`?media=none`) those of the rows that say where their clip begins and ends.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -30,9 +32,10 @@ from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 from unglossed.corpora.check_media import look_at_media
 from unglossed.corpora.languages import tokenisation
 from unglossed.corpora.registry import read_corpus
-from unglossed.corpora.sample import Sample
+from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.files import write_text
+from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts
 from unglossed.media.signal import VideoSignal
@@ -76,7 +79,7 @@ class SplitStats:
 
     num_samples: int
     num_references: int | None
-    hours: float
+    hours: float | None
     num_signers: int | None
     num_running_words: int
     num_words: int
@@ -88,7 +91,7 @@ class SplitStats:
     num_glosses: int | None
     num_running_glosses: int | None
     words_per_sentence: Quantiles
-    seconds_per_clip: Quantiles
+    seconds_per_clip: Quantiles | None
     frames_per_clip: Quantiles | None
 
 
@@ -103,7 +106,7 @@ class Stats:
         splits: Each split's numbers; in several languages those of each, as "train de".
         total: Those of all splits together.
         num_words: Words of each sentence, by split: (clips,).
-        seconds: Length of each clip, by split: (clips,).
+        seconds: Length of each clip, by split: (clips,), without those that are not known.
         signers: Clips of each signer, by split.
         notes: What the reader left out, one line a kind; to be shown.
     """
@@ -141,7 +144,8 @@ class Stats:
 def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = False) -> Stats:
     """Count what a corpus holds.
 
-    Every medium is looked at once (headers and listings), since only it tells where a clip ends.
+    Every medium is looked at once (headers and listings), since only it tells where a clip ends;
+    none where the spec says `?media=none`.
 
     Args:
         spec: As in `read_corpus`.
@@ -154,15 +158,13 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
     """
     corpus = read_corpus(spec)
     samples = [row for rows in corpus.splits.values() for row in rows]
-    media = list(dict.fromkeys(row.media for row in samples))
     tokenizers = {code: _TOKENIZERS[tokenisation(code)] for code in corpus.languages}
-    facts: dict[Path, MediaFacts] = {}
-    looks = look_at_media(media, num_workers=num_workers, progress=progress)
-    for path, look in zip(media, looks, strict=True):
-        if look.facts is None:
-            raise InputError(f"{path}: {look.findings[0].text}")
-        facts[path] = look.facts
-    has_frames = any(VideoSignal().is_in(fact) for fact in facts.values())
+    facts: _Facts = {}
+    if corpus.has_media:
+        facts = _look(samples, num_workers, progress)
+        has_frames = any(VideoSignal().is_in(fact) for fact in facts.values())
+    else:
+        has_frames = any(row.media.suffix.lower() not in AUDIO_SUFFIXES for row in samples)
     clips: dict[str, list[_Clip]] = {}
     splits: dict[str, SplitStats] = {}
     for language, (tokenizer, _) in tokenizers.items():
@@ -170,7 +172,7 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         suffix = f" {language}" if len(tokenizers) > 1 else ""
         own = {
             name + suffix: [
-                _Clip(row, split_words(row.text), _length(row, facts[row.media]))
+                _Clip(row, split_words(row.text), _length(row, facts.get(row.media)))
                 for row in rows
                 if row.language == language
             ]
@@ -193,8 +195,35 @@ def corpus_stats(spec: str, num_workers: int | None = None, progress: bool = Fal
         num_words={name: _num_words(rows) for name, rows in clips.items()},
         seconds={name: _seconds(rows) for name, rows in clips.items()},
         signers={name: _signers(rows) for name, rows in clips.items()},
-        notes=corpus.notes,
+        notes=(*corpus.notes, *_note_lengths(corpus, clips)),
     )
+
+
+def _look(samples: Iterable[Sample], num_workers: int | None, progress: bool) -> _Facts:
+    """Look at the media of clips, each once."""
+    media = list(dict.fromkeys(row.media for row in samples))
+    looks = look_at_media(media, num_workers=num_workers, progress=progress)
+    facts = {}
+    for path, look in zip(media, looks, strict=True):
+        if look.facts is None:
+            raise InputError(f"{path}: {look.findings[0].text}")
+        facts[path] = look.facts
+    return facts
+
+
+def _note_lengths(corpus: Corpus, clips: Mapping[str, Sequence[_Clip]]) -> list[str]:
+    """Say of how many clips the lengths are known, where these come from the rows alone."""
+    if corpus.has_media:
+        return []
+    lengths = [_seconds(rows).size for rows in clips.values()]
+    num_known, total = sum(lengths), sum(map(len, clips.values()))
+    if num_known == total:
+        return ["hours and lengths are those that the rows give: media=none"]
+    how = "hours and lengths are of these" if num_known else "hours and lengths are not known"
+    return [f"{num_known:,} of {total:,} rows say where their clip begins and ends: {how}"]
+
+
+_Facts = dict[Path, MediaFacts]
 
 
 class _Clip(NamedTuple):
@@ -203,8 +232,13 @@ class _Clip(NamedTuple):
     seconds: float
 
 
-def _length(row: Sample, facts: MediaFacts) -> float:
-    """Seconds of a clip as training reads it, cut where its medium ends."""
+def _length(row: Sample, facts: MediaFacts | None) -> float:
+    """Seconds of a clip as training reads it, cut where its medium ends.
+
+    Without facts about its medium as its row says, NaN if it does not.
+    """
+    if facts is None:
+        return math.nan if row.end_seconds is None else row.end_seconds - (row.start_seconds or 0.0)
     begin, duration = facts.span(row.frame_rate)
     start = max(row.start_seconds or 0.0, begin)
     end = duration if row.end_seconds is None else min(row.end_seconds, duration)
@@ -231,7 +265,9 @@ def _num_words(clips: Sequence[_Clip]) -> NDArray[np.int64]:
 
 
 def _seconds(clips: Sequence[_Clip]) -> NDArray[np.float64]:
-    return np.array([clip.seconds for clip in clips], np.float64)
+    """The lengths that are known."""
+    seconds = np.array([clip.seconds for clip in clips], np.float64)
+    return seconds[~np.isnan(seconds)]
 
 
 def _signers(clips: Sequence[_Clip]) -> Counter[str]:
@@ -254,7 +290,7 @@ def _count(clips: Sequence[_Clip], train: Sequence[_Clip] | None, has_frames: bo
     return SplitStats(
         num_samples=len(clips),
         num_references=sum(len(clip.sample.references) for clip in clips) or None,
-        hours=float(seconds.sum()) / 3600,
+        hours=float(seconds.sum()) / 3600 if seconds.size else None,
         num_signers=len(_signers(clips)) or None,
         num_running_words=words.total(),
         num_words=len(words),
@@ -266,8 +302,8 @@ def _count(clips: Sequence[_Clip], train: Sequence[_Clip] | None, has_frames: bo
         num_glosses=len(glosses) or None,
         num_running_glosses=glosses.total() or None,
         words_per_sentence=Quantiles.of(_num_words(clips).astype(np.float64)),
-        seconds_per_clip=Quantiles.of(seconds),
-        frames_per_clip=Quantiles.of(frames) if has_frames else None,
+        seconds_per_clip=Quantiles.of(seconds) if seconds.size else None,
+        frames_per_clip=Quantiles.of(frames) if has_frames and seconds.size else None,
     )
 
 
@@ -297,9 +333,13 @@ _QUANTILES = ("", "min", "5 %", "median", "mean", "95 %", "max")
 def _format_counts(columns: Mapping[str, SplitStats]) -> str:
     """A table of the counts; a line that no split has a number for is left out."""
     rows = [["", *columns]]
+    splits = columns.values()
+    is_audio = any(one.seconds_per_clip for one in splits) and not any(
+        one.frames_per_clip for one in splits
+    )
     for name, (title, form) in _COUNTS.items():
         values = [getattr(numbers, name) for numbers in columns.values()]
-        if name == "num_signers" and not any(one.frames_per_clip for one in columns.values()):
+        if name == "num_signers" and is_audio:
             title = "speakers"
         if any(value is not None for value in values):
             cells = ["-" if value is None else form.format(value) for value in values]

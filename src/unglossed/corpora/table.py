@@ -24,7 +24,7 @@ from unglossed.corpora.listing import MediaFolder, list_entries
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, RowError, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.media.signal import check_frame_rate
+from unglossed.media.signal import check_frame_rate, has_no_rate
 
 REQUIRED = ("id", "media", "text", "split")
 OPTIONAL = ("start", "end", "signer", "language", "gloss", "transcript", "frame_rate")
@@ -301,7 +301,8 @@ def read_table(reading: Reading) -> Corpus:
     """
     root = reading.root
     tables = _list_tables(reading) if root.is_dir() else {root: reading.split}
-    media = MediaFolder(reading.media_root or (root if root.is_dir() else root.parent))
+    base = reading.media_root or (root if root.is_dir() else root.parent)
+    media = MediaFolder(base, look=reading.has_media)
     rows = Rows(reading, "" if reading.language == ALL else reading.language or "", forgiving=True)
     for path, split in tables.items():
         add_table(rows, reading, path, media.find, split)
@@ -405,7 +406,7 @@ def add_table(
                     transcript=transcript,
                     start_seconds=parse_seconds("start", start),
                     end_seconds=parse_seconds("end", end),
-                    frame_rate=_parse_rate(rate) if rate and found and found.is_dir() else None,
+                    frame_rate=_parse_rate(rate) if rate and found and has_no_rate(found) else None,
                 )
             except RowError as error:
                 rows.report(number, str(error), error.kind)

@@ -20,12 +20,15 @@ from unglossed.evaluation.corruption import Corruption
 from unglossed.evaluation.metrics import (
     DEFAULT_NORMALISATION,
     Scores,
+    each_language,
     note_blank,
     score_by_language,
 )
+from unglossed.evaluation.off_target import why_unknown
 from unglossed.evaluation.regions import TooFewRegions
 from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
 from unglossed.files import as_path, whole_file
+from unglossed.inference.output import Translation
 from unglossed.inference.reading import ClipContent, Media, read_clip
 from unglossed.inference.translator import SignTranslator
 from unglossed.media.signal import signal_of
@@ -131,6 +134,7 @@ def evaluate(
         raise InputError(f"{output}: found a file, expected a folder to write the scores to")
     with joined() as ranks:
         read = ranks.in_turn(lambda: read_corpus(corpus, only=split))
+        read.require_media("`evaluate`")
         translator = _loaded(model, corpus, read, split, precision)
         samples = read.split(split)
         corruption = None
@@ -144,7 +148,10 @@ def evaluate(
         for told in [*_notes_on(predictions), *map(_told, record.values())]:
             note(told)
         return ranks.first(
-            lambda: _write(folder, predictions, read.language, read.normalisation, record)
+            lambda: _write(
+                *(folder, predictions, read.language, read.normalisation, record),
+                translator.processor.languages,
+            )
         )
 
 
@@ -157,12 +164,16 @@ def _loaded(
     for language in languages:
         tokenisation(language)  # refused now, not after an hour of translating
     translator = SignTranslator.from_pretrained(model, precision=precision)
-    written = translator.processor.language
-    if written not in languages:
+    written = translator.processor.languages
+    several = len(written) > 1
+    strange = languages.keys() - set(written)
+    if strange and (several or len(strange) == len(languages)):
         raise InputError(
-            f"{corpus}: found texts in {', '.join(map(repr, languages))}, expected {written!r},"
-            f" which the model {model} writes"
+            f"{corpus}: found texts in {', '.join(map(repr, languages))}, expected"
+            f" {', '.join(map(repr, written))}, which the model {model} writes"
         )
+    if several and (why := why_unknown(written)):
+        note(f"off-target texts are not told: {why}")
     for line in read.notes:
         note(line)
     if len(languages) > 1:
@@ -177,9 +188,10 @@ def _write(
     language: str,
     normalisation: str,
     record: Mapping[str, Any],
+    known: Sequence[str],
 ) -> Scores:
     """Score and write predictions."""
-    scores = write_evaluation(folder, predictions, language, normalisation, record)
+    scores = write_evaluation(folder, predictions, language, normalisation, record, known=known)
     if signs := note_look_alikes(*_texts(predictions, language), scores):
         note(signs)
     return scores
@@ -279,17 +291,23 @@ def _predict(
         if len(unreadable) > most_of[0]:
             raise _too_many(str(error), name, len(unreadable), most_of)
 
-    translations = translator.translate(
-        samples,
-        on_error=note_down,
-        on_note=lambda name, text: None,  # there can be many: they are in the predictions
-        translate_empty=True,
-        **settings,
-    )
-    found = iter(translations)
+    def translate(language: str, rows: Sequence[int]) -> list[Translation | None]:
+        chosen = [samples[row] for row in rows]
+        found = iter(
+            translator.translate(
+                chosen,
+                on_error=note_down,
+                on_note=lambda name, text: None,  # there can be many: they are in the predictions
+                translate_empty=True,
+                **settings | ({"to": language} if asks else {}),
+            )
+        )
+        return [None if sample.id in unreadable else next(found) for sample in chosen]
+
+    asks = len(translator.processor.languages) > 1
+    languages = [sample.language if asks else "" for sample in samples]
     predictions = []
-    for sample in samples:
-        translation = None if sample.id in unreadable else next(found)
+    for sample, translation in zip(samples, each_language(languages, translate), strict=True):
         predictions.append(
             Prediction(
                 sample.id,
@@ -341,6 +359,8 @@ def write_evaluation(
     language: str,
     normalisation: str = DEFAULT_NORMALISATION,
     more: Mapping[str, Any] | None = None,
+    *,
+    known: Sequence[str] = (),
 ) -> Scores:
     """Score predictions and write `predictions.jsonl` and `metrics.json`.
 
@@ -353,13 +373,14 @@ def write_evaluation(
         language: of those that do not tell their own.
         normalisation: see `metrics.score`.
         more: what else to say in `metrics.json` of how they came about.
+        known: all languages that the system writes, see `score_by_language`.
 
     Raises:
         InputError: no predictions, or an unknown language or normalisation.
     """
     if not predictions:
         raise InputError("predictions: found none, expected at least one")
-    scores = score_by_language(*_texts(predictions, language), normalisation)
+    scores = score_by_language(*_texts(predictions, language), normalisation, known=known)
     rows = [
         json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
         for prediction in predictions

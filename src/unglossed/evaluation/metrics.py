@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.errors import InputError
+from unglossed.evaluation.off_target import off_target
+
+V = TypeVar("V")
 
 DEFAULT_NORMALISATION = "nfc.v1"
 
@@ -191,6 +194,8 @@ class Scores:
         normalisation: What was done to the texts before, see `evaluation.normalisation`.
         languages: The scores of each language by its code, where there are several: then the scores
             above are the means of these, and `signature` and `tokenizer` name each language's.
+        off_target: Percentage of texts in another language than the one that was asked for, of a
+            system that writes several; None: not told.
     """
 
     bleu1: float | None
@@ -204,6 +209,7 @@ class Scores:
     tokenizer: str
     normalisation: str
     languages: Mapping[str, Scores] = field(default_factory=dict)
+    off_target: float | None = None
 
     @property
     def settings(self) -> str:
@@ -234,6 +240,8 @@ class Scores:
             "tokenizer": self.tokenizer,
             "normalisation": self.normalisation,
         }
+        if self.off_target is not None:
+            content["off_target"] = round(self.off_target, 4)
         if self.languages:
             content["languages"] = {code: own.to_dict() for code, own in self.languages.items()}
         return content
@@ -248,7 +256,10 @@ class Scores:
         values = f"BLEU-1..4 {' / '.join(map(format_score, self.bleu))}"
         if undefined := note_undefined(self):
             values += f" ({undefined})"
-        return f"{values}  chrF {self.chrf:.2f}  ROUGE-L {self.rouge_l:.2f}"
+        values += f"  chrF {self.chrf:.2f}  ROUGE-L {self.rouge_l:.2f}"
+        if self.off_target is not None:
+            values += f"  off-target {self.off_target:.2f} %"
+        return values
 
 
 def format_score(value: float | None, digits: int = 2) -> str:
@@ -341,6 +352,8 @@ def score_by_language(
     references: Sequence[Reference],
     languages: Sequence[str],
     normalisation: str = DEFAULT_NORMALISATION,
+    *,
+    known: Sequence[str] = (),
 ) -> Scores:
     """Score texts of several languages: each by its own tokenisation, and the means of these.
 
@@ -349,6 +362,8 @@ def score_by_language(
         references: see `score`.
         languages: for each hypothesis the language of its references.
         normalisation: see `score`.
+        known: all languages that the system writes, one of which was asked for: where there are
+            several, it is told how many texts are in another of them.
 
     Returns:
         `score` of the texts where they are of one language.
@@ -356,18 +371,15 @@ def score_by_language(
     Raises:
         InputError: see `score`.
     """
-    codes = list(dict.fromkeys(languages))
     own: dict[str, Scores] = {}
-    for code in codes:
-        chosen = [index for index, found in enumerate(languages) if found == code]
-        own[code] = score(
-            [hypotheses[index] for index in chosen],
-            [references[index] for index in chosen],
-            code,
-            normalisation,
-        )
-    if len(codes) == 1:
-        return own[codes[0]]
+    for code, chosen in rows_by_language(languages).items():
+        texts = [hypotheses[index] for index in chosen]
+        own[code] = score(texts, [references[index] for index in chosen], code, normalisation)
+        away = off_target(texts, [code] * len(texts), known) if len(known) > 1 else None
+        if away is not None:
+            own[code] = replace(own[code], off_target=100 * sum(away) / len(away))
+    if len(own) == 1:
+        return next(iter(own.values()))
     return Scores(
         bleu1=_mean([scores.bleu1 for scores in own.values()]),
         bleu2=_mean([scores.bleu2 for scores in own.values()]),
@@ -380,7 +392,31 @@ def score_by_language(
         tokenizer="; ".join(f"{code}: {scores.tokenizer}" for code, scores in own.items()),
         normalisation=normalisation,
         languages=own,
+        off_target=_mean([scores.off_target for scores in own.values()]),
     )
+
+
+def rows_by_language(languages: Sequence[str]) -> dict[str, list[int]]:
+    """The numbers of the rows of each language, in the order in which the languages first come."""
+    rows: dict[str, list[int]] = {code: [] for code in languages}
+    for index, code in enumerate(languages):
+        rows[code].append(index)
+    return rows
+
+
+def each_language(
+    languages: Sequence[str], work: Callable[[str, list[int]], Sequence[V]]
+) -> list[V]:
+    """What a function gives for each row, of which it is given those of a language at a time.
+
+    Args:
+        languages: of the rows.
+        work: is given a language and the numbers of its rows; gives one result for each.
+    """
+    found: dict[int, V] = {}
+    for code, rows in rows_by_language(languages).items():
+        found |= zip(rows, work(code, rows), strict=True)
+    return [found[row] for row in range(len(languages))]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unglossed.corpora.segments import Segment
 from unglossed.files import find_path
+from unglossed.inference.context import find_rows
 from unglossed.inference.cutting import MotionCutter
 from unglossed.inference.search import text_scores
 from unglossed.inference.sentences import Progress, SentenceTranslator
@@ -26,6 +27,7 @@ from unglossed.inference.spans import Span
 from unglossed.inference.translator import SignTranslator
 from unglossed.inference.windows import Plain, kept_rate, kept_seconds, read_blocks
 from unglossed.media.signal import Clip, WholeFile
+from unglossed.models.context import pad_rows
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import pad_features, pad_labels
 
@@ -225,6 +227,7 @@ def similarities(
     ]
     pairs = [(part, int(cue)) for part, rows in enumerate(near) for cue in rows]
     scores: dict[tuple[int, int], float] = {}
+    rows_beside = find_rows(model, processor, features)
     kind = next(model.adapter.parameters()).dtype
     for start in range(0, len(pairs), _ROWS_AT_ONCE):
         group = pairs[start : start + _ROWS_AT_ONCE]
@@ -232,7 +235,11 @@ def similarities(
         tokens = pad_labels([texts[cue] for _, cue in group]).to(model.device)
         pad = processor.tokenizer.pad_token_id
         tokens = tokens.masked_fill(tokens == IGNORED, pad)
-        values = text_scores(model, batch.to(model.device, kind), mask.to(model.device), tokens)
+        read = batch.to(model.device, kind), mask.to(model.device)
+        beside = None
+        if rows_beside is not None:
+            beside = pad_rows([rows_beside[part] for part, _ in group]).to(model.device)
+        values = text_scores(model, *read, tokens, beside)
         scores |= dict(zip(group, values.tolist(), strict=True))
     for part, rows in enumerate(near):
         own = np.array([scores[part, int(cue)] for cue in rows]) / SHARPNESS

@@ -48,6 +48,10 @@ class SignalReader(nn.Module):
         super().__init__()
         if not isinstance(model.encoder, VisualEncoder):
             raise ValueError("found an encoder of another kind, expected a visual one")
+        if model.context is not None:
+            raise ValueError("found a model that reads texts beside the signal, expected none")
+        if model.encoder.frozen_block is not None:
+            raise ValueError("found an encoder with a frozen_block, expected one without")
         self.encoder, self.adapter = model.encoder, model.adapter
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unglossed.corpora.languages import has_spaces
 from unglossed.errors import InputError
+from unglossed.inference.context import context_of
 from unglossed.inference.output import BROKEN_CHARACTER
 from unglossed.inference.search import continue_text
 from unglossed.inference.sentences import Cut, Finder, SentenceTranslator
@@ -106,7 +107,7 @@ class LiveTranslator:
         ahead = round(AHEAD_SECONDS * self._rate)
         self._make_finder: Callable[[], Finder] = partial(sentences.find, cut, ahead=ahead)
         self._finder = self._make_finder()
-        self._is_spaced = has_spaces(self.processor.language)
+        self._is_spaced = has_spaces(self.processor.check_language(self._decoding.to))
         self._every = max(1, round(every * self._rate))
         self._least_score = least_score
         self._due = -math.inf
@@ -199,7 +200,9 @@ class LiveTranslator:
     def _translate(self, current: _Current, features: Tensor, *, beams: int) -> None:
         """Find the text of what has been seen that begins with what is committed."""
         settings = self._decoding.change(beams=beams)
-        tokens, score = continue_text(self.model, features, current.committed, settings)
+        beside = context_of(self.model, self.processor, features)
+        with self.model.language_model.writing(settings.to):
+            tokens, score = continue_text(self.model, features, current.committed, settings, beside)
         current.before, current.tokens, current.score = current.tokens, tokens, score
 
     def _update(

@@ -31,7 +31,10 @@ class WordAttention:
 
 
 def merge_words(
-    processor: TranslatorProcessor, token_ids: Sequence[int], attention: Tensor
+    processor: TranslatorProcessor,
+    token_ids: Sequence[int],
+    attention: Tensor,
+    language: str | None = None,
 ) -> tuple[WordAttention, ...]:
     """Merge the tokens of one sentence into words, with the mean of their attention.
 
@@ -42,6 +45,7 @@ def merge_words(
         processor: its tokenizer made the tokens.
         token_ids: of one sentence; special tokens are left out.
         attention: (tokens, time), a row for each token.
+        language: of the sentence; None: what the model usually writes.
     """
     special = set(processor.tokenizer.all_special_ids)
     rows = [row for row, token in enumerate(token_ids) if token not in special]
@@ -51,7 +55,7 @@ def merge_words(
     unseen = torch.ones(len(rows), len(rows)).triu(1).bool()
     prefixes = processor.decode(tokens.repeat(len(rows), 1).masked_fill(unseen, IGNORED))
 
-    spaced = processor.language not in UNSPACED_LANGUAGES
+    spaced = (language or processor.language) not in UNSPACED_LANGUAGES
     starts: list[int] = []
     groups: list[list[int]] = []
     waiting: list[int] = []

@@ -14,8 +14,8 @@ from unglossed.corpora.sample import Sample
 from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError
 from unglossed.files import find_path
-from unglossed.inference.search import signal_limit
-from unglossed.media.frames import FRAME_RATE, nearest_frames
+from unglossed.inference.limits import signal_limit
+from unglossed.media.frames import FRAME_RATE, nearest_frames, sample_indices
 from unglossed.media.probe import Emptiness
 from unglossed.media.signal import (
     Clip,
@@ -23,7 +23,6 @@ from unglossed.media.signal import (
     WholeFile,
     at_frame_rate,
     check_frame_rate,
-    sample_indices,
     signal_of,
 )
 from unglossed.models.processing import TranslatorProcessor
@@ -131,7 +130,7 @@ def read_frames(
     """
     signal = signal_of(processor)
     if not isinstance(signal, VideoSignal):
-        raise InputError("frames: the model reads audio, expected a model that reads video")
+        raise InputError(f"frames: the model reads {signal.kind}, expected one that reads video")
     rate = check_frame_rate(fps, "fps")
     rows = _list_frames(frames)
     steps = np.arange(max(1, round(len(rows) / rate * FRAME_RATE))) / FRAME_RATE

@@ -22,9 +22,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from unglossed import hub
 from unglossed.config import DecodingSettings, read_settings
 from unglossed.errors import InputError
+from unglossed.inference.limits import text_limit
 from unglossed.inference.output import Hypothesis, Translation, merge_words
 from unglossed.media.augment import generator_for
-from unglossed.models.language_model import IGNORED, DecoderOnly, EncoderDecoder, LanguageModel
+from unglossed.models.context import pad_rows
+from unglossed.models.language_model import IGNORED, EncoderDecoder, LanguageModel
 from unglossed.models.processing import TranslatorProcessor, pad_features
 from unglossed.models.translator import Translator
 
@@ -189,6 +191,7 @@ def write_texts(
     n_best: int = 1,
     names: Sequence[str] = (),
     prefix: Sequence[int] = (),
+    context: Tensor | None = None,
 ) -> Tensor:
     """Search for texts, or draw them.
 
@@ -204,6 +207,7 @@ def write_texts(
         n_best: texts of each clip; at most `decoding.beams` unless they are drawn.
         names: of the clips; needed where texts are drawn.
         prefix: tokens with which all texts begin.
+        context: texts beside the features, see `Translator.forward`.
 
     Returns:
         (batch * n_best, tokens): the texts of a clip side by side, best first by what the beams
@@ -219,6 +223,7 @@ def write_texts(
     if decoding.sample:
         settings = {"num_beams": 1}
         features, mask = (one.repeat_interleave(n_best, 0) for one in (features, mask))
+        context = None if context is None else context.repeat_interleave(n_best, 0)
         chances = [generator_for(decoding.seed, n, name) for name in names for n in range(n_best)]
         processors.append(Drawing(chances, decoding.temperature, decoding.top_p))
     if prefix:
@@ -226,6 +231,7 @@ def write_texts(
     return model.generate(
         features=features,
         mask=mask,
+        context=context,
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
         logits_processor=LogitsProcessorList(processors),
@@ -301,7 +307,13 @@ def written(model: Translator, tokens: Tensor) -> Tensor:
     return ends.cumsum(1) - ends.long() == 0
 
 
-def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tensor) -> Tensor:
+def text_scores(
+    model: Translator,
+    features: Tensor,
+    mask: Tensor,
+    tokens: Tensor,
+    context: Tensor | None = None,
+) -> Tensor:
     """Mean log-probability that the model gives the tokens of each text (batch,).
 
     The texts are read once more as in training, so that the score is the same whatever they were
@@ -314,6 +326,7 @@ def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tenso
         features: (batch, time, dim) of the encoder.
         mask: (batch, time) bool.
         tokens: (batch, tokens) as `write_texts` gives them.
+        context: texts beside the features, see `Translator.forward`.
     """
     real = written(model, tokens)
     vocab_size = model.language_model.model.config.get_text_config().vocab_size
@@ -322,7 +335,9 @@ def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tenso
     for start in range(0, len(tokens), size):
         rows = slice(start, start + size)
         labels = tokens[rows].masked_fill(~real[rows], IGNORED)
-        logits = model(features=features[rows], mask=mask[rows], labels=labels).logits.float()
+        beside = None if context is None else context[rows]
+        output = model(features=features[rows], mask=mask[rows], labels=labels, context=beside)
+        logits = output.logits.float()
         chosen = logits.gather(2, tokens[rows, :, None]).squeeze(2) - logits.logsumexp(2)
         scores.append(chosen.where(real[rows], 0).sum(1) / real[rows].sum(1))
     return torch.cat(scores)
@@ -330,7 +345,11 @@ def text_scores(model: Translator, features: Tensor, mask: Tensor, tokens: Tenso
 
 @torch.no_grad()
 def continue_text(
-    model: Translator, features: Tensor, prefix: Sequence[int], decoding: DecodingSettings
+    model: Translator,
+    features: Tensor,
+    prefix: Sequence[int],
+    decoding: DecodingSettings,
+    context: Tensor | None = None,
 ) -> tuple[list[int], float]:
     """Find the text of one clip that begins with given tokens.
 
@@ -339,6 +358,7 @@ def continue_text(
         features: (time, dim) of the encoder.
         prefix: tokens, without an end token.
         decoding: how the rest is searched for; `max_new_tokens` counts the prefix.
+        context: texts beside the features, a batch of one, see `Translator.forward`.
 
     Returns:
         Its tokens without the end token, and its score, see `text_scores`.
@@ -347,45 +367,12 @@ def continue_text(
     mask = torch.ones(rows.shape[:2], dtype=torch.bool, device=model.device)
     room = text_limit(model, len(features)) or decoding.max_new_tokens
     settings = decoding.change(max_new_tokens=max(1, min(room, decoding.max_new_tokens)))
-    tokens = write_texts(model, rows, mask, settings, names=[""], prefix=prefix)
-    score = float(text_scores(model, rows, mask, tokens)[0])
+    tokens = write_texts(model, rows, mask, settings, names=[""], prefix=prefix, context=context)
+    score = float(text_scores(model, rows, mask, tokens, context)[0])
     end = model.language_model.model.generation_config.eos_token_id
     ends = set(end) if isinstance(end, list) else {end}
     kept = tokens[0][written(model, tokens)[0]].tolist()
     return [token for token in kept if token not in ends], score
-
-
-def signal_limit(model: Translator, num_tokens: int = 1) -> int | None:
-    """Most features that a signal can have; positions that a text shares are left for it.
-
-    Args:
-        model: the translator.
-        num_tokens: of the text, the end token among them.
-    """
-    room = _room(model.language_model)
-    if room is None:
-        return None
-    if isinstance(model.language_model, DecoderOnly):
-        room -= num_tokens
-    return model.adapter.input_limit(room)
-
-
-def text_limit(model: Translator, num_features: int) -> int | None:
-    """Most tokens that a text behind so many features can have."""
-    writer = model.language_model
-    room = _room(writer)
-    if isinstance(writer, DecoderOnly):
-        return None if room is None else room - model.adapter.output_lengths(num_features)
-    return (
-        None if writer.max_positions is None else writer.max_positions - max(len(writer.start), 1)
-    )
-
-
-def _room(writer: LanguageModel) -> int | None:
-    """Positions for adapted features, and a text that shares them."""
-    if writer.max_positions is None:
-        return None
-    return writer.max_positions - writer.prompt_length
 
 
 # Not inference mode: a table that a model fills on first use must stay fit for later training.
@@ -399,6 +386,7 @@ def translate_batch(
     *,
     n_best: int,
     attention: bool,
+    context: Sequence[Tensor] | None = None,
 ) -> list[Translation]:
     """Translate clips that share a batch.
 
@@ -410,6 +398,7 @@ def translate_batch(
         names: the translations' `media`.
         n_best: hypotheses of each clip.
         attention: also tell which frames each word attended to.
+        context: for each clip its row of texts beside the features, see `Context.row`.
 
     Returns:
         A translation for each clip, in order.
@@ -417,10 +406,13 @@ def translate_batch(
     features, mask = pad_features(rows)
     features = features.to(model.device, next(model.adapter.parameters()).dtype)
     mask = mask.to(model.device)
-    tokens = write_texts(model, features, mask, decoding, n_best=n_best, names=names)
+    beside = None if context is None else pad_rows(context).to(model.device)
+    tokens = write_texts(
+        model, features, mask, decoding, n_best=n_best, names=names, context=beside
+    )
     tokens = tokens.reshape(len(rows), n_best, -1)
     scores = torch.stack(
-        [text_scores(model, features, mask, texts) for texts in tokens.unbind(1)], dim=1
+        [text_scores(model, features, mask, texts, beside) for texts in tokens.unbind(1)], dim=1
     )
     for name, values in zip(names, scores, strict=True):
         if not values.isfinite().all():
@@ -433,13 +425,15 @@ def translate_batch(
         for texts, values in zip(tokens, scores.tolist(), strict=True)
     ]
     best = torch.stack([texts[found[0][0]] for texts, found in zip(tokens, ranked, strict=True)])
-    weights = model.attend(features, mask, best).float().cpu() if attention else None
+    weights = model.attend(features, mask, best, beside).float().cpu() if attention else None
     translations = []
     for index, (row, found) in enumerate(zip(rows, ranked, strict=True)):
         n_best_list = tuple(hypothesis for _, hypothesis in found)
         words = None
         if weights is not None:
-            words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
+            words = merge_words(
+                processor, best[index].tolist(), weights[index, :, : len(row)], decoding.to
+            )
         first = n_best_list[0]
         translations.append(
             Translation(names[index], first.text, first.score, n_best_list, words, len(row))

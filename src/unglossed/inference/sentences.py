@@ -22,9 +22,9 @@ from unglossed.corpora.segments import Segment
 from unglossed.errors import InputError
 from unglossed.files import find_path
 from unglossed.inference.cutting import Cutter, MotionCutter, SegmenterCutter
+from unglossed.inference.limits import signal_limit
 from unglossed.inference.output import Translation, WordAttention
 from unglossed.inference.pauses import LONGEST_SECONDS, find_pauses
-from unglossed.inference.search import signal_limit
 from unglossed.inference.spans import SpanFinder
 from unglossed.inference.translator import (
     SignTranslator,
@@ -225,6 +225,7 @@ class SentenceTranslator:
             decoding: fields of `DecodingSettings`.
         """
         settings = self.translator.decoding.change(**decoding)
+        self.translator.processor.check_language(settings.to)
         found = self._found(blocks, cut, progress, seconds)
 
         def translated() -> Iterator[Sentence]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from unglossed.config import DecodingSettings, check_count
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.hub import find_model
+from unglossed.inference.context import find_rows
+from unglossed.inference.limits import alike_batches
 from unglossed.inference.output import Translation
 from unglossed.inference.precision import (
     Precision,
@@ -36,7 +38,7 @@ from unglossed.inference.reading import (
     read_clip,
     read_frames,
 )
-from unglossed.inference.search import load_decoding, signal_limit, text_limit, translate_batch
+from unglossed.inference.search import load_decoding, translate_batch
 from unglossed.media.signal import (
     check_frame_rate,
 )
@@ -143,14 +145,15 @@ class SignTranslator:
                 `media.contents`; otherwise they get an empty text with the `reason`. `frame_rate`:
                 pictures per second of frame folders, 25 unless a sample says otherwise. All others
                 are fields of `DecodingSettings`: `beams=1`, `max_new_tokens=60`,
-                `language_contrast=0.3`, `sample=True, seed=1`, ...
+                `language_contrast=0.3`, `sample=True, seed=1`, `to="en"`, ...
 
         Yields:
             A translation for each clip that could be read, in the order of `media`.
 
         Raises:
             InputError: A clip cannot be read or is not a clip, a setting is unknown or out of
-                range, or there are fewer beams than `n_best`.
+                range, the model does not write the language, or there are fewer beams than
+                `n_best`.
         """
         return self._stream(each_clip(media), **settings)
 
@@ -203,6 +206,7 @@ class SignTranslator:
         if read_ahead is not None:
             check_count("read_ahead", read_ahead)
         settings = self.decoding.change(**decoding)
+        self.processor.check_language(settings.to)
         _check_n_best(n_best, settings)
         if frame_rate is not None:
             check_frame_rate(frame_rate, "frame_rate")
@@ -330,6 +334,7 @@ def translate_features(
     batch_size: int = 8,
     attention: bool = False,
     progress: bool = False,
+    context: Sequence[Tensor] | None = None,
 ) -> list[Translation]:
     """Translate from the encoder's features.
 
@@ -347,45 +352,39 @@ def translate_features(
         batch_size: clips that are translated at a time.
         attention: also tell which frames each word attended to.
         progress: show a progress bar on stderr.
+        context: for each clip its texts beside the features, see `find_rows`; found here when not
+            given, where the model reads any.
 
     Returns:
         A translation for each clip, in the order of `features`.
 
     Raises:
-        InputError: there are fewer beams than `n_best`, or a clip leaves the language model no
-            position for a word.
+        InputError: there are fewer beams than `n_best`, the model does not write the language, or
+            a clip leaves it no position for a word.
     """
     _check_n_best(n_best, decoding)
+    processor.check_language(decoding.to)
     names = names or [str(index) for index in range(len(features))]
-    limits = []
-    for name, row in zip(names, features, strict=True):
-        room = text_limit(model, len(row))
-        if room is not None and room < 1:
-            raise InputError(
-                f"{name}: found {len(row)} positions of signal, expected at most"
-                f" {signal_limit(model)}, for which the language model has room"
-            )
-        limits.append(min(room or decoding.max_new_tokens, decoding.max_new_tokens))
-    order = sorted(range(len(features)), key=lambda index: -len(features[index]))
-    batches = []
-    for _, group in groupby(order, lambda index: limits[index]):  # a clip has its own room, alone
-        alike = list(group)
-        batches += [alike[i : i + batch_size] for i in range(0, len(alike), batch_size)]
+    batches = alike_batches(model, features, names, decoding, batch_size)
+    if context is None:
+        context = find_rows(model, processor, features)
     done: dict[int, Translation] = {}
     was_training = model.training
     model.eval()
     try:
-        for batch in _track(batches, "translating", progress):
-            rows = translate_batch(
-                model,
-                processor,
-                [features[index] for index in batch],
-                decoding.change(max_new_tokens=limits[batch[0]]),
-                [names[index] for index in batch],
-                n_best=n_best,
-                attention=attention,
-            )
-            done |= dict(zip(batch, rows, strict=True))
+        with model.language_model.writing(decoding.to):
+            for batch, settings in _track(batches, "translating", progress):
+                rows = translate_batch(
+                    model,
+                    processor,
+                    [features[index] for index in batch],
+                    settings,
+                    [names[index] for index in batch],
+                    n_best=n_best,
+                    attention=attention,
+                    context=None if context is None else [context[index] for index in batch],
+                )
+                done |= dict(zip(batch, rows, strict=True))
     finally:
         model.train(was_training)
     return [done[index] for index in range(len(features))]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.media.augment import render_view
-from unglossed.media.frames import FRAME_RATE, open_frames
-from unglossed.media.signal import Clip, VideoSignal, cut_box, sample_indices, signal_of
+from unglossed.media.frames import FRAME_RATE, open_frames, sample_indices
+from unglossed.media.signal import Clip, VideoSignal, cut_box, signal_of
 
 Processor = Any
 """A `TranslatorProcessor`, or `Plain`."""

@@ -62,6 +62,76 @@ def nearest_frames(times: NDArray[np.float64], grid: NDArray[np.float64]) -> NDA
     return nearest
 
 
+def group_size(rate: float) -> int:
+    """Number of frames of which one is kept at a share of 1, 0.5, 0.25 or any 1 / whole number.
+
+    Raises:
+        InputError: The share is not one over a whole number.
+    """
+    size = round(1 / rate) if 0 < rate <= 1 else 0
+    if size < 1 or abs(1 / rate - size) > 1e-6:
+        raise InputError(
+            f"frame_share: found {rate}, expected one over a whole number: 1, 0.5, 0.25, 0.125"
+        )
+    return size
+
+
+def sample_indices(
+    num_frames: int, rate: float, generator: np.random.Generator | None = None
+) -> NDArray[np.int64]:
+    """Choose one frame of every group of 1 / rate neighbours (FLa-LLM keeps one of four).
+
+    Args:
+        num_frames: Frames that the clip has.
+        rate: Share of the frames to keep, see `group_size`.
+        generator: Training: a random frame of each group. None, for evaluation: the first.
+
+    Returns:
+        Rising indices: (ceil(num_frames * rate),). A last group that is not full still gives one.
+    """
+    size = group_size(rate)
+    starts = np.arange(0, num_frames, size, dtype=np.int64)
+    if generator is None or size == 1:
+        return starts
+    ends = np.minimum(starts + size, num_frames)
+    return generator.integers(starts, ends, dtype=np.int64)
+
+
+def choose_at(
+    media: Path,
+    unit: str,
+    times: NDArray[np.float64],
+    step: float,
+    rate: float,
+    start_seconds: float | None,
+    end_seconds: float | None,
+) -> NDArray[np.int64]:
+    """Choose the units of a clip nearest to an even time grid, see `Frames.indices_at`.
+
+    Args:
+        media: Of the clip, for messages.
+        unit: What a unit is called.
+        times: Seconds of each unit, rising: (units,).
+        step: Seconds that the last unit lasts.
+        rate: Units per second wanted.
+        start_seconds: Begin of the part; None: the first unit.
+        end_seconds: End of the part; None: with the clip.
+
+    Raises:
+        InputError: The part holds no unit.
+    """
+    duration = float(times[-1]) + step
+    start = max(start_seconds or 0.0, float(times[0]))
+    end = duration if end_seconds is None else min(end_seconds, duration)
+    if end <= start:
+        raise InputError(
+            f"{media}: no {unit} between {start} and {end_seconds} seconds: "
+            f"the clip is {duration:.2f} seconds long"
+        )
+    grid = start + np.arange(max(1, round((end - start) * rate))) / rate
+    return nearest_frames(times, grid)
+
+
 class Frames(ABC):
     """The frames of an open clip; `open_frames` makes it.
 
@@ -146,16 +216,8 @@ class Frames(ABC):
         """
         times = self.times + self.begin_seconds
         step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / self.rate
-        duration = float(times[-1]) + step
-        start = max(start_seconds or 0.0, float(times[0]))
-        end = duration if end_seconds is None else min(end_seconds, duration)
-        if end <= start:
-            raise InputError(
-                f"{self.media}: no frame between {start} and {end_seconds} seconds: "
-                f"the clip is {duration:.2f} seconds long"
-            )
-        grid = start + np.arange(max(1, round((end - start) * frame_rate))) / frame_rate
-        return nearest_frames(times, grid)
+        span = start_seconds, end_seconds
+        return choose_at(self.media, "frame", times, step, frame_rate, *span)
 
     def each(
         self, indices: Indices, keep: Callable[[NDArray[np.uint8]], Kept], *, deinterlace: bool

@@ -22,6 +22,7 @@ from av.format import Flags
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.array_settings import Told
 from unglossed.media.audio import AUDIO_SUFFIXES, audio_seconds, examine_audio
 from unglossed.media.containers import (
     Kind,
@@ -53,8 +54,8 @@ class MediaFacts:
     """What is known of a clip's media without looking at its content.
 
     Attributes:
-        kind: "frames" (a folder of pictures, or a clip in a shard), "video", "audio", or a kind of
-            signal that another package adds.
+        kind: "frames" (a folder of pictures, or a clip in a shard), "video", "audio", "array", or a
+            kind of signal that another package adds.
         duration_seconds: Length; of a video that of its frames, not of its audio.
         num_frames: None if the headers do not tell, and for audio, as all that follows.
         width: Of the frames as they are read, turned by the rotation mark, as `height`.
@@ -69,6 +70,8 @@ class MediaFacts:
         size_changes: Times of a video at which its frames change their size; () if not decoded.
         has_opposite_channels: Whether its channels were found to cancel each other; False if not
             decoded.
+        shape: Of an array; () for all else.
+        told: What an array's file tells of it.
     """
 
     kind: str
@@ -85,15 +88,19 @@ class MediaFacts:
     num_interlaced: int = 0
     size_changes: tuple[float, ...] = ()
     has_opposite_channels: bool = False
+    shape: tuple[int, ...] = ()
+    told: Told | None = None
 
     def span(self, frame_rate: float | None = None) -> tuple[float, float]:
         """When its frames, or its audio, begin and end, in seconds.
 
         Args:
-            frame_rate: Pictures per second, if a frame folder; None: 25.
+            frame_rate: Pictures per second of a frame folder, or rows of an array whose file tells
+                no rate; None: 25.
         """
         seconds = self.duration_seconds
-        if self.kind == "frames" and frame_rate is not None and self.num_frames is not None:
+        has_none = self.kind == "frames" or (self.kind == "array" and self.frame_rate is None)
+        if has_none and frame_rate is not None and self.num_frames is not None:
             seconds = self.num_frames / frame_rate
         return self.begin_seconds, self.begin_seconds + seconds
 
@@ -296,6 +303,8 @@ class Emptiness(StrEnum):
     BLANK = "blank"
     STILL = "still"
     ONE_FRAME = "one_frame"
+    NO_POINTS = "no_points"
+    UNCHANGED = "unchanged"
 
     @property
     def told(self) -> str:
@@ -309,6 +318,8 @@ _TOLD = {
     Emptiness.BLANK: "the video is blank, one colour all over",
     Emptiness.STILL: "the video stands still, nothing moves",
     Emptiness.ONE_FRAME: "there is only one frame, nothing can move",
+    Emptiness.NO_POINTS: "no point is in any frame",
+    Emptiness.UNCHANGED: "all frames are the same, nothing moves",
 }
 
 

@@ -1,4 +1,4 @@
-"""The kinds of signal that a model reads from a clip: video, audio, and those of other packages.
+"""The kinds of signal that a model reads from a clip: video, audio, arrays, and those of packages.
 
 This is the only module that tells the kinds apart. Everybody else asks the signal: how a clip is
 read, how long it is, which files hold it, when there is nothing in it.
@@ -7,6 +7,7 @@ read, how long it is, which files hold it, when there is nothing in it.
 from __future__ import annotations
 
 import math
+import pkgutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.media.array_files import is_array_file, is_json_folder, split_key
 from unglossed.media.audio import AUDIO_SUFFIXES, draw_audio, read_audio
 from unglossed.media.frames import (
     FRAME_RATE,
     VIDEO_SUFFIXES,
     Frames,
     open_frames,
+    sample_indices,
 )
 from unglossed.media.pictures import Size
 from unglossed.media.probe import (
@@ -72,7 +75,7 @@ class Clip(Protocol):
 
     @property
     def frame_rate(self) -> float | None:
-        """Pictures per second of a frame folder; None: 25. Other media have their own."""
+        """Pictures per second of a frame folder, rows of an array; None: 25, or its own."""
 
     @property
     def deinterlace(self) -> bool:
@@ -102,19 +105,22 @@ class Signal(ABC):
         kind: Its name in recipes, model folders and messages.
         suffixes: Endings of the files that hold it, in lower case.
         unit: What a unit of time is called.
-        varies: Whether training reads or augments a clip in another way each time.
     """
 
     kind: ClassVar[str]
     suffixes: ClassVar[frozenset[str]]
     unit: ClassVar[str] = "units"
-    varies: ClassVar[bool] = False
 
     @classmethod
     def of(cls, processor: Any) -> Self:
         """Make the signal of a model from the settings in its processor."""
         del processor
         return cls()
+
+    @property
+    def varies(self) -> bool:
+        """Whether training reads or augments a clip in another way each time."""
+        return False
 
     @property
     @abstractmethod
@@ -209,12 +215,16 @@ class VideoSignal(Signal):
     kind: ClassVar[str] = "video"
     suffixes: ClassVar[frozenset[str]] = VIDEO_SUFFIXES
     unit: ClassVar[str] = "frames kept"
-    varies: ClassVar[bool] = True
 
     @classmethod
     def of(cls, processor: Any) -> Self:
         """Frame share and size of the processor."""
         return cls(processor.frame_share, processor.resize)
+
+    @property
+    def varies(self) -> bool:
+        """Frames and views are drawn."""
+        return True
 
     @property
     def units_per_second(self) -> float:
@@ -316,7 +326,11 @@ class AudioSignal(Signal):
         return draw_audio(content, self.audio_rate)
 
 
-_BUILT_IN: Mapping[str, type[Signal]] = {one.kind: one for one in (VideoSignal, AudioSignal)}
+_BUILT_IN: Mapping[str, str] = {
+    "video": f"{__name__}:VideoSignal",
+    "audio": f"{__name__}:AudioSignal",
+    "array": "unglossed.media.array_signal:ArraySignal",
+}
 
 
 @lru_cache(maxsize=1)
@@ -338,7 +352,8 @@ def signal_class(kind: str) -> type[Signal]:
         InputError: There is none of this name, or its package fails to give it.
     """
     if kind in _BUILT_IN:
-        return _BUILT_IN[kind]
+        ours: type[Signal] = pkgutil.resolve_name(_BUILT_IN[kind])
+        return ours
     entry = _added(tuple(sys.path)).get(kind)
     if entry is None:
         known = ", ".join(signal_kinds())
@@ -355,18 +370,23 @@ def signal_class(kind: str) -> type[Signal]:
 
 
 def signal_of(processor: Any) -> Signal:
-    """How a model's clips are read: by its processor's `signal`, else its `audio_rate`, if any."""
+    """How a model's clips are read: by its processor's `signal`, `array` or `audio_rate`."""
     kind = getattr(processor, "signal", None)
+    if kind is None and getattr(processor, "array", None) is not None:
+        kind = "array"
     return signal_class(kind or ("video" if processor.audio_rate is None else "audio")).of(
         processor
     )
 
 
 def kind_of_file(name: str) -> str | None:
-    """The kind of signal that a file holds, by the ending of its name; None: no known one."""
-    suffix = Path(name).suffix.lower()
-    found = (kind for kind in signal_kinds() if suffix in signal_class(kind).suffixes)
-    return next(found, None)
+    """The kind of signal that a file holds, by the ending of its name; None: no known one.
+
+    That of another package comes before arrays.
+    """
+    suffix = split_key(Path(name))[0].suffix.lower()
+    kinds = sorted(signal_kinds(), key=lambda kind: kind == "array")
+    return next((kind for kind in kinds if suffix in signal_class(kind).suffixes), None)
 
 
 def signal_in(facts: MediaFacts, wanted: str = "video") -> Signal:
@@ -391,45 +411,10 @@ def media_facts(media: Path, wanted: str = "video", *, deep: bool = False) -> Me
         wanted: Kind of signal that is read from it, as far as it holds it.
         deep: Decode all of it.
     """
-    kind = kind_of_file(media.name)
-    if kind is None or kind in _BUILT_IN:
-        kind = wanted if wanted in _BUILT_IN else "video"
+    kind = kind_of_file(str(media)) or ("array" if is_json_folder(media) else None)
+    if kind in (None, "video", "audio"):  # a video can hold either
+        kind = wanted if wanted in ("video", "audio") else "video"
     return signal_class(kind)().facts_of(media, deep=deep)
-
-
-def group_size(rate: float) -> int:
-    """Number of frames of which one is kept at a share of 1, 0.5, 0.25 or any 1 / whole number.
-
-    Raises:
-        InputError: The share is not one over a whole number.
-    """
-    size = round(1 / rate) if 0 < rate <= 1 else 0
-    if size < 1 or abs(1 / rate - size) > 1e-6:
-        raise InputError(
-            f"frame_share: found {rate}, expected one over a whole number: 1, 0.5, 0.25, 0.125"
-        )
-    return size
-
-
-def sample_indices(
-    num_frames: int, rate: float, generator: np.random.Generator | None = None
-) -> NDArray[np.int64]:
-    """Choose one frame of every group of 1 / rate neighbours (FLa-LLM keeps one of four).
-
-    Args:
-        num_frames: Frames that the clip has.
-        rate: Share of the frames to keep, see `group_size`.
-        generator: Training: a random frame of each group. None, for evaluation: the first.
-
-    Returns:
-        Rising indices: (ceil(num_frames * rate),). A last group that is not full still gives one.
-    """
-    size = group_size(rate)
-    starts = np.arange(0, num_frames, size, dtype=np.int64)
-    if generator is None or size == 1:
-        return starts
-    ends = np.minimum(starts + size, num_frames)
-    return generator.integers(starts, ends, dtype=np.int64)
 
 
 def kept_indices(
@@ -489,10 +474,17 @@ def check_frame_rate(value: object, where: str) -> float:
     return rate
 
 
+def has_no_rate(media: Path) -> bool:
+    """Whether media may not tell their rate: a folder, or an array."""
+    return media.is_dir() or is_array_file(media)
+
+
 def at_frame_rate(clip: Clip, frame_rate: float) -> Clip:
     """The same clip, its frame folder read at another rate than 25 pictures a second."""
     rate = check_frame_rate(frame_rate, "frame_rate")
-    if clip.media.exists() and not clip.media.is_dir():
-        raise InputError(f"{clip.media}: found a frame rate for it, expected it for frame folders")
+    if clip.media.exists() and not has_no_rate(clip.media):
+        raise InputError(
+            f"{clip.media}: found a frame rate for it, expected it for frame folders and arrays"
+        )
     changed: Clip = replace(cast(Any, clip), frame_rate=rate)
     return changed

@@ -25,6 +25,11 @@ KINDS = {
     "text_encoder": "unglossed.models.translator:TextEncoderStates",
 }
 """Our encoders, each by the key that its configuration alone has."""
+OURS = {
+    "features": "unglossed.models.features:FeatureEncoder",
+    "graph": "unglossed.models.graph:GraphEncoder",
+}
+"""Our encoders, each by its `kind`."""
 
 
 class Encoder(nn.Module, ABC):
@@ -35,11 +40,30 @@ class Encoder(nn.Module, ABC):
     """
 
     signal: str = "video"
-    """Kind of signal that it reads: "video", "audio" or that of another package."""
+    """Kind of signal that it reads: "video", "audio", "array" or that of another package."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """All keys of the configuration of a `kind`, and their values where a recipe has none."""
     output_dim: int
     """Width of the features."""
+
+    @classmethod
+    def complete(cls, config: Mapping[str, Any], processor: Any) -> dict[str, Any]:
+        """The configuration of a new one: a recipe's, defaults, and what the clips' signal tells.
+
+        Args:
+            config: the recipe's, which has a `kind`.
+            processor: says how clips are read, see `TranslatorProcessor`.
+
+        Raises:
+            FieldError: it cannot read such clips.
+        """
+        del processor
+        return {**cls.defaults, **config}
+
+    def misfit(self, processor: Any) -> str | None:
+        """Why it cannot read clips as a processor says, the kind of signal aside; None: it can."""
+        del processor
+        return None
 
     @abstractmethod
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +71,7 @@ class Encoder(nn.Module, ABC):
 
         Args:
             frames: (sum of lengths, height, width, 3) uint8 RGB, the clips one after another; of
-                audio (sum of lengths,) float32 samples.
+                audio (sum of lengths,) float32 samples; of arrays as `ArraySignal` reads them.
             lengths: (batch,) int64 frames or samples of each clip.
 
         Returns:
@@ -71,16 +95,16 @@ def encoder_kind(config: Mapping[str, Any]) -> type[Encoder]:
         InputError: no installed package has the `kind`, or it is not an encoder.
     """
     name = config.get("kind")
-    if name is None:
-        ours: type[Encoder] = pkgutil.resolve_name(
-            next(KINDS[key] for key in KINDS if key in config)
-        )
+    if name is None or name in OURS:
+        place = OURS[name] if name else next(KINDS[key] for key in KINDS if key in config)
+        ours: type[Encoder] = pkgutil.resolve_name(place)
         return ours
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         known = ", ".join(sorted(points)) or "none is installed"
         raise InputError(
-            f"encoder.kind: found {name!r}, expected an entry point in the group {GROUP} ({known}):"
+            f"encoder.kind: found {name!r}, expected {', '.join(OURS)}, or an entry point in the"
+            f" group {GROUP} ({known}):"
             " install the package that the encoder comes from"
         )
     place = f"encoder.kind: {name!r} ({points[name].value})"

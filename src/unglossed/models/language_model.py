@@ -7,7 +7,8 @@ padding side live here and nowhere else. Light-T, the light one of FLa-LLM's sta
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -30,6 +31,8 @@ IGNORED = -100
 """Label of a position that no loss counts: padding."""
 UNTIED = "untied"
 """Key of a transformers configuration: the matrices which it calls tied and which are not."""
+Prompt = Mapping[str, Any]
+"""What a language model reads beside the features, see `LanguageModel`."""
 
 
 class LanguageModel(nn.Module, ABC):
@@ -39,6 +42,8 @@ class LanguageModel(nn.Module, ABC):
         config: the transformers configuration as dict.
         prompt: token ids `before` and `after` the features, and `start`: those with which every
             text starts (an encoder-decoder's language code; its configuration's when not given).
+            Of a model that writes several languages also `languages`: the same three for each, by
+            its code, as many in each `start`; what stands beside them is for the first.
         lora: settings of `add_lora`; None for a model without.
     """
 
@@ -49,7 +54,7 @@ class LanguageModel(nn.Module, ABC):
     def __init__(
         self,
         config: dict[str, Any],
-        prompt: Mapping[str, Sequence[int]] | None = None,
+        prompt: Prompt | None = None,
         lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -58,9 +63,8 @@ class LanguageModel(nn.Module, ABC):
         if lora is not None:
             add_lora(self.model, lora)
         sides = prompt or {}
-        self.before = list(sides.get("before", ()))
-        self.after = list(sides.get("after", ()))
-        self.start = list(sides.get("start", ()))
+        self.languages: Mapping[str, Prompt] = sides.get("languages", {})
+        self._take(sides)
         self.trained_rows: range | None = None
         self.new_tokens: NewTokens | None = None
 
@@ -76,8 +80,38 @@ class LanguageModel(nn.Module, ABC):
 
     @property
     def prompt_length(self) -> int:
-        """Tokens of the prompt, before and after the features together."""
-        return len(self.before) + len(self.after)
+        """Tokens of the prompt, before and after the features together; of the longest one."""
+        sides = [(self.before, self.after)]
+        sides += [(one["before"], one["after"]) for one in self.languages.values()]
+        return max(len(before) + len(after) for before, after in sides)
+
+    def _take(self, prompt: Prompt) -> None:
+        self.before, self.after, self.start = (
+            list(prompt.get(side, ())) for side in ("before", "after", "start")
+        )
+
+    @contextmanager
+    def writing(self, language: str | None) -> Iterator[None]:
+        """Write, in the block, texts in one of `languages`; None: in the first, as ever.
+
+        A model that writes one language is told nothing.
+        """
+        before = {"before": self.before, "after": self.after, "start": self.start}
+        if language is not None and self.languages:
+            self._take(self.languages[language])
+        try:
+            yield
+        finally:
+            self._take(before)
+
+    def _ids(self, side: str, mask: Tensor, languages: Sequence[str] | None) -> Tensor:
+        """Tokens of a side of the prompt (batch, tokens), `IGNORED` where padded."""
+        if languages is None:
+            return mask.new_tensor(getattr(self, side), dtype=torch.long).expand(len(mask), -1)
+        rows = [self.languages[language][side] for language in languages]
+        longest = max(map(len, rows))
+        padded = [[*row, *[IGNORED] * (longest - len(row))] for row in rows]
+        return mask.new_tensor(padded, dtype=torch.long)
 
     def train_rows(self, tokens: Sequence[int]) -> None:
         """Have the embeddings of tokens of the prompt trained while the model's own weights stay.
@@ -93,18 +127,26 @@ class LanguageModel(nn.Module, ABC):
             self.new_tokens = NewTokens(self.model, self.trained_rows)
         return self.new_tokens.rows
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings (..., width) of token ids (...), as the model reads them."""
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded if self.new_tokens is None else self.new_tokens(ids, embedded)
 
     @abstractmethod
-    def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        labels: Tensor,
+        languages: Sequence[str] | None = None,
+    ) -> Tensor:
         """Logits (batch, tokens, vocabulary), position i predicting labels[:, i].
 
         Args:
             embeds: (batch, time, width) adapted features.
             mask: (batch, time) bool.
             labels: (batch, tokens), `IGNORED` where padded.
+            languages: for each row the language that is asked for; None: that of `writing`.
         """
 
     @abstractmethod
@@ -132,20 +174,21 @@ class LanguageModel(nn.Module, ABC):
         """Attend with kernels that hand attention out."""
 
     def _lay_out(
-        self, embeds: Tensor, mask: Tensor, answer: Tensor | None = None
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        answer: Tensor | None = None,
+        languages: Sequence[str] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Prompt, features, prompt and answer in one row each, padding moved to one side.
 
         Gives embeddings (batch, positions, width), the mask of what is real, and where each
         position of the unmoved row went: (batch, positions).
         """
-        before, after = (
-            mask.new_tensor(side, dtype=torch.long) for side in (self.before, self.after)
-        )
-        words = [before.expand(len(mask), -1), after.expand(len(mask), -1)]
+        words = [self._ids(side, mask, languages) for side in ("before", "after")]
         if answer is not None:
             words.append(answer)
-        parts = [self._embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
+        parts = [self.embed(ids.clamp(min=0)).to(embeds.dtype) for ids in words]
         known = [ids != IGNORED for ids in words]
         inputs = torch.cat([parts[0], embeds, *parts[1:]], 1)
         real = torch.cat([known[0], mask, *known[1:]], 1)
@@ -170,10 +213,18 @@ class EncoderDecoder(LanguageModel):
     auto_class = AutoModelForSeq2SeqLM
     pads_left = False
 
-    def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        labels: Tensor,
+        languages: Sequence[str] | None = None,
+    ) -> Tensor:
         """See `LanguageModel.forward`."""
-        inputs, real, _ = self._lay_out(embeds, mask)
-        return self._run(real, labels, inputs_embeds=inputs).logits[:, len(self._start_ids()) - 1 :]
+        inputs, real, _ = self._lay_out(embeds, mask, languages=languages)
+        start = None if languages is None else self._ids("start", mask, languages)
+        logits = self._run(real, labels, start, inputs_embeds=inputs).logits
+        return logits[:, -labels.shape[1] :]
 
     def write(self, states: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits of a text, as `forward` gives them, from states instead of the encoder's.
@@ -182,12 +233,14 @@ class EncoderDecoder(LanguageModel):
         """
         encoded = BaseModelOutput(last_hidden_state=states)
         logits = self._run(mask, labels, encoder_outputs=encoded).logits
-        return logits[:, len(self._start_ids()) - 1 :]
+        return logits[:, -labels.shape[1] :]
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
         inputs, real, _ = self._lay_out(embeds, mask)
         start = self._start_ids()
+        if start[0] != self.model.config.decoder_start_token_id:
+            settings["decoder_start_token_id"] = start[0]  # else put in front of what is given
         if len(start) > 1:
             settings["decoder_input_ids"] = torch.tensor([start] * len(embeds)).to(embeds.device)
         output = self.model.generate(inputs_embeds=inputs, attention_mask=real.long(), **settings)
@@ -202,8 +255,9 @@ class EncoderDecoder(LanguageModel):
         weights = torch.stack(output.cross_attentions).mean(dim=(0, 2))
         return self._on_features(weights[:, len(self._start_ids()) - 1 :], mask, place)
 
-    def _run(self, real: Tensor, labels: Tensor, **inputs: Any) -> Any:
-        read = shift_right(labels, self._start_ids(), self.model.config.pad_token_id)
+    def _run(self, real: Tensor, labels: Tensor, start: Tensor | None = None, **inputs: Any) -> Any:
+        pad_id = self.model.config.pad_token_id
+        read = shift_right(labels, self._start_ids() if start is None else start, pad_id)
         return self.model(
             attention_mask=real.long(), decoder_input_ids=read, use_cache=False, **inputs
         )
@@ -222,9 +276,15 @@ class DecoderOnly(LanguageModel):
     auto_class = AutoModelForCausalLM
     pads_left = True
 
-    def forward(self, embeds: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        labels: Tensor,
+        languages: Sequence[str] | None = None,
+    ) -> Tensor:
         """See `LanguageModel.forward`."""
-        inputs, real, place = self._lay_out(embeds, mask, labels)
+        inputs, real, place = self._lay_out(embeds, mask, labels, languages)
         num_tokens = labels.shape[1]
         # The model's own way from states to logits: Gemma 2 caps them, Granite divides them.
         logits = self._run(self.model, inputs, real, logits_to_keep=num_tokens + 1).logits
@@ -232,6 +292,17 @@ class DecoderOnly(LanguageModel):
         # The position that predicts each token; padding, moved to the front, may have none.
         before = (place[:, -num_tokens:] - 1 - first).clamp(min=0)
         return logits.gather(1, before[..., None].expand(-1, -1, logits.shape[-1]))
+
+    def states(self, embeds: Tensor, mask: Tensor) -> Tensor:
+        """Last states (batch, time, width) of the features, read behind the prompt's first part.
+
+        Where the mask is False nothing is read, and the state means nothing.
+        """
+        inputs, real, place = self._lay_out(embeds, mask)
+        states = self._run(self.model.get_decoder(), inputs, real).last_hidden_state
+        columns = place[:, len(self.before) : len(self.before) + mask.shape[1]]
+        found: Tensor = states.gather(1, columns[..., None].expand(-1, -1, states.shape[2]))
+        return found
 
     def generate(self, embeds: Tensor, mask: Tensor, **settings: Any) -> Any:
         """See `LanguageModel.generate`."""
@@ -271,7 +342,7 @@ class DecoderOnly(LanguageModel):
 
 def build_language_model(
     config: dict[str, Any],
-    prompt: Mapping[str, Sequence[int]] | None = None,
+    prompt: Prompt | None = None,
     lora: Mapping[str, Any] | None = None,
 ) -> LanguageModel:
     """Build a language model, random weights, of the kind that its configuration is of.
@@ -289,14 +360,16 @@ def language_model_config(config: dict[str, Any]) -> PreTrainedConfig:
     return AutoConfig.for_model(settings.pop("model_type"), **settings)
 
 
-def shift_right(labels: Tensor, start_ids: Sequence[int], pad_id: int) -> Tensor:
+def shift_right(labels: Tensor, start_ids: Sequence[int] | Tensor, pad_id: int) -> Tensor:
     """What a decoder reads to predict labels: the start tokens, then all labels but the last.
 
-    From labels (batch, tokens) to (batch, len(start_ids) + tokens - 1); `pad_id` replaces
-    `IGNORED`.
+    From labels (batch, tokens) to (batch, starts + tokens - 1); `pad_id` replaces `IGNORED`. The
+    start tokens are the same for all rows, or (batch, starts).
     """
-    # Filled, not copied: for a copy to a GPU Python would wait.
-    start = [labels.new_full((len(labels), 1), token) for token in start_ids]
+    if isinstance(start_ids, Tensor):
+        start = [start_ids]
+    else:  # Filled, not copied: for a copy to a GPU Python would wait.
+        start = [labels.new_full((len(labels), 1), token) for token in start_ids]
     shifted = torch.cat([*start, labels[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == IGNORED, pad_id)
 

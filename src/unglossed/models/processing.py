@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from unglossed import hub
+from unglossed.errors import InputError
 from unglossed.media.augment import AugmentationConfig, render_view
 from unglossed.models.language_model import IGNORED
 from unglossed.models.temporal import real_positions
@@ -109,6 +110,8 @@ def _speller(tokenizer: PreTrainedTokenizerBase, control: set[int]) -> Tokenizer
     return Tokenizer.from_str(json.dumps(state))
 
 
+_LARGEST_ID = 10_000_000
+"""Of a token; published vocabularies have up to a million."""
 _PIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "sentencepiece.model")
 
 
@@ -116,13 +119,27 @@ def restore_rules(tokenizer: PreTrainedTokenizerBase, source: str | Path) -> Non
     """Give a loaded tokenizer, in place, what its files say and its class left out.
 
     `source` is the folder or hub name that transformers loaded it from.
+
+    Raises:
+        InputError: its `tokenizer.json` is damaged, which its class may not have noticed, or gives
+            a token an absurd id.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or "__init__" not in vars(type(tokenizer)):  # which takes its file over
+    if backend is None:
+        return
+    last, number = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", 0))
+    if number > _LARGEST_ID:  # the library counts up to it
+        told = f"found {last!r} at {number}, expected ids up to {_LARGEST_ID}"
+        raise InputError(f"{source}/tokenizer.json: {told}")
+    if "__init__" not in vars(type(tokenizer)):  # which takes its file over
         return
     rules = b""
     if path := hub.find_file(source, "tokenizer.json"):
-        written = Tokenizer.from_file(str(path))
+        try:
+            written = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library knows no other
+            told = " ".join(str(error).split())
+            raise InputError(f"{path}: cannot be read as a tokenizer: {told[:300]}") from None
         for part in ("normalizer", "pre_tokenizer", "decoder"):
             setattr(backend, part, getattr(written, part))
         ours, theirs = (one.get_vocab(with_added_tokens=False) for one in (backend, written))
@@ -194,7 +211,8 @@ class TranslatorProcessor(ProcessorMixin):
 
     Args:
         tokenizer: the language model's.
-        language: of the texts: "de", "en", "zh", ...
+        language: of the texts: "de", "en", "zh", ...; of several the one that is written where none
+            is asked for.
         start_token: token with which the decoder starts, the language's code.
         frame_share: share of the frames of a 25 fps clip that is kept (FLa-LLM: 0.25).
         resize: side to which a frame is resized, in pixels.
@@ -205,7 +223,10 @@ class TranslatorProcessor(ProcessorMixin):
         max_tokens: of the longest text of training, the end token among them. A language model that
             reads clip and text in one row is left room for as many behind a clip.
         trained_seconds: lengths of the clips of training, see `TrainedLengths`; None: not known.
-        signal: kind of signal of another package that clips are; None: video or audio.
+        signal: kind of signal of another package that clips are; None: video, audio or arrays.
+        start_tokens: of a model that writes several languages, the start token of each by its code,
+            that of `language` among them; empty: it writes one.
+        array: what arrays hold and how they are read, see `ArraySettings`; None: video or audio.
     """
 
     attributes = ["tokenizer"]
@@ -225,6 +246,8 @@ class TranslatorProcessor(ProcessorMixin):
         max_tokens: int = 1,
         trained_seconds: dict[str, Any] | None = None,
         signal: str | None = None,
+        start_tokens: Mapping[str, str] | None = None,
+        array: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -238,6 +261,8 @@ class TranslatorProcessor(ProcessorMixin):
         self.max_tokens = max_tokens
         self.trained_seconds = trained_seconds
         self.signal = signal
+        self.start_tokens = dict(start_tokens or {})
+        self.array = array
         super().__init__(tokenizer, **kwargs)
 
     @classmethod
@@ -257,13 +282,13 @@ class TranslatorProcessor(ProcessorMixin):
 
         Args:
             frames: for each clip (n, height, width, 3) uint8 RGB, already thinned; or (n,) float32
-                samples of audio.
+                samples of audio; or an array, as `ArraySignal` reads it.
             augmentation: how to vary the views in training.
             generators: a random generator for each clip; without them the centre is cut.
 
         Returns:
-            `frames` (sum of n, crop, crop, 3) uint8, or (sum of n,) float32, and `lengths` (batch,)
-            int64.
+            `frames` (sum of n, crop, crop, 3) uint8, or (sum of n, ...) float32, and `lengths`
+            (batch,) int64.
         """
         views = [
             render_view(
@@ -288,6 +313,30 @@ class TranslatorProcessor(ProcessorMixin):
         """The saved settings under today's names; transformers' part of `from_pretrained`."""
         fields, others = super().get_processor_dict(source, **settings)
         return current_fields(fields), others
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of all languages that the model writes, the usual one first."""
+        return (self.language, *(code for code in self.start_tokens if code != self.language))
+
+    def check_language(self, language: str | None) -> str:
+        """The language that is written where this one is asked for; None: the usual one.
+
+        Raises:
+            InputError: the model does not write it.
+        """
+        if language is None:
+            return self.language
+        if language not in self.languages:
+            *others, last = self.languages
+            known = f"{', '.join(others)} or {last}" if others else last
+            raise InputError(f"to: found {language!r}, expected {known}, which the model writes")
+        return language
+
+    def start_ids(self) -> dict[str, list[int]]:
+        """With which tokens texts start, by their language; of one language none is told."""
+        tokens = self.tokenizer.convert_tokens_to_ids(list(self.start_tokens.values()))
+        return {code: [int(one)] for code, one in zip(self.start_tokens, tokens, strict=True)}
 
     @property
     def start_token_id(self) -> int:

@@ -19,9 +19,11 @@ from pydantic.dataclasses import dataclass
 from transformers import AutoConfig
 
 from unglossed import hub
-from unglossed.config import suggest
+from unglossed.config import check_settings, suggest
 from unglossed.errors import InputError
 from unglossed.files import CONFIG
+from unglossed.media.array_settings import ArraySettings
+from unglossed.models.context import context_fault
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
 from unglossed.models.recogniser import RecogniserConfig
@@ -123,6 +125,8 @@ _VALUES: Mapping[str, tuple[Any, str]] = {
     "max_tokens": (Annotated[int, Field(ge=1, le=10_000_000)], "a whole number above 0"),
     "new_tokens": (list[_Text], "tokens"),
     "signal": (_Text | None, "a kind of signal, or null"),
+    "start_tokens": (dict[_Text, _Text], "a token for each language's code"),
+    "array": (dict[str, Any] | None, "the settings of arrays, or null"),
 }
 """Settings of a processor: their type, and what an error says was expected."""
 _ALWAYS = ("language", "start_token", "frame_share", "resize", "crop")
@@ -145,15 +149,25 @@ def load_processor(source: str | Path) -> TranslatorProcessor:
             f"{path}: missing: it says how the model reads clips and text, and belongs to it"
         )
     _check_fields(current_fields(fields), path)
+    if fields.get("array") is not None:
+        check_settings(ArraySettings, fields["array"], Path(f"{path}, array"))
     processor: TranslatorProcessor = hub.load(
         TranslatorProcessor, source, f"{source}: cannot be loaded as a processor"
     )
-    tokenizer, start = processor.tokenizer, processor.start_token
-    number = tokenizer.convert_tokens_to_ids(start)
-    if number is None or (number == tokenizer.unk_token_id and start != tokenizer.unk_token):
+    tokenizer = processor.tokenizer
+    started = {"start_token": processor.start_token}
+    started |= {f"start_tokens.{code}": one for code, one in processor.start_tokens.items()}
+    for key, start in started.items():
+        number = tokenizer.convert_tokens_to_ids(start)
+        if number is None or (number == tokenizer.unk_token_id and start != tokenizer.unk_token):
+            raise InputError(
+                f"{path}: {key}: found {start!r}, which the tokenizer beside it does not have:"
+                " one of the two is another model's"
+            )
+    if processor.start_tokens and processor.language not in processor.start_tokens:
         raise InputError(
-            f"{path}: start_token: found {start!r}, which the tokenizer beside it does not have:"
-            " one of the two is another model's"
+            f"{path}: start_tokens: found {', '.join(processor.start_tokens)}, expected"
+            f" {processor.language!r} among them, which the model usually writes"
         )
     if tokenizer.eos_token_id is None:
         raise InputError(f"{source}/tokenizer_config.json: eos_token: is missing")
@@ -179,8 +193,11 @@ def load_translator(source: str) -> tuple[Translator, TranslatorProcessor]:
     for part in PARTS:
         if not isinstance(getattr(config, part), dict):
             raise InputError(f"{source}/{CONFIG}: {part}: is missing, expected its settings")
+    if config.context is not None and (fault_of := context_fault(config.context)):
+        raise InputError(f"{source}/{CONFIG}: context: {fault_of}")
     processor = load_processor(source)
     _check_vocabulary(config, processor, source)
+    _check_languages(config, processor, source)
     translator, loaded = hub.load(
         Translator,
         source,
@@ -265,6 +282,19 @@ def _check_fields(fields: Mapping[str, Any], path: str) -> None:
     if kind != TranslatorProcessor.__name__:
         raise InputError(
             f"{path}: processor_class: found {kind!r}, expected {TranslatorProcessor.__name__!r}"
+        )
+
+
+def _check_languages(config: Any, processor: TranslatorProcessor, source: str) -> None:
+    """Refuse a processor with other languages than the model's prompt has."""
+    prompts = (config.prompt or {}).get("languages") or {}
+    if set(prompts) != set(processor.start_tokens):
+        found, expected = (
+            ", ".join(sorted(codes)) or "none" for codes in (prompts, processor.start_tokens)
+        )
+        raise InputError(
+            f"{source}/{CONFIG}: prompt.languages: found {found}, expected {expected}, as"
+            f" {PROCESSOR_CONFIG} has them: one of the two is another model's"
         )
 
 

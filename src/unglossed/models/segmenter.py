@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from unglossed.errors import InputError
 from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.frozen_block import KEY
 from unglossed.models.translator import Tagger
 
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
@@ -93,6 +94,11 @@ class Segmenter(Tagger):
             raise InputError(
                 f"encoder.config.temporal_pools: found {pools}, expected none: a segmenter tags"
                 " every frame"
+            )
+        if config.encoder.get(KEY) is not None:
+            raise InputError(
+                f"encoder.config.{KEY}: found one, expected none: a segmenter sees a long video"
+                " piece by piece, a block all of a clip"
             )
         self.segment_head: SegmentHead = SegmentHead(self.encoder.output_dim, config)
 

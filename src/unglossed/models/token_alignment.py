@@ -20,6 +20,7 @@ LARGEST_SCALE = math.log(100)
 """Of the learned scale's logarithm: beyond it training is unstable (CLIP, arXiv 2103.00020)."""
 LOWEST_TEMPERATURE = 0.03
 """With which float32 still tells the share of the least similar of two from 0."""
+_TEXTS_AT_ONCE = 256
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -144,7 +145,10 @@ class TokenAlignment(nn.Module):
             texts: (texts, tokens), `IGNORED` where padded.
             words: Gives embeddings (tokens, text_dim) of token ids where there is no reader.
         """
-        states, counts = self._read(texts, words)
+        states, places = self._read(texts, words)
+        counts = torch.zeros(len(states), len(texts), device=texts.device)
+        rows = (texts != IGNORED).nonzero()[:, 0]
+        counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
         normalize = nn.functional.normalize
         with torch.autocast(clips.device.type, enabled=False):  # bfloat16 is too coarse for them
             positions = normalize(self.clip_map(clips.float()), dim=-1)
@@ -158,18 +162,41 @@ class TokenAlignment(nn.Module):
             return Similarities(of_clips, of_texts, of_tokens, counts)
 
     def _read(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor]:
-        """States (tokens, text_dim) of all tokens, and how often each is in each text."""
+        """States (entries, text_dim), and for each token of the texts its entry (tokens,)."""
         real = texts != IGNORED
-        rows, ids = real.nonzero()[:, 0], texts[real]
+        ids = texts[real]
         if self._reader and self._reader[0].contextual:
             with torch.no_grad():
                 states = self._reader[0](texts.masked_fill(~real, 0), real)[real]
-            places = torch.arange(len(ids), device=ids.device)  # each has a state of its own
-        else:
-            different, places = torch.unique(ids, return_inverse=True)
-            states = self._reader[0](different) if self._reader else words(different)
-        counts = torch.zeros(len(states), len(texts), device=ids.device)
-        return states, counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
+            return states, torch.arange(len(ids), device=ids.device)  # each has one of its own
+        different, places = torch.unique(ids, return_inverse=True)
+        return self._reader[0](different) if self._reader else words(different), places
+
+    @torch.no_grad()
+    def entries(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """What texts are compared by, to be kept: see the buffers of `Gallery`.
+
+        Args:
+            texts: (texts, tokens), `IGNORED` where padded.
+            words: See `forward`.
+
+        Returns:
+            Vectors (entries, text_dim) of length 1, their token ids (entries,), and the entry of
+            each token (texts, tokens), -1 where padded.
+        """
+        contextual = any(reader.contextual for reader in self._reader)
+        # Where a token's state depends on its text, there are many, and an encoder computes them.
+        size = _TEXTS_AT_ONCE if contextual else len(texts)
+        vectors, token_ids, found, total = [], [], [], 0
+        for start in range(0, len(texts), size):
+            rows = texts[start : start + size]
+            real = rows != IGNORED
+            states, places = self._read(rows, words)
+            vectors.append(nn.functional.normalize(self.text_map(states.float()), dim=-1))
+            token_ids.append(places.new_zeros(len(states)).index_copy_(0, places, rows[real]))
+            found.append(torch.full_like(rows, -1).masked_scatter_(real, places + total))
+            total += len(states)
+        return torch.cat(vectors), torch.cat(token_ids), torch.cat(found)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         apply: Any = super()._apply
@@ -179,24 +206,46 @@ class TokenAlignment(nn.Module):
 
 
 class FrozenReader(nn.Module):
-    """A pre-trained model as a reader of texts: its word embeddings, or its encoder's states.
+    """A pre-trained model as a reader of texts: its word embeddings, or its last states.
+
+    States of a decoder-only model make it the teacher of the clips (LLM2CLIP: Huang et al., arXiv
+    2411.04997, section 3): there one that was tuned before, so that captions of the same image
+    have states alike, with attention both ways.
 
     Args:
         model: Of transformers.
-        contextual: Whether its encoder reads the embeddings, so that a token's state depends on
-            its text.
+        contextual: Whether an encoder-decoder's encoder, or a decoder-only model, reads the
+            embeddings, so that a token's state depends on its text.
+        both_ways: Let a token of a decoder-only model see those behind it.
     """
 
-    def __init__(self, model: Any, *, contextual: bool) -> None:
+    def __init__(self, model: Any, *, contextual: bool, both_ways: bool = False) -> None:
         super().__init__()
-        self.contextual = contextual
-        self.model = model.get_encoder() if contextual else model.get_input_embeddings()
+        self.contextual, self.both_ways = contextual, both_ways
+        self.model = model if contextual else model.get_input_embeddings()
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """States (..., dim) of token ids; an encoder takes texts and their mask (texts, tokens)."""
+        """States (..., dim) of token ids; those in context of texts and mask (texts, tokens)."""
         found: Tensor
         if mask is None:
             found = self.model(ids)
-        else:
-            found = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        return found
+            return found
+        return read_states(self.model, ids, mask, both_ways=self.both_ways)
+
+
+def read_states(model: Any, ids: Tensor, mask: Tensor, *, both_ways: bool = False) -> Tensor:
+    """Last states (texts, tokens, dim) of texts that an encoder, or a decoder-only model, reads.
+
+    Args:
+        model: of transformers, of either kind.
+        ids: (texts, tokens) padded behind.
+        mask: (texts, tokens) bool, True where real.
+        both_ways: let a token of a decoder-only model see those behind it.
+    """
+    encodes = model.config.is_encoder_decoder
+    reader = model.get_encoder() if encodes else model.get_decoder()
+    seen = mask.long()
+    if both_ways and not encodes:
+        seen = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
+    found: Tensor = reader(input_ids=ids, attention_mask=seen).last_hidden_state
+    return found

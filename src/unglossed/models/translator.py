@@ -6,7 +6,7 @@ The same class serves every stage of a recipe; what differs is its configuration
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,9 +16,12 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils import ModelOutput
 
 from unglossed.models.adapter import build_adapter
+from unglossed.models.context import Context
 from unglossed.models.encoder import Encoder, build_encoder
+from unglossed.models.feature_masking import masked_distances
 from unglossed.models.frozen import FrozenForm
-from unglossed.models.language_model import build_language_model
+from unglossed.models.frozen_block import FrozenBlock
+from unglossed.models.language_model import DecoderOnly, build_language_model
 from unglossed.models.token_alignment import Similarities, TokenAlignment
 from unglossed.models.tuning import train_lora_alone
 from unglossed.models.visual import one_at_a_time
@@ -56,7 +59,8 @@ class PartModel(PreTrainedModel, ABC):
     def freeze(self, names: Iterable[str]) -> None:
         """Take gradients from the named parts and hold them in eval mode; the rest is trained.
 
-        Of a language model with LoRA only LoRA's matrices have gradients.
+        Of a language model with LoRA only LoRA's matrices have gradients, of a frozen block only
+        the linear maps around it.
 
         Args:
             names: of parts, or of modules in them, such as `encoder.backbone`.
@@ -69,6 +73,9 @@ class PartModel(PreTrainedModel, ABC):
             getattr(self, part).requires_grad_(True)
         if getattr(self.config, "lora", None) is not None:
             train_lora_alone(self.language_model)
+        for module in self.modules():
+            if isinstance(module, FrozenBlock):
+                module.hold()
         for name in self.frozen_parts:
             self.get_submodule(name).requires_grad_(False)
         self.train(self.training)
@@ -155,7 +162,7 @@ PARTS = ("encoder", "adapter", "language_model")
 class TranslatorConfig(PreTrainedConfig):
     """Configuration of a `Translator`: one dict a part (see the part's class for its keys).
 
-    `prompt` and `lora` are those of `LanguageModel`.
+    `prompt` and `lora` are those of `LanguageModel`; `context` that of a `Context`, or None.
     """
 
     model_type = "unglossed"
@@ -165,6 +172,7 @@ class TranslatorConfig(PreTrainedConfig):
     language_model: dict[str, Any] | None = None
     prompt: dict[str, Any] | None = None
     lora: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
     is_encoder_decoder: bool = True
 
 
@@ -177,8 +185,12 @@ class TranslatorOutput(ModelOutput):
 
     logits: Tensor | None = None
     """(batch, tokens, vocabulary)."""
+    wrong_logits: Tensor | None = None
+    """The same where a wrong language is asked for, if it was."""
     similarities: Similarities | None = None
     """Of clips and texts, while an alignment is trained beside."""
+    distances: Tensor | None = None
+    """(batch,) of clips read in part and whole, while features are masked; `masked_distances`."""
 
 
 class Translator(PartModel):
@@ -186,7 +198,8 @@ class Translator(PartModel):
 
     1. The encoder turns packed frames into features (batch, time, dim) and a mask.
     2. The adapter maps them to the width of the language model, and may make them fewer.
-    3. The language model reads them instead of embedded words and writes the text.
+    3. The language model reads them instead of embedded words, behind them perhaps the texts of a
+       `Context`, and writes the text.
     """
 
     config_class = TranslatorConfig
@@ -197,12 +210,17 @@ class Translator(PartModel):
         """Make encoder, language model and adapter."""
         assert config.encoder and config.adapter and config.language_model
         self.align(None)
+        self.mask_features(None)
+        self.explore(None)
         self.encoder: Encoder = build_encoder(config.encoder)
         self.language_model = build_language_model(
             config.language_model, config.prompt, config.lora
         )
         width = self.language_model.width
         self.adapter = build_adapter(self.encoder.output_dim, width, config.adapter)
+        self.context: Context | None = None
+        if config.context is not None:
+            self.context = Context(width, self.encoder.output_dim, config.context)
 
     def align(self, alignment: TokenAlignment | None) -> None:
         """Train an alignment beside the translation, or leave it off: it belongs to no translator.
@@ -210,6 +228,25 @@ class Translator(PartModel):
         Adapted features of a clip are compared with the word embeddings of the texts.
         """
         self.alignment: Any = alignment
+
+    def read_beside(self, context: Context) -> None:
+        """Have the language model read texts beside the features; saved with the model."""
+        self.context, self.config.context = context, context.settings
+        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
+
+    def mask_features(self, share: float | None) -> None:
+        """Have training read clips a second time without a share of their features; None: once.
+
+        The language model is a decoder-only one; see `masked_distances`.
+        """
+        self.masked_share = share
+
+    def explore(self, explorer: Callable[..., Any] | None) -> None:
+        """Have training try texts of its own instead of reading the labels'; None: read those.
+
+        The explorer gives the output of a forward pass for (model, features, mask, draws).
+        """
+        self.explorer = explorer
 
     def forward(
         self,
@@ -219,33 +256,84 @@ class Translator(PartModel):
         mask: Tensor | None = None,
         labels: Tensor | None = None,
         texts: Tensor | None = None,
-    ) -> TranslatorOutput:
-        """Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
+        context: Tensor | None = None,
+        languages: Sequence[str] | None = None,
+        wrong_languages: Sequence[str] | None = None,
+        draws: Tensor | None = None,
+    ) -> Any:
+        """A `TranslatorOutput`, but where it explores; see `explore`.
 
-        An alignment compares the clips with `texts` (texts, tokens), of which the first are theirs;
-        with the labels where there are no others.
+        Logits of the labels' text (batch, tokens), -100 where padded, given the clips.
+
+        `languages` are those that are asked for, a row each, of a language model that writes
+        several; with `wrong_languages` the same texts are also read as answers to these.
+
+        `context` (batch, tokens, 3) are texts beside them, see `pad_rows`. An alignment compares
+        the clips with `texts` (texts, tokens), of which the first are theirs; with the labels where
+        there are no others. `draws` (batch, 2), epoch and number of each clip, are for an explorer.
         See `features_of` for the other arguments.
         """
-        embeds, mask = self.adapter(*self.features_of(frames, lengths, features, mask))
-        output = TranslatorOutput(logits=self.language_model(embeds, mask, labels))
+        features, mask = self.features_of(frames, lengths, features, mask)
+        if self.explorer is not None and self.training:
+            return self.explorer(self, features, mask, draws)
+        embeds, mask = self.adapter(features, mask)
+        read = self._beside(embeds, mask, context)
+        output = TranslatorOutput(logits=self.language_model(*read, labels, languages))
+        if wrong_languages is not None:
+            output.wrong_logits = self.language_model(*read, labels, wrong_languages)
         if self.alignment is not None and self.training:
             words = self.language_model.model.get_input_embeddings()
             compared = labels if texts is None else texts
             output.similarities = self.alignment(embeds, mask, compared, words)
+        if self.masked_share is not None and self.training:
+            assert isinstance(self.language_model, DecoderOnly)
+            output.distances = masked_distances(
+                self.language_model, embeds, mask, self.masked_share
+            )
         return output
 
-    def generate(self, features: Tensor, mask: Tensor, **settings: Any) -> Any:
-        """transformers' `generate` from the encoder's features (batch, time, dim)."""
-        return self.language_model.generate(*self.adapter(features, mask), **settings)
+    def _beside(
+        self, embeds: Tensor, mask: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Adapted features with the texts of their context behind them, and the mask of both."""
+        if self.context is None or context is None:
+            return embeds, mask
+        words, real = self.context.embed(context, self.language_model.embed)
+        return torch.cat([embeds, words.to(embeds.dtype)], 1), torch.cat([mask, real], 1)
+
+    def generate(
+        self, features: Tensor, mask: Tensor, context: Tensor | None = None, **settings: Any
+    ) -> Any:
+        """transformers' `generate` from the encoder's features (batch, time, dim).
+
+        See `forward` for `context`.
+        """
+        embeds, mask = self.adapter(features, mask)
+        read = self._beside(embeds, mask, context)
+        return self.language_model.generate(*read, **settings)
+
+    @property
+    def context_positions(self) -> int:
+        """Most positions that the language model reads of texts beside the features."""
+        return 0 if self.context is None else self.context.positions
 
     def positions(self, features: int) -> int:
-        """Positions that the language model reads of so many features, prompt included."""
-        return self.adapter.output_lengths(features) + self.language_model.prompt_length
+        """Positions that the language model reads of so many features, all else included."""
+        beside = self.language_model.prompt_length + self.context_positions
+        return self.adapter.output_lengths(features) + beside
 
-    def attend(self, features: Tensor, mask: Tensor, token_ids: Tensor) -> Tensor:
-        """Attention (batch, tokens, time) of tokens over features; see `LanguageModel.attend`."""
+    def attend(
+        self, features: Tensor, mask: Tensor, token_ids: Tensor, context: Tensor | None = None
+    ) -> Tensor:
+        """Attention (batch, tokens, time) of tokens over features; see `LanguageModel.attend`.
+
+        What goes to texts of a context does not count; rows sum to 1 all the same.
+        """
         embeds, positions = self.adapter(features, mask)
-        weights = self.language_model.attend(embeds, positions, token_ids)
+        weights = self.language_model.attend(*self._beside(embeds, positions, context), token_ids)
+        if weights.shape[-1] > embeds.shape[1]:
+            weights = weights[..., : embeds.shape[1]]
+            weights = weights / weights.sum(-1, keepdim=True)
         return self.adapter.spread(weights, mask)
 
 

@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttenti
 
 from unglossed import hub
 from unglossed.models.encoder import Encoder
+from unglossed.models.frozen_block import KEY, FrozenBlock
 from unglossed.models.synced_norm import SyncedNorm
 from unglossed.models.temporal import (
     Lengths,
@@ -234,6 +235,7 @@ class VisualEncoder(Encoder):
     3. The vectors are laid out as (batch, time, dim) and the temporal module mixes neighbours.
        Frame-wise features (Table 8) are those before it: there is no temporal module then.
        With `temporal_pools` it shortens clips as well, see `PooledTemporal`.
+    4. With `frozen_block` they go through a frozen layer of a language model, see `FrozenBlock`.
 
     No more than `frame_budget` frames go through the backbone at once. Training of more frames
     goes chunk by chunk, each computed once more in the backward pass, so that memory grows with the
@@ -245,10 +247,10 @@ class VisualEncoder(Encoder):
             "frame_wise"), `temporal_dim`, `temporal_kernel`, `image_mean`, `image_std`. Not in the
             paper: `temporal_pools` ([2, 2]: two convolutions, each pooled by 2; none by default)
             and with it `edge_frames` (how often the first and the last frame are repeated; 0) and
-            `max_frames` (to which longer clips are thinned; null: never).
+            `max_frames` (to which longer clips are thinned; null: never); `frozen_block`.
 
     Raises:
-        ValueError: one of these three has a wrong value.
+        ValueError: one of these four has a wrong value.
     """
 
     pixel_scale: Tensor
@@ -268,9 +270,12 @@ class VisualEncoder(Encoder):
         self.grid: int = config["grid"]
         self.output_dim = self.grid**2 * backbone_dim(backbone_config)
         self.temporal: TemporalModule | PooledTemporal | nn.Identity = nn.Identity()
+        self.frozen_block: FrozenBlock | None = None
         if config.get("features") != FRAME_WISE:
             self.temporal = build_temporal(self.output_dim, config)
             self.output_dim = config["temporal_dim"]
+            if config.get(KEY) is not None:
+                self.frozen_block = FrozenBlock(self.output_dim, config[KEY])
         spare_single_values(self)
         # In numpy: arithmetic on torch's meta device imports sympy, which takes half a second.
         mean, std = (np.asarray(config[key], np.float32) for key in ("image_mean", "image_std"))
@@ -289,8 +294,10 @@ class VisualEncoder(Encoder):
         if isinstance(self.temporal, nn.Identity):
             return padded, mask
         if isinstance(self.temporal, PooledTemporal):
-            return self.temporal(padded, mask)
-        return self.temporal(padded, mask), mask
+            features, mask = self.temporal(padded, mask)
+        else:
+            features = self.temporal(padded, mask)
+        return features if self.frozen_block is None else self.frozen_block(features, mask), mask
 
     def output_lengths(self, lengths: Lengths) -> Lengths:
         """See `Encoder.output_lengths`; fewer with `temporal_pools`."""

@@ -99,7 +99,7 @@ class VisualLanguageModel(Translator):
         self.text_encoder = hub.build(AutoModelForSeq2SeqLM, reader).get_encoder()
         self.alignment = Alignment(width, width)
 
-    def forward(
+    def forward(  # type: ignore[override]  # texts are read masked, in one language
         self,
         frames: Tensor | None = None,
         lengths: Tensor | None = None,

@@ -27,6 +27,8 @@ from unglossed.training.settings import PARTS, StageSettings
 
 STAGES_FOLDER = "stages"
 RUN, SCORES, SCORED = "run", "scores", "metrics.json"
+_NAMING = (*PARTS, "alignment", "context")
+"""Settings of a stage that name earlier ones."""
 _NO_MATTER = {"num_workers", "description"}
 
 
@@ -225,7 +227,7 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
 
 def _sources(stage: StageSettings) -> list[str]:
     """Where the parts of a stage come from."""
-    parts = [getattr(stage, name) for name in (*PARTS, "alignment")]
+    parts = [getattr(stage, name) for name in _NAMING]
     return [part.source for part in parts if part is not None and part.source is not None]
 
 
@@ -242,7 +244,7 @@ def _by_key(stage: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     """A stage whose parts name earlier ones by their keys."""
     named = {}
     for name, value in stage.items():
-        if name in (*PARTS, "alignment") and value is not None and value["source"] in keys:
+        if name in _NAMING and value is not None and value["source"] in keys:
             value = {**value, "source": {"stage": keys[value["source"]]}}
         named[name] = value
     return named

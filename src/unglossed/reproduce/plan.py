@@ -6,7 +6,7 @@ These are settings only, read from YAML. `graph.py` works out what has to be tra
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -350,6 +350,17 @@ def shown_with(plan: Plan, kind: str, language: str) -> Iterator[Shown]:
     for one in plan.shown:
         if not one.corpora or not {kind, f"{kind}/{language}"}.isdisjoint(one.corpora):
             yield one
+
+
+def told_of(plan: Plan, kind: str, language: str, done: Collection[str]) -> list[Shown]:
+    """The tables and figures to write: the paper's for a corpus, and others that say more.
+
+    What the paper has for other corpora alone is told where a row of it is done that none for this
+    one shows: then somebody asked for it. So no corpus's scores stand under another one's title.
+    """
+    own = list(shown_with(plan, kind, language))
+    shown = {name for one in own for name in one.own_rows}
+    return [one for one in plan.shown if one in own or {*one.own_rows} & {*done} - shown]
 
 
 def choose_rows(plan: Plan, kind: str, language: str, only: Sequence[str] = ()) -> list[str]:

@@ -28,6 +28,7 @@ from unglossed.reproduce.plan import (
     Plan,
     Scale,
     TableSettings,
+    told_of,
 )
 from unglossed.reproduce.task import read_usage
 from unglossed.reproduce.weights import num_parameters
@@ -120,13 +121,17 @@ class Gathered:
         """All numbers, as `results.json` has them."""
         size = self.plan.scale(self.scale)
         rows = {row.name: self._row(row.name) for row in self.plan.rows if self.runs(row.name)}
+        kind = corpus_kind(self.corpus)
+        told = {one.name for one in told_of(self.plan, kind, self.corpus.language, rows)}
+        tables = [one for one in self.plan.tables if one.name in told]
+        figures = [one for one in self.plan.figures if one.name in told]
         return {
             "plan": self.plan.title,
             "scale": self.scale,
             "note": size.note,
             "split": size.split,
             "corpus": {
-                "kind": corpus_kind(self.corpus),
+                "kind": kind,
                 "language": self.corpus.language,
                 "clips": {name: len(found) for name, found in self.corpus.splits.items()},
                 "normalisation": self.corpus.normalisation,
@@ -134,10 +139,8 @@ class Gathered:
             "version": unglossed.__version__,
             "rouge_l": ROUGE,
             "rows": rows,
-            "tables": [told for table in self.plan.tables if (told := self._table(table, rows))],
-            "figures": [
-                told for figure in self.plan.figures if (told := self._figure(figure, rows))
-            ],
+            "tables": [found for one in tables if (found := self._table(one, rows))],
+            "figures": [found for one in figures if (found := self._figure(one, rows))],
             "costs": {name: self._costs(name) for name in rows},
         }
 

@@ -109,6 +109,7 @@ def reproduce(
         if size.corpus.extra_texts:
             overrides.insert(0, f"extra_texts={json.dumps(str(folder / EXTRA_TEXTS))}")
     rows = read_corpus(corpus)
+    rows.require_media("`reproduce`")
     rows.split(size.split)  # raises where there is none
     names = choose_rows(settings, corpus_kind(rows), rows.language, only)
     recipes = _recipes(settings, names, scale, rows, overrides)

@@ -30,7 +30,10 @@ def _form(stream: bool) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "file": {"type": "string", "format": "binary"},
         "model": {"type": "string", "description": "Its id in /v1/models; may be left out."},
-        "language": {"type": "string", "description": "The model's; may be left out."},
+        "language": {
+            "type": "string",
+            "description": "To write, one of the model's; may be left out.",
+        },
         "attention": {
             "type": "boolean",
             "description": "Also tell which frames each word attended to.",
@@ -123,7 +126,8 @@ async def show_result(request: Request, job_id: str, response_format: Form = For
     server = services_of(request)
     job = server.jobs.find(job_id)
     _check_done(job)
-    return await asyncio.to_thread(answers.result, job, response_format, server.engine.language)
+    language = server.engine.language_of(job)
+    return await asyncio.to_thread(answers.result, job, response_format, language)
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204)
@@ -144,7 +148,7 @@ async def _receive(request: Request, server: Services) -> tuple[Job, Mapping[str
         except BaseException:
             upload.close()
             raise
-        return place.fill(upload, fields["attention"]), fields
+        return place.fill(upload, fields["attention"], fields["language"]), fields
 
 
 async def _answer(request: Request, *, wants_video: bool) -> Response:
@@ -155,7 +159,7 @@ async def _answer(request: Request, *, wants_video: bool) -> Response:
         )
         raise Problem(400, "other_input", f"this server's model is asked at {right}")
     job, fields = await _receive(request, server)
-    language = server.engine.language
+    language = server.engine.language_of(job)
     if fields["stream"]:
         return _stream(job, server, progress=False)
     try:
@@ -171,7 +175,7 @@ async def _answer(request: Request, *, wants_video: bool) -> Response:
 
 def _stream(job: Job, server: Services, *, progress: bool) -> StreamingResponse:
     """Server-sent events of a job; without `progress` the job ends with them."""
-    language = server.engine.language
+    language = server.engine.language_of(job)
 
     async def events() -> AsyncIterator[bytes]:
         told, quiet = 0, 0.0
@@ -223,15 +227,17 @@ def _read_fields(fields: Mapping[str, str], engine: Engine) -> Mapping[str, Any]
             )
     if fields.get("model") not in (None, engine.name):
         raise Problem(404, "no_model", "there is no such model, /v1/models says which")
-    if fields.get("language") not in (None, engine.language):
-        text = f"this model writes {engine.language} alone, expected language={engine.language}"
+    language = fields.get("language")
+    if language not in (None, *engine.languages):
+        known = " or ".join(f"language={code}" for code in engine.languages)
+        text = f"this model writes {', '.join(engine.languages)}, expected {known}"
         raise Problem(400, "other_language", text)
     try:
         form = Form(fields.get("response_format", Form.JSON.value))
     except ValueError:
         forms = ", ".join(form.value for form in Form)
         raise Problem(400, "unknown_format", f"response_format: expected one of {forms}") from None
-    read: dict[str, Any] = {"response_format": form}
+    read: dict[str, Any] = {"response_format": form, "language": language}
     for name in ("stream", "attention"):
         value = fields.get(name, "false").lower()
         if value not in _SWITCHES:

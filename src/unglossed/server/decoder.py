@@ -97,8 +97,7 @@ def read_frames(task: Task, out: BinaryIO) -> None:
     import numpy as np
 
     from unglossed.media.augment import render_view
-    from unglossed.media.frames import FRAME_RATE, open_frames
-    from unglossed.media.signal import sample_indices
+    from unglossed.media.frames import FRAME_RATE, open_frames, sample_indices
 
     path = Path(task.path)
     _check_video(task, path)

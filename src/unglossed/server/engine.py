@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.errors import InputError
 from unglossed.inference.live import LiveSession, LiveTranslator, LiveUpdate
 from unglossed.inference.sentences import Sentence, SentenceTranslator
 from unglossed.inference.windows import Block
-from unglossed.media.signal import VideoSignal, signal_of
+from unglossed.media.signal import AudioSignal, VideoSignal, signal_of
 from unglossed.server.decoder import Task
 from unglossed.server.decoding import Decoding
 from unglossed.server.jobs import Job
@@ -48,11 +49,26 @@ class Engine:
         self._settings = settings
         self._turns = Turns()
         self.processor = sentences.translator.processor
+        signal = signal_of(self.processor)
+        if not isinstance(signal, (VideoSignal, AudioSignal)):
+            raise InputError(
+                f"{name}: found a model that reads {signal.kind}, expected one of video or audio,"
+                " which uploads hold"
+            )
 
     @property
     def language(self) -> str:
-        """Of the texts."""
-        return str(self.processor.language)
+        """Of the texts where a client asks for none."""
+        return str(self.processor.check_language(self.sentences.translator.decoding.to))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """All that a client can ask for."""
+        return self.processor.languages
+
+    def language_of(self, job: Job) -> str:
+        """Of the texts of a job."""
+        return job.language or self.language
 
     @property
     def reads_video(self) -> bool:
@@ -118,7 +134,9 @@ class Engine:
                 yield Block(seconds, views)
                 job.seconds_done = float(seconds[-1])
 
-        return self.sentences.translate_blocks(blocks(), attention=job.attention, batch_size=_BATCH)
+        return self.sentences.translate_blocks(
+            blocks(), attention=job.attention, batch_size=_BATCH, to=self.language_of(job)
+        )
 
     def _audio(self, job: Job, decoding: Decoding) -> Iterator[Sentence]:
         def progress(done: float, whole: float) -> None:
@@ -128,7 +146,9 @@ class Engine:
         assert rate is not None
         with _sound_file(decoding, rate) as path:
             job.seconds = decoding.seconds
-            yield from self.sentences.translate(path, progress=progress, batch_size=_BATCH)
+            yield from self.sentences.translate(
+                path, progress=progress, batch_size=_BATCH, to=self.language_of(job)
+            )
 
 
 class _SharedLive(LiveTranslator):
@@ -182,6 +202,7 @@ def described(engine: Engine) -> dict[str, Any]:
         "object": "model",
         "owned_by": "unglossed",
         "language": engine.language,
+        "languages": list(engine.languages),
         "input": "video" if engine.reads_video else "audio",
         "frames_per_second": signal_of(engine.processor).units_per_second,
         "frame_side": engine.side,

@@ -43,6 +43,7 @@ class Job:
     Attributes:
         upload: What to translate; closed when the job has ended.
         attention: Whether words are to tell which frames they attended to.
+        language: To write; None: what the model usually writes.
         id: A name that cannot be guessed: who knows it may see the job and end it.
         state: Where it is.
         seconds: Length of the media; 0: not known yet.
@@ -54,6 +55,7 @@ class Job:
 
     upload: Upload
     attention: bool = False
+    language: str | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: State = State.WAITING
     seconds: float = 0.0
@@ -180,9 +182,9 @@ class Jobs:
             self._change.notify_all()
         self._thread.join(timeout=30)
 
-    def put(self, upload: Upload, attention: bool) -> Job:
+    def put(self, upload: Upload, attention: bool, language: str | None = None) -> Job:
         """Have an upload translated, in the place that was reserved for it."""
-        job = Job(upload, attention)
+        job = Job(upload, attention, language)
         with self._change:
             self._reserved -= 1
             self._jobs[job.id] = job
@@ -255,11 +257,11 @@ class Place:
         if self._jobs is not None:
             self._jobs.give_back()
 
-    def fill(self, upload: Upload, attention: bool) -> Job:
+    def fill(self, upload: Upload, attention: bool, language: str | None = None) -> Job:
         """Have an upload translated."""
         assert self._jobs is not None
         jobs, self._jobs = self._jobs, None
-        return jobs.put(upload, attention)
+        return jobs.put(upload, attention, language)
 
 
 def told_of(error: Exception) -> Problem:

@@ -12,17 +12,25 @@ from typing import Any, TypeVar
 import torch
 from safetensors.torch import load_model
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
 
 from unglossed.config import FieldError, field
 from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
+from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import Recogniser, RecogniserConfig
 from unglossed.models.segmenter import Segmenter, SegmenterConfig
 from unglossed.models.speech import WhisperFrontend, frontend_config_from
+from unglossed.models.text_reader import TextReader, TextReaderConfig
 from unglossed.models.token_alignment import FrozenReader, TokenAlignment
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.tuning import is_lora, load_base_weights, train_lora_alone
@@ -42,7 +50,13 @@ from unglossed.training.parts import (
 )
 from unglossed.training.plan import StagePlan
 from unglossed.training.settings import PartSettings
-from unglossed.training.sources import load, load_complete, load_language_model, load_trained
+from unglossed.training.sources import (
+    load,
+    load_block,
+    load_complete,
+    load_language_model,
+    load_trained,
+)
 
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"
@@ -112,7 +126,7 @@ def build_alignment(plan: StagePlan, earlier: Mapping[str, Path]) -> TokenAlignm
         part = load_language_model_part(reader, earlier, plan.processor)
         model: Any = build_language_model(part.config, lora=part.lora).model
         part.load_into(model)
-    frozen = FrozenReader(model, contextual=settings.states)
+    frozen = FrozenReader(model, contextual=settings.states, both_ways=settings.both_ways)
     return TokenAlignment(writer.width, reader.width, settings.temperature, frozen)
 
 
@@ -130,14 +144,41 @@ def build_text_model(plan: StagePlan, earlier: Mapping[str, Path]) -> PreTrained
             model = _new_model(
                 lambda fields: build_language_model(fields, lora=writer.lora), writer.config
             )
-        alone: PreTrainedModel = model.model
         with _fitting("language_model", part.settings):
-            writer.load_into(alone)
+            writer.load_into(model.model)
     if writer.lora is not None:
-        train_lora_alone(alone)
-    if writer.lora or writer.prompt:
-        setattr(alone.config, KEPT, {"prompt": writer.prompt, "lora": writer.lora})
-    return alone
+        train_lora_alone(model.model)
+    return alone(model.model, writer.prompt, writer.lora)
+
+
+def alone(model: PreTrainedModel, prompt: Any, lora: Any) -> PreTrainedModel:
+    """A language model with what later stages inherit beside its weights, in its configuration."""
+    if lora or prompt:
+        setattr(model.config, KEPT, {"prompt": prompt, "lora": lora})
+    return model
+
+
+def build_text_reader(
+    plan: StagePlan, earlier: Mapping[str, Path], *, both_ways: bool
+) -> TextReader:
+    """Build a stage's reader of sentences; see `build_translator` for the rest.
+
+    Args:
+        plan: of the stage.
+        earlier: model folders by name.
+        both_ways: let a token of a decoder-only model see those behind it.
+    """
+    part = plan.language_model
+    assert part is not None
+    with field(plan.where):
+        with field("language_model"):
+            writer = load_language_model_part(part, earlier, plan.processor)
+        fields = {"language_model": writer.config, "lora": writer.lora, "both_ways": both_ways}
+        model = _new_model(TextReader, TextReaderConfig(**fields))
+        with _fitting("language_model", part.settings):
+            writer.load_into(model.language_model.model)
+    model.freeze(())
+    return model
 
 
 def build_recogniser(
@@ -173,6 +214,9 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
                 model = load(AutoModel, backbone)
             config = {**config, "backbone": without_origin(model.config.to_dict())}
             weights = {"encoder.backbone": model.state_dict()}
+        if block := part.settings.config.get(KEY):
+            with field(f"encoder.config.{KEY}"):
+                weights[f"encoder.{KEY}.model"] = load_block(block)
     elif part.origin is Origin.PUBLISHED:
         with field("encoder.source"):
             weights = {"encoder.frontend": _frontend_weights(config, source)}
@@ -189,9 +233,12 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
     if config.get("features") == FRAME_WISE:
         weights = {
             module: {
-                name: value for name, value in values.items() if not name.startswith("temporal.")
+                name: value
+                for name, value in values.items()
+                if not name.startswith(("temporal.", f"{KEY}."))
             }
             for module, values in weights.items()
+            if module != f"encoder.{KEY}.model"
         }
     return config, weights
 
@@ -201,7 +248,7 @@ class LanguageModelPart:
     """A language model as a stage's model needs it; see `LanguageModel`."""
 
     config: dict[str, Any]
-    prompt: dict[str, list[int]] | None
+    prompt: dict[str, Any] | None
     lora: dict[str, Any] | None
     weights: Mapping[str, Tensor] | None
     """By name within the transformers model; None leaves them random."""
@@ -267,7 +314,8 @@ def _load_inherited(folder: Path) -> tuple[Parts, Mapping[str, Tensor]]:
         model: Any = build_language_model(parts.language_model, lora=parts.lora).model
         load_model(model, folder / "model.safetensors")
     else:
-        model, _ = load_complete(AutoModelForSeq2SeqLM, source, config=config)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, _ = load_complete(kind, source, config=config)
     return parts, model.state_dict()
 
 

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from unglossed import __version__
-from unglossed.evaluation.metrics import format_score, score
+from unglossed.evaluation.metrics import format_score, score_by_language
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.objectives import OBJECTIVES
 
@@ -57,7 +57,8 @@ def write_card(folder: Path, run: Run, stages: Mapping[str, Path]) -> None:
         stages: folders of its stages by name.
     """
     corpus, recipe = run.corpus, run.recipe
-    kind = "speech" if recipe.audio is not None else recipe.signal or "sign language video"
+    kinds = {"audio": "speech", "video": "sign language video", "array": "poses or features"}
+    kind = kinds.get(recipe.kind_of_signal, recipe.kind_of_signal)
     last = recipe.stages[-1]
     finds = last.objective == "segmentation"
     task = "finds sentences in long videos" if finds else "writes text"
@@ -144,8 +145,9 @@ def _scores(run: Run, stage: StageSettings, folder: Path) -> str:
 
 
 def _settings(run: Run) -> str:
-    text = run.dev_samples[0].text
-    return score([text], [[text]], run.processor.language, run.normalisation).settings
+    texts = {sample.language: sample.text for sample in run.dev_samples}
+    own = [*texts.values()]
+    return score_by_language(own, own, [*texts], run.normalisation).settings
 
 
 def _recipe(run: Run) -> str:

@@ -31,8 +31,14 @@ from unglossed.training.storage import storage_at
 
 AUTO, LOCAL = "auto", "local"
 """Instead of an address: the cluster that is there, or else a local one; always a local one."""
-_QUIET = {"RAY_DATA_LOG_LEVEL": "CRITICAL", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-"""What Ray says of its own work goes to its log files; we say what matters."""
+_DEFAULTS = {
+    "RAY_DATA_LOG_LEVEL": "CRITICAL",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",
+}
+"""What Ray says of its own work goes to its log files; we say what matters. Workers of a cluster
+that is started here give way to others no more than the command does: Ray (2.60) adds 15 to their
+niceness, and beside a busy process a training would hardly move."""
 _ANSWER_SECONDS = 10.0
 _MOST_AT_ONCE = 64  # clips that an actor is handed
 _TURNS = 4  # or so many that each actor gets this many handfuls
@@ -46,8 +52,8 @@ def import_ray() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    for name, level in _QUIET.items():
-        os.environ.setdefault(name, level)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data

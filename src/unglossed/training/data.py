@@ -27,6 +27,7 @@ from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.media.augment import AugmentationConfig, generator_for
 from unglossed.media.signal import signal_of
+from unglossed.models.context import pad_rows
 from unglossed.models.language_model import IGNORED, shift_right
 from unglossed.models.processing import TranslatorProcessor, pad_features, pad_labels
 
@@ -318,6 +319,33 @@ def nearest_texts(texts: Sequence[Sequence[int]], number: int) -> list[list[int]
     return [found[first[tuple(text)]] for text in texts]
 
 
+class LanguageDataset(AddingDataset):
+    """Adds to each item the language of its text, and another one, drawn anew in each epoch.
+
+    Args:
+        items: clips or texts.
+        languages: of their texts.
+        wrong: also add a wrong one of these.
+        seed: of what is drawn.
+    """
+
+    def __init__(
+        self, items: Dataset[Any], languages: Sequence[str], *, wrong: Sequence[str] = (), seed: int
+    ) -> None:
+        super().__init__(items, seed=seed)
+        self.languages = languages
+        self.wrong = wrong
+
+    def added(self, row: Mapping[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """`language`, and `wrong_language` where wrong ones are wanted."""
+        own = self.languages[index]
+        if not self.wrong:
+            return {"language": own}
+        others = [code for code in self.wrong if code != own]
+        drawn = generator_for(self.seed, epoch, f"wrong language {index}").integers(len(others))
+        return {"language": own, "wrong_language": others[drawn]}
+
+
 class MaskingDataset(AddingDataset):
     """Adds to each item its text with spans hidden behind a mask token, to be restored.
 
@@ -362,6 +390,7 @@ class Collator:
     def __init__(self, processor: TranslatorProcessor) -> None:
         self.pad_id = processor.tokenizer.pad_token_id
         self.start_id = processor.start_token_id
+        self.start_ids = processor.start_ids()
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """Stack items; what they hold decides what the batch holds."""
@@ -379,13 +408,24 @@ class Collator:
             batch["rows"] = [row["row"] for row in rows]
         if others:
             batch["texts"] = texts
+        reads_clips = "frames" in rows[0] or "features" in rows[0]
+        for key in ("language", "wrong_language"):
+            if reads_clips and key in rows[0]:
+                batch[f"{key}s"] = [row[key] for row in rows]
+        if "draw" in rows[0]:
+            batch["draws"] = torch.tensor([row["draw"] for row in rows])
         if "frames" in rows[0]:
             batch["frames"] = torch.cat([row["frames"] for row in rows])
             batch["lengths"] = torch.cat([row["lengths"] for row in rows])
         elif "features" in rows[0]:
             batch["features"], batch["mask"] = pad_features([row["features"] for row in rows])
         else:  # a language model alone, which does not shift its labels itself
-            batch["decoder_input_ids"] = shift_right(batch["labels"], [self.start_id], self.pad_id)
+            start: Any = [self.start_id]
+            if "language" in rows[0]:
+                start = torch.tensor([self.start_ids[row["language"]] for row in rows])
+            batch["decoder_input_ids"] = shift_right(batch["labels"], start, self.pad_id)
+        if "context" in rows[0]:
+            batch["context"] = pad_rows([row["context"] for row in rows])
         if "input_ids" in rows[0]:
             ids = [torch.tensor(row["input_ids"]) for row in rows]
             batch["input_ids"] = pad_sequence(ids, batch_first=True, padding_value=self.pad_id)
@@ -409,8 +449,8 @@ def cut_batch(
 
     Args:
         batch: `labels` (batch, tokens), and `features` (batch, time, dim) with their `mask`, or
-            `input_ids` (batch, time) with their `attention_mask`; padded on the right. Perhaps a
-            list `rows` of the clips' numbers.
+            `input_ids` (batch, time) with their `attention_mask`; padded on the right. Perhaps
+            lists, with an entry for each row, and `draws` (batch, 2).
         budget: Positions of a part, read and written together, padding included; a longer row is a
             part of its own.
         read: Positions that are read of a row with so many features: fewer where an adapter
@@ -442,6 +482,6 @@ def _take(batch: dict[str, Any], rows: list[int], source: int, target: int) -> d
     return {
         name: [values[row] for row in rows]
         if isinstance(values, list)
-        else values[chosen, : lengths[name]]
+        else values[chosen, : lengths.get(name)]
         for name, values in batch.items()
     }

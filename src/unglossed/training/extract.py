@@ -216,6 +216,7 @@ class Extracting:
         earlier = _trained_stages(settings, trained)
         _refuse_untrained_encoders(self.stages, settings, earlier)
         rows = read_corpus(corpus)
+        rows.require_media("`extract`")
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             self.run = Run(

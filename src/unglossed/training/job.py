@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,7 +16,8 @@ from unglossed.corpora.check_media import Limits, check_clips
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.inference.search import signal_limit
+from unglossed.inference.context import Texts, find_rows
+from unglossed.inference.limits import signal_limit
 from unglossed.models.processing import pad_features, pad_labels
 from unglossed.models.translator import PartModel, Translator
 from unglossed.ranks import here
@@ -53,6 +54,7 @@ class Job:
         seed: Of everything that is drawn in the stage.
         earlier: Model folders of the stages before, by name.
         progress: The run's display.
+        beside: Texts beside the features of the clips of train, by their ids.
     """
 
     run: Run
@@ -60,6 +62,7 @@ class Job:
     seed: int
     earlier: Mapping[str, Path]
     progress: Progress
+    beside: Mapping[str, Texts] = field(default_factory=dict)
 
     @property
     def plan(self) -> StagePlan:
@@ -161,6 +164,7 @@ class DevSplit:
     features: Sequence[Tensor] | StoredFeatures | None = None
     leave_out: Callable[[Unreadable], None] = refuse
     samples: Sequence[Sample] = ()
+    _beside: list[Tensor] | None = None
 
     def scored(self, score: Callable[..., Scores], **settings: Any) -> Callable[[], Scores]:
         """What gives the scores each time it is called: those of `score(self, **settings)`.
@@ -205,23 +209,32 @@ class DevSplit:
             return cast(Sequence[Tensor], found.choose(readable))
         return [row.float() for row in rows if not isinstance(row, Unreadable)]
 
+    def beside(self, features: Sequence[Tensor]) -> list[Tensor] | None:
+        """Rows of the texts beside the features of each of `samples`, found once; None: none is.
+
+        What finds them is frozen, as the encoder is.
+        """
+        if self._beside is None or len(self._beside) != len(features):
+            self._beside = find_rows(self.model, self.clips.processor, features)
+        return self._beside
+
     def spread(
-        self, features: Sequence[Tensor], work: Callable[[Sequence[Tensor]], Sequence[V]]
+        self, features: Sequence[Tensor], work: Callable[[Sequence[int]], Sequence[V]]
     ) -> list[V]:
-        """What a function gives for some clips' features, a result a clip.
+        """What a function gives for clips by their numbers, a result a clip.
 
         Processes that train together share the work by whole batches of clips of similar length,
         so that each clip is beside the same others as on one process.
         """
         ranks = here()
         if ranks.count == 1:
-            return [*work(features)]
+            return [*work(range(len(features)))]
         order = sorted(range(len(features)), key=lambda number: -len(features[number]))
         starts = range(0, len(order), BATCH_SIZE)[ranks.index :: ranks.count]
         own: dict[int, V] = {}
         for start in starts:
             numbers = order[start : start + BATCH_SIZE]
-            own |= zip(numbers, work([features[number] for number in numbers]), strict=True)
+            own |= zip(numbers, work(numbers), strict=True)
         found = {number: one for part in ranks.all(own) for number, one in part.items()}
         return [found[number] for number in range(len(features))]
 

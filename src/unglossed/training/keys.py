@@ -18,6 +18,7 @@ from torch import nn
 
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError
+from unglossed.media.array_files import is_array_file, split_key
 from unglossed.media.frames import is_packed
 from unglossed.media.packed import read_index
 from unglossed.media.probe import revisions_of
@@ -56,6 +57,8 @@ def feature_settings(
         "seed": clips.seed if varied else None,
         "augmentation": vars(augmentation) if varied and augmentation else None,
     }
+    if processor.array is not None:
+        settings["array"] = processor.array
     if processor.signal is not None:  # what is not used leaves the settings as they always were
         settings["signal"] = processor.signal
     if engine is not Engine.TORCH:
@@ -109,6 +112,9 @@ def _media_stamp(media: Path) -> list[Any]:
         if media.is_dir():
             with os.scandir(media) as entries:
                 return sorted(_file_stamp(entry.name, entry.stat()) for entry in entries)
+        if is_array_file(media):
+            file, key = split_key(media)
+            return [_file_stamp("", file.stat()), key]
         status = media.stat()
         return [_file_stamp("", status), *_revisions(media, status.st_size, status.st_mtime_ns)]
     except (OSError, InputError):  # whoever reads the clip says why

@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
@@ -29,7 +27,8 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.encoder import encoder_kind
+from unglossed.models.encoder import KINDS, OURS, encoder_kind
+from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.recogniser import RecogniserConfig
@@ -38,13 +37,20 @@ from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, front
 from unglossed.models.temporal import POOL_KEYS
 from unglossed.models.translator import TranslatorConfig
 from unglossed.models.visual import FRAME_WISE, backbone_config_from
+from unglossed.training.prompts import plan_prompt
 from unglossed.training.settings import (
     LanguageModelSettings,
     PartSettings,
-    PromptSettings,
     StageSettings,
 )
-from unglossed.training.sources import check_weights, load, load_trained, source_config
+from unglossed.training.sources import (
+    check_weights,
+    check_writes,
+    load,
+    load_trained,
+    plan_block,
+    source_config,
+)
 
 KEPT = "unglossed"
 """Key of a transformers configuration under which a model that was trained on text alone keeps the
@@ -85,7 +91,7 @@ class Parts:
     encoder: dict[str, Any] | None = None
     adapter: dict[str, Any] | None = None
     language_model: dict[str, Any] | None = None
-    prompt: dict[str, list[int]] | None = None
+    prompt: dict[str, Any] | None = None
     lora: dict[str, Any] | None = None
 
     @classmethod
@@ -119,7 +125,7 @@ class LanguageModelPlan:
     origin: Origin
     config: dict[str, Any]
     """What it will be; of a published one as far as its files tell without weights."""
-    prompt: dict[str, list[int]] | None
+    prompt: dict[str, Any] | None
     lora: dict[str, Any] | None
 
     @cached_property
@@ -145,8 +151,7 @@ def _origin(part: PartSettings, earlier: Mapping[str, Parts]) -> Origin:
         return Origin.STAGE
     if part.source == "build" or "/" in part.source:
         return Origin.NEW if part.source == "build" else Origin.RUN
-    known = ["build", *earlier]
-    raise FieldError("source", f"found {part.source!r}, expected one of {known}")
+    raise FieldError("source", f"found {part.source!r}, expected one of {['build', *earlier]}")
 
 
 def inherited(name: str, part: PartSettings, parts: Parts) -> dict[str, Any]:
@@ -159,18 +164,19 @@ def inherited(name: str, part: PartSettings, parts: Parts) -> dict[str, Any]:
     return {**config, **part.config}
 
 
-def plan_encoder(stage: StageSettings, earlier: Mapping[str, Parts]) -> PartPlan:
-    """Plan a stage's encoder, given the parts of earlier stages by name.
+def plan_encoder(
+    stage: StageSettings, earlier: Mapping[str, Parts], processor: TranslatorProcessor
+) -> PartPlan:
+    """Plan a stage's encoder, given earlier stages' parts by name; the processor tells its clips.
 
-    Raises:
-        InputError: its source is not there, or its configuration is wrong.
+    Raises InputError where its source is not there, or its configuration is wrong.
     """
     part = stage.encoder
     assert part is not None
     with field("encoder"):
         origin = _origin(part, earlier)
         if origin is Origin.NEW:
-            config = _new_encoder(part, f"stages.{stage.name}.encoder.source")
+            config = _new_encoder(part, f"stages.{stage.name}.encoder.source", processor)
         elif origin is Origin.STAGE:
             parts = earlier[part.source]
         else:
@@ -202,22 +208,25 @@ def inherited_encoder(stage: StageSettings, parts: Parts) -> dict[str, Any]:
 
 def _up_to_features(stage: StageSettings, config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of an encoder that gives the features that the stage asks for."""
-    kinds = ("text_encoder", "frontend", "backbone")
-    kind = next((key for key in kinds if key in config), config.get("kind"))
+    kind = next((key for key in KINDS if key in config), config.get("kind"))
     found = config.get("features", "sign_wise") if kind == "backbone" else kind
     if stage.features in (None, found):
         return config
     if (stage.features, found) != (FRAME_WISE, "sign_wise"):
-        other = " or frame_wise" if found == "sign_wise" else ""
-        told = f"found {stage.features}, expected what the encoder has: {found}{other}"
-        raise FieldError("features", told)
+        known = found if found != "sign_wise" else "sign_wise or frame_wise"
+        raise FieldError("features", f"found {stage.features}, expected the encoder's: {known}")
     return {**config, "features": FRAME_WISE}
 
 
-def _new_encoder(part: PartSettings, source_key: str) -> dict[str, Any]:
-    if "kind" in part.config:  # of another package, which checks it itself
+def _new_encoder(
+    part: PartSettings, source_key: str, processor: TranslatorProcessor
+) -> dict[str, Any]:
+    if "kind" in part.config:
         with field("config"):
-            return {**encoder_kind(part.config).defaults, **part.config}
+            kind = encoder_kind(part.config)
+            if part.config["kind"] in OURS:  # one of another package checks its values itself
+                _refuse_no_sizes(part.config, kind.defaults)
+            return kind.complete(part.config, processor)
     if "frontend" in part.config:
         return _new_frontend(part.config, source_key)
     config = {**_ENCODER_DEFAULTS, **part.config}
@@ -225,11 +234,13 @@ def _new_encoder(part: PartSettings, source_key: str) -> dict[str, Any]:
         if "backbone" not in config:
             told = "is missing: a hub name, folder or configuration (or frontend, for speech)"
             raise FieldError("backbone", told)
-        known = {**_ENCODER_DEFAULTS, **dict.fromkeys(POOL_KEYS), "backbone": None}
-        refuse_unknown(part.config, known)
+        others = dict.fromkeys((*POOL_KEYS, KEY, "backbone"))
+        refuse_unknown(part.config, {**_ENCODER_DEFAULTS, **others})
         _refuse_no_sizes(part.config, _ENCODER_DEFAULTS)
         with field("backbone"):
             config["backbone"] = _backbone(config["backbone"])
+        with field(KEY):
+            config |= {KEY: plan_block(part.config[KEY])} if part.config.get(KEY) else {}
         if config["grid"] > 1 and config["backbone"]["model_type"] not in _MAP_BACKBONES:
             maps = ", ".join(_MAP_BACKBONES)
             told = f"found {config['grid']}, expected 1, or a backbone with a feature map: {maps}"
@@ -336,13 +347,12 @@ def plan_language_model(
     if part.quantization is not None and find_spec(tuning.PACKAGE) is None:
         told = f"needs the package {tuning.PACKAGE}: pip install 'unglossed[quantization]'"
         raise FieldError("quantization", told)
-    prompt = prompt_ids(part.prompt, processor) if part.prompt else None
     lora = part.lora.model_dump() if part.lora else None
     if part.source in earlier:
         parts = earlier[part.source]
         assert parts.language_model is not None
         config = _changed(parts.language_model, part.config)
-        prompt = parts.prompt if prompt is None else prompt
+        prompt = plan_prompt(part.prompt, parts.prompt, config, processor)
         lora = parts.lora if lora is None else lora
         return LanguageModelPlan(part, Origin.STAGE, config, prompt, lora)
     if part.source == "build":
@@ -351,7 +361,7 @@ def plan_language_model(
         with field("source"):
             found = _published_language_model(part.source, processor)
         origin, config = Origin.PUBLISHED, published_config(found, part, processor)
-    prompt = prompt or default_prompt(config, processor)
+    prompt = plan_prompt(part.prompt, None, config, processor)
     return LanguageModelPlan(part, origin, config, prompt, lora)
 
 
@@ -403,12 +413,7 @@ def published_config(
 def _published_language_model(source: str, processor: TranslatorProcessor) -> PreTrainedConfig:
     """Configuration of a published language model, whose weights are looked at but not loaded."""
     config: PreTrainedConfig = load(AutoConfig, source)
-    writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
-    if type(config) not in writers[not config.is_encoder_decoder]:
-        raise InputError(
-            f"found {source}, a model of the type {config.model_type!r}, expected a language model,"
-            " such as mbart or llama"
-        )
+    check_writes(config, source)
     if getattr(config, KEPT, {}).get("lora"):
         raise InputError(
             f"found {source}, a language model with LoRA, which only later stages of its own run"
@@ -423,25 +428,6 @@ def _published_language_model(source: str, processor: TranslatorProcessor) -> Pr
             " model's own in tokenizer.pretrained"
         )
     return config
-
-
-def prompt_ids(prompt: PromptSettings, processor: TranslatorProcessor) -> dict[str, list[int]]:
-    """Token ids of a prompt; names of special tokens in it count as those tokens."""
-    tokenizer = processor.tokenizer
-    return {
-        side: list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        for side, text in (("before", prompt.before), ("after", prompt.after))
-    }
-
-
-def default_prompt(
-    config: Mapping[str, Any], processor: TranslatorProcessor
-) -> dict[str, list[int]] | None:
-    """A decoder-only model reads its begin token first, if it has one; others have no prompt."""
-    begin = processor.tokenizer.bos_token_id
-    if language_model_config(dict(config)).is_encoder_decoder or begin is None:
-        return None
-    return {"before": [begin], "after": []}
 
 
 def _check_size(size: Any) -> None:

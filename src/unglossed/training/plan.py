@@ -20,6 +20,7 @@ from transformers import AutoConfig
 from unglossed.config import FieldError, field
 from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import build_adapter
+from unglossed.models.context import DRAFT, RETRIEVED, lead_ids
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import LightTConfig, build_language_model
 from unglossed.models.processing import TranslatorProcessor
@@ -35,8 +36,10 @@ from unglossed.training.parts import (
     plan_language_model,
     shorten,
 )
+from unglossed.training.prompts import check_languages
 from unglossed.training.settings import (
     NEW_TOKENS,
+    ContextSettings,
     LanguageModelSettings,
     PartSettings,
     StageSettings,
@@ -150,7 +153,7 @@ def _plan_parts(
             continue
         with mistakes.collected(), field(where):
             if name == "encoder":
-                parts[name] = plan_encoder(stage, earlier)
+                parts[name] = plan_encoder(stage, earlier, processor)
             elif name == "adapter":
                 parts[name] = plan_adapter(part, earlier)
             else:
@@ -167,7 +170,10 @@ def _checked(plan: StagePlan) -> StagePlan:
         _check_masked_text,
         _check_width,
         _check_prompt,
+        _check_languages,
+        _check_context,
         _check_aligned_texts,
+        _check_masked_features,
         _check_builds,
     ):
         with mistakes.collected():
@@ -225,24 +231,87 @@ def _check_prompt(plan: StagePlan) -> None:
     writer, tokens = plan.language_model, plan.new_tokens
     if writer is None or not tokens:
         return
-    if set(tokens).isdisjoint(id for side in (writer.prompt or {}).values() for id in side):
+    prompt = writer.prompt or {}
+    if set(tokens).isdisjoint([*prompt.get("before", ()), *prompt.get("after", ())]):
         raise FieldError(
             f"{plan.where}.learning_rates.new_tokens",
             "found none of tokenizer.new_tokens in the prompt, expected them there to be trained",
         )
 
 
+def _check_languages(plan: StagePlan) -> None:
+    """Refuse a language model that is not told which of several languages to write."""
+    if plan.language_model is not None:
+        with field(f"{plan.where}.language_model"):
+            check_languages(plan.language_model.prompt)
+
+
+def leads_of(settings: ContextSettings) -> dict[str, str]:
+    """Words in front of the texts of a context, by their kind."""
+    asked = ((DRAFT, settings.draft), (RETRIEVED, settings.retrieved))
+    return {kind: one.lead for kind, one in asked if one is not None}
+
+
+def context_tokens(settings: ContextSettings, processor: TranslatorProcessor) -> dict[str, int]:
+    """Most tokens of a text of a context and the words in front of it, by its kind."""
+    return {
+        kind: len(lead_ids(processor, lead, 1.0)) + processor.max_tokens
+        for kind, lead in leads_of(settings).items()
+    }
+
+
+def _check_context(plan: StagePlan) -> None:
+    """Refuse texts beside the features that leave these no position."""
+    settings, writer = plan.settings.context, plan.language_model
+    if settings is None or writer is None or writer.max_positions is None:
+        return
+    tokens = context_tokens(settings, plan.processor)
+    number = settings.retrieved.number if settings.retrieved else 0
+    asked = tokens.get(DRAFT, 0) + number * tokens.get(RETRIEVED, 0)
+    sides = writer.prompt or {}
+    taken = sum(len(sides.get(side, ())) for side in ("before", "after"))
+    if not writer.transformers_config.is_encoder_decoder:
+        taken += plan.processor.max_tokens
+    if asked + taken >= writer.max_positions:
+        raise FieldError(
+            f"{plan.where}.context",
+            f"found up to {asked} tokens beside the features, expected at most"
+            f" {max(0, writer.max_positions - taken - 1)}: the language model has"
+            f" {writer.max_positions} positions, and prompt and text may take {taken}",
+        )
+
+
 def _check_aligned_texts(plan: StagePlan) -> None:
-    """Refuse to align clips with states of an encoder where there is none that reads words."""
+    """Refuse to align clips with states where there are none of words, or in no such way."""
     reader, settings = plan.alignment, plan.settings.alignment
     if reader is None or settings is None or not settings.states:
         return
     config = reader.transformers_config
-    if not config.is_encoder_decoder or isinstance(config, LightTConfig):
+    if isinstance(config, LightTConfig):
         raise FieldError(
             f"{plan.where}.alignment.source",
             f"found a model of the type {config.model_type!r}, expected an encoder-decoder whose"
-            " encoder reads words, such as mbart, or states: false",
+            " encoder reads words, such as mbart, a decoder-only model, or states: false",
+        )
+    if settings.both_ways and config.is_encoder_decoder:
+        raise FieldError(
+            f"{plan.where}.alignment.both_ways",
+            f"found a source of the type {config.model_type!r}, expected a decoder-only one: an"
+            " encoder reads both ways in any case",
+        )
+
+
+def _check_masked_features(plan: StagePlan) -> None:
+    """Refuse to hide features from a model whose states of them are not its own."""
+    writer = plan.language_model
+    if writer is None or plan.settings.masked_features is None:
+        return
+    config = writer.transformers_config
+    if config.is_encoder_decoder:
+        raise FieldError(
+            f"{plan.where}.masked_features",
+            f"found a language model of the type {config.model_type!r}, expected a decoder-only"
+            " one, such as llama, or no masked_features",
         )
 
 
@@ -308,6 +377,16 @@ def _check_signal(encoder: Any, config: Mapping[str, Any], plan: StagePlan) -> N
     where = f"{plan.where}.encoder"
     while "encoder" in config:
         encoder, config = encoder.encoder, config["encoder"]
+    reads_array = encoder.signal == "array"
+    if reads_array != (plan.processor.array is not None):
+        found, no = ("array", "no ") if reads_array else (encoder.signal, "")
+        expected = "another signal" if reads_array else "array, of the kind features or graph"
+        told = f"found an encoder of {found}, expected one of {expected}"
+        raise FieldError(where, f"{told}: the recipe has {no}`array`")
+    if reads_array:
+        if misfit := encoder.misfit(plan.processor):
+            raise FieldError(where, f"the encoder {misfit}")
+        return
     reads_audio = encoder.signal == "audio"
     if reads_audio != (audio_rate is not None):
         found, expected = ("audio", "video") if reads_audio else ("video", "audio")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from unglossed.config import (
     AS_LIST,
@@ -23,8 +23,10 @@ from unglossed.config import (
     read_yaml,
 )
 from unglossed.corpora.check_media import Needs
+from unglossed.corpora.languages import check_language
 from unglossed.errors import InputError, note
 from unglossed.files import find_shipped
+from unglossed.media.array_settings import ArraySettings
 from unglossed.media.frames import FRAME_RATE
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
@@ -144,6 +146,8 @@ def _refuse_skipped_sources(data: dict[str, Any], skipped: Sequence[str], path: 
                 )
 
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$"), AfterValidator(check_language)]
+"""The code of a written language."""
 Seed = Annotated[int, Field(ge=0, lt=2**31), WHOLE]
 Pixels = Annotated[int, Field(gt=0, le=4096), WHOLE]
 
@@ -180,6 +184,8 @@ class TokenizerSettings(Settings):
     """Tokens to add, such as those that mark a signal's begin and end in the prompt."""
     start_token: str | None = None
     """Token with which the decoder starts (mBART: `de_DE`); the language's own when trained."""
+    start_tokens: dict[Language, str] = {}
+    """The same for each of several `languages`; the tokenizer's code of it when not given."""
 
 
 class Augmentation(Settings):
@@ -234,6 +240,10 @@ class Recipe(Settings):
     """One line about it."""
     seed: Seed = 0
     """Of everything that is drawn: initial weights, order, augmentation, dropout."""
+    languages: Annotated[tuple[Language, ...], AS_LIST] = ()
+    """Codes of the languages that one model learns to write, two or more; the first is written
+    where none is asked for. Which is asked for says the prompt's `{language}`, or the token with
+    which texts start. None: texts are in one language, the corpus's."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     extra_texts: ExtraTexts | None = None
     """File with further texts, UTF-8, one sentence a line, relative to the current folder. A
@@ -242,6 +252,8 @@ class Recipe(Settings):
     video: VideoSettings = VideoSettings()
     audio: AudioSettings | None = None
     """Set for speech: the clips' audio is read, and `video` counts for nothing."""
+    array: ArraySettings | None = None
+    """Set for poses or features: arrays are read, and `video` counts for nothing."""
     signal: str | None = None
     """Kind of signal of another package, which clips are read as instead of video or audio."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1), AS_LIST]
@@ -256,7 +268,15 @@ class Recipe(Settings):
         """Longest clip that training uses whole."""
         if self.audio is not None:
             return self.audio.max_seconds
+        if self.array is not None:
+            return self.array.max_seconds
         return self.video.max_frames / self.video.frame_share / FRAME_RATE
+
+    @property
+    def kind_of_signal(self) -> str:
+        """What clips are read as."""
+        found = {"array": self.array, "audio": self.audio}
+        return self.signal or next((kind for kind in found if found[kind] is not None), "video")
 
     @property
     def needs(self) -> Needs:
@@ -265,21 +285,53 @@ class Recipe(Settings):
         for stage in self.stages:
             learns.setdefault(OBJECTIVES[stage.objective].learns, stage.name)
         return Needs(
-            signal=self.signal or ("video" if self.audio is None else "audio"),
+            signal=self.kind_of_signal,
+            array=self.array,
             glosses_for=learns.get("gloss"),
             transcripts_for=learns.get("transcript"),
             start_token=self.tokenizer.start_token if self.tokenizer.pretrained else None,
+            languages=self.languages,
         )
 
     @model_validator(mode="after")
+    def _languages_fit(self) -> Recipe:
+        codes, tokenizer = self.languages, self.tokenizer
+        if len(codes) == 1 or len(set(codes)) < len(codes):
+            raise ValueError(f"languages: found {', '.join(codes)}, expected two or more, or none")
+        if unknown := [code for code in tokenizer.start_tokens if code not in codes]:
+            told = f"found {', '.join(unknown)}, expected some of `languages`"
+            raise ValueError(f"tokenizer.start_tokens: {told}")
+        if codes and tokenizer.start_token is not None:
+            raise ValueError("tokenizer.start_token: found one beside languages: see start_tokens")
+        if codes and self.extra_texts is not None:
+            told = "found one beside several languages, expected none"
+            raise ValueError(f"extra_texts: {told}: nothing says which its lines are in")
+        for stage in self.stages:
+            objective = OBJECTIVES[stage.objective]
+            if codes and "language_model" in objective.parts and not objective.languages:
+                told = f"{stage.objective} learns one language, found several `languages`"
+                raise ValueError(f"stages.{stage.name}: {told}")
+            for name in ("context", "masked_features") if codes else ():
+                if getattr(stage, name) is not None:
+                    told = "found beside several `languages`, expected one or neither"
+                    raise ValueError(f"stages.{stage.name}.{name}: {told}")
+            if stage.unlikelihood and not codes:
+                told = f"found {stage.unlikelihood:g}, expected several `languages` beside it"
+                raise ValueError(f"stages.{stage.name}.unlikelihood: {told}")
+        return self
+
+    @model_validator(mode="after")
     def _stages_known(self) -> Recipe:
+        kinds = [kind for kind in ("signal", "array", "audio") if getattr(self, kind) is not None]
+        if len(kinds) > 1:
+            raise ValueError(f"found {' and '.join(kinds)}, expected one: a clip is read as one")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: two have the same name: {names}")
         earlier: dict[str, StageSettings] = {}
         for stage in self.stages:
             signals = OBJECTIVES[stage.objective].signals
-            found = "video" if self.audio is None else "audio"
+            found = self.kind_of_signal
             if self.signal is None and found not in signals:
                 told = f"{stage.objective} is for {signals[0]}, not for {found}"
                 raise ValueError(f"stages.{stage.name}: {told}")
@@ -289,6 +341,7 @@ class Recipe(Settings):
             self._check_prompt(stage)
             for part in (*PARTS, "alignment"):
                 self._check_source(stage, part, earlier, names)
+            self._check_context(stage, earlier)
             earlier[stage.name] = stage
         return self
 
@@ -303,6 +356,19 @@ class Recipe(Settings):
                     f"stages.{stage.name}.language_model.prompt: found no {token!r}, expected all"
                     " of tokenizer.new_tokens, which learning_rates.new_tokens trains"
                 )
+
+    @staticmethod
+    def _check_context(stage: StageSettings, earlier: dict[str, StageSettings]) -> None:
+        """Refuse a context whose source cannot find what is asked for."""
+        context = stage.context
+        if context is None:
+            return
+        where = f"stages.{stage.name}.context.source: found {context.source!r}, expected"
+        source = earlier.get(context.source)
+        if source is None or source.objective != "translation" or source.context is not None:
+            raise ValueError(f"{where} an earlier stage of translation without a context")
+        if context.retrieved is not None and source.alignment is None:
+            raise ValueError(f"{where} a stage with an alignment, by which texts are retrieved")
 
     @staticmethod
     def _check_source(
@@ -389,7 +455,7 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
     Those that no stage of their objective could use are errors in `settings.py`. These may come
     from a recipe that another one starts from, or wait for a change on the command line.
     """
-    tokenizer = recipe.tokenizer
+    tokenizer, kind = recipe.tokenizer, recipe.kind_of_signal
     reads_texts = any("encoder" not in OBJECTIVES[stage.objective].parts for stage in recipe.stages)
     if recipe.extra_texts is not None and tokenizer.pretrained is not None and not reads_texts:
         yield (
@@ -398,28 +464,39 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
         )
     if tokenizer.pretrained is not None and "vocab_size" in tokenizer.model_fields_set:
         yield "tokenizer.vocab_size: has no effect: the tokenizer is not trained"
+    if tokenizer.pretrained is None and tokenizer.start_tokens:
+        yield "tokenizer.start_tokens: has no effect: a trained tokenizer has the languages' own"
     if tokenizer.pretrained is None and tokenizer.start_token is not None:
         yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
     if recipe.audio is not None and "video" in recipe.model_fields_set:
         yield "video: has no effect: the recipe has audio, whose clips are read as audio"
+    if recipe.array is not None and "video" in recipe.model_fields_set:
+        yield "video: has no effect: the recipe has array, as which clips are read"
     augmentation = recipe.video.augmentation
-    if augmentation is not None and augmentation.probability == 0 and recipe.audio is None:
+    if augmentation is not None and augmentation.probability == 0 and kind == "video":
         for name in ("rotation_degrees", "resize_fraction", "shift_pixels"):
             if getattr(augmentation, name) and name in augmentation.model_fields_set:
                 yield f"video.augmentation.{name}: has no effect: the probability is 0"
     for stage in recipe.stages:
-        for fault in _find_unused_of_stage(stage, of_audio=recipe.audio is not None):
+        for fault in _find_unused_of_stage(stage, same_views=_same_views(recipe)):
             yield f"stages.{stage.name}.{fault}"
 
 
-def _find_unused_of_stage(stage: StageSettings, *, of_audio: bool) -> Iterator[str]:
+def _same_views(recipe: Recipe) -> str | None:
+    """What the views of a clip do not differ in; None: they do differ."""
+    if recipe.array is not None and recipe.array.augmentation is None:
+        return "arrays without augmentation"
+    return "audio" if recipe.audio is not None else None
+
+
+def _find_unused_of_stage(stage: StageSettings, *, same_views: str | None) -> Iterator[str]:
     optimizer = stage.optimizer
     is_sgd = optimizer.name == "sgd"
     for name, counts in (("momentum", is_sgd), ("nesterov", is_sgd), ("betas", not is_sgd)):
         if name in optimizer.model_fields_set and not counts:
             yield f"optimizer.{name}: has no effect with {optimizer.name}"
-    if of_audio and stage.feature_views > 1:
-        yield f"feature_views: {stage.feature_views} are as 1: views of audio do not differ"
+    if same_views is not None and stage.feature_views > 1:
+        yield f"feature_views: {stage.feature_views} are as 1: views of {same_views} do not differ"
     if OBJECTIVES[stage.objective].best is not None:
         left = stage.epochs % stage.evaluate_every
         if stage.evaluate_every > stage.epochs:

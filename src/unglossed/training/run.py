@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
@@ -34,6 +35,7 @@ from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import TrainedLengths, load_processor
 from unglossed.ranks import here
 from unglossed.training.callbacks import print_line
+from unglossed.training.context import check_folds
 from unglossed.training.data import ClipDataset, LeftOut, Target, Unreadable, choose_workers
 from unglossed.training.features import FeatureCache, StoredFeatures, Wanted, use_bfloat16
 from unglossed.training.objectives import OBJECTIVES
@@ -48,6 +50,7 @@ from unglossed.training.tokenizer import (
     check_own_tokenizers,
     check_text_lengths,
     check_texts,
+    find_start,
     most_tokens,
     tell_changed_texts,
 )
@@ -96,10 +99,12 @@ class Run:
         self.train_samples = corpus.split("train")
         self.dev_samples = corpus.split("dev")
         self.normalisation = corpus.normalisation
-        language = self.train_samples[0].language  # the only one of train; test may have others
+        # The only one of train if the recipe names none; test may have others.
+        self.languages = recipe.languages or (self.train_samples[0].language,)
+        language = self.languages[0]
         extra = _extra_texts(recipe, corpus, language, output / EXTRA_TEXTS)
         self.texts = [*(sample.text for sample in self.train_samples), *extra]
-        self.processor = self._processor(language, output / "processor")
+        self.processor = self._processor(output / "processor")
         num_clips = len(self.train_samples) + len(self.dev_samples)
         self._most_units = round(recipe.max_seconds * signal_of(self.processor).units_per_second)
         self.left_out = LeftOut(num_clips, max_damaged, listed)
@@ -116,17 +121,33 @@ class Run:
             lambda: check_own_tokenizers(recipe, self.processor),
             lambda: check_texts(self.processor.tokenizer, self.train_samples),
             lambda: check_text_lengths(self.plans.values(), clips, self.texts),
+            lambda: check_folds(recipe.stages, self.train_samples),
         )
         for check in checks:
             with mistakes.collected():
                 check()
         mistakes.tell()
-        self.notes = [*find_unused(recipe), *self._notes_on_texts(language)]
+        self.notes = [*find_unused(recipe), *self._notes_on_texts()]
 
-    def _notes_on_texts(self, language: str) -> list[str]:
-        told = []
+    @property
+    def corpus_texts(self) -> list[str]:
+        """The texts of all clips of train, of which this may be a part."""
+        return [sample.text for sample in self.corpus.split("train")]
+
+    def without(self, samples: Sequence[Sample]) -> Run:
+        """This run without some clips of train, and without their texts."""
+        left_out = {sample.id for sample in samples}
+        part = copy.copy(self)
+        extra = self.texts[len(self.train_samples) :]
+        kept = (one for one in self.train_samples if one.id not in left_out)
+        part.train_samples = tuple(kept)
+        part.texts = [*(sample.text for sample in part.train_samples), *extra]
+        return part
+
+    def _notes_on_texts(self) -> list[str]:
+        told: list[str | None] = []
         if any(OBJECTIVES[stage.objective].best == "bleu4" for stage in self.recipe.stages):
-            told.append(tell_short_texts(self.dev_samples, language))
+            told += [tell_short_texts(self.dev_samples, code) for code in self.languages]
         if any(stage.language_model for stage in self.recipe.stages):
             splits = (self.train_samples, self.dev_samples)
             told.append(tell_changed_texts(self.processor, *splits, self.normalisation))
@@ -136,10 +157,12 @@ class Run:
         """Every symbol of train in alphabetical order; `symbols` gives a clip's, with spaces."""
         return sorted({name for sample in self.train_samples for name in symbols(sample).split()})
 
-    def _processor(self, language: str, folder: Path) -> TranslatorProcessor:
+    def _processor(self, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
-            video, audio = self.recipe.video, self.recipe.audio
-            tokenizer, start = build_tokenizer(self.recipe.tokenizer, self.texts, language)
+            video, audio, array = self.recipe.video, self.recipe.audio, self.recipe.array
+            timed = audio or array
+            settings, (language, *others) = self.recipe.tokenizer, self.languages
+            tokenizer, start = build_tokenizer(settings, self.texts, language, others)
             texts = {sample.text for sample in (*self.train_samples, *self.dev_samples)}
             with whole_folder(folder) as partial:
                 TranslatorProcessor(
@@ -152,8 +175,13 @@ class Run:
                     new_tokens=self.recipe.tokenizer.new_tokens,
                     max_tokens=1 + most_tokens(tokenizer, texts),
                     audio_rate=audio.audio_rate if audio else None,
-                    max_seconds=audio.max_seconds if audio else None,
+                    max_seconds=None if timed is None else timed.max_seconds,
                     signal=self.recipe.signal,
+                    start_tokens={
+                        code: find_start(settings, tokenizer, code)
+                        for code in self.recipe.languages
+                    },
+                    array=array.model_dump(mode="json") if array else None,
                 ).save_pretrained(partial)
                 bind_folder(partial)
         return load_processor(folder)  # compared: trained stages know the tokens by their numbers
@@ -252,16 +280,17 @@ class Run:
         faults = Faults(max_examples=_MOST_KNOWN)
         samples = [sample for split in TRAINING_SPLITS for sample in share.of(corpus.split(split))]
         lengths: list[float] = []
-        check_clips(
-            corpus.spec,
-            samples,
-            faults,
-            limits=Limits(max_seconds=recipe.max_seconds),
-            needs=recipe.needs,
-            progress=sys.stderr.isatty(),
-            on_lengths=lengths.extend,
-        )
-        known = list(zip(samples, lengths, strict=True))
+        if corpus.has_media:
+            check_clips(
+                corpus.spec,
+                samples,
+                faults,
+                limits=Limits(max_seconds=recipe.max_seconds),
+                needs=recipe.needs,
+                progress=sys.stderr.isatty(),
+                on_lengths=lengths.extend,
+            )
+        known = list(zip(samples, lengths, strict=corpus.has_media))
         self._judge(faults, [sample for sample, seconds in known if math.isnan(seconds)])
         of_rows = Faults(max_examples=1)
         check_rows(samples, of_rows)

@@ -77,7 +77,10 @@ class PartSettings(Settings):
 
 
 class PromptSettings(Settings):
-    """Text around the features that a language model reads; may name special tokens."""
+    """Text around the features that a language model reads; may name special tokens.
+
+    `{language}` stands for the English name of the language that is to be written, as German.
+    """
 
     before: str = ""
     """In front of the features."""
@@ -216,7 +219,11 @@ class AlignmentSettings(Settings):
     hub name, with the recipe's tokenizer; it is frozen. None: the stage's own language model's word
     embeddings, as they are being trained."""
     states: bool = False
-    """Take the states of the source's encoder instead of its word embeddings."""
+    """Take the states of the source's encoder, or of a decoder-only source, instead of its word
+    embeddings."""
+    both_ways: bool = False
+    """Let each token of a decoder-only source see those behind it, too: for one that was tuned so
+    as a reader of texts, as LLM2CLIP's are (arXiv 2411.04997)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -227,9 +234,94 @@ class AlignmentSettings(Settings):
     def _states_have_a_source(self) -> AlignmentSettings:
         if self.states and self.source is None:
             raise ValueError("states needs a source, whose encoder reads the texts")
+        if self.both_ways and not self.states:
+            raise ValueError("both_ways is for the states of a decoder-only source: set states")
         if self.states and self.words:
             raise ValueError("words does not go with states, of which each text has its own")
         return self
+
+
+class DraftSettings(Settings):
+    """The draft of a clip: its translation by the earlier stage."""
+
+    lead: str = ""
+    """Words in front of it, for a model that reads instructions; `{confidence}` in them is how sure
+    the draft is, in percent."""
+    beams: Annotated[int, Field(gt=0, le=256), WHOLE] = 1
+    """Beam width of its search."""
+
+
+class RetrievalSettings(Settings):
+    """Texts of train whose similarity to a clip, by the earlier stage's alignment, is largest."""
+
+    number: Annotated[int, Field(gt=0, le=100), WHOLE] = 3
+    """How many (SignRAG: 3). In training neither a clip's own text nor an equal one is taken."""
+    lead: str = ""
+    """Words in front of each; `{confidence}` in them is its similarity, in percent."""
+
+
+class ContextSettings(Settings):
+    """Texts that the language model reads behind the features; see `models/context.py`."""
+
+    source: str
+    """The earlier stage whose model finds them, from the same frozen encoder's features."""
+    draft: DraftSettings | None = DraftSettings()
+    """None: no draft."""
+    retrieved: RetrievalSettings | None = None
+    """None: no texts of train. They need an alignment in the source."""
+    folds: Annotated[int, Field(ge=0, le=100), WHOLE] = 5
+    """So many times the source is trained without a part of train's sentences, to find the texts of
+    that part's clips: they are then as wrong as those of new clips. 0, without a draft alone: the
+    source itself finds them, which has seen the clips."""
+    dropped: Share = 0.5
+    """Chance in training that a clip's draft is left out, and that its retrieved texts are, each
+    drawn in each epoch (SignRAG, of retrieved texts: 0.5)."""
+
+    @model_validator(mode="after")
+    def _finds_something(self) -> ContextSettings:
+        if self.draft is None and self.retrieved is None:
+            raise ValueError("found neither draft nor retrieved, expected one of them at least")
+        if self.folds == 1 or (self.folds == 0 and self.draft is not None):
+            raise ValueError(
+                f"folds: found {self.folds}, expected 2 at least, or 0 without a draft: a model"
+                " drafts no clip that it was trained on"
+            )
+        return self
+
+
+class RewardSettings(Settings):
+    """How the texts that a model draws are rewarded (GRPO, arXiv 2402.03300)."""
+
+    metric: Literal["bleu", "chrf"] = "bleu"
+    """Of a sentence, by sacreBLEU."""
+    group: Annotated[int, Field(ge=2, le=1_000), WHOLE] = 8
+    """Texts that are drawn of each clip, and compared with each other."""
+    kl: Weight = 0.04
+    """How much the divergence from the start model counts (GRPO: 0.04); with 0 no copy of that
+    model is held in memory."""
+
+
+class TextContrastSettings(Settings):
+    """How several wordings of a clip's text are brought together (SimCSE, arXiv 2104.08821)."""
+
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.05
+    """Cosines are divided by it (SimCSE: 0.05)."""
+    both_ways: bool = False
+    """Let each token of a decoder-only model see those behind it; so is `alignment.both_ways` of
+    the stage that it teaches."""
+
+
+class MaskedFeaturesSettings(Settings):
+    """A second reading of each clip, by a decoder-only model, from which some features are missing.
+
+    Its states are drawn to those of the first (ST-LLM, arXiv 2404.00308); see
+    `models/feature_masking.py`.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of the features, hidden; anew for each clip in each step (ST-LLM: around a half)."""
+    weight: Factor = 1.0
+    """How much the states' distance counts beside the translation."""
 
 
 PARTS = ("encoder", "adapter", "language_model", "text_encoder")
@@ -244,6 +336,7 @@ TrainedPart = Literal[
     "ctc_head",
     "segment_head",
     "alignment",
+    "context",
     "new_tokens",
 ]
 
@@ -271,10 +364,12 @@ class StageSettings(Settings):
     ] = "translation"
     """Of an encoder alone: CTC on glosses (video) or on the letters of transcripts (audio), with
     the rates `encoder` and `ctc_head`, or segmentation of long videos into sentences, with the rate
-    `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP. An installed package can
-    add further ones."""
+    `segment_head`; vlp is the visual-language pre-training of GFSLT-VLP; reward tunes what has
+    learned to translate on the scores of its own texts; text_contrast, of a language model
+    alone, brings the references of a clip together. An installed package can add further
+    ones."""
     encoder: PartSettings | None = None
-    """From frames or audio to features."""
+    """From frames, audio or arrays to features."""
     adapter: PartSettings | None = None
     """From the features to the width of the language model."""
     language_model: LanguageModelSettings | None = None
@@ -289,6 +384,20 @@ class StageSettings(Settings):
     alignment: AlignmentSettings | None = None
     """Of the translation: a contrast of clips and texts beside it, with a learning rate of its own
     and all clips of a step compared at once."""
+    context: ContextSettings | None = None
+    """Of the translation: texts that the language model reads beside the features, with a learning
+    rate `context` for what marks them."""
+    masked_features: MaskedFeaturesSettings | None = None
+    """Of the translation by a decoder-only model: clips are read once more with some of their
+    features hidden."""
+    unlikelihood: Weight = 0.0
+    """Of the translation into several languages: how much it counts that a text is unlikely where
+    another language is asked for (arXiv 2403.14399: 0.05); it costs a second pass through the
+    language model. 0: nothing."""
+    reward: RewardSettings | None = None
+    """Of the objective reward. None: its defaults."""
+    text_contrast: TextContrastSettings | None = None
+    """Of the objective text_contrast. None: its defaults."""
     restoration_weight: Weight = 1.0
     """Of vlp: how much the restoring of sentences counts beside the alignment."""
     frozen: Annotated[tuple[FrozenPart, ...], AS_LIST] = ()
@@ -341,6 +450,9 @@ class StageSettings(Settings):
             raise ValueError("frozen: found all parts, expected one that is trained")
         if self.alignment is not None and "alignment" in objective.settings:
             trained.add("alignment")
+        if self.context is not None and "context" in objective.settings:
+            trained.add("context")
+            self._check_context(self.context)
         if set(self.learning_rates) != trained:
             raise ValueError(f"learning_rates must name what is trained: {sorted(trained)}")
         quantized = writer is not None and writer.quantization and writer.lora is None
@@ -355,6 +467,17 @@ class StageSettings(Settings):
             )
         return self
 
+    def _check_context(self, context: ContextSettings) -> None:
+        """Refuse an encoder whose features are not those that the context's source reads."""
+        encoder = self.encoder
+        same = encoder is not None and encoder.source == context.source and not encoder.config
+        whole = self.features in (None, "sign_wise")
+        if not (same and whole and "encoder" in self.frozen):
+            raise ValueError(
+                f"context.source: found {context.source!r}, expected the stage whose encoder this"
+                " one takes over as it is, frozen: both read its features"
+            )
+
     @model_validator(mode="after")
     def _nothing_is_without_effect(self) -> StageSettings:
         objective = OBJECTIVES[self.objective]
@@ -364,6 +487,11 @@ class StageSettings(Settings):
             ("masking", objective.masks_text),
             ("label_smoothing", objective.smooths),
             ("alignment", "alignment" in objective.settings),
+            ("context", "context" in objective.settings),
+            ("masked_features", "masked_features" in objective.settings),
+            ("unlikelihood", "unlikelihood" in objective.settings),
+            ("reward", "reward" in objective.settings),
+            ("text_contrast", "text_contrast" in objective.settings),
             ("restoration_weight", "restoration_weight" in objective.settings),
             ("dev_beams", "dev_beams" in objective.settings),
             ("patience", objective.best is not None),
@@ -371,6 +499,9 @@ class StageSettings(Settings):
             default = type(self).model_fields[name].default
             if not means_something and getattr(self, name) != default:
                 raise ValueError(f"{name} means nothing to the objective {self.objective}")
+        if missing := set(objective.frozen) - set(self.frozen):
+            told = f"found none of {sorted(missing)}, expected it frozen by the objective"
+            raise ValueError(f"frozen: {told} {self.objective}")
         writer = self.language_model
         alone = "encoder" not in objective.parts
         if alone and writer is not None and writer.prompt is not None:

@@ -53,6 +53,12 @@ def check_sharding(plans: Iterable[StagePlan]) -> None:
             found = "a frozen language model"
         elif stage.alignment is not None:
             found = "an alignment"
+        elif stage.context is not None:
+            found = "a context"
+        elif stage.masked_features is not None:
+            found = "masked_features"
+        elif stage.unlikelihood:
+            found = "unlikelihood"
         elif stage.norms_every:
             found = "norms_every"
         if found:

@@ -9,12 +9,15 @@ import contextlib
 import io
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
@@ -27,9 +30,11 @@ from transformers import (
 from transformers.utils import logging
 
 from unglossed import hub
+from unglossed.config import suggest
 from unglossed.errors import InputError
 from unglossed.files import RUN_FILE, may_be_on_hub, whole_folder
 from unglossed.hub import find_model
+from unglossed.models.frozen_block import block_config, block_weights
 from unglossed.models.language_model import UNTIED, untie, untied_in
 from unglossed.models.processing import restore_rules
 from unglossed.models.recogniser import RecogniserConfig
@@ -71,6 +76,28 @@ def load(kind: Any, source: str, **settings: Any) -> Any:
 def find_folder(source: str) -> str:
     """The model folder of a finished run's folder, else the source as it is."""
     return find_model(source) if (Path(source) / RUN_FILE).is_file() else source
+
+
+def check_writes(config: PreTrainedConfig, source: str) -> None:
+    """Check that a model is a language model, and one that writes texts after features.
+
+    Features are given as embeddings. After those, transformers does not generate with each: not
+    with a multimodal Gemma 3.
+
+    Raises:
+        InputError: it is another kind of model.
+    """
+    writers = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+    known = writers[not config.is_encoder_decoder]
+    found = f"found {source}, a model of the type {config.model_type!r}"
+    if type(config) not in known:
+        raise InputError(f"{found}, expected a language model, such as mbart or llama")
+    reads = signature(known[type(config)].prepare_inputs_for_generation).parameters
+    if not config.is_encoder_decoder and "inputs_embeds" not in reads:
+        raise InputError(
+            f"{found}, which writes no text after features, expected one of text alone, such as"
+            " gemma3_text"
+        )
 
 
 def check_weights(source: str) -> None:
@@ -134,6 +161,38 @@ def load_language_model(source: str) -> PreTrainedModel:
         plain.load_state_dict(model.state_dict())
         return plain
     return model
+
+
+def plan_block(wanted: Any) -> dict[str, Any]:
+    """Configuration of a `FrozenBlock`, given `source` and `layer` (the last one by default).
+
+    Raises:
+        InputError: a key or a value is wrong, or the source is no decoder-only language model.
+    """
+    source, layer = _read_block(wanted)
+    config: PreTrainedConfig = load(AutoConfig, source)
+    check_weights(source)
+    try:
+        return {"model": block_config(config, layer)}
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def load_block(wanted: Any) -> Mapping[str, torch.Tensor]:
+    """Weights of what `plan_block` plans."""
+    source, layer = _read_block(wanted)
+    return block_weights(load_language_model(source), layer)
+
+
+def _read_block(wanted: Any) -> tuple[str, int]:
+    if not isinstance(wanted, Mapping) or not isinstance(wanted.get("source"), str):
+        raise InputError(f"found {wanted!r}, expected {{source: FOLDER or hub name, layer: -1}}")
+    if unknown := sorted(wanted.keys() - {"source", "layer"}):
+        raise InputError(f"{unknown[0]}: no such key{suggest(unknown[0], ('source', 'layer'))}")
+    layer = wanted.get("layer", -1)
+    if type(layer) is not int:
+        raise InputError(f"layer: found {layer!r}, expected a whole number")
+    return wanted["source"], layer
 
 
 def unpack_gguf(source: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from unglossed.config import field
 from unglossed.corpora.languages import base_language, language_of
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
-from unglossed.evaluation.metrics import score
+from unglossed.evaluation.metrics import score_by_language
 from unglossed.models.processing import CONTROL, TranslatorProcessor, encode_texts, pad_labels
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.plan import StagePlan
@@ -42,7 +42,7 @@ _MOST_TOKENS_A_BYTE = 3
 
 
 def build_tokenizer(
-    settings: TokenizerSettings, texts: Sequence[str], language: str
+    settings: TokenizerSettings, texts: Sequence[str], language: str, others: Sequence[str] = ()
 ) -> tuple[PreTrainedTokenizerBase, str]:
     """Load or train the tokenizer of a run.
 
@@ -50,6 +50,7 @@ def build_tokenizer(
         settings: where it comes from.
         texts: what a trained one is trained on.
         language: of the texts; a trained tokenizer's start token is `<language>`.
+        others: further languages of the texts, see `find_start`.
 
     Returns:
         The tokenizer and the token with which the decoder starts.
@@ -59,7 +60,7 @@ def build_tokenizer(
             another language's code though there is one of the texts' own.
     """
     if settings.pretrained is None:
-        tokenizer = train_tokenizer(texts, language, settings.vocab_size)
+        tokenizer = train_tokenizer(texts, language, settings.vocab_size, others)
         _add_tokens(tokenizer, settings.new_tokens)
         return tokenizer, f"<{language}>"
     with field("tokenizer.pretrained"):
@@ -67,12 +68,39 @@ def build_tokenizer(
     _add_tokens(tokenizer, settings.new_tokens)
     if tokenizer.pad_token is None:  # as many decoder-only models: nothing is ever padded with it
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if others:
+        return tokenizer, find_start(settings, tokenizer, language)
     start = settings.start_token or tokenizer.bos_token or tokenizer.pad_token
-    known = tokenizer.convert_tokens_to_ids(start) not in (None, tokenizer.unk_token_id)
-    if not known and start != tokenizer.unk_token:  # GPT-2 has one token for all of these
-        raise InputError(f"tokenizer.start_token: {settings.pretrained} has no token {start!r}")
-    _check_start(start, tokenizer, settings.pretrained, language)
+    _check_start(start, tokenizer, settings, language, "tokenizer.start_token")
     return tokenizer, start
+
+
+def find_start(
+    settings: TokenizerSettings, tokenizer: PreTrainedTokenizerBase, language: str
+) -> str:
+    """With which token texts in one of several languages start.
+
+    A trained tokenizer's is `<language>`; another one's what `start_tokens` says, else its code of
+    the language, or its begin token where it has none.
+
+    Raises:
+        InputError: there are several codes, as NLLB has for the scripts of a language, or see
+            `build_tokenizer`.
+    """
+    if settings.pretrained is None:
+        return f"<{language}>"
+    key = f"tokenizer.start_tokens.{language}"
+    start, codes = settings.start_tokens.get(language), _codes_of(language, tokenizer)
+    if start is None and len(codes) > 1:
+        raise InputError(f"{key}: is missing, expected one of {', '.join(codes)}")
+    start = start or next(iter(codes), None) or tokenizer.bos_token or tokenizer.pad_token
+    _check_start(start, tokenizer, settings, language, key)
+    return start
+
+
+def _codes_of(language: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    wanted = base_language(language)
+    return sorted(token for token in tokenizer.get_vocab() if language_of(token) == wanted)
 
 
 def _add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
@@ -84,28 +112,38 @@ def _add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> No
 
 
 def _check_start(
-    start: str, tokenizer: PreTrainedTokenizerBase, source: str, language: str
+    start: str,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: TokenizerSettings,
+    language: str,
+    key: str,
 ) -> None:
-    """Refuse the code of another language, or note it where the tokenizer has none of this one."""
-    wanted = base_language(language)
-    if language_of(start) in (None, wanted):
+    """Refuse a token that is not there, or the code of another language.
+
+    The latter is noted where the tokenizer has none of this one.
+    """
+    known = tokenizer.convert_tokens_to_ids(start) not in (None, tokenizer.unk_token_id)
+    if not known and start != tokenizer.unk_token:  # GPT-2 has one token for all of these
+        raise InputError(f"{key}: {settings.pretrained} has no token {start!r}")
+    if language_of(start) in (None, base_language(language)):
         return
-    codes = sorted(token for token in tokenizer.get_vocab() if language_of(token) == wanted)
-    fault = f"tokenizer.start_token: found {start!r}, but the corpus is in {language!r}"
+    codes = _codes_of(language, tokenizer)
+    fault = f"{key}: found {start!r}, but the corpus is in {language!r}"
     if codes:
         raise InputError(f"{fault}: expected {' or '.join(codes)}")
-    note(f"{fault}, for which {source} has no code")
+    note(f"{fault}, for which {settings.pretrained} has no code")
 
 
 def train_tokenizer(
-    texts: Sequence[str], language: str, vocab_size: int
+    texts: Sequence[str], language: str, vocab_size: int, others: Sequence[str] = ()
 ) -> PreTrainedTokenizerFast:
     """Train byte-pair encoding whose decoding gives every text of `texts` back, NFC-normalised.
 
     Spaces are kept as part of the tokens, repeated ones included, so that nothing is lost. What
     looks like a control token is learned letter by letter, so that none is ever made of a text.
+    Each language has a token, such as `<de>`.
     """
-    language_token = f"<{language}>"
+    language_tokens = [f"<{code}>" for code in (language, *others)]
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -121,7 +159,7 @@ def train_tokenizer(
             letters.update(unicodedata.normalize("NFC", text))
     trainer = BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, language_token],
+        special_tokens=[*SPECIAL_TOKENS, *language_tokens],
         initial_alphabet=sorted(letters - {" "}),
         show_progress=False,
     )
@@ -135,7 +173,7 @@ def train_tokenizer(
         eos_token="</s>",
         unk_token="<unk>",
         mask_token="<mask>",
-        extra_special_tokens=[language_token],
+        extra_special_tokens=language_tokens,
         clean_up_tokenization_spaces=False,
     )
 
@@ -235,10 +273,10 @@ def tell_changed_texts(
     if dev:
         texts, found = [sample.text for sample in dev], decoded[-len(dev) :]
         wanted = [(sample.text, *sample.references) for sample in dev]
-        language = processor.language
-        whole = score(texts, wanted, language, normalisation).bleu4
+        told_of = wanted, [sample.language for sample in dev], normalisation
+        whole = score_by_language(texts, *told_of).bleu4
         if whole and whole > 0:  # not so where no text has four words
-            most = score(found, wanted, language, normalisation).bleu4
+            most = score_by_language(found, *told_of).bleu4
             told += f"; a model that wrote every text of dev would score {most:.2f} BLEU-4"
     return told
 

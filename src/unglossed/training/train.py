@@ -4,6 +4,7 @@ DIR/recipe.yaml       and what else a run was begun with, see `run_folder.py`
 DIR/processor/        tokenizer, and how clips are read
 DIR/<n>-<stage>/      checkpoints, metrics.jsonl, TensorBoard files, model/, see `checkpoint.py`
 DIR/skipped.jsonl     clips that could not be read, if any, see `data.py`
+DIR/context/          texts beside the features of train's clips, see `context.py`
 DIR/features/         what frozen encoders gave, see `features.py`
 DIR/model/            the last stage's model, what `translate` and `evaluate` read
 """
@@ -15,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from unglossed.training.checkpoint import (
     put_away,
     step_of,
 )
+from unglossed.training.context import save_alignment, texts_of_train
 from unglossed.training.data import SKIPPED_FILE, Collator, Unreadable
 from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from unglossed.training.job import Job
@@ -141,6 +143,9 @@ def train_recipe(
     with joined() as ranks:
         settings = ranks.in_turn(lambda: load_recipe(recipe, overrides))
         rows = ranks.in_turn(lambda: read_corpus(corpus))
+        for stage in settings.stages:
+            if stage.encoder is not None:
+                rows.require_media(f"stages.{stage.name}")
         ranks.first(lambda: check_folder(output, resume=resume))
         with alone(output) if ranks.is_first else nullcontext():
             opened = _Opened(settings, rows, output, features, max_damaged, shard_model)
@@ -197,7 +202,7 @@ class _Opened:
         """The run, on the first process: its folder is begun, or compared with what is given."""
         settings, rows, output = self.recipe, self.rows, self.output
         is_new = check_folder(output, resume=resume)  # another process may have begun one
-        now = Fingerprint.take(rows, media=check_media)
+        now = Fingerprint.take(rows, media=check_media and rows.has_media)
         before = None
         if is_new:
             begin(output, settings, rows, self.features)
@@ -259,19 +264,35 @@ def _train_stages(run: Run, output: Path, manner: _Manner) -> Path:
     wanted = [folder for name, folder in stages.items() if name not in manner.unneeded]
     if ranks.first(lambda: all(map(is_trained, wanted))):
         note(f"{output}: the run is finished, nothing is left to train")
-    earlier: dict[str, Path] = {}
     with show_progress() as progress:
-        for number, stage in enumerate(run.recipe.stages, start=1):
-            folder = stages[stage.name]
-            if folder not in wanted:
-                continue
-            if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
-                job = Job(run, stage, run.recipe.seed + number, earlier, progress)
-                _train_stage(job, folder, manner)
-            ranks.first(partial(put_away, folder))  # also of a run that was killed before it did
-            earlier[stage.name] = folder / "model"
+        names = [name for name in stages if name not in manner.unneeded]
+        _train_each(run, names, output, manner, progress)
     ranks.first(partial(_write_model, run, stages, output / "model"))
     return output / "model"
+
+
+def _train_each(
+    run: Run, names: Collection[str], output: Path, manner: _Manner, progress: Progress
+) -> dict[str, Path]:
+    """Train what is left to train of some stages; gives the model folders of all of them."""
+    ranks = here()
+    earlier: dict[str, Path] = {}
+    for number, stage in enumerate(run.recipe.stages, start=1):
+        if stage.name not in names:
+            continue
+        folder = stage_folder(output, number, stage)
+        if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
+            job = Job(run, stage, run.recipe.seed + number, earlier, progress)
+            if stage.context is not None:
+
+                def train(part: Run, wanted: Collection[str], place: Path) -> dict[str, Path]:
+                    return _train_each(part, wanted, place, manner, progress)
+
+                job = replace(job, beside=texts_of_train(job, output, train))
+            _train_stage(job, folder, manner)
+        ranks.first(partial(put_away, folder))  # also of a run that was killed before it did
+        earlier[stage.name] = folder / "model"
+    return earlier
 
 
 def _take_over(run: Run, folder: Path, model: Path) -> None:
@@ -297,7 +318,7 @@ def _begin_stage(folder: Path, earlier: Sequence[Path]) -> bool:
         return False
     for trained in earlier:
         forget(trained.parent)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return True
 
 
@@ -361,8 +382,9 @@ def _train_stage(job: Job, folder: Path, manner: _Manner) -> None:
     if left_out := str(run.left_out):
         note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
+    aligned = trainer.model.alignment if stage.alignment is not None else None
     model = objective.finish(trainer.model)
-    ranks.first(lambda: _write_stage(run, model, folder / "model", seconds))
+    ranks.first(lambda: _write_stage(run, model, folder / "model", seconds, aligned))
     if ranks.largest([asked.came])[0]:  # as the last step was saved
         stop_as(ranks.largest([stopped_by() or 0])[0])
         raise KeyboardInterrupt(f"{stage.name} is trained and saved")
@@ -391,11 +413,15 @@ def _find_checkpoint(
     return checkpoint
 
 
-def _write_stage(run: Run, model: Any, target: Path, about: Mapping[str, Any]) -> None:
-    """Write the model of a stage, whole or not at all."""
+def _write_stage(
+    run: Run, model: Any, target: Path, about: Mapping[str, Any], aligned: Any
+) -> None:
+    """Write the model of a stage, and its alignment beside it, whole or not at all."""
     with whole_folder(target) as partial_folder:
         model.save_pretrained(partial_folder)
         run.processor.save_pretrained(partial_folder)
+        if aligned is not None:
+            save_alignment(aligned, partial_folder)
         write_settings(run.recipe.decoding, partial_folder / DECODING_FILE)
         (partial_folder / "stage.json").write_text(json.dumps(about), encoding="utf-8")
         bind_folder(partial_folder)

@@ -1,26 +1,31 @@
 """Cuts a language model's vocabulary to what a text needs, tokenizer and weights together.
 
-FLa-LLM trims mBART and its tokenizer to the training text. `vocabulary` says which tokens stay;
-here the model is cut, compared with the whole one and saved.
+FLa-LLM trims mBART and its tokenizer to the training text; decoder-only models (Llama, Qwen,
+Gemma) go the same way. The package says which tokens stay; here the model is cut, compared with the
+whole one (`checks.py`) and saved.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import Environment, TemplateSyntaxError
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -30,21 +35,33 @@ from unglossed.errors import InputError
 from unglossed.files import bind_folder, check_new_folder, may_be_on_hub, whole_folder, write_text
 from unglossed.models.processing import encode_texts, restore_rules
 from unglossed.trimming import (
-    MARK,
     MOST_UNKNOWN,
     Selection,
     check_supported,
     cut_state,
-    is_written_in,
+    own_pieces,
     pieces_of,
+    processor_ids,
     select_tokens,
     tell_unknown,
+    unknown_characters,
+)
+from unglossed.trimming.checks import (
+    check_logits,
+    check_texts,
+    check_tokens,
+    check_words,
+    logits_of,
 )
 
 REPORT_FILE = "trim.json"
 """What was cut, beside the trimmed model."""
-_ID_FIELDS = ("_token_id", "_token_ids", "bad_words_ids", "suppress_tokens")
+_ID_FIELDS = ("_token_id", "_token_ids", "_token_index", "bad_words_ids", "suppress_tokens")
 """Ends of the names of those fields of a configuration that hold ids of tokens."""
+_IDS_ELSEWHERE = ("sequence_bias", "forced_decoder_ids")
+"""Fields of generation settings that hold ids among other numbers."""
+_ROLES = ("system", "user", "assistant", "model", "tool")
+"""Who speaks in a chat."""
 _NUM_PROBES, _PROBE_TOKENS = 4, 64
 """Texts, and tokens of each, on which the logits of the whole and the trimmed model are compared.
 Nothing but the rows of the vocabulary changes, so that a few show whether the right ones stayed."""
@@ -60,8 +77,12 @@ class TrimReport:
     tokens_after: int
     num_safety: int
     """Kept tokens that the texts do not need."""
-    scripts: tuple[str, ...]
-    """Whose characters are kept for safety."""
+    without_row: tuple[str, ...]
+    """Tokens left out because the model has no row for them, as Gemma 3's for images."""
+    lacking: str
+    """What of the texts the whole tokenizer cannot write, in words; empty: nothing."""
+    scripts: tuple[str, ...] | None
+    """Whose characters are kept for safety; None: of all, as every byte stays that there is."""
     parameters_before: int
     """Tied ones counted once."""
     parameters_after: int
@@ -85,75 +106,96 @@ class TrimReport:
     def __str__(self) -> str:
         """A line for each thing that was cut or checked."""
         before, after = self.parameters_before / 1e6, self.parameters_after / 1e6
+        letters = "every byte" if self.scripts is None else ", ".join(self.scripts) or "no letters"
+        told = ""
+        if self.without_row:
+            told += f"\nleft out    {', '.join(self.without_row)}: no row in the model"
+        if self.lacking:
+            told += f"\nnot written {self.lacking}: the whole tokenizer lacks it, too"
         return (
             f"tokens      {self.tokens_before} -> {self.tokens_after},"
-            f" {self.num_safety} of them for safety: {', '.join(self.scripts) or 'no letters'}\n"
+            f" {self.num_safety} of them for safety: {letters}\n"
             f"parameters  {before:.2f} M -> {after:.2f} M\n"
             f"weights     {self.megabytes_before:.1f} MB -> {self.megabytes_after:.1f} MB\n"
             f"texts       {self.num_texts} checked: same pieces; unchanged by encoding and"
             f" decoding: {self.round_trip_before:.2%} -> {self.round_trip_after:.2%}\n"
-            f"words       {self.num_words} dropped pieces checked: no new <unk>\n"
-            f"logits      {self.num_logit_texts} texts checked: the same on every kept token"
+            f"words       {self.num_words} dropped pieces checked: each can still be written\n"
+            f"logits      {self.num_logit_texts} texts checked: the same on every kept token{told}"
         )
 
 
 def trim_model(
-    model: str | Path, texts: Sequence[str], output: Path, *, safety_texts: Sequence[str] = ()
+    model: str | Path,
+    texts: Sequence[str],
+    output: Path,
+    *,
+    safety_texts: Sequence[str] = (),
+    kept_texts: Sequence[str] = (),
 ) -> TrimReport:
-    """Cut an encoder-decoder's vocabulary to what texts need plus a safety set.
+    """Cut a language model's vocabulary to what texts need plus a safety set.
 
-    `vocabulary.select_tokens` says what is kept, in its old order, and why every text that kept
-    pieces write is cut into the same pieces as before. Each time the result is the same, byte by
-    byte. Before the folder appears, tokenizer and model are loaded from it and compared with the
-    whole ones, on every text, on every dropped piece as an unseen word, and by the logits of a few
-    texts.
+    `select_tokens` says what is kept, in its old order, and why every text that kept pieces write
+    is cut into the same pieces as before. A decoder-only model reads and writes more than the
+    texts alone: the tokens of each word with and without a space before it are kept, too, and
+    those of the words in its chat template. Each time the result is the same, byte by byte. Before
+    the folder appears, tokenizer and model are loaded from it and compared with the whole ones, on
+    every text, on every dropped piece as an unseen word, and by the logits of a few texts.
 
     Args:
-        model: folder or hub name of an encoder-decoder with a SentencePiece tokenizer.
+        model: folder or hub name of an encoder-decoder or a decoder-only model, whose tokenizer is
+            SentencePiece's or byte-level BPE.
         texts: the training texts.
         output: new or empty folder for the model, its tokenizer and `trim.json`.
         safety_texts: texts whose scripts are kept like those of `texts`, though not their words.
+        kept_texts: further texts whose tokens are kept, such as prompts.
 
     Returns:
         What was cut; also written to `trim.json`.
 
     Raises:
         InputError: there are no texts, `output` is in use, the model cannot be loaded, its
-            tokenizer is not SentencePiece's or does not know the texts' characters, or a comparison
+            tokenizer is of another kind or does not know the texts' characters, or a comparison
             fails, which names the text.
     """
     if not any(text.strip() for text in texts):
         raise InputError(f"{model}: found no texts to trim it to, expected at least one")
     check_new_folder(output)
     tokenizer, state, whole = _load_whole(model)
+    kind = _kind_of(whole.config)
     num_rows = int(whole.get_input_embeddings().weight.shape[0])
-    config_ids = _config_ids(whole)
-    _check_rows(state, config_ids, num_rows, model)
+    config_ids = _config_ids(whole) | processor_ids(state)
+    without_row = _check_rows(tokenizer, state, config_ids, num_rows, whole, model)
 
     encoded = encode_texts(tokenizer, texts)
-    _check_known(texts, encoded, tokenizer, model)
-    used = {token for ids in encoded for token in ids}
-    selection = select_tokens(state, used, config_ids, [*texts, *safety_texts])
+    lacking = _check_known(texts, encoded, tokenizer, model)
+    read = [*kept_texts, *(_words(texts) if kind is AutoModelForCausalLM else ())]
+    used = {token for ids in chain(encoded, encode_texts(tokenizer, read)) for token in ids}
+    fixed = {*config_ids, *_template_ids(tokenizer, model), *tokenizer.all_special_ids}
+    selection = select_tokens(
+        state, used, fixed, [*texts, *kept_texts, *safety_texts], without_row.values()
+    )
     probes = [ids[:_PROBE_TOKENS] for ids in encoded if ids][:_NUM_PROBES]
     logits = [logits_of(whole, ids)[:, list(selection.ids)] for ids in probes]
     sizes = _size_of(whole, "before")
-    _cut_weights(whole, selection, model)
-    sizes |= _size_of(whole, "after")
 
     with whole_folder(output) as folder:
+        _cut_weights(whole, selection, folder, model)
+        sizes |= _size_of(whole, "after")
         whole.save_pretrained(folder)
         del whole  # before the trimmed one is loaded: large ones fit only once
         tokenizer.save_pretrained(folder)
         cut = Tokenizer.from_str(json.dumps(cut_state(state, selection)))
         cut.save(str(folder / "tokenizer.json"))
+        new_ids = selection.new_ids
+        _forget(folder, {token for token, i in pieces_of(state).items() if i not in new_ids})
         try:
             trimmed = _load(AutoTokenizer, folder, "a tokenizer")
             check_tokens(state, trimmed, selection)
             round_trip_before, round_trip_after = check_texts(tokenizer, trimmed, texts, selection)
+            if read:
+                check_texts(tokenizer, trimmed, read, selection)
             num_words = check_words(state, tokenizer, trimmed, selection)
-            reloaded = hub.load(
-                AutoModelForSeq2SeqLM, folder, "the trimmed model cannot be loaded", dtype="auto"
-            )
+            reloaded = hub.load(kind, folder, "the trimmed model cannot be loaded", dtype="auto")
             check_logits(reloaded.eval(), probes, logits, selection)
         except InputError as error:
             raise InputError(f"{model}: {error}") from None
@@ -162,6 +204,8 @@ def trim_model(
             tokens_before=num_rows,
             tokens_after=len(selection.ids),
             num_safety=selection.num_safety,
+            without_row=tuple(without_row),
+            lacking=lacking,
             scripts=selection.scripts,
             **sizes,
             num_texts=len(texts),
@@ -176,28 +220,57 @@ def trim_model(
     return report
 
 
+def _kind_of(config: PreTrainedConfig) -> Any:
+    """The Auto class that loads a language model; None: it is of no kind that can be trimmed."""
+    if config.is_encoder_decoder:
+        fits, kind = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
+    else:
+        fits, kind = MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+    return kind if type(config) in fits else None
+
+
 def _load_whole(
     model: str | Path,
 ) -> tuple[PreTrainedTokenizerBase, dict[str, Any], PreTrainedModel]:
     """Tokenizer, its state as its JSON file says it, and model: such as can be trimmed."""
+    if Path(model).is_file():
+        raise InputError(f"{model}: found a file, expected a model folder or a hub name")
     if not Path(model).exists() and "/" in str(model) and not may_be_on_hub(model):
         raise InputError(f"{model}: no such folder, expected a model folder or a hub name")
     config = _load(AutoConfig, model, "a model")
-    if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+    kind = _kind_of(config)
+    if kind is None:
         raise InputError(
             f"{model}: found a model of the type {config.model_type!r}, expected an encoder-decoder"
-            " with a SentencePiece tokenizer (mBART, mBART-50, T5, mT5, NLLB)"
+            " (mBART, mBART-50, T5, mT5, NLLB) or a decoder-only language model (Llama, Qwen,"
+            " Gemma)"
+        )
+    if quantised := getattr(config, "quantization_config", None):
+        fields = quantised if isinstance(quantised, dict) else quantised.to_dict()
+        raise InputError(
+            f"{model}: config.json: quantization_config: found quantised weights"
+            f" ({fields.get('quant_method', 'of unknown method')}), expected plain ones, whose rows"
+            " can be cut"
         )
     tokenizer = _load(AutoTokenizer, model, "a tokenizer")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputError(
             f"{model}: found {type(tokenizer).__name__}, expected a tokenizer of the tokenizers"
-            " library (mBART, mBART-50, T5, mT5, NLLB)"
+            " library (mBART, T5, NLLB, Llama, Qwen, Gemma)"
         )
     state: dict[str, Any] = json.loads(backend.to_str())
     check_supported(state, str(model))
-    whole = _load(AutoModelForSeq2SeqLM, model, "an encoder-decoder", dtype="auto")
+    settings = hub.read_fields(model, "generation_config.json") or {}
+    if unknown := [key for key in _IDS_ELSEWHERE if settings.get(key)]:
+        raise InputError(
+            f"{model}: generation_config.json: {unknown[0]}: found tokens by their ids, which"
+            " trimming does not renumber there, expected none"
+        )
+    what = "a language model" if kind is AutoModelForCausalLM else "an encoder-decoder"
+    whole, found = _load(kind, model, what, dtype="auto", output_loading_info=True)
+    if missing := sorted(found["missing_keys"]):
+        raise InputError(f"{model}: lacks weights: {len(missing)}, as {missing[0]}")
     return tokenizer, state, whole.eval()
 
 
@@ -209,18 +282,40 @@ def _load(kind: Any, model: str | Path, what: str, **settings: Any) -> Any:
 
 
 def _check_rows(
-    state: Mapping[str, Any], config_ids: set[int], num_rows: int, model: str | Path
-) -> None:
-    ids = set(pieces_of(state).values())
-    if max(ids) >= num_rows:
-        raise InputError(
-            f"{model}: found a tokenizer with token {max(ids)} and a model of {num_rows} tokens,"
-            " expected a row of the model for each token"
-        )
-    if unknown := config_ids - ids:
+    tokenizer: PreTrainedTokenizerBase,
+    state: Mapping[str, Any],
+    config_ids: set[int],
+    num_rows: int,
+    whole: PreTrainedModel,
+    model: str | Path,
+) -> dict[str, int]:
+    """Check that tokens and rows belong together.
+
+    Returns:
+        The tokens without a row, and their ids: such as only a decoder-only model may have, added
+        behind all others and without a role. Gemma 3 is published with one for images.
+    """
+    tokens = pieces_of(state)
+    above = {token: i for token, i in tokens.items() if i >= num_rows}
+    added = {token["content"] for token in state["added_tokens"]}
+    roles = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
+    spare = added - roles - set(own_pieces(state).values())
+    if whole.config.is_encoder_decoder or not spare.issuperset(above):
+        _refuse_above(above.values(), num_rows, model)
+    if unknown := config_ids - set(tokens.values()):
         raise InputError(
             f"{model}: found token {min(unknown)} in the model's configuration, which the tokenizer"
             " does not have"
+        )
+    _refuse_above(config_ids.intersection(above.values()), num_rows, model)
+    return above
+
+
+def _refuse_above(ids: Collection[int], num_rows: int, model: str | Path) -> None:
+    if ids:
+        raise InputError(
+            f"{model}: found a tokenizer with token {max(ids)} and a model of {num_rows} tokens,"
+            " expected a row of the model for each token"
         )
 
 
@@ -229,20 +324,86 @@ def _check_known(
     encoded: Sequence[Sequence[int]],
     tokenizer: PreTrainedTokenizerBase,
     model: str | Path,
-) -> None:
-    counts = [list(ids).count(tokenizer.unk_token_id) for ids in encoded]
-    share = sum(counts) / max(1, sum(map(len, encoded)))
+) -> str:
+    """Refuse a tokenizer that does not suit the texts, and tell what of them it lacks."""
+    unknown = unknown_characters(tokenizer, texts)
+    if not unknown:
+        return ""
+    if tokenizer.unk_token_id is None:  # what byte-level BPE has no bytes for is lost
+        what = "characters to be lost"
+        counts = [sum(map(unknown.__contains__, text)) for text in texts]
+        share = sum(counts) / max(1, sum(map(len, texts)))
+    else:
+        what = "tokens to be <unk>"
+        counts = [list(ids).count(tokenizer.unk_token_id) for ids in encoded]
+        share = sum(counts) / max(1, sum(map(len, encoded)))
+    lacking = tell_unknown(tokenizer, texts)
     if share > MOST_UNKNOWN:
         number = next(i for i, count in enumerate(counts) if count)
         raise InputError(
-            f"{model}: found {share:.1%} of the texts' tokens to be <unk>, as in text {number + 1}:"
+            f"{model}: found {share:.1%} of the texts' {what}, as in text {number + 1}:"
             f" {texts[number][:60]!r}, expected {MOST_UNKNOWN:.0%} at most: the model lacks"
-            f" {tell_unknown(tokenizer, texts)}"
+            f" {lacking}"
         )
+    return lacking
+
+
+def _words(texts: Sequence[str]) -> list[str]:
+    """The words of texts, each with and without a space before it."""
+    words = dict.fromkeys(word for text in texts for word in text.split())
+    return [start + word for word in words for start in ("", " ")]
+
+
+def _template_ids(tokenizer: PreTrainedTokenizerBase, model: str | Path) -> set[int]:
+    """Tokens of what is written in chat templates, which are read and do not run."""
+    templates = tokenizer.chat_template or {}
+    sources = list(templates.values()) if isinstance(templates, dict) else [templates]
+    if not sources:
+        return set()
+    if odd := [source for source in sources if not isinstance(source, str)]:
+        raise InputError(
+            f"{model}: tokenizer_config.json: chat_template: found {odd[0]!r}, expected a text"
+        )
+    written = [*_ROLES, *(f"{role}\n" for role in _ROLES)]
+    for source in sources:
+        try:
+            parts = Environment(trim_blocks=True, lstrip_blocks=True).lexer.tokenize(source)
+            written += [str(part.value) for part in parts if part.type in ("data", "string")]
+        except TemplateSyntaxError:
+            continue  # whoever uses it is told
+    named = [token for token in tokenizer.get_added_vocab() if any(token in s for s in sources)]
+    rows = tokenizer(written, add_special_tokens=False)["input_ids"]
+    return {i for row in rows for i in row}.union(tokenizer.convert_tokens_to_ids(named))
+
+
+def _forget(folder: Path, dropped: Collection[str]) -> None:
+    """Take dropped tokens out of `tokenizer_config.json`: loading would add them again."""
+    path = folder / "tokenizer_config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+
+    def gone(token: Any) -> bool:
+        return (token.get("content") if isinstance(token, dict) else token) in dropped
+
+    kept = {}
+    for key, value in fields.items():
+        if key.endswith("special_tokens") and isinstance(value, dict):
+            value = {name: token for name, token in value.items() if not gone(token)}
+        elif key.endswith("special_tokens") and isinstance(value, list):
+            value = [token for token in value if not gone(token)]
+        elif key.endswith("_token") and gone(value):
+            continue
+        kept[key] = value
+    if kept != fields:
+        content = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False)
+        write_text(path, content + "\n")
 
 
 def _configurations(model: PreTrainedModel) -> list[Any]:
-    return [one for one in (model.config, model.generation_config) if one is not None]
+    """All that hold ids of tokens: the model's, those inside it, and that of generation."""
+    found: list[Any] = [model.config]
+    for config in found:
+        found += [one for one in vars(config).values() if isinstance(one, PreTrainedConfig)]
+    return found if model.generation_config is None else [*found, model.generation_config]
 
 
 def _config_ids(model: PreTrainedModel) -> set[int]:
@@ -277,19 +438,30 @@ def _size_of(model: PreTrainedModel, when: str) -> dict[str, Any]:
     return {f"parameters_{when}": num, f"megabytes_{when}": num_bytes / 1e6}
 
 
-def _cut_weights(model: PreTrainedModel, selection: Selection, name: str | Path) -> None:
+def _cut_weights(
+    model: PreTrainedModel, selection: Selection, folder: Path, name: str | Path
+) -> None:
     """Renumber the configurations' tokens and cut the others out of all weights.
 
     A weight's side belongs to the vocabulary when it is another one in an empty model of the same
     configuration with the new vocabulary: embeddings, heads, and biases such as mBART's.
     """
-    kept = torch.tensor(selection.ids)
+    kept, num_rows = torch.tensor(selection.ids), model.config.get_text_config().vocab_size
     for settings in _configurations(model):
         for key, value in settings.to_dict().items():
+            if isinstance(getattr(settings, key, None), PreTrainedConfig):
+                continue  # comes itself
             changed = _change_ids(value, selection.new_ids.__getitem__, key)
             if changed != value:
                 setattr(settings, key, changed)
-    model.config.vocab_size = len(kept)
+        if vars(settings).get("vocab_size") == num_rows:
+            settings.vocab_size = len(kept)
+    if model.generation_config is not None:
+        # A changed one is refused for faults that published ones have; a loaded one is not.
+        model.generation_config.to_json_file(folder / "generation_config.json")
+        model.generation_config = hub.load(
+            GenerationConfig, folder, f"{name}: generation_config.json"
+        )
     with torch.device("meta"):
         empty = type(model)(model.config)
     if len(empty.get_input_embeddings().weight) != len(kept):
@@ -305,107 +477,3 @@ def _cut_weights(model: PreTrainedModel, selection: Selection, name: str | Path)
         for side, (old, new) in enumerate(zip(weight.shape, shapes[key], strict=True)):
             if old != new:
                 weight.data = weight.data.index_select(side, kept)
-
-
-def check_tokens(
-    state: Mapping[str, Any], trimmed: PreTrainedTokenizerBase, selection: Selection
-) -> None:
-    """Check that the trimmed tokenizer, as its class loads it, gives kept tokens their new ids.
-
-    `state` is that of the whole tokenizer.
-    """
-    new_ids = selection.new_ids
-    wanted = {token: new_ids[i] for token, i in pieces_of(state).items() if i in new_ids}
-    found = trimmed.get_vocab()
-    for token in sorted(wanted.keys() | found.keys()):
-        if found.get(token) != wanted.get(token):
-            raise InputError(
-                f"{type(trimmed).__name__} cannot be trimmed: found {token!r} at"
-                f" {found.get(token)}, expected {wanted.get(token)}"
-            )
-
-
-def check_texts(
-    whole: PreTrainedTokenizerBase,
-    trimmed: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    selection: Selection,
-) -> tuple[float, float]:
-    """Check that texts have the same pieces as before and decode to the same.
-
-    Returns:
-        Share of the texts that encoding and decoding give back, with the whole tokenizer and with
-        the trimmed one. Space at either end does not count.
-    """
-    new_ids = selection.new_ids
-    before, after = encode_texts(whole, texts), encode_texts(trimmed, texts)
-    decoded = whole.batch_decode(before, skip_special_tokens=True)
-    decoded_after = trimmed.batch_decode(after, skip_special_tokens=True)
-    for i, text in enumerate(texts):
-        if after[i] != [new_ids.get(token) for token in before[i]]:
-            found, wanted = trimmed.tokenize(text), whole.tokenize(text)
-            raise InputError(f"text {i + 1}: {text!r}: found pieces {found}, expected {wanted}")
-        if decoded_after[i] != decoded[i]:
-            raise InputError(
-                f"text {i + 1}: {text!r}: decodes to {decoded_after[i]!r}, expected {decoded[i]!r}"
-            )
-
-    def unchanged(rows: Sequence[str]) -> float:
-        pairs = zip(rows, texts, strict=True)
-        return sum(one.strip() == text.strip() for one, text in pairs) / len(texts)
-
-    return unchanged(decoded), unchanged(decoded_after)
-
-
-def check_words(
-    state: Mapping[str, Any],
-    whole: PreTrainedTokenizerBase,
-    trimmed: PreTrainedTokenizerBase,
-    selection: Selection,
-) -> int:
-    """Check that no dropped piece, read as a word, brings an `<unk>` that was not there before.
-
-    Returns:
-        How many there are: dropped pieces of the scripts that the safety set covers.
-    """
-    new_ids = selection.new_ids
-    words = [
-        piece.replace(MARK, " ").strip()
-        for piece, i in pieces_of(state).items()
-        if i not in new_ids and is_written_in(piece, selection.scripts)
-    ]
-    rows = zip(words, encode_texts(whole, words), encode_texts(trimmed, words), strict=True)
-    for word, before, after in rows:
-        if trimmed.unk_token_id in after and whole.unk_token_id not in before:
-            raise InputError(f"the word {word!r} would become {trimmed.unk_token}")
-    return len(words)
-
-
-@torch.no_grad()
-def logits_of(model: PreTrainedModel, token_ids: Sequence[int]) -> Tensor:
-    """Logits (tokens, vocabulary) of a text that encoder and decoder both read."""
-    tokens = torch.tensor([list(token_ids)])
-    logits: Tensor = model(input_ids=tokens, decoder_input_ids=tokens, use_cache=False).logits[0]
-    return logits.float()
-
-
-def check_logits(
-    trimmed: PreTrainedModel,
-    probes: Sequence[Sequence[int]],
-    wanted: Sequence[Tensor],
-    selection: Selection,
-) -> None:
-    """Check that kept tokens have the logits (tokens, kept tokens) that the whole model gives them.
-
-    `probes` are token ids of texts, in the whole vocabulary.
-    """
-    new_ids = selection.new_ids
-    # Rounding of the last product only: all that comes before it is the same.
-    tolerance = min(64 * torch.finfo(trimmed.dtype).eps, 0.02)
-    for ids, logits in zip(probes, wanted, strict=True):
-        difference = (logits_of(trimmed, [new_ids[i] for i in ids]) - logits).abs().max().item()
-        if not difference <= tolerance * max(logits.abs().max().item(), 1.0):
-            raise InputError(
-                f"{type(trimmed).__name__} cannot be trimmed: the logits of kept tokens change by"
-                f" {difference:.2g}"
-            )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from unglossed_synth.layouts.broadcast import BROADCAST
 from unglossed_synth.layouts.csl_daily import CSL_DAILY
+from unglossed_synth.layouts.csl_news import CSL_NEWS
 from unglossed_synth.layouts.folder import FOLDER
 from unglossed_synth.layouts.how2sign import HOW2SIGN
 from unglossed_synth.layouts.layout import Layout as Layout
 from unglossed_synth.layouts.must_c import MUST_C
 from unglossed_synth.layouts.openasl import OPENASL
 from unglossed_synth.layouts.phoenix14t import PHOENIX14T
+from unglossed_synth.layouts.youtube_sl_25 import YOUTUBE_SL_25
 
 LAYOUTS: dict[str, Layout] = {
     "phoenix14t": PHOENIX14T,
@@ -19,5 +21,7 @@ LAYOUTS: dict[str, Layout] = {
     "folder": FOLDER,
     "must_c": MUST_C,
     "broadcast": BROADCAST,
+    "youtube_sl_25": YOUTUBE_SL_25,
+    "csl_news": CSL_NEWS,
 }
 """By the name that a corpus spec gives the kind, unless a layout says otherwise."""

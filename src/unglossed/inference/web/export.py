@@ -22,8 +22,8 @@ from unglossed import __version__
 from unglossed.errors import InputError, note
 from unglossed.files import check_new_folder, whole_folder, write_text
 from unglossed.inference.export import check_packages, write_network
+from unglossed.inference.limits import text_limit
 from unglossed.inference.precision import quantize
-from unglossed.inference.search import text_limit
 from unglossed.inference.sentences import SentenceTranslator
 from unglossed.inference.translator import SignTranslator
 from unglossed.inference.web.parts import (
@@ -103,7 +103,8 @@ def export_web(
             shutil.copytree(page, folder, dirs_exist_ok=True)
         training = told_training(model, trained_on)
         told = {"trained_on": training, "runtime": {"version": VERSION, "webgpu": webgpu}}
-        difference = write_model(translator, folder / "model", told)
+        with translator.model.language_model.writing(translator.decoding.to):
+            difference = write_model(translator, folder / "model", told)
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         of_runtime = sum(size for path, size in sizes.items() if path.parent.name == "runtime")
     return WebExport(sum(sizes.values()) - of_runtime, of_runtime, difference)
@@ -129,6 +130,9 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
         InputError: see `export_web`.
     """
     network, processor = translator.model.cpu(), translator.processor
+    language = processor.check_language(translator.decoding.to)
+    if len(processor.languages) > 1:
+        note(f"the page writes {language} alone, of the model's {', '.join(processor.languages)}")
     parts = FrameReader(network).eval(), ClipReader(network).eval(), TextWriter(network).eval()
     search = _search(translator)
     tokens = token_bytes(processor)
@@ -144,7 +148,7 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
     content = {
         "version": __version__,
         "files": {name: (folder / name).stat().st_size for name in (*NETWORKS, "tokens.json")},
-        "language": processor.language,
+        "language": language,
         "trained_seconds": processor.trained_seconds,
         "frame_share": processor.frame_share,
         "resize": processor.resize,

@@ -86,6 +86,10 @@ class FrameReader(nn.Module):
         super().__init__()
         if not isinstance(model.encoder, VisualEncoder):
             raise InputError("found an encoder of another kind, expected a visual one")
+        if model.context is not None:
+            raise InputError("found a model that reads texts beside the signal, expected none")
+        if model.encoder.frozen_block is not None:
+            raise InputError("found an encoder with a frozen_block, expected one without")
         self.encoder = model.encoder
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -119,7 +123,7 @@ class ClipReader(nn.Module):
         sides = {"before": writer.before, "after": writer.after}
         for side, ids in sides.items():  # the prompt does not change
             with torch.no_grad():
-                embedded = writer._embed(torch.tensor(ids, dtype=torch.long))
+                embedded = writer.embed(torch.tensor(ids, dtype=torch.long))
             self.register_buffer(side, embedded.float()[None])
 
     def forward(self, vectors: Tensor) -> list[Tensor]:

@@ -32,6 +32,8 @@ OURS = {
     "gloss_ctc": "unglossed.training.objectives.recognition:GlossCtc",
     "transcript_ctc": "unglossed.training.objectives.recognition:TranscriptCtc",
     "segmentation": "unglossed.training.objectives.segmentation:Segmentation",
+    "reward": "unglossed.training.objectives.reward:Reward",
+    "text_contrast": "unglossed.training.objectives.text_contrast:TextContrast",
     "vlp": "unglossed.training.objectives.alignment:VisualLanguagePretraining",
 }
 """Where the objectives of this package are; each is imported when it is asked for."""
@@ -66,8 +68,10 @@ class Objective(ABC):
         masks_text: Whether sentences are masked, to be restored.
         smooths: Whether it reads `label_smoothing`.
         sums: Whether the loss is a sum over the rows of a batch, so that a batch can be split.
+        languages: Whether it learns to write several languages, each where it is asked for.
         shards: Whether processes may share out its language model: each forward pass calls that
             once, as a whole, and nothing else reads its weights.
+        frozen: Parts that have to be frozen.
         best: Score on dev by which the best checkpoint is chosen; None: the last one is kept.
         lowest: Whether the lowest score is the best.
         then: Loss on dev that decides where that score ties or is not defined; the lowest is best.
@@ -76,12 +80,14 @@ class Objective(ABC):
     parts: ClassVar[tuple[str, ...]]
     adds: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
-    signals: ClassVar[tuple[str, ...]] = ("video", "audio")
+    signals: ClassVar[tuple[str, ...]] = ("video", "audio", "array")
     learns: ClassVar[Literal["text", "gloss", "transcript"]] = "text"
     masks_text: ClassVar[bool] = False
     smooths: ClassVar[bool] = True
     sums: ClassVar[bool] = True
+    languages: ClassVar[bool] = False
     shards: ClassVar[bool] = False
+    frozen: ClassVar[tuple[str, ...]] = ()
     best: ClassVar[str | None] = None
     lowest: ClassVar[bool] = False
     then: ClassVar[str] = "loss"
