@@ -228,20 +228,23 @@ def test_without_folds_the_stage_itself_retrieves(corpus: str, run: Path, tmp_pa
     ("changes", "message"),
     [
         (
-            "context={source: visual_initialing, folds: 9}",
+            ["context={source: visual_initialing, folds: 9}"],
             "stages.llm_fine_tuning.context.folds: found 9, expected at most the 6 different",
         ),
         (
-            "context={source: visual_initialing, retrieved: {number: 100}}",
+            [
+                "context={source: visual_initialing, retrieved: {number: 100}}",
+                f"language_model={LLAMA}",
+            ],
             "stages.llm_fine_tuning.context: found up to ",
         ),
     ],
 )
 def test_what_cannot_be_is_told_before_the_first_stage(
-    corpus: str, tmp_path: Path, changes: str, message: str
+    corpus: str, tmp_path: Path, changes: list[str], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        train(corpus, tmp_path / "run", f"{STAGE_2}.{changes}")
+        train(corpus, tmp_path / "run", *(f"{STAGE_2}.{change}" for change in changes))
     assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
 
