@@ -1,9 +1,9 @@
 """One model that writes German, English and Chinese against three models of the same total time.
 
-Run by `python -m experiments.languages` after the demo, whose clips and whose stage 1 it takes;
-docs/results/languages.md has what it gave. Each clip has a text in each language; each of the three
-models sees those in its own, the one model all of them for as many epochs, which is as many steps
-as the three have together. A call that is interrupted goes on when it is repeated.
+Run by `python -m experiments.languages` after the demo, whose clips and whose stage 1 it takes.
+Each clip has a text in each language; each of the three models sees those in its own, the one model
+all of them for as many epochs, which is as many steps as the three have together. A call that is
+interrupted goes on when it is repeated.
 """
 
 from __future__ import annotations

@@ -290,6 +290,18 @@ def test_a_text_becomes_less_likely_where_a_wrong_language_is_asked_for(folder: 
 
 
 @pytest.mark.slow
+def test_lists_of_languages_pass_through_a_step_in_bfloat16(folder: Path) -> None:
+    few = ("stages.tuning.epochs=1", "stages.tuning.evaluate_every=1")
+    run = trained(
+        folder, "half", *few, "stages.tuning.precision=bfloat16", "stages.tuning.unlikelihood=0.1"
+    )
+    losses = [row["loss"] for row in read_metrics(run / "1-tuning/metrics.jsonl") if "loss" in row]
+
+    assert losses
+    assert all(map(math.isfinite, losses))
+
+
+@pytest.mark.slow
 def test_a_decoder_only_model_is_told_the_languages_name(folder: Path) -> None:
     change = f"stages.tuning.language_model={LLAMA}"
     run = trained(folder, "llama", change, "stages.tuning.epochs=1")

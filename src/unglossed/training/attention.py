@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,7 +14,7 @@ PLAIN_ATTENTION = 128
 
 
 def attention_for(
-    arguments: Seq2SeqTrainingArguments, inputs: dict[str, Tensor]
+    arguments: Seq2SeqTrainingArguments, inputs: dict[str, Any]
 ) -> AbstractContextManager[None]:
     """How attention is computed while a batch is trained: unfused, or as PyTorch chooses.
 
@@ -24,7 +25,11 @@ def attention_for(
     if arguments.device.type != "cpu" or not arguments.bf16:
         return nullcontext()  # before lengths are read: that would wait for the GPU
     lengths = [int(rows.max()) for name, rows in inputs.items() if name == "lengths"]
-    widths = [rows.shape[1] for name, rows in inputs.items() if name not in ("lengths", "frames")]
+    widths = [
+        rows.shape[1]
+        for name, rows in inputs.items()
+        if isinstance(rows, Tensor) and name not in ("lengths", "frames")
+    ]
     if max(lengths + widths) > PLAIN_ATTENTION:
         return nullcontext()
     plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)

@@ -243,7 +243,7 @@ class Recipe(Settings):
     languages: Annotated[tuple[Language, ...], AS_LIST] = ()
     """Codes of the languages that one model learns to write, two or more; the first is written
     where none is asked for. Which is asked for says the prompt's `{language}`, or the token with
-    which texts start. None: texts are in one language, the corpus's."""
+    which texts start. Empty: texts are in one language, the corpus's."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     extra_texts: ExtraTexts | None = None
     """File with further texts, UTF-8, one sentence a line, relative to the current folder. A
