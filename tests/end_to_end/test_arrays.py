@@ -84,6 +84,16 @@ def test_arrays_are_trained_on_evaluated_and_translated(kind: str, tmp_path: Pat
         translator.translate(tmp_path / "wrong.npy")
 
 
+@pytest.mark.slow
+def test_longer_clips_are_cut(tmp_path: Path) -> None:
+    spec = write_corpus(tmp_path / "corpus") + str(tmp_path / "corpus" / "features")
+    run = tmp_path / "run"
+    array = {**OF_FEATURES[0], "max_seconds": 0.5}
+    train_recipe(recipe(tmp_path / "r.yaml", array, OF_FEATURES[1]), spec, run)
+    (found,) = unglossed.load(run).translate(tmp_path / "corpus" / "features" / "c9.npy")
+    assert "cut to 0.5" in str(found.notes)
+
+
 @pytest.mark.parametrize(
     ("array", "encoder", "told"),
     [

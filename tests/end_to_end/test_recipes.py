@@ -209,7 +209,50 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "norms_every": ("demo", "visual_initialing", ()),
 }
 # Those that take an extra, or a model that ends its texts, and the tests that see what they change.
+OF_ARRAYS, OF_POSES = "media/test_arrays.py", "media/test_pose_augment.py"
 SEEN_ELSEWHERE = {
+    "array.dim": (OF_ARRAYS, "test_what_is_not_as_expected_is_one_line"),
+    "array.skeleton.points": (OF_ARRAYS, "test_a_file_that_tells_something_else_is_one_line"),
+    "array.skeleton.groups": (
+        OF_ARRAYS,
+        "test_poses_come_back_bit_for_bit_and_missing_points_are_missing",
+    ),
+    "array.skeleton.edges": ("models/test_array_encoders.py", "test_edges_lead_to_neighbours"),
+    "array.skeleton.mirrored": (
+        OF_POSES,
+        "test_a_mirrored_clip_has_its_sides_exchanged_and_twice_it_is_itself",
+    ),
+    "array.skeleton.shoulders": (OF_POSES, "test_noise_is_in_widths_of_the_shoulders"),
+    "array.channels": (OF_ARRAYS, "test_what_is_not_as_expected_is_one_line"),
+    "array.depth": (OF_ARRAYS, "test_depth_is_read_where_it_is_asked_for"),
+    "array.units": (OF_ARRAYS, "test_shares_are_brought_to_one_unit"),
+    "array.aspect_ratio": (
+        OF_ARRAYS,
+        "test_folders_of_mediapipe_are_read_in_each_of_its_forms",
+    ),
+    "array.zeros": (OF_ARRAYS, "test_zeros_without_confidence_have_to_be_explained"),
+    "array.min_confidence": (OF_ARRAYS, "test_points_that_are_not_sure_enough_are_missing"),
+    "array.rate": (OF_ARRAYS, "test_times_and_rates_are_those_of_the_clip"),
+    "array.max_seconds": ("end_to_end/test_arrays.py", "test_longer_clips_are_cut"),
+    "array.augmentation.mirror": (
+        OF_POSES,
+        "test_a_mirrored_clip_has_its_sides_exchanged_and_twice_it_is_itself",
+    ),
+    "array.augmentation.rotation_degrees": (
+        OF_POSES,
+        "test_a_rotation_keeps_distances_and_a_scale_does_not",
+    ),
+    "array.augmentation.scale": (
+        OF_POSES,
+        "test_a_rotation_keeps_distances_and_a_scale_does_not",
+    ),
+    "array.augmentation.noise": (OF_POSES, "test_noise_is_in_widths_of_the_shoulders"),
+    "array.augmentation.drop_hand": (OF_POSES, "test_one_hand_is_dropped_whole"),
+    "array.augmentation.drop_frames": (
+        OF_POSES,
+        "test_dropped_frames_leave_the_others_at_their_times",
+    ),
+    "array.augmentation.rates": (OF_POSES, "test_a_drawn_rate_keeps_the_seconds_and_never_cuts"),
     "signal": (
         "media/test_added_signals.py",
         "test_a_corpus_of_arrays_is_read_and_checked",

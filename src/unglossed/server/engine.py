@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.errors import InputError
 from unglossed.inference.live import LiveSession, LiveTranslator, LiveUpdate
 from unglossed.inference.sentences import Sentence, SentenceTranslator
 from unglossed.inference.windows import Block
