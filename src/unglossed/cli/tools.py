@@ -58,6 +58,10 @@ def synth(
             "--boxes", help="Also write where hands and face are, for evaluate --corrupt."
         ),
     ] = False,
+    landmarks: Annotated[
+        bool,
+        typer.Option("--landmarks", help="Also write joints and points of the face, exactly."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
@@ -81,6 +85,7 @@ def synth(
         media=media and media.value,
         recording_sentences=recording_sentences,
         boxes=boxes,
+        landmarks=landmarks,
         num_workers=workers,
         progress=True,
     )
