@@ -23,7 +23,7 @@ OF_POSES = (
         "channels": ["x", "y", "confidence"],
         "augmentation": {"mirror": 0.5, "rates": [25, 50], "drop_frames": 0.1},
     },
-    {"kind": "graph", "point_dim": 8, "graph_layers": 1, **SMALL},
+    {"kind": "graph", "point_dim": 8, **SMALL},
 )
 
 
