@@ -36,6 +36,7 @@ WIDTH = 32
 SIZES = {
     "grid": 2,
     "temporal_dim": 24,
+    "dim": 16,
     "hidden_dim": 32,
     "channels": 16,
     "d_model": WIDTH,

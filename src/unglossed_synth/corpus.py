@@ -24,6 +24,7 @@ from unglossed.files import check_new_folder, whole_file, whole_folder
 from unglossed.media.augment import generator_for
 from unglossed_synth.encoding import write_sound, write_video
 from unglossed_synth.grammar import LEVELS
+from unglossed_synth.landmarks import LANDMARKS, write_landmarks
 from unglossed_synth.layouts import LAYOUTS, Layout
 from unglossed_synth.meaning import Meaning
 from unglossed_synth.motion import FRAME_RATE
@@ -52,6 +53,7 @@ def write_corpus(
     media: str | None = None,
     recording_sentences: int | None = None,
     boxes: bool = False,
+    landmarks: bool = False,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -76,6 +78,8 @@ def write_corpus(
         recording_sentences: Sentences of a recording at most, where the layout lets one choose;
             None for the layout's own number.
         boxes: Also write where hands and face are, exactly, into `out/regions.jsonl`.
+        landmarks: Also write where joints and points of the face are, exactly, into
+            `out/landmarks/ID.npz`.
         num_workers: Processes that draw; None for one per core.
         progress: Show a bar on stderr.
 
@@ -102,14 +106,15 @@ def write_corpus(
             found = f"--recording-sentences: found {recording_sentences}"
             raise InputError(f"{found}, expected 1 or more")
         chosen = chosen.of_length(recording_sentences)
-    if boxes and (media == "wav" or layout == "broadcast"):
-        found = f"--media {media}" if media == "wav" else f"--layout {layout}"
-        raise InputError(f"--boxes: found {found}, expected clips of one sentence that are seen")
+    for option, wanted in (("--boxes", boxes), ("--landmarks", landmarks)):
+        if wanted and (media == "wav" or layout == "broadcast"):
+            found = f"--media {media}" if media == "wav" else f"--layout {layout}"
+            raise InputError(f"{option}: found {found}, expected clips of one sentence to be seen")
     clips = plan_clips(num_sentences, seed, level)
     check_new_folder(out)
     recordings = chosen.arrange(clips, seed, language, media)
     with whole_folder(out) as folder:
-        work = partial(record, folder, seed, width, height, boxes)
+        work = partial(record, folder, seed, width, height, boxes, landmarks)
         workers = min(num_workers or num_cores(), len(recordings))
         done: Iterable[tuple[Segment, ...]] = map_in_order(work, recordings, workers)
         if progress:
@@ -123,6 +128,10 @@ def write_corpus(
             _write_json_lines(
                 folder / REGIONS_FILE, [_describe_regions(one, chosen) for one in segments]
             )
+        for one in segments:
+            if one.landmarks is not None:
+                path = folder / LANDMARKS / f"{chosen.sample_id(one)}.npz"
+                write_landmarks(path, one.landmarks, width, height)
         facts = {
             "version": 1,
             "seed": seed,

@@ -102,13 +102,28 @@ def _hair_in_front(head: _Head, signer: Signer) -> list[Shape]:
     return [shape(points, head.camera.lit(signer.looks.hair), convex=False)]
 
 
+def _opening(poses: Poses) -> FloatArray:
+    """(n,) how far the eyes are open."""
+    raised, drawn = np.maximum(poses.brows, 0.0), np.maximum(-poses.brows, 0.0)
+    return np.asarray(np.clip(poses.eyes * (1.0 + 0.3 * raised - 0.35 * drawn), 0.08, 1.5))
+
+
+def _brow(poses: Poses, side: float) -> FloatArray:
+    """(n, 5, 2) middle line of a brow, from the nose outwards."""
+    raised, drawn = np.maximum(poses.brows, 0.0), np.maximum(-poses.brows, 0.0)
+    x = np.linspace(0.14, 0.68, 5)
+    arch = -0.27 - 0.07 * np.sin(np.pi * (x - 0.14) / 0.54)
+    inner = np.linspace(1.0, 0.0, 5)
+    y = arch - 0.2 * raised[:, None] + drawn[:, None] * (0.05 + 0.15 * inner)
+    return np.stack([side * (x - 0.06 * drawn[:, None] * inner), y], axis=-1)
+
+
 def _eyes(head: _Head, poses: Poses, signer: Signer) -> list[Shape]:
     lit = head.camera.lit
     shapes = []
     looks = signer.looks
     brow_colour = lit((0.75 * looks.hair[0], 0.75 * looks.hair[1], 0.75 * looks.hair[2]))
-    raised, drawn = np.maximum(poses.brows, 0.0), np.maximum(-poses.brows, 0.0)
-    opening = np.clip(poses.eyes * (1.0 + 0.3 * raised - 0.35 * drawn), 0.08, 1.5)
+    opening = _opening(poses)
     for side in (-1.0, 1.0):
         centre = np.array([0.42 * side, -0.06])
         white = np.broadcast_to(_ellipse(0, 0, 0.21, 0.095), (len(poses), 14, 2)).copy()
@@ -117,13 +132,8 @@ def _eyes(head: _Head, poses: Poses, signer: Signer) -> list[Shape]:
         iris = np.broadcast_to(_ellipse(0, 0, 0.105, 0.088, 10), (len(poses), 10, 2)).copy()
         iris[..., 1] *= np.minimum(opening, 1.1)[:, None]
         shapes.append(shape(head.place(iris + centre), lit(looks.iris, 0.55)))
-        x = np.linspace(0.14, 0.68, 5)
-        arch = -0.27 - 0.07 * np.sin(np.pi * (x - 0.14) / 0.54)
-        inner = np.linspace(1.0, 0.0, 5)
-        y = arch - 0.2 * raised[:, None] + drawn[:, None] * (0.05 + 0.15 * inner)
-        x_now = side * (x - 0.06 * drawn[:, None] * inner)
-        upper = np.stack([x_now, y - 0.035], axis=-1)
-        lower = np.stack([x_now, y + 0.045], axis=-1)[:, ::-1]
+        brow = _brow(poses, side)
+        upper, lower = brow + np.array([0.0, -0.035]), (brow + np.array([0.0, 0.045]))[:, ::-1]
         points = head.place(np.concatenate([upper, lower], axis=1))
         shapes.append(shape(points, brow_colour, convex=False))
     return shapes
@@ -145,11 +155,11 @@ def _glasses(head: _Head, signer: Signer) -> list[Shape]:
     return shapes
 
 
-def _mouth(head: _Head, poses: Poses, signer: Signer) -> list[Shape]:
-    opened, wide, rounded, cheeks = np.moveaxis(poses.mouth, -1, 0)
+def _mouth_rings(poses: Poses) -> tuple[FloatArray, FloatArray]:
+    """Outlines of the lips and of the gap between them, (n, 16, 2) around the mouth's centre."""
+    opened, wide, rounded, _ = np.moveaxis(poses.mouth, -1, 0)
     width = np.clip(0.34 + 0.12 * wide - 0.14 * rounded, 0.12, 0.5)
     inside = np.clip(0.13 * opened, 0.0, 0.2)
-    lit, looks = head.camera.lit, signer.looks
     ring = _ellipse(0, 0, 1, 1, 16)
     lips, gap = np.empty((len(poses), 16, 2)), np.empty((len(poses), 16, 2))
     for points, x, y in ((lips, width, inside + 0.055), (gap, 0.8 * width, inside + 0.008)):
@@ -157,8 +167,14 @@ def _mouth(head: _Head, poses: Poses, signer: Signer) -> list[Shape]:
         points[..., 1] = ring[:, 1] * y[:, None]
         # Corners go up in a smile and down in a frown.
         points[..., 1] -= 0.05 * (wide * (1 - rounded))[:, None] * ring[:, 0] ** 2
+    return lips, gap
+
+
+def _mouth(head: _Head, poses: Poses, signer: Signer) -> list[Shape]:
+    lips, gap = _mouth_rings(poses)
+    lit, looks = head.camera.lit, signer.looks
     shapes = []
-    hollow = np.maximum(-cheeks, 0.0)
+    hollow = np.maximum(-poses.mouth[:, 3], 0.0)
     if hollow.max() > 0.05:
         for side in (-1.0, 1.0):
             dent = _ellipse(0, 0, 0.2, 0.26) * hollow[:, None, None] + (0.66 * side, 0.42)
@@ -242,6 +258,34 @@ def _torso_shapes(poses: Poses, signer: Signer, camera: Camera) -> list[Shape]:
         shape(place(collar), camera.lit(looks.skin, 0.84)),
         shape(place(neck), camera.lit(looks.skin, 0.78)),
     ]
+
+
+def face_points(poses: Poses, signer: Signer, camera: Camera) -> dict[str, FloatArray]:
+    """Pixels of points of the face: (n, k, 2) each.
+
+    Returns:
+        `nose`: its tip. `mouth`: 8 points around the lips from the signer's left corner over the
+        lower lip, and 4 around the gap. `face`: of the signer's left side, then of the right one,
+        3 points of the brow from the nose outwards, and of the eye the inner and outer corner, the
+        upper and the lower lid; last the chin.
+    """
+    head, count = _Head(poses, signer, camera), len(poses)
+    lips, gap = _mouth_rings(poses)
+    opening = _opening(poses)
+    face = []
+    for side in (1.0, -1.0):  # the signer's left is the viewer's right
+        eye = np.array([[-0.21 * side, 0.0], [0.21 * side, 0.0], [0.0, -0.095], [0.0, 0.095]])
+        eye = np.broadcast_to(eye, (count, 4, 2)).copy()
+        eye[..., 1] *= opening[:, None]
+        face += [_brow(poses, side)[:, ::2], eye + np.array([0.42 * side, -0.06])]
+    mouth = np.concatenate([lips[:, ::2], gap[:, ::4]], axis=1) + _MOUTH_CENTRE
+    return {
+        "nose": head.place(np.array([[0.0, 0.31]]), depth=0.5),
+        "mouth": head.place(mouth),
+        "face": np.concatenate(
+            [head.place(np.concatenate(face, axis=1)), head.outline(np.array([[0.0, 1.0]]))], axis=1
+        ),
+    }
 
 
 def head_shapes(poses: Poses, signer: Signer, camera: Camera) -> list[Shape]:

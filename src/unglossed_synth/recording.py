@@ -22,6 +22,7 @@ from unglossed.media.augment import generator_for
 from unglossed_synth.boxes import region_boxes
 from unglossed_synth.drawing import draw_frames
 from unglossed_synth.encoding import write_picture, write_sound, write_video
+from unglossed_synth.landmarks import landmark_points
 from unglossed_synth.motion import FRAME_RATE, Poses, animate
 from unglossed_synth.planning import Clip
 from unglossed_synth.programme import SENTENCE, perform
@@ -117,6 +118,7 @@ class Segment:
         broadcast: The recording, if it is one.
         regions: Boxes of hands and face of each frame in shares of the picture, if they were asked
             for, see `boxes.region_boxes`.
+        landmarks: Points of each frame, if they were asked for, see `landmarks.landmark_points`.
     """
 
     clip: Clip
@@ -129,6 +131,7 @@ class Segment:
     box: Box | None = None
     broadcast: Broadcast | None = None
     regions: Mapping[str, NDArray[np.float64]] | None = None
+    landmarks: NDArray[np.float32] | None = None
 
     @property
     def start_seconds(self) -> float:
@@ -193,7 +196,13 @@ def sign_corpus_clip(clip: Clip, seed: int) -> Take:
 
 
 def record(
-    folder: Path, seed: int, width: int, height: int, boxes: bool, recording: Recording
+    folder: Path,
+    seed: int,
+    width: int,
+    height: int,
+    boxes: bool,
+    landmarks: bool,
+    recording: Recording,
 ) -> tuple[Segment, ...]:
     """Draw or speak a recording and write it.
 
@@ -203,6 +212,7 @@ def record(
         width: Of a frame in pixels; speech has none.
         height: Of a frame in pixels.
         boxes: Whether to tell where hands and face are; not of speech and broadcasts.
+        landmarks: Whether to tell where joints and points of the face are; the same holds.
         recording: What to make.
 
     Returns:
@@ -234,10 +244,12 @@ def record(
     for index, (clip, take) in enumerate(zip(recording.clips, takes, strict=True)):
         length = len(take.poses)
         regions = take.regions(place.width, place.height, box) if boxes else None
+        points = landmark_points(take.poses, take.signer, *place.sides) if landmarks else None
         segments.append(
             Segment(
                 *(clip, recording, index, start, length, FRAME_RATE, take.gloss, box),
                 regions=regions,
+                landmarks=points,
             )
         )
         start += length + PAUSE_FRAMES
@@ -252,6 +264,11 @@ class _Place:
     top: int
     width: int
     height: int
+
+    @property
+    def sides(self) -> tuple[int, int, int, int]:
+        """Width, height, left and top."""
+        return self.width, self.height, self.left, self.top
 
     @classmethod
     def within(cls, width: int, height: int, corner: tuple[float, float] | None) -> _Place:

@@ -23,7 +23,7 @@ OF_POSES = (
         "channels": ["x", "y", "confidence"],
         "augmentation": {"mirror": 0.5, "rates": [25, 50], "drop_frames": 0.1},
     },
-    {"kind": "graph", "point_dim": 8, "graph_layers": 1, **SMALL},
+    {"kind": "graph", "point_dim": 8, **SMALL},
 )
 
 
@@ -82,6 +82,16 @@ def test_arrays_are_trained_on_evaluated_and_translated(kind: str, tmp_path: Pat
     np.save(tmp_path / "wrong.npy", np.ones((30, 5), np.float32))
     with pytest.raises(InputError, match=r"wrong\.npy: found an array \(30, 5\), expected"):
         translator.translate(tmp_path / "wrong.npy")
+
+
+@pytest.mark.slow
+def test_longer_clips_are_cut(tmp_path: Path) -> None:
+    spec = write_corpus(tmp_path / "corpus") + str(tmp_path / "corpus" / "features")
+    run = tmp_path / "run"
+    array = {**OF_FEATURES[0], "max_seconds": 0.5}
+    train_recipe(recipe(tmp_path / "r.yaml", array, OF_FEATURES[1]), spec, run)
+    (found,) = unglossed.load(run).translate(tmp_path / "corpus" / "features" / "c9.npy")
+    assert "cut to 0.5" in str(found.notes)
 
 
 @pytest.mark.parametrize(

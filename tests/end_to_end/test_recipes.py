@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -49,6 +50,7 @@ RECIPES = list(dict.fromkeys(RECIPES))
 OF_NO_ACCOUNT = {
     *("description", "num_workers", "language_model.config._attn_implementation"),
     *("name", "skip", "objective", "alignment.kind"),
+    *("array.dim", "array.skeleton", "encoder.config.kind"),  # what the corpus holds
 }
 SEEN = ("model.safetensors", "metrics.jsonl", "norms.jsonl")
 
@@ -93,6 +95,17 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.temporal_dim": 16,
     "encoder.config.temporal_kernel": 1,
     "encoder.config.frozen_block": ["encoder.config.frozen_block={source: LLAMA}"],
+    "encoder.config.dim": 24,
+    "encoder.config.temporal_pools": [4],
+    "encoder.config.edge_frames": 9,
+    "array.rate": 12.5,
+    "array.max_seconds": 0.5,
+    "array.augmentation.rotation_degrees": 90,
+    "array.augmentation.scale": 0.8,
+    "array.augmentation.noise": 0.3,
+    "array.augmentation.drop_hand": 1.0,
+    "array.augmentation.drop_frames": 0.5,
+    "array.augmentation.rates": [50, 60],
     "encoder.config.frontend.model_type": [
         f"encoder.config={json.dumps({'frontend': tiny.FRONTEND})}"
     ],
@@ -244,11 +257,54 @@ UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "norms_every": ("demo", "visual_initialing", ()),
 }
 # Those that take an extra, or a model that ends its texts, and the tests that see what they change.
+OF_ARRAYS, OF_POSES = "media/test_arrays.py", "media/test_pose_augment.py"
 SEEN_ELSEWHERE = {
     "context.source": (
         "training/test_context.py",
         "test_what_does_not_fit_is_refused",
     ),
+    "array.dim": (OF_ARRAYS, "test_what_is_not_as_expected_is_one_line"),
+    "array.skeleton.points": (OF_ARRAYS, "test_a_file_that_tells_something_else_is_one_line"),
+    "array.skeleton.groups": (
+        OF_ARRAYS,
+        "test_poses_come_back_bit_for_bit_and_missing_points_are_missing",
+    ),
+    "array.skeleton.edges": ("models/test_array_encoders.py", "test_edges_lead_to_neighbours"),
+    "array.skeleton.mirrored": (
+        OF_POSES,
+        "test_a_mirrored_clip_has_its_sides_exchanged_and_twice_it_is_itself",
+    ),
+    "array.skeleton.shoulders": (OF_POSES, "test_noise_is_in_widths_of_the_shoulders"),
+    "array.channels": (OF_ARRAYS, "test_what_is_not_as_expected_is_one_line"),
+    "array.depth": (OF_ARRAYS, "test_depth_is_read_where_it_is_asked_for"),
+    "array.units": (OF_ARRAYS, "test_shares_are_brought_to_one_unit"),
+    "array.aspect_ratio": (
+        OF_ARRAYS,
+        "test_folders_of_mediapipe_are_read_in_each_of_its_forms",
+    ),
+    "array.zeros": (OF_ARRAYS, "test_zeros_without_confidence_have_to_be_explained"),
+    "array.min_confidence": (OF_ARRAYS, "test_points_that_are_not_sure_enough_are_missing"),
+    "array.rate": (OF_ARRAYS, "test_times_and_rates_are_those_of_the_clip"),
+    "array.max_seconds": ("end_to_end/test_arrays.py", "test_longer_clips_are_cut"),
+    "array.augmentation.mirror": (
+        OF_POSES,
+        "test_a_mirrored_clip_has_its_sides_exchanged_and_twice_it_is_itself",
+    ),
+    "array.augmentation.rotation_degrees": (
+        OF_POSES,
+        "test_a_rotation_keeps_distances_and_a_scale_does_not",
+    ),
+    "array.augmentation.scale": (
+        OF_POSES,
+        "test_a_rotation_keeps_distances_and_a_scale_does_not",
+    ),
+    "array.augmentation.noise": (OF_POSES, "test_noise_is_in_widths_of_the_shoulders"),
+    "array.augmentation.drop_hand": (OF_POSES, "test_one_hand_is_dropped_whole"),
+    "array.augmentation.drop_frames": (
+        OF_POSES,
+        "test_dropped_frames_leave_the_others_at_their_times",
+    ),
+    "array.augmentation.rates": (OF_POSES, "test_a_drawn_rate_keeps_the_seconds_and_never_cuts"),
     "signal": (
         "media/test_added_signals.py",
         "test_a_corpus_of_arrays_is_read_and_checked",
@@ -325,9 +381,24 @@ def long_videos(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def corpora(corpus: str, sound: str, long_videos: str) -> dict[str, str]:
+def arrays(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same clips as features, and as poses of MediaPipe's points."""
+    shapes = {"features": (26, 1024), "pose": (26, 543, 2)}
+    found = {}
+    for kind, shape in shapes.items():
+        root = tmp_path_factory.mktemp(kind)
+        for rows in read_corpus(corpus).splits.values():
+            for number, sample in enumerate(rows):
+                values = 100 * np.random.default_rng(number).random(shape)
+                np.save(root / f"{sample.id}.npy", values.astype(np.float32))
+        found[kind] = f"{corpus}?features={root}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpora(corpus: str, sound: str, long_videos: str, arrays: dict[str, str]) -> dict[str, str]:
     """A corpus for each kind of signal, and one of long videos."""
-    return {"video": corpus, "audio": sound, "long": long_videos}
+    return {"video": corpus, "audio": sound, "long": long_videos, **arrays}
 
 
 def kind_of(recipe: str, changes: Sequence[str] = ()) -> str:
@@ -335,6 +406,8 @@ def kind_of(recipe: str, changes: Sequence[str] = ()) -> str:
     settings = load_recipe(recipe, list(changes))
     if settings.stages[-1].objective == "segmentation":
         return "long"
+    if settings.array is not None:
+        return "pose" if settings.array.dim is None else "features"
     return settings.needs.signal
 
 
@@ -390,7 +463,8 @@ def test_every_recipe_runs(recipe: str, whole_runs: Runs) -> None:
     for number, stage in enumerate(settings.stages, start=1):
         folder = output / f"{number}-{stage.name}"
         rows = read_metrics(folder / "metrics.jsonl")
-        assert max(row["step"] for row in rows) == (8 if stage.objective == "denoising" else 4)
+        more = stage.objective == "denoising" and settings.extra_texts is not None
+        assert max(row["step"] for row in rows) == (8 if more else 4)
         assert all(math.isfinite(loss) for loss in losses_of(folder))
         if stage.objective != "reward":  # whose loss is a difference
             assert all(loss > 0 for loss in losses_of(folder))

@@ -214,6 +214,28 @@ def test_shares_are_brought_to_one_unit(tmp_path: Path) -> None:
     np.testing.assert_allclose(read[:, 1, 1], POINTS[:, 2, 1] / 200, rtol=1e-6)
 
 
+def test_depth_is_read_where_it_is_asked_for(tmp_path: Path) -> None:
+    media = write_npy(tmp_path, POINTS)
+    read = signal(channels=("x", "y", "z"), depth=True).read(WholeFile(media))
+    assert np.array_equal(read[..., :3], POINTS[:, [1, 2, 0]])
+    assert "found the channels x, y, expected z" in refusal(
+        write_npy(tmp_path, POINTS[..., :2]), signal(channels=None, depth=True)
+    )
+
+
+def test_points_that_are_not_sure_enough_are_missing(tmp_path: Path) -> None:
+    points = POINTS.copy()
+    points[..., 2] = np.linspace(0, 1, 160).reshape(40, 4)
+    media = write_npy(tmp_path, points)
+    counts = [
+        int(np.isnan(signal(min_confidence=least).read(WholeFile(media))[..., 0]).sum())
+        for least in (0.0, 0.5)
+    ]
+    used = points[:, [1, 2, 0], 2]
+    assert counts == [int((used <= least).sum()) for least in (0.0, 0.5)]
+    assert counts[0] < counts[1]
+
+
 def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     cases = {
         "a.npy": b"\x93NUMPY",

@@ -11,6 +11,7 @@ from torch import Tensor
 from unglossed.media.array_settings import ArraySettings
 from unglossed.media.skeletons import SKELETONS
 from unglossed.models.encoder import Encoder, build_encoder, encoder_kind
+from unglossed.models.graph import GroupNetwork
 from unglossed.models.over_time import time_encoding
 
 SMALL = {"dim": 16, "layers": 1, "heads": 2, "ffn_dim": 32, "dropout": 0.0}
@@ -86,6 +87,22 @@ def test_a_missing_point_is_no_point_at_the_origin() -> None:
 
     assert torch.isfinite(gone).all()
     assert not torch.allclose(gone, there, atol=1e-3)
+
+
+def test_edges_lead_to_neighbours() -> None:
+    names = SKELETON.groups["left_hand"]
+    joined = {place for pair in SKELETON.edges for place in pair}
+    assert set(names) <= joined
+    torch.manual_seed(0)
+    network = GroupNetwork(SKELETON, SKELETON.group_indices["left_hand"], 1, 4, num_layers=1)
+    layer, there = network.layers[0], torch.ones(1, len(names), dtype=torch.bool)
+    tip, before, far = 4, 3, 20
+    plain = torch.zeros(1, len(names), 1)
+    moved = plain.clone()
+    moved[0, tip] = 5.0
+    change = (layer(moved, there) - layer(plain, there)).abs().sum(-1)[0]
+    assert change[before] > 0
+    assert change[far] == 0
 
 
 def test_gradients_are_finite_where_points_or_shoulders_are_missing() -> None:

@@ -65,6 +65,10 @@ def synth(
             help="Also write languages.jsonl, a table of the clips with texts in en, de and zh.",
         ),
     ] = False,
+    landmarks: Annotated[
+        bool,
+        typer.Option("--landmarks", help="Also write joints and points of the face, exactly."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that draw; as many as cores by default.")
     ] = None,
@@ -88,6 +92,7 @@ def synth(
         media=media and media.value,
         recording_sentences=recording_sentences,
         boxes=boxes,
+        landmarks=landmarks,
         num_workers=workers,
         progress=True,
     )

@@ -53,8 +53,8 @@ class ArraySettings(Settings):
     dim: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
     """Width of features (time, dim)."""
     skeleton: Skeleton | str | None = None
-    """Points of poses (time, points, channels): openpose, mediapipe, coco_wholebody, or points,
-    groups, edges, mirrored and shoulders of one of your own."""
+    """Points of poses (time, points, channels): openpose, mediapipe, coco_wholebody, generated, or
+    points, groups, edges, mirrored and shoulders of one of your own."""
     channels: Annotated[tuple[Literal["x", "y", "z", "confidence"], ...], AS_LIST] | None = None
     """Of each point, in the order of files that do not tell. None: x, y where there are two."""
     depth: bool = False

@@ -273,9 +273,44 @@ def _coco_wholebody() -> Skeleton:
     )
 
 
+def _generated() -> Skeleton:
+    """Of the generated corpus, as `unglossed synth --landmarks` writes it."""
+    hands = tuple(_numbered(f"{side}_hand", range(21)) for side in ("left", "right"))
+    names = ("shoulder", "elbow", "wrist")
+    left, right = (tuple(f"body.{side}_{name}" for name in names) for side in ("left", "right"))
+    nose, mouth, face = "body.nose", _numbered("mouth", range(12)), _numbered("face", range(15))
+    rows = ((0, 1, 2), (7, 8, 9), (3, 5, 4, 6, 3), (10, 12, 11, 13, 10))
+    sides = ((mouth[one], mouth[other]) for one, other in ((0, 4), (1, 3), (7, 5), (8, 10)))
+    return Skeleton(
+        points=(nose, *left, *right, *chain(*hands), *mouth, *face),
+        groups={
+            "body": (nose, *left, *right),
+            "left_hand": hands[0],
+            "right_hand": hands[1],
+            "mouth": mouth,
+            "face": face,
+        },
+        edges=(
+            *_chains((nose, left[0], right[0], nose), left, right),
+            *_hand_edges(hands[0]),
+            *_hand_edges(hands[1]),
+            *_chains((*mouth[:8], mouth[0]), (*mouth[8:], mouth[8])),
+            *_chains(*(_numbered("face", row) for row in rows), (face[6], face[14], face[13])),
+        ),
+        mirrored=(
+            *zip(left, right, strict=True),
+            *zip(hands[0], hands[1], strict=True),
+            *sides,
+            *zip(face[:7], face[7:14], strict=True),
+        ),
+        shoulders=(left[0], right[0]),
+    )
+
+
 SKELETONS = {
     "openpose": _openpose(),
     "mediapipe": _mediapipe(),
     "coco_wholebody": _coco_wholebody(),
+    "generated": _generated(),
 }
 """Skeletons that a recipe can name."""

@@ -197,7 +197,7 @@ class GraphLayer(nn.Module):
 
     def __init__(self, neighbours: Tensor, input_dim: int, output_dim: int) -> None:
         super().__init__()
-        self.register_buffer("neighbours", neighbours)
+        self.register_buffer("neighbours", neighbours.clone())  # else all layers share one
         self.learnt = nn.Parameter(torch.zeros(neighbours.shape))
         self.linear = nn.Linear(2 * input_dim, output_dim)
         self.norm = nn.LayerNorm(output_dim)
