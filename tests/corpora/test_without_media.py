@@ -25,6 +25,8 @@ SPECS = {
     "youtube_asl": ("youtube_asl", "youtube_asl:."),
     "youtube_sl_25": ("youtube_sl_25", "youtube_sl_25:sl?language=en"),
     "csl_news": ("csl_news", "csl_news:news"),
+    "bobsl": ("bobsl", "bobsl:bobsl"),
+    "wmt_slt": ("wmt_slt", "wmt_slt:slt"),
     "folder": ("folder", "folder:.?language=de"),
     "table": ("jsonl", "table:rows.jsonl"),
     "packed": ("packed", "packed:packed"),

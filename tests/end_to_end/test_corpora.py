@@ -29,6 +29,8 @@ LAYOUTS = {
     "broadcast": "de",
     "youtube_sl_25": "en",
     "csl_news": "zh",
+    "bobsl": "en",
+    "wmt_slt": "de",
 }
 MODEL = {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}
 VIDEO_ENCODER = {"backbone": tiny.ENCODER["backbone"], "temporal_dim": 24}

@@ -369,6 +369,28 @@ TARGETS: dict[str, Target] = {
         r"sl/.*\.(csv|vtt)",
     ),
     "csl_news": _corpus("csl_news:news", _csl_news(), r"news/.*\.(json|csv)", "json"),
+    "bobsl": _corpus(
+        "bobsl:bobsl",
+        {
+            "bobsl/subset2episode.json": '{"train": ["51"], "val": ["52"], "challenge": ["9"]}',
+            "bobsl/subtitles/manually-aligned/51.vtt": VTT,
+            "bobsl/subtitles/audio-aligned/51.vtt": VTT,
+            "bobsl/subtitles/audio-aligned/52.vtt": VTT,
+            "bobsl/videos/51.mp4": "",
+            "bobsl/videos/52.mp4": "",
+        },
+        *(r"bobsl/.*\.(json|vtt)", "json"),
+    ),
+    "wmt_slt": _corpus(
+        "wmt_slt:slt",
+        {
+            "slt/srf/parallel/subtitles/srf.2020-03-13.srt": SRT,
+            "slt/srf/parallel/videos/srf.2020-03-13.mp4": "",
+            "slt/focusnews/subtitles/focusnews.043.srt": SRT,
+            "slt/focusnews/videos/focusnews.043.mp4": "",
+        },
+        r".*\.srt",
+    ),
     "folder": _corpus("folder:.?language=de", CAPTIONS, r".*\.(srt|vtt|eaf|ass|sbv|txt)"),
     "csv": _corpus("table:rows.csv", {**MEDIA, "rows.csv": _csv(",")}, r"rows\.csv"),
     "tsv": _corpus("table:rows.tsv", {**MEDIA, "rows.tsv": _csv("\t")}, r"rows\.tsv"),

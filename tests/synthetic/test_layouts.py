@@ -28,7 +28,7 @@ SEED, NUM_SENTENCES = 7, 20  # two sentences in each of dev, test and test_seen
 SMALL = {"width": 42, "height": 52, "level": 1, "progress": False}
 PLAN = plan_clips(NUM_SENTENCES, SEED, SMALL["level"])
 SHORT = [name for name in LAYOUTS if name != "broadcast"]  # which has tests of its own
-JOINED = ("how2sign", "openasl", "folder", "youtube_sl_25")
+JOINED = ("how2sign", "openasl", "folder", "youtube_sl_25", "bobsl", "wmt_slt")
 SIGNER_NAMES = {
     "phoenix14t": lambda signer: signer,
     "csl_daily": lambda signer: f"P00{signer[-2:]}",
@@ -38,8 +38,13 @@ SIGNER_NAMES = {
     "must_c": lambda signer: f"spk.{int(signer[-2:])}",
     "youtube_sl_25": lambda signer: None,
     "csl_news": lambda signer: None,
+    "bobsl": lambda signer: None,
+    "wmt_slt": lambda signer: None,
 }
-NOTES = {"youtube_sl_25": ["listed by the release, not in this copy: 2", "left out by the"]}
+NOTES = {
+    "youtube_sl_25": ["listed by the release, not in this copy: 2", "left out by the"],
+    "bobsl": ["listed by the release, not in this copy: 1"],
+}
 
 
 @pytest.fixture(scope="module")

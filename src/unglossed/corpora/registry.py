@@ -16,6 +16,7 @@ from typing import Literal, cast, get_args
 from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
+    bobsl,
     csl_daily,
     csl_news,
     folder,
@@ -26,6 +27,7 @@ from unglossed.corpora import (
     packed,
     phoenix14t,
     table,
+    wmt_slt,
     youtube_sl_25,
 )
 from unglossed.corpora.faults import Faults
@@ -56,6 +58,8 @@ _READERS: dict[str, Reader] = {
     "youtube_asl": folder.read_youtube_asl,
     "youtube_sl_25": youtube_sl_25.read_youtube_sl_25,
     "csl_news": csl_news.read_csl_news,
+    "bobsl": bobsl.read_bobsl,
+    "wmt_slt": wmt_slt.read_wmt_slt,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -97,8 +101,10 @@ _OPTIONS = {
     "split": _Option("NAME", only=("table",)),
     "references": _Option("rows", only=("table",)),
     "sign": _Option("CODE", only=("youtube_sl_25",)),
+    "subtitles": _Option("NAME", only=("bobsl",)),
 }
 _WITH_LANGUAGES = ("table", "packed", "youtube_sl_25")
+_OF_ONE_KIND = ("sign", "subtitles")
 _NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
@@ -201,7 +207,7 @@ def find_reader(
         media_root=media_root,
         has_media=has_media,
         tier=options.get("tier"),
-        sign=options.get("sign"),
+        own={name: options[name] for name in _OF_ONE_KIND if name in options},
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
         only=only,
