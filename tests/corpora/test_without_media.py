@@ -27,6 +27,8 @@ SPECS = {
     "csl_news": ("csl_news", "csl_news:news"),
     "bobsl": ("bobsl", "bobsl:bobsl"),
     "wmt_slt": ("wmt_slt", "wmt_slt:slt"),
+    "dgs": ("dgs", "dgs:dgs"),
+    "hub": ("hub", "hub:hub?language=de"),
     "folder": ("folder", "folder:.?language=de"),
     "table": ("jsonl", "table:rows.jsonl"),
     "packed": ("packed", "packed:packed"),

@@ -19,8 +19,10 @@ from unglossed.corpora import (
     bobsl,
     csl_daily,
     csl_news,
+    dgs,
     folder,
     how2sign,
+    hub,
     labels,
     must_c,
     openasl,
@@ -60,6 +62,8 @@ _READERS: dict[str, Reader] = {
     "csl_news": csl_news.read_csl_news,
     "bobsl": bobsl.read_bobsl,
     "wmt_slt": wmt_slt.read_wmt_slt,
+    "dgs": dgs.read_dgs,
+    "hub": hub.read_hub,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -102,9 +106,10 @@ _OPTIONS = {
     "references": _Option("rows", only=("table",)),
     "sign": _Option("CODE", only=("youtube_sl_25",)),
     "subtitles": _Option("NAME", only=("bobsl",)),
+    "text": _Option("COLUMN", only=("hub",)),
 }
 _WITH_LANGUAGES = ("table", "packed", "youtube_sl_25")
-_OF_ONE_KIND = ("sign", "subtitles")
+_OF_ONE_KIND = ("sign", "subtitles", "text")
 _NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
