@@ -29,6 +29,10 @@ LAYOUTS = {
     "broadcast": "de",
     "youtube_sl_25": "en",
     "csl_news": "zh",
+    "bobsl": "en",
+    "wmt_slt": "de",
+    "dgs": "de",
+    "hub": "en",
 }
 MODEL = {"light_t": {"layers": 1, "heads": 2, "width": 32, "ffn_dim": 64}}
 VIDEO_ENCODER = {"backbone": tiny.ENCODER["backbone"], "temporal_dim": 24}
@@ -97,7 +101,7 @@ def train_and_evaluate(spec: str, layout: str, folder: Path) -> None:
     samples = read_corpus(spec).split("test")
     lines = (scores / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     predictions = [json.loads(line) for line in lines]
-    assert metrics["num_samples"] == len(samples) == 2
+    assert metrics["num_samples"] == len(samples) > 0
     assert [row["reference"] for row in predictions] == [sample.text for sample in samples]
 
 
@@ -110,12 +114,10 @@ def test_a_layout_from_generation_to_scores(layout: str, tmp_path: Path) -> None
     assert spec == f"{'folder' if layout == 'broadcast' else layout}:{root}"
     corpus = read_corpus(spec)
     assert corpus.language == LAYOUTS[layout]
-    assert {name: len(rows) for name, rows in corpus.splits.items()} == {
-        "train": NUM_TRAIN,
-        "dev": 2,
-        "test": 2,
-        "test_seen": 2,
-    }
+    expected = {"train": NUM_TRAIN, "dev": 2, "test": 2, "test_seen": 2}
+    if layout == "hub":  # of a hub's folders all that begin with test are one split
+        expected = {"train": NUM_TRAIN, "dev": 2, "test": 4}
+    assert {name: len(rows) for name, rows in corpus.splits.items()} == expected
     assert_clean(spec)
     counted = json.loads(run("corpus", "stats", spec, "--workers", 1, "--json").stdout)
     assert counted["splits"]["train"]["num_samples"] == NUM_TRAIN

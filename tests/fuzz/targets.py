@@ -214,6 +214,9 @@ EAF = """<?xml version="1.0" encoding="UTF-8"?>
 <LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="parts" CONSTRAINTS="Symbolic_Subdivision"/>
 </ANNOTATION_DOCUMENT>
 """
+DGS_EAF = EAF.replace('"Translation"', '"Deutsche_Übersetzung_A"').replace(
+    'TIER_ID="gloss"', 'TIER_ID="Lexem_Gebärde_r_A"'
+)
 CAPTIONS = {
     **MEDIA,
     **{"a.srt": SRT, "b.vtt": VTT, "talk.eaf": EAF, "walk.ass": ASS, "e.sbv": SBV, "e.mp4": ""},
@@ -369,6 +372,47 @@ TARGETS: dict[str, Target] = {
         r"sl/.*\.(csv|vtt)",
     ),
     "csl_news": _corpus("csl_news:news", _csl_news(), r"news/.*\.(json|csv)", "json"),
+    "bobsl": _corpus(
+        "bobsl:bobsl",
+        {
+            "bobsl/subset2episode.json": '{"train": ["51"], "val": ["52"], "challenge": ["9"]}',
+            "bobsl/subtitles/manually-aligned/51.vtt": VTT,
+            "bobsl/subtitles/audio-aligned/51.vtt": VTT,
+            "bobsl/subtitles/audio-aligned/52.vtt": VTT,
+            "bobsl/videos/51.mp4": "",
+            "bobsl/videos/52.mp4": "",
+        },
+        *(r"bobsl/.*\.(json|vtt)", "json"),
+    ),
+    "wmt_slt": _corpus(
+        "wmt_slt:slt",
+        {
+            "slt/srf/parallel/subtitles/srf.2020-03-13.srt": SRT,
+            "slt/srf/parallel/videos/srf.2020-03-13.mp4": "",
+            "slt/focusnews/subtitles/focusnews.043.srt": SRT,
+            "slt/focusnews/videos/focusnews.043.mp4": "",
+        },
+        r".*\.srt",
+    ),
+    "dgs": _corpus(
+        "dgs:dgs",
+        {
+            "dgs/split.json": '{"train": ["1413451"], "dev": ["1177918"], "test": []}',
+            **{f"dgs/eaf/{id}.eaf": DGS_EAF for id in ("1413451", "1177918")},
+            **{f"dgs/videos/{id}_1a1.mp4": "" for id in ("1413451", "1177918")},
+        },
+        *(r"dgs/.*\.(json|eaf)", "json"),
+    ),
+    "hub": _corpus(
+        "hub:hub?language=de",
+        {
+            "hub/train/metadata.jsonl": '{"file_name": "a.mp4", "text": "Nebel", "start": 0.5}\n',
+            "hub/test/metadata.csv": 'file_name,text\nb.mp4,"Wind, sagt er"\n',
+            "hub/train/a.mp4": "",
+            "hub/test/b.mp4": "",
+        },
+        *(r"hub/.*metadata.*", "json"),
+    ),
     "folder": _corpus("folder:.?language=de", CAPTIONS, r".*\.(srt|vtt|eaf|ass|sbv|txt)"),
     "csv": _corpus("table:rows.csv", {**MEDIA, "rows.csv": _csv(",")}, r"rows\.csv"),
     "tsv": _corpus("table:rows.tsv", {**MEDIA, "rows.tsv": _csv("\t")}, r"rows\.tsv"),

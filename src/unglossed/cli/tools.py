@@ -19,7 +19,8 @@ from unglossed.errors import InputError
 Language = StrEnum("Language", ["de", "en", "zh"])
 Layout = StrEnum(
     "Layout",
-    "phoenix14t csl_daily how2sign openasl folder must_c broadcast youtube_sl_25 csl_news",
+    "phoenix14t csl_daily how2sign openasl folder must_c broadcast youtube_sl_25"
+    " csl_news bobsl wmt_slt dgs hub",
 )
 MediaKind = StrEnum("MediaKind", ["png", "jpg", "mp4", "wav"])
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pysubs2 import SSAFile
 
-from unglossed.corpora.elan import Tier, Times, read_document
+from unglossed.corpora.elan import Document, Tier, Times, read_document
 from unglossed.corpora.reading import FOUND_UTF16, UTF16_MARKS
 from unglossed.errors import InputError
 
@@ -368,15 +368,33 @@ def _check_substation(path: Path, lines: list[str]) -> None:
 def _read_elan(
     path: Path, wanted: str | None, report: Report, clip: str, needs_text: bool
 ) -> list[Cue]:
-    """Read the annotations of a tier, in the order of time."""
+    """Read the annotations of the tier that is chosen."""
     document = read_document(path)
     name = _choose_tier(path, document.tiers, wanted, needs_text)
+    return read_tier(path, document, Times(document), name, clip, report)
+
+
+def read_tier(
+    path: Path, document: Document, times: Times, name: str, clip: str, report: Report
+) -> list[Cue]:
+    """Read the annotations of one tier of an ELAN file, in the order of time.
+
+    Args:
+        path: The file, for messages.
+        document: What is in it.
+        times: Its times.
+        name: Name of the tier.
+        clip: File name of the clip.
+        report: Called for each annotation that has no times.
+
+    Raises:
+        InputError: It is not known where in the clip the annotations begin.
+    """
     tier = document.tiers[name]
     try:
         origin = document.origin_of(clip)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    times = Times(document)
     cues = []
     for place, annotation in enumerate(tier.annotations):
         try:
@@ -395,7 +413,7 @@ def _read_elan(
 
 def _choose_tier(path: Path, tiers: dict[str, Tier], wanted: str | None, needs_text: bool) -> str:
     if wanted is not None:
-        alike = [name for name in tiers if _folded(name) == _folded(wanted)]
+        alike = [name for name in tiers if folded(name) == folded(wanted)]
         if wanted in tiers or len(alike) == 1:
             return wanted if wanted in tiers else alike[0]
         found = ", ".join(map(repr, tiers)) or "none"
@@ -417,5 +435,6 @@ def _choose_tier(path: Path, tiers: dict[str, Tier], wanted: str | None, needs_t
     return choice[0]
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name in Unicode NFC and without capitals, to compare it."""
     return unicodedata.normalize("NFC", name.strip()).casefold()

@@ -36,6 +36,7 @@ from unglossed.corpora.listing import (
 )
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
+from unglossed.corpora.subtitles import report_unreadable
 from unglossed.errors import InputError
 from unglossed.files import Names, composed, find_path
 from unglossed.media.array_files import ARRAY_SUFFIXES, is_json_folder
@@ -410,10 +411,7 @@ class CaptionReader:
                     note=lambda *odd: report(FaultKind.ODD_CAPTIONS, *odd),
                 )
         except InputError as error:
-            wrong_bytes = isinstance(error.__cause__, UnicodeDecodeError)
-            kind = FaultKind.NOT_UTF8 if wrong_bytes else FaultKind.MALFORMED_ROW
-            line, _, reason = str(error).removeprefix(str(caption)).partition(": ")
-            report(kind, f"{caption}{line}", reason)
+            report_unreadable(self.reading, caption, error)
             return
         if is_text:
             rows.begin(caption)

@@ -10,7 +10,7 @@ import os
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,7 +71,7 @@ class Reading:
         split: Split of all rows of a table, from `?split=`.
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier from `?tier=`.
-        sign: Sign language from `?sign=`, as the release calls it.
+        own: Options that only its kind has, by name, as `sign`.
         frame_rate: Frames per second of frame folders, from `?frame_rate=`.
         deinterlace: `?deinterlace=yes`: interlaced videos are deinterlaced.
         only: The one split whose media have to be there; None: those of all splits.
@@ -92,7 +92,7 @@ class Reading:
     split: str | None = None
     references_in_rows: bool = False
     tier: str | None = None
-    sign: str | None = None
+    own: Mapping[str, str] = field(default_factory=dict)
     frame_rate: float | None = None
     deinterlace: bool = False
     only: str | None = None

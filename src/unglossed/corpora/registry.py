@@ -16,10 +16,13 @@ from typing import Literal, cast, get_args
 from urllib.parse import parse_qsl
 
 from unglossed.corpora import (
+    bobsl,
     csl_daily,
     csl_news,
+    dgs,
     folder,
     how2sign,
+    hub,
     labels,
     must_c,
     openasl,
@@ -27,6 +30,7 @@ from unglossed.corpora import (
     phoenix14t,
     several,
     table,
+    wmt_slt,
     youtube_sl_25,
 )
 from unglossed.corpora.beside import ArraysBeside
@@ -59,6 +63,10 @@ _READERS: dict[str, Reader] = {
     several.KIND: several.read_several,
     "youtube_sl_25": youtube_sl_25.read_youtube_sl_25,
     "csl_news": csl_news.read_csl_news,
+    "bobsl": bobsl.read_bobsl,
+    "wmt_slt": wmt_slt.read_wmt_slt,
+    "dgs": dgs.read_dgs,
+    "hub": hub.read_hub,
 }
 _EXAMPLE = "phoenix14t:/data/PHOENIX-2014-T-release-v3"
 
@@ -106,8 +114,11 @@ _OPTIONS = {
         without=("packed", "camgoz"),
         refusal="which is not for {kind}, whose clips are in it",
     ),
+    "subtitles": _Option("NAME", only=("bobsl",)),
+    "text": _Option("COLUMN", only=("hub",)),
 }
 _WITH_LANGUAGES = ("table", "packed", "youtube_sl_25", several.KIND)
+_OF_ONE_KIND = ("sign", "subtitles", "text")
 _NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 
@@ -221,7 +232,7 @@ def find_reader(
         has_media=has_media,
         beside=None if beside is None else ArraysBeside(beside),
         tier=options.get("tier"),
-        sign=options.get("sign"),
+        own={name: options[name] for name in _OF_ONE_KIND if name in options},
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),
         deinterlace="deinterlace" in options,
         only=only,

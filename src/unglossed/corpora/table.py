@@ -109,7 +109,7 @@ def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> Number
             continue
         where = f"{path}, line {number}"
         try:
-            row = _parse_object(line)
+            row = parse_object(line)
             row = dict(zip(_rename(list(row)), row.values(), strict=True))
             names = tuple(row)
             if names not in known:
@@ -125,7 +125,8 @@ def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> Number
             yield number, fields, further
 
 
-def _parse_object(line: str) -> dict[str, object]:
+def parse_object(line: str) -> dict[str, object]:
+    """Parse a line of JSON Lines; RowError: it is no object, or holds half a character."""
     try:
         row = json.loads(line, object_pairs_hook=fields_once)
         if "\\u" in line:  # JSON can write half a character, which no file can hold

@@ -69,11 +69,10 @@ def read_youtube_sl_25(reading: Reading) -> Corpus:
     """
     path = _find_metadata(reading.root)
     signed = read_metadata(reading, path)
-    if reading.sign is not None and reading.sign not in signed.values():
+    sign = reading.own.get("sign")
+    if sign is not None and sign not in signed.values():
         codes = ", ".join(sorted(set(signed.values()))[:60])
-        raise InputError(
-            f"{path}: found no video in sign {reading.sign!r}, expected one of {codes}"
-        )
+        raise InputError(f"{path}: found no video in sign {sign!r}, expected one of {codes}")
     return _Reader(_place(reading), path, signed).read("youtube_sl_25")
 
 
@@ -121,7 +120,7 @@ class _Reader(CaptionReader):
     def read_rows(self) -> None:
         """Read all rows, and count the videos of which there is nothing."""
         super().read_rows()
-        sign = self.reading.sign
+        sign = self.reading.own.get("sign")
         for id, code in self._signed.items():
             if id not in self._seen and sign in (None, code):
                 text = f"no captions of {id!r} (signed in {code}), expected {id}.CODE.vtt"
@@ -130,7 +129,7 @@ class _Reader(CaptionReader):
     def choose(self, stem: str, captions: list[Caption]) -> Caption | None:
         """Choose the captions in the language that is written where a video is signed."""
         self._seen.add(stem)
-        code, sign = self._signed.get(stem), self.reading.sign
+        code, sign = self._signed.get(stem), self.reading.own.get("sign")
         if code is None:
             self._leave(captions[0], f"{stem!r} is not in {self._path.name}")
             return None

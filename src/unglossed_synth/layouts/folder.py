@@ -9,13 +9,17 @@ from pathlib import Path
 from pympi import Eaf
 
 from unglossed.files import whole_file, write_text
-from unglossed_synth.layouts.layout import Layout, join_sentences, to_milliseconds, write_subtitles
+from unglossed_synth.layouts.layout import (
+    DATE,
+    Layout,
+    join_sentences,
+    to_milliseconds,
+    write_subtitles,
+)
 from unglossed_synth.planning import Clip
 from unglossed_synth.recording import Recording, Segment
 
 _TIER = "translation"
-# ELAN wants the day of writing; the real one would make other bytes every day.
-_DATE = "2000-01-01T00:00:00+00:00"
 
 
 def _arrange(clips: Sequence[Clip], seed: int, language: str, media: str) -> list[Recording]:
@@ -49,7 +53,7 @@ def _write_subtitles(path: Path, segments: Sequence[Segment], language: str) -> 
 
 def _write_annotations(path: Path, segments: Sequence[Segment], language: str) -> None:
     annotations = Eaf(author="unglossed")
-    annotations.adocument["DATE"] = _DATE
+    annotations.adocument["DATE"] = DATE
     media = path.with_suffix(".mp4").name
     annotations.add_linked_file(f"./{media}", f"./{media}", "video/mp4")
     annotations.add_tier(_TIER)

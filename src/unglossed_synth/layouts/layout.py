@@ -18,6 +18,9 @@ from unglossed_synth.recording import Recording, Segment
 MOST_SENTENCES = 4
 """Sentences of the longest video or talk; the shortest has two."""
 
+DATE = "2000-01-01T00:00:00+00:00"
+"""The day on which ELAN files say that they were written: the real one would change the bytes."""
+
 _ID_CHARACTERS = string.ascii_letters + string.digits + "-_"
 
 
