@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from unglossed.corpora.languages import has_spaces, tokenisation
 from unglossed.corpora.sample import Sample
 from unglossed.evaluation.metrics import score
 from unglossed.inference.translator import translate_features
+from unglossed.models.kept_alignment import KeptAlignment
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
@@ -83,7 +85,7 @@ class Translation(TextObjective):
             dataset = NearTextsDataset(dataset, texts, number, seed=job.seed)
         scores = job.dev(model).scored(
             self.score,
-            decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
+            decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams, choice="best"),
             normalisation=job.run.normalisation,
         )
         return Task(model, dataset, scores, num_workers)
@@ -102,6 +104,11 @@ class Translation(TextObjective):
         if stage.alignment.words:
             loss = loss + stage.alignment.words * here().part_of(word_loss(outputs.similarities))
         return loss
+
+    def beside(self, model: Any) -> Callable[[Path], None] | None:
+        """What keeps the alignment, see `KeptAlignment`."""
+        kept = None if model.alignment is None else KeptAlignment.of(model)
+        return None if kept is None else kept.save
 
     def finish(self, model: Any) -> Any:
         """The model without the alignment."""
