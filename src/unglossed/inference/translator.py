@@ -21,7 +21,8 @@ from unglossed.config import DecodingSettings, check_count
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.hub import find_model
-from unglossed.inference.output import Translation
+from unglossed.inference.choosing import ALONE, Beside
+from unglossed.inference.output import Doubt, Translation
 from unglossed.inference.precision import (
     Precision,
     encodes_in_bfloat16,
@@ -37,9 +38,7 @@ from unglossed.inference.reading import (
     read_frames,
 )
 from unglossed.inference.search import load_decoding, signal_limit, text_limit, translate_batch
-from unglossed.media.signal import (
-    check_frame_rate,
-)
+from unglossed.media.signal import check_frame_rate
 from unglossed.models.frozen import FrozenForm
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_translator
@@ -58,6 +57,7 @@ class SignTranslator:
         processor: saved beside the model.
         decoding: how it searches for texts unless told otherwise.
         precision: of a model in float32, whose weights are changed for it.
+        beside: what judges its texts: a kept alignment, a calibrated confidence.
     """
 
     def __init__(
@@ -66,12 +66,14 @@ class SignTranslator:
         processor: TranslatorProcessor,
         decoding: DecodingSettings | None = None,
         precision: Precision = Precision.FLOAT32,
+        beside: Beside = ALONE,
     ) -> None:
         self.model = model.eval()
         self.precision = precision
         lower_precision(model, precision)
         self.processor = processor
         self.decoding = decoding or DecodingSettings()
+        self.beside = beside
         self._frozen_form = FrozenForm()
 
     @classmethod
@@ -91,7 +93,7 @@ class SignTranslator:
             translator, processor = load_translator(source)
         on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
         translator.to("cuda" if on_gpu else "cpu")
-        return cls(translator, processor, load_decoding(source), chosen)
+        return cls(translator, processor, load_decoding(source), chosen, Beside.load(source))
 
     def translate(
         self, media: Media | Iterable[Media], *, progress: bool = False, **settings: Any
@@ -140,8 +142,11 @@ class SignTranslator:
                 `on_note(name, text)` is called for a clip that is far longer than those of
                 training, was cut, or has nothing in it; by default this is printed to stderr.
                 `translate_empty=True`: translate clips with nothing in them too, see
-                `media.contents`; otherwise they get an empty text with the `reason`. `frame_rate`:
-                pictures per second of frame folders, 25 unless a sample says otherwise. All others
+                `media.contents`; otherwise they get an empty text with the `reason`.
+                `least_confidence`: of a model that is calibrated; what is less gives no text but
+                the reason `not_understood`; None: the model's own threshold, 0: every text is
+                given. `frame_rate`: pictures per second of frame folders, 25 unless a sample says
+                otherwise. All others
                 are fields of `DecodingSettings`: `beams=1`, `max_new_tokens=60`,
                 `language_contrast=0.3`, `sample=True, seed=1`, ...
 
@@ -193,6 +198,7 @@ class SignTranslator:
         on_error: Callable[[str, InputError], None] | None = None,
         on_note: Callable[[str, str], None] = _print_note,
         translate_empty: bool = False,
+        least_confidence: float | None = None,
         frame_rate: float | None = None,
         reader: Callable[[Media], ClipContent] | None = None,
         **decoding: Any,
@@ -204,6 +210,8 @@ class SignTranslator:
             check_count("read_ahead", read_ahead)
         settings = self.decoding.change(**decoding)
         _check_n_best(n_best, settings)
+        self.beside.check(settings)
+        least = self.beside.least_confidence(least_confidence)
         if frame_rate is not None:
             check_frame_rate(frame_rate, "frame_rate")
 
@@ -240,10 +248,14 @@ class SignTranslator:
                         batch_size=batch_size,
                         attention=attention,
                         progress=progress,
+                        beside=self.beside,
                     )
                 )
                 for row, features in group:
-                    yield row if features is None else row.with_text(next(texts))
+                    told = row if features is None else row.with_text(next(texts)).withheld(least)
+                    if told.reason is Doubt.NOT_UNDERSTOOD:
+                        on_note(told.media, told.notes[-1])
+                    yield told
 
         return translated()
 
@@ -330,6 +342,7 @@ def translate_features(
     batch_size: int = 8,
     attention: bool = False,
     progress: bool = False,
+    beside: Beside = ALONE,
 ) -> list[Translation]:
     """Translate from the encoder's features.
 
@@ -347,15 +360,18 @@ def translate_features(
         batch_size: clips that are translated at a time.
         attention: also tell which frames each word attended to.
         progress: show a progress bar on stderr.
+        beside: what judges the texts; translations have a confidence where it has one, and keep
+            their texts whatever it is.
 
     Returns:
         A translation for each clip, in the order of `features`.
 
     Raises:
-        InputError: there are fewer beams than `n_best`, or a clip leaves the language model no
-            position for a word.
+        InputError: there are fewer beams than `n_best`, a clip leaves the language model no
+            position for a word, or `decoding.choice` asks for an alignment that is not there.
     """
     _check_n_best(n_best, decoding)
+    beside.check(decoding)
     names = names or [str(index) for index in range(len(features))]
     limits = []
     for name, row in zip(names, features, strict=True):
@@ -384,6 +400,7 @@ def translate_features(
                 [names[index] for index in batch],
                 n_best=n_best,
                 attention=attention,
+                beside=beside,
             )
             done |= dict(zip(batch, rows, strict=True))
     finally:
