@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList, NoRepeatNGramLogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
 from unglossed import hub
@@ -215,9 +215,9 @@ def write_texts(
     settings: dict[str, Any] = {"num_beams": decoding.beams, "num_return_sequences": n_best}
     if decoding.beams > 1:
         settings["length_penalty"] = decoding.length_penalty
-    if decoding.no_repeat_ngram_size:
-        settings["no_repeat_ngram_size"] = decoding.no_repeat_ngram_size
     processors: list[LogitsProcessor] = []
+    if decoding.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram_size))
     if decoding.language_contrast:
         processors.append(LanguageContrast(model.language_model, decoding.language_contrast))
     if decoding.sample:
