@@ -230,6 +230,14 @@ SEEN_ELSEWHERE = {
         "training/test_language_models.py",
         "test_lora_trains_beside_base_weights_in_4_bits",
     ),
+    "decoding.no_repeat_ngram_size": (
+        "inference/test_choosing.py",
+        "test_no_run_of_tokens_stands_twice",
+    ),
+    "decoding.choice": (
+        "inference/test_choosing.py",
+        "test_the_contrast_is_computed_with_the_kept_alignment",
+    ),
     "decoding.length_penalty": (
         "inference/test_search.py",
         "test_a_higher_length_penalty_gives_longer_texts",

@@ -210,7 +210,7 @@ def fit(
     for number in range(FOLDS):
         others = [one for one, held in zip(shown, fold == number, strict=True) if not held]
         made = _fit(others, whole)
-        for index in np.flatnonzero(fold == number):
+        for index in map(int, np.flatnonzero(fold == number)):
             confidences[index] = _confidence(made, shown[index])
     ranked = np.sort(confidences[real])
     threshold = float(ranked[int((1 - coverage) * len(ranked) + 1e-9)])

@@ -198,7 +198,7 @@ class LiveTranslator:
 
     def _translate(self, current: _Current, features: Tensor, *, beams: int) -> None:
         """Find the text of what has been seen that begins with what is committed."""
-        settings = self._decoding.change(beams=beams)
+        settings = self._decoding.change(beams=beams, choice="best")
         tokens, score = continue_text(self.model, features, current.committed, settings)
         current.before, current.tokens, current.score = current.tokens, tokens, score
 

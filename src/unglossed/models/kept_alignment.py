@@ -142,7 +142,7 @@ def shares_encoder(one: Path, other: Path) -> bool:
 
 def _encoder_of(folder: Path, opened: ExitStack) -> dict[str, Any]:
     """The open file in which each weight of a model's encoder is."""
-    found = {}
+    found: dict[str, Any] = {}
     for path in sorted(folder.glob("*.safetensors")):
         file = cast(Any, opened.enter_context(safe_open(path, framework="pt")))
         found |= {name: file for name in file.keys() if name.startswith(_ENCODER)}  # noqa: SIM118
