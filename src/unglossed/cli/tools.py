@@ -19,10 +19,12 @@ from unglossed.cli.common import (
     AsJson,
     CorpusSpec,
     ModelName,
+    given,
     quick_imports,
     show,
     silence_loading,
 )
+from unglossed.cli.translate import Beams, Choice, MaxNewTokens
 from unglossed.errors import InputError
 
 Language = StrEnum("Language", ["de", "en", "zh"])
@@ -127,6 +129,9 @@ def calibrate(
         int, typer.Option(help="Take so many clips of the split at most, drawn at random.")
     ] = 500,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    choice: Choice = None,
 ) -> None:
     """Calibrate a model's confidence on dev, and choose below which it gives no sentence.
 
@@ -145,6 +150,7 @@ def calibrate(
         most_clips=most_clips,
         batch_size=batch_size,
         progress=sys.stderr.isatty(),
+        **given(beams=beams, max_new_tokens=max_new_tokens, choice=choice and choice.value),
     )
     print(made)
 
