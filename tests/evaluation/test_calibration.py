@@ -233,13 +233,13 @@ def test_a_damaged_file_and_a_lost_alignment_are_named(calibrated, tmp_path: Pat
 
 def test_the_command_tells_what_dev_showed(calibrated, capsys) -> None:
     model, corpus = calibrated
-    options = ["--least-chrf", "18.5", "--coverage", "0.8", "--most-clips", "20", "--beams", "2"]
+    options = ["--least-chrf", "18.5", "--coverage", "0.8", "--most-clips", "20", "--beams", "3"]
     with pytest.raises(SystemExit) as ended:
-        app(["calibrate", str(model), "--corpus", corpus, *options])
+        app(["calibrate", str(model), "--corpus", corpus, *options, "--max-new-tokens", "8"])
     assert ended.value.code == 0
     made = Confidence.load(model)
     assert made is not None
-    assert made.decoding["beams"] == 2
+    assert (made.decoding["beams"], made.decoding["max_new_tokens"]) == (3, 8)
     told = capsys.readouterr().out
     assert told.startswith("confidence: a chrF of 18.5 or more, as")
     assert "corrupted ones: blank" in told
