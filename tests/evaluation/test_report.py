@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from unglossed.evaluation.metrics import Scores
+from unglossed.evaluation.reliability import Reliability
 from unglossed.evaluation.report import (
     ClipCard,
     ReportData,
@@ -22,7 +23,6 @@ from unglossed.evaluation.report import (
     render_report,
     write_report,
 )
-from unglossed.evaluation.reliability import Reliability
 from unglossed.inference.output import WordAttention
 from unglossed.plots import Line, heat_map, line_chart, thumbnails
 
