@@ -477,8 +477,10 @@ def translate_batch(
     for index, (row, one, order) in enumerate(zip(rows, found, orders, strict=True)):
         ranked = [Hypothesis(one.texts[place], float(one.scores[place])) for place in order]
         if decoding.sample:
-            ranked = list({hypothesis.text: hypothesis for hypothesis in reversed(ranked)}.values())
-            ranked.reverse()
+            once: dict[str, Hypothesis] = {}
+            for hypothesis in ranked:
+                once.setdefault(hypothesis.text, hypothesis)
+            ranked = [*once.values()]
         words = None
         if weights is not None:
             words = merge_words(processor, best[index].tolist(), weights[index, :, : len(row)])
