@@ -9,6 +9,7 @@ from tiny import tiny_decoder_only, tiny_model, tiny_processor
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
 from unglossed.inference.choosing import Beside, Candidates, utilities
+from unglossed.inference.search import write_texts, written
 from unglossed.inference.translator import translate_features
 from unglossed.models.kept_alignment import KeptAlignment
 from unglossed.models.token_alignment import TokenAlignment
@@ -55,25 +56,22 @@ def test_agreement_is_the_mean_over_the_others() -> None:
 
 
 @pytest.mark.parametrize("kind", [tiny_model, tiny_decoder_only])
-def test_no_run_of_tokens_stands_twice(kind) -> None:
-    processor = tiny_processor()
-    model = kind(processor)
-    features = [torch.randn(5, model.encoder.output_dim)] * 2
-    settings = DecodingSettings(beams=1, max_new_tokens=24)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_no_run_of_tokens_stands_twice(kind, beams) -> None:
+    model = kind(tiny_processor())
+    features = torch.randn(4, 5, model.encoder.output_dim)
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    settings = DecodingSettings(beams=beams, max_new_tokens=24)
 
-    def bigrams(size: int) -> list[tuple[int, ...]]:
-        (found,) = {
-            one.text
-            for one in translate_features(
-                model, processor, features, settings.change(no_repeat_ngram_size=size)
-            )
-        }
-        ids = processor.tokenizer(found, add_special_tokens=False).input_ids
-        return [tuple(ids[n : n + 2]) for n in range(len(ids) - 1)]
+    def runs(size: int) -> list[list[tuple[int, ...]]]:
+        tokens = write_texts(model, features, mask, settings.change(no_repeat_ngram_size=size))
+        rows = [
+            row[real].tolist() for row, real in zip(tokens, written(model, tokens), strict=True)
+        ]
+        return [[tuple(row[n : n + 2]) for n in range(len(row) - 1)] for row in rows]
 
-    free, bound = bigrams(0), bigrams(2)
-    assert len(set(free)) < len(free)
-    assert len(set(bound)) == len(bound) > 1
+    assert any(len(set(row)) < len(row) for row in runs(0))
+    assert all(len(set(row)) == len(row) for row in runs(2))
 
 
 @pytest.mark.parametrize("kind", [tiny_model, tiny_decoder_only])
