@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -395,6 +395,12 @@ class DecodingSettings(Settings):
     length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Beams are ranked by log-probability / length ** this: above 1 favours longer texts. No
     effect without beams."""
+    no_repeat_ngram_size: Annotated[int, Field(ge=0, le=64)] = 0
+    """No run of so many tokens stands twice in a text; 0: any may."""
+    choice: Literal["best", "minimum_risk", "contrast"] = "best"
+    """Which of the texts that were found is the translation: the one that the search ranks best;
+    the one that the others agree with most, by chrF (minimum risk); or the one that resembles the
+    clip most, by the alignment that was trained beside the translation (`alignment` of a stage)."""
     language_contrast: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Strength of language-contrastive decoding (LCD, arXiv 2408.04664); 0 is off."""
     sample: bool = False
@@ -414,6 +420,12 @@ class DecodingSettings(Settings):
         for name in ("temperature", "top_p"):
             if getattr(self, name) != 1 and not self.sample:
                 raise ValueError(f"{name} is for drawing texts: set sample as well")
+        return self
+
+    @model_validator(mode="after")
+    def _among_several(self) -> DecodingSettings:
+        if self.choice != "best" and self.beams == 1 and not self.sample:
+            raise ValueError(f"choice {self.choice} is among several texts: found 1 beam")
         return self
 
     def change(self, **fields: Any) -> DecodingSettings:

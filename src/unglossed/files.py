@@ -345,7 +345,18 @@ def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
             for path in folder.rglob("*")
             if path.is_file() and path.name != CHECKSUMS
         )
-    sums = {name: file_checksum(folder / name) for name in sorted(names)}
+    _write_sums(folder, {name: file_checksum(folder / name) for name in sorted(names)})
+
+
+def add_checksums(folder: Path, names: Iterable[str]) -> None:
+    """List further files in a folder's `checksums.json`, or again; nothing where it has none."""
+    sums = read_checksums(folder)
+    if sums is not None:
+        _write_sums(folder, sums | {name: file_checksum(folder / name) for name in names})
+
+
+def _write_sums(folder: Path, sums: dict[str, str]) -> None:
+    sums = dict(sorted(sums.items()))
     text = json.dumps({"version": _VERSION, "sha256": sums}, indent=2)
     write_text(folder / CHECKSUMS, text + "\n")
 

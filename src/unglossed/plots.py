@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from unglossed.files import whole_file
 
 if TYPE_CHECKING:
+    from unglossed.evaluation.reliability import Reliability
     from unglossed.inference.output import WordAttention
 
 _STYLE: Any = {
@@ -194,6 +195,43 @@ def line_chart(lines: Sequence[Line], x_label: str) -> Picture | None:
         figure.savefig(file, format="svg", transparent=True, metadata=_NO_DATE)
     told = [f"{line.name}, {x_label} {x:g}: {y:.4g}" for line in drawn for x, y in line.points]
     return Picture(_address("svg+xml", file.getvalue()), "; ".join(told))
+
+
+def draw_reliability(path: Path, found: Reliability) -> None:
+    """Write a reliability diagram, and risk against coverage beside it, as SVG."""
+    with whole_file(path) as partial:
+        partial.write_bytes(_reliability(found))
+
+
+def reliability_chart(found: Reliability) -> Picture:
+    """The same for a report."""
+    told = [f"confidence {sure:.2f}: {right:.2f} good of {n}" for sure, right, n in found.bins]
+    kept = f"coverage {found.kept.mean():.3f} at the threshold {found.threshold:.2f}"
+    return Picture(_address("svg+xml", _reliability(found)), "; ".join([*told, kept]))
+
+
+def _reliability(found: Reliability) -> bytes:
+    with matplotlib.rc_context(_ON_ANY_GROUND):
+        figure = Figure((8.0, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        sure, share, counts = (np.array(one) for one in zip(*found.bins, strict=True))
+        left.plot([0, 1], [0, 1], "--", color=SOFT, label="as it should be")
+        left.plot(sure, share, "-", color=ACCENT, label="sentences, by their number")
+        left.scatter(sure, share, 10 + 190 * counts / counts.max(), color=ACCENT)
+        left.axvline(found.threshold, color=SECOND, label="threshold")
+        left.set(xlabel="confidence", ylabel=f"share with a chrF of {found.least_chrf:g} or more")
+        coverage, risk = zip(*found.risk_coverage, strict=True)
+        right.plot(coverage, risk, color=ACCENT)
+        right.axvline(float(found.kept.mean()), color=SECOND, label="at the threshold")
+        right.set(xlabel="share of sentences given (coverage)", ylabel="share not good (risk)")
+        for axes in (left, right):
+            axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False, fontsize=8)
+        file = BytesIO()
+        figure.savefig(file, format="svg", transparent=True, metadata=_NO_DATE)
+    return file.getvalue()
 
 
 def thumbnails(frames: Sequence[NDArray[np.uint8]], num: int, height: int) -> list[str]:

@@ -13,7 +13,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 import tiny
 from shrinking import shrink, stand_in
 from unglossed.errors import InputError
+from unglossed.files import read_checksums
 from unglossed.inference.translator import SignTranslator
+from unglossed.models.kept_alignment import CONFIG, FOLDER, WEIGHTS
 from unglossed.training.callbacks import read_metrics
 from unglossed.training.recipe import load_recipe
 from unglossed.training.train import train_recipe
@@ -309,3 +311,23 @@ def test_a_stage_ends_where_dev_stops_rising(
         "stages.visual_initialing: the scores on dev have not risen in the last 3: ends after"
         f" epoch {len(rows)} of 40"
     ) in capsys.readouterr().err
+
+
+def test_the_alignment_of_stage_1_stays_beside_stage_2_while_the_encoder_does(
+    corpus: str, pretrained: Path, tmp_path: Path
+) -> None:
+    settings = {"choice": "contrast", "beams": 3, "max_new_tokens": 8}
+    train(corpus, tmp_path / "kept", *aligned(STAGE_1), begun=pretrained)
+    own = tmp_path / "kept" / "2-visual_initialing" / "model" / FOLDER
+    final = tmp_path / "kept" / "model"
+    assert (final / WEIGHTS).read_bytes() == (own / "alignment.safetensors").read_bytes()
+    assert {CONFIG, WEIGHTS} <= set(read_checksums(final) or {})
+    assert SignTranslator.from_pretrained(final).translate([tiny_clip(corpus)], **settings)
+
+    trained = [f"{STAGE_2}.frozen=[]", f"{STAGE_2}.learning_rates.encoder=0.01"]
+    trained.append(f"{STAGE_2}.feature_views=0")
+    train(corpus, tmp_path / "trained", *aligned(STAGE_1), *trained, begun=pretrained)
+    assert not (tmp_path / "trained" / "model" / FOLDER).exists()
+    translator = SignTranslator.from_pretrained(tmp_path / "trained")
+    with pytest.raises(InputError, match="found contrast, but no alignment was kept beside"):
+        translator.translate([tiny_clip(corpus)], **settings)

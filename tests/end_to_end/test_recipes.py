@@ -349,6 +349,14 @@ SEEN_ELSEWHERE = {
         "training/test_several_languages.py",
         "test_each_language_is_written_where_it_is_asked_for",
     ),
+    "decoding.no_repeat_ngram_size": (
+        "inference/test_choosing.py",
+        "test_no_run_of_tokens_stands_twice",
+    ),
+    "decoding.choice": (
+        "inference/test_choosing.py",
+        "test_the_contrast_is_computed_with_the_kept_alignment",
+    ),
     "decoding.length_penalty": (
         "inference/test_search.py",
         "test_a_higher_length_penalty_gives_longer_texts",

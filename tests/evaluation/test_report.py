@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from unglossed.evaluation.metrics import Scores
+from unglossed.evaluation.reliability import Reliability
 from unglossed.evaluation.report import (
     ClipCard,
     ReportData,
@@ -210,3 +211,14 @@ def test_curve_from_the_rows_of_a_metrics_file() -> None:
     ]
     curve = StageCurve.from_metrics("stage", rows)
     assert curve == StageCurve("stage", ((1, 4.0), (2, 3.0)), ((1, 3.5),), ((1, 0.5),))
+
+
+def test_the_confidence_of_a_calibrated_system_is_drawn() -> None:
+    sure, good = np.array([0.9, 0.8, 0.1, 0.3]), np.array([True, False, False, True])
+    page = render_report(data(reliability=Reliability(sure, good, 0.25, 50)))
+    assert "<h2>Confidence</h2>" in page
+    assert "Below the threshold of 0.25 no sentence is given: 1 of 4." in page
+    assert "confidence 0.90: 1.00 good of 1" in page
+    assert "coverage 0.750 at the threshold 0.25" in page
+    ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
+    assert "<h2>Confidence</h2>" not in render_report(data())

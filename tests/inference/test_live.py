@@ -254,3 +254,9 @@ def test_a_text_is_continued_from_its_beginning(sentences) -> None:
         with torch.no_grad():
             again = text_scores(model, features[None], mask, torch.tensor([free]))
         assert again.isfinite().all()
+
+
+def test_a_choice_among_several_texts_is_for_whole_clips(sentences, frames) -> None:
+    found = run(sentences, frames, choice="minimum_risk", beams=3)
+
+    assert found == run(sentences, frames, beams=3)

@@ -69,6 +69,7 @@ for _verb in (
     train.extract,
     train.train,
     translate.evaluate,
+    tools.calibrate,
     translate.score,
     translate.compare,
     translate.score_segments,

@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import shutil
+import sys
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,17 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from unglossed.cli.common import FAULTS_FOUND, AsJson, ModelName, show, silence_loading
+from unglossed.cli.common import (
+    FAULTS_FOUND,
+    AsJson,
+    CorpusSpec,
+    ModelName,
+    given,
+    quick_imports,
+    show,
+    silence_loading,
+)
+from unglossed.cli.translate import Beams, Choice, MaxNewTokens
 from unglossed.errors import InputError
 
 Language = StrEnum("Language", ["de", "en", "zh"])
@@ -131,6 +142,48 @@ def trim(
     )
     texts = [sample.text for sample in read_corpus(text, only="train").split("train")]
     show(trim_model(model, texts, output, kept_texts=kept), as_json)
+
+
+def calibrate(
+    model: ModelName,
+    corpus: CorpusSpec,
+    split: Annotated[
+        str, typer.Option(help="Split that the model was not trained on, and is not tested on.")
+    ] = "dev",
+    least_chrf: Annotated[
+        float, typer.Option(help="A sentence is good from this chrF with its reference on.")
+    ] = 50.0,
+    coverage: Annotated[
+        float, typer.Option(help="Share of the split's clips that keep their sentence, at least.")
+    ] = 0.98,
+    most_clips: Annotated[
+        int, typer.Option(help="Take so many clips of the split at most, drawn at random.")
+    ] = 500,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 8,
+    beams: Beams = None,
+    max_new_tokens: MaxNewTokens = None,
+    choice: Choice = None,
+) -> None:
+    """Calibrate a model's confidence on dev, and choose below which it gives no sentence.
+
+    Written into the model's folder, from where translate, evaluate and serve take it.
+    """
+    with quick_imports():
+        from unglossed.evaluation.calibration import calibrate as calibrate_model
+
+    silence_loading()
+    made = calibrate_model(
+        model,
+        corpus,
+        split=split,
+        least_chrf=least_chrf,
+        coverage=coverage,
+        most_clips=most_clips,
+        batch_size=batch_size,
+        progress=sys.stderr.isatty(),
+        **given(beams=beams, max_new_tokens=max_new_tokens, choice=choice and choice.value),
+    )
+    print(made)
 
 
 def export(

@@ -42,6 +42,18 @@ LanguageContrast = Annotated[
     float | None,
     typer.Option(help="How much to hold back what the model would say unseen, such as 0.3."),
 ]
+ChoiceName = StrEnum("ChoiceName", ["best", "minimum_risk", "contrast"])
+Choice = Annotated[
+    ChoiceName | None,
+    typer.Option(
+        help="Which of the texts found to take: the best by the search, the one with which the"
+        " others agree most, or the one that resembles the clip most; the recipe's by default."
+    ),
+]
+NoRepeat = Annotated[
+    int | None,
+    typer.Option("--no-repeat-ngram-size", min=0, help="No run of so many tokens twice; 0: any."),
+]
 
 
 def evaluate(
@@ -56,6 +68,8 @@ def evaluate(
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
+    choice: Choice = None,
+    no_repeat_ngram_size: NoRepeat = None,
     corrupt: Annotated[
         CorruptionName | None,
         typer.Option(
@@ -88,7 +102,13 @@ def evaluate(
         progress=sys.stderr.isatty(),
         corrupt=corrupt and corrupt.value,
         regions=regions,
-        **given(beams=beams, max_new_tokens=max_new_tokens, language_contrast=language_contrast),
+        **given(
+            beams=beams,
+            max_new_tokens=max_new_tokens,
+            language_contrast=language_contrast,
+            choice=choice and choice.value,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+        ),
     )
     if is_first_process():
         print(scores)
@@ -312,12 +332,21 @@ def translate(
         str | None,
         typer.Option(metavar="CODE", help="Language to write, as en, of a model that has several."),
     ] = None,
+    least_confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a calibrated model: give no text below this confidence but say that it was not"
+            " understood; what calibrate chose by default, 0: give all."
+        ),
+    ] = None,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each video.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = 8,
     precision: PrecisionName = "float32",
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     language_contrast: LanguageContrast = None,
+    choice: Choice = None,
+    no_repeat_ngram_size: NoRepeat = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Sample sentences instead of searching for the best.")
     ] = False,
@@ -345,8 +374,9 @@ def translate(
     Each file is one sentence, or, for subtitles and with --cut, a long video whose sentences are
     found first. A clip that cannot be read costs one line on stderr and exit code 2; the others are
     still translated. A clip with nothing in it gets an empty text, a note on stderr and, in JSON, a
-    reason. A clip far longer than those of training is translated, with a note. Notes do not
-    change the exit code.
+    reason; so does a clip that a calibrated model has not understood, which text and captions mark.
+    A clip far longer than those of training is translated, with a note. Notes do not change the
+    exit code.
     """
     from unglossed.files import check_writable, write_text
 
@@ -356,6 +386,8 @@ def translate(
         beams=beams,
         max_new_tokens=max_new_tokens,
         language_contrast=language_contrast,
+        choice=choice and choice.value,
+        no_repeat_ngram_size=no_repeat_ngram_size,
         sample=sample or None,
         temperature=temperature,
         top_p=top_p,
@@ -381,7 +413,7 @@ def translate(
     if long.wanted:
         if n_best > 1:
             raise InputError("--n-best is for clips of one sentence: leave it out here")
-        settings = {"batch_size": batch_size, **decoding}
+        settings = {"batch_size": batch_size, **decoding, "least_confidence": least_confidence}
         if not translate_long(model, files, long, precision, settings):
             raise typer.Exit(INPUT_WRONG)
         return
@@ -409,6 +441,7 @@ def translate(
         on_error=report_failure,
         frame_rate=frame_rate,
         translate_empty=translate_empty,
+        least_confidence=least_confidence,
         **decoding,
     )
     if form is Format.json:

@@ -10,6 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unglossed.config import check_count
 from unglossed.corpora.faults import most_unreadable
 from unglossed.corpora.languages import tokenisation
@@ -26,14 +28,19 @@ from unglossed.evaluation.metrics import (
 )
 from unglossed.evaluation.off_target import why_unknown
 from unglossed.evaluation.regions import TooFewRegions
+from unglossed.evaluation.reliability import Reliability, sentence_chrf
 from unglossed.evaluation.text_files import METRICS, PREDICTIONS, note_look_alikes
 from unglossed.files import as_path, whole_file
+from unglossed.inference.confidence import Confidence
 from unglossed.inference.output import Translation
 from unglossed.inference.reading import ClipContent, Media, read_clip
 from unglossed.inference.translator import SignTranslator
 from unglossed.media.signal import signal_of
+from unglossed.plots import draw_reliability
 from unglossed.ranks import here, joined
 
+RELIABILITY = "reliability.svg"
+"""How confidences and sentences fit, and risk against coverage, where the model is calibrated."""
 UNREADABLE = "cannot be read"
 """Begin of the note on a clip that could not be translated."""
 
@@ -50,6 +57,7 @@ class Prediction:
         references: Further references of the clip, see `Sample`.
         language: Of the references; None: that of all others.
         notes: What there is to know of the clip, see `Translation`.
+        confidence: Calibrated, see `Translation`; None: the model is not.
     """
 
     id: str
@@ -59,6 +67,7 @@ class Prediction:
     references: tuple[str, ...] = ()
     language: str | None = None
     notes: tuple[str, ...] = ()
+    confidence: float | None = None
 
     @property
     def is_unreadable(self) -> bool:
@@ -71,6 +80,8 @@ class Prediction:
         for key in ("references", "language", "notes"):
             if not content[key]:
                 del content[key]
+        if self.confidence is None:
+            del content["confidence"]
         return content
 
 
@@ -135,7 +146,7 @@ def evaluate(
     with joined() as ranks:
         read = ranks.in_turn(lambda: read_corpus(corpus, only=split))
         read.require_media("`evaluate`")
-        translator = _loaded(model, corpus, read, split, precision)
+        translator = load_for(model, corpus, read, split, precision)
         samples = read.split(split)
         corruption = None
         if corrupt is not None:
@@ -147,6 +158,14 @@ def evaluate(
         record = {"corruption": corruption.record(ranks)} if corruption else {}
         for told in [*_notes_on(predictions), *map(_told, record.values())]:
             note(told)
+        trust = reliability_of(predictions, translator.beside.confidence, read.normalisation)
+        if trust is not None:
+            record["confidence"] = trust.to_dict()
+            note(
+                f"{trust.abstained} of {len(trust.good)} sentences have less than the confidence of"
+                f" {trust.threshold:.2f} below which translate gives none"
+            )
+            ranks.first(lambda: draw_reliability(folder / RELIABILITY, trust))
         return ranks.first(
             lambda: _write(
                 *(folder, predictions, read.language, read.normalisation, record),
@@ -155,10 +174,14 @@ def evaluate(
         )
 
 
-def _loaded(
+def load_for(
     model: str | Path, corpus: str, read: Corpus, split: str, precision: str
 ) -> SignTranslator:
-    """The model, which writes a language of the split's texts."""
+    """The model, which writes a language of the split's texts.
+
+    Raises:
+        InputError: it writes another, or cannot be loaded.
+    """
     samples = read.split(split)
     languages = Counter(sample.language for sample in samples)
     for language in languages:
@@ -233,6 +256,28 @@ def predict(
     return found
 
 
+def reliability_of(
+    predictions: Sequence[Prediction], confidence: Confidence | None, normalisation: str
+) -> Reliability | None:
+    """Confidences of the predictions that have one, and which are good; None: none has any.
+
+    Args:
+        predictions: of a split.
+        confidence: by which they were judged.
+        normalisation: of the texts before they are compared.
+    """
+    known = [(one, one.confidence) for one in predictions if one.confidence is not None]
+    if confidence is None or not known:
+        return None
+    good = [
+        sentence_chrf(one.hypothesis, (one.reference, *one.references), normalisation)
+        >= confidence.least_chrf
+        for one, _ in known
+    ]
+    sure = np.array([value for _, value in known])
+    return Reliability(sure, np.array(good), confidence.threshold, confidence.least_chrf)
+
+
 def _corrupting(
     translator: SignTranslator, corruption: Corruption
 ) -> Callable[[Media], ClipContent]:
@@ -299,6 +344,7 @@ def _predict(
                 on_error=note_down,
                 on_note=lambda name, text: None,  # there can be many: they are in the predictions
                 translate_empty=True,
+                least_confidence=0.0,  # all texts are scored; see `_trust`
                 **settings | ({"to": language} if asks else {}),
             )
         )
@@ -317,6 +363,7 @@ def _predict(
                 sample.references,
                 sample.language if several else None,
                 translation.notes if translation else (unreadable[sample.id],),
+                translation.confidence if translation else None,
             )
         )
     return predictions

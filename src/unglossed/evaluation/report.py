@@ -17,6 +17,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from unglossed.evaluation.metrics import Scores, format_score
+from unglossed.evaluation.reliability import Reliability
 from unglossed.files import write_text
 from unglossed.inference.output import UNSPACED_LANGUAGES, WordAttention
 from unglossed.plots import (
@@ -26,6 +27,7 @@ from unglossed.plots import (
     Points,
     heat_map,
     line_chart,
+    reliability_chart,
     thumbnails,
 )
 
@@ -115,6 +117,7 @@ class ReportData:
         held_out: A clip outside of all splits.
         clips: Clips of a test split.
         notes: Remarks, one paragraph each.
+        reliability: Of the system's confidence on a test split, where it is calibrated.
     """
 
     title: str
@@ -126,6 +129,7 @@ class ReportData:
     held_out: ClipCard | None = None
     clips: Sequence[ClipCard] = ()
     notes: Sequence[str] = ()
+    reliability: Reliability | None = None
 
 
 def write_report(output: Path, data: ReportData) -> None:
@@ -149,6 +153,7 @@ def render_report(data: ReportData) -> str:
         best=max([1e-9, *(row.scores.bleu4 or 0.0 for row in data.scores)]),
         settings="; ".join(sorted({row.scores.settings for row in data.scores})),
         charts=[_charts(curve) for curve in data.curves],
+        reliability=None if data.reliability is None else reliability_chart(data.reliability),
         thumbnails=lambda frames: thumbnails(frames, NUM_THUMBNAILS, THUMBNAIL_HEIGHT),
     )
 

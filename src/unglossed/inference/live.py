@@ -199,7 +199,7 @@ class LiveTranslator:
 
     def _translate(self, current: _Current, features: Tensor, *, beams: int) -> None:
         """Find the text of what has been seen that begins with what is committed."""
-        settings = self._decoding.change(beams=beams)
+        settings = self._decoding.change(beams=beams, choice="best")
         beside = context_of(self.model, self.processor, features)
         with self.model.language_model.writing(settings.to):
             tokens, score = continue_text(self.model, features, current.committed, settings, beside)

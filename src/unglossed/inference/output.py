@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,16 @@ def _shared_length(first: str, second: str) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
+class Doubt(StrEnum):
+    """Why a text that was found is not given."""
+
+    NOT_UNDERSTOOD = "not_understood"
+
+
+NOT_UNDERSTOOD = "[not understood]"
+"""Stands where a text would, for people: in plain text, captions and tables."""
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """One candidate text.
@@ -112,12 +123,15 @@ class Translation:
             they can be fewer than asked for.
         attention: Words of `text` with their weights on the kept frames, if asked for.
         num_frames: Kept frames, on which the weights lie; 0 where nothing was translated.
-        reason: Why `text` is empty and there is no score: nothing is in the clip to translate; None
-            where it was translated.
+        reason: Why `text` is empty: nothing is in the clip to translate, and there is no score; or
+            the model is not sure enough of what it found; None where it was translated.
         notes: What a user should know of the clip, a sentence each: it is far longer than those of
             training, was cut, has nothing in it.
         start_seconds: Begin of the clip within its media, where a sample has one.
         end_seconds: End of the clip within its media, where a sample has one.
+        confidence: Calibrated probability (0 to 1) that the sentence found is good, see
+            `Confidence`; None where the model was not calibrated, or texts were drawn.
+        evidence: What that was made of.
     """
 
     media: str
@@ -126,10 +140,12 @@ class Translation:
     n_best: tuple[Hypothesis, ...]
     attention: tuple[WordAttention, ...] | None
     num_frames: int
-    reason: Emptiness | None = None
+    reason: Emptiness | Doubt | None = None
     notes: tuple[str, ...] = ()
     start_seconds: float | None = None
     end_seconds: float | None = None
+    confidence: float | None = None
+    evidence: Mapping[str, float] | None = None
 
     @classmethod
     def without_text(
@@ -151,9 +167,32 @@ class Translation:
         known = {name: getattr(self, name) for name in ("notes", "start_seconds", "end_seconds")}
         return replace(translated, **known)
 
+    def withheld(self, least: float) -> Translation:
+        """Without its text where its confidence is less than `least`, with the reason and a note.
+
+        The score stays: it is of the text that is not given.
+        """
+        if self.confidence is None or self.confidence >= least:
+            return self
+        told = f"not understood: confidence {self.confidence:.2f}, expected {least:.2f} at least"
+        return replace(
+            self,
+            text="",
+            n_best=(),
+            attention=None,
+            reason=Doubt.NOT_UNDERSTOOD,
+            notes=(*self.notes, told),
+        )
+
+    @property
+    def shown(self) -> str:
+        """The text, or for people the mark that nothing was understood."""
+        return NOT_UNDERSTOOD if self.reason is Doubt.NOT_UNDERSTOOD else self.text
+
     def __repr__(self) -> str:
         told = [repr(self.text)]
         told += [f"score={self.score:.2f}"] if self.score is not None else []
+        told += [f"confidence={self.confidence:.2f}"] if self.confidence is not None else []
         told += [f"reason={self.reason.value!r}"] if self.reason is not None else []
         told.append(f"media={Path(self.media).name!r}")
         return f"Translation({', '.join(told)})"
@@ -161,13 +200,15 @@ class Translation:
     def to_dict(self) -> dict[str, Any]:
         """`media`, `text`, `score` and `n_best`, as `translate --format json` writes them.
 
-        Where there are any, `start_seconds` and `end_seconds`, `reason` and `notes` follow.
+        Where there are any, `start_seconds` and `end_seconds`, `confidence`, `reason` and `notes`
+        follow.
         """
         n_best = [{"text": one.text, "score": one.score} for one in self.n_best]
         content = {"media": self.media, "text": self.text, "score": self.score, "n_best": n_best}
         more = {
             "start_seconds": self.start_seconds,
             "end_seconds": self.end_seconds,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "reason": None if self.reason is None else self.reason.value,
             "notes": list(self.notes) or None,
         }
@@ -183,7 +224,8 @@ def format_text(translations: Sequence[Translation], named: bool) -> str:
     """
     lines = []
     for translation in translations:
-        lines.append(f"{translation.media}\t{translation.text}" if named else translation.text)
+        text = translation.shown
+        lines.append(f"{translation.media}\t{text}" if named else text)
         if len(translation.n_best) > 1:
             lines += [f"  {one.score:.3f}\t{one.text}" for one in translation.n_best]
     return "".join(line + "\n" for line in lines)

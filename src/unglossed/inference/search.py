@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList, NoRepeatNGramLogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
 from unglossed import hub
 from unglossed.config import DecodingSettings, read_settings
 from unglossed.errors import InputError
+from unglossed.inference.choosing import ALONE, Beside, Candidates, similarities
 from unglossed.inference.limits import text_limit
 from unglossed.inference.output import Hypothesis, Translation, merge_words
 from unglossed.media.augment import generator_for
@@ -218,10 +220,13 @@ def write_texts(
     if decoding.beams > 1:
         settings["length_penalty"] = decoding.length_penalty
     processors: list[LogitsProcessor] = []
+    if decoding.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram_size))
     if decoding.language_contrast:
         processors.append(LanguageContrast(model.language_model, decoding.language_contrast))
     if decoding.sample:
-        settings = {"num_beams": 1}
+        settings |= {"num_beams": 1, "num_return_sequences": 1}
+        settings.pop("length_penalty", None)
         features, mask = (one.repeat_interleave(n_best, 0) for one in (features, mask))
         context = None if context is None else context.repeat_interleave(n_best, 0)
         chances = [generator_for(decoding.seed, n, name) for name in names for n in range(n_best)]
@@ -343,6 +348,23 @@ def text_scores(
     return torch.cat(scores)
 
 
+def unseen_scores(model: Translator, tokens: Tensor) -> Tensor:
+    """Mean log-probability (batch,) of each text if the clip says nothing: one position of zeros.
+
+    Args:
+        model: in eval mode.
+        tokens: (batch, tokens) as `write_texts` gives them.
+    """
+    writer, real = model.language_model, written(model, tokens)
+    labels = tokens.masked_fill(~real, IGNORED)
+    table = writer.model.get_input_embeddings().weight
+    nothing = table.new_zeros(len(tokens), 1, writer.width)
+    mask = torch.ones(len(tokens), 1, dtype=torch.bool, device=tokens.device)
+    logits = writer(nothing, mask, labels).float()
+    chosen = logits.gather(2, tokens[..., None]).squeeze(2) - logits.logsumexp(2)
+    return chosen.where(real, 0).sum(1) / real.sum(1)
+
+
 @torch.no_grad()
 def continue_text(
     model: Translator,
@@ -387,6 +409,7 @@ def translate_batch(
     n_best: int,
     attention: bool,
     context: Sequence[Tensor] | None = None,
+    beside: Beside = ALONE,
 ) -> list[Translation]:
     """Translate clips that share a batch.
 
@@ -399,6 +422,7 @@ def translate_batch(
         n_best: hypotheses of each clip.
         attention: also tell which frames each word attended to.
         context: for each clip its row of texts beside the features, see `Context.row`.
+        beside: what judges the texts.
 
     Returns:
         A translation for each clip, in order.
@@ -406,13 +430,14 @@ def translate_batch(
     features, mask = pad_features(rows)
     features = features.to(model.device, next(model.adapter.parameters()).dtype)
     mask = mask.to(model.device)
-    beside = None if context is None else pad_rows(context).to(model.device)
-    tokens = write_texts(
-        model, features, mask, decoding, n_best=n_best, names=names, context=beside
-    )
-    tokens = tokens.reshape(len(rows), n_best, -1)
+    read = None if context is None else pad_rows(context).to(model.device)
+    judged = beside.judges and not decoding.sample
+    several = judged or decoding.choice != "best"
+    count = max(n_best, decoding.beams) if several else n_best
+    tokens = write_texts(model, features, mask, decoding, n_best=count, names=names, context=read)
+    tokens = tokens.reshape(len(rows), count, -1)
     scores = torch.stack(
-        [text_scores(model, features, mask, texts, beside) for texts in tokens.unbind(1)], dim=1
+        [text_scores(model, features, mask, texts, read) for texts in tokens.unbind(1)], dim=1
     )
     for name, values in zip(names, scores, strict=True):
         if not values.isfinite().all():
@@ -420,35 +445,48 @@ def translate_batch(
                 f"{name}: found a score that is NaN or infinite, expected a number: the model's"
                 " weights are too large for its computations, or are no numbers"
             )
-    ranked = [
-        _rank(processor.decode(texts), values, drawn=decoding.sample)
-        for texts, values in zip(tokens, scores.tolist(), strict=True)
+    real = torch.stack([written(model, texts) for texts in tokens])
+    resembled = None
+    if beside.alignment is not None and (judged or decoding.choice == "contrast"):
+        labels = tokens.masked_fill(~real, IGNORED)
+        resembled = similarities(beside.alignment, features, mask, labels).cpu().double().numpy()
+    found = [
+        Candidates(
+            processor.decode(tokens[index]),
+            scores[index].cpu().double().numpy(),
+            real[index].sum(1).cpu().numpy(),
+            None if resembled is None else resembled[index],
+        )
+        for index in range(len(rows))
     ]
-    best = torch.stack([texts[found[0][0]] for texts, found in zip(tokens, ranked, strict=True)])
-    weights = model.attend(features, mask, best, beside).float().cpu() if attention else None
+    orders = [one.order(decoding) for one in found]
+    best = torch.stack([texts[order[0]] for texts, order in zip(tokens, orders, strict=True)])
+    weights = model.attend(features, mask, best, read).float().cpu() if attention else None
+    unseen = unseen_scores(model, best) if judged else None
     translations = []
-    for index, (row, found) in enumerate(zip(rows, ranked, strict=True)):
-        n_best_list = tuple(hypothesis for _, hypothesis in found)
+    for index, (row, one, order) in enumerate(zip(rows, found, orders, strict=True)):
+        ranked = [Hypothesis(one.texts[place], float(one.scores[place])) for place in order]
+        if decoding.sample:
+            once: dict[str, Hypothesis] = {}
+            for hypothesis in ranked:
+                once.setdefault(hypothesis.text, hypothesis)
+            ranked = [*once.values()]
         words = None
         if weights is not None:
             words = merge_words(
                 processor, best[index].tolist(), weights[index, :, : len(row)], decoding.to
             )
-        first = n_best_list[0]
-        translations.append(
-            Translation(names[index], first.text, first.score, n_best_list, words, len(row))
+        first = ranked[0]
+        translation = Translation(
+            names[index], first.text, first.score, tuple(ranked[:n_best]), words, len(row)
         )
+        if unseen is not None:
+            evidence = one.evidence(order[0], float(unseen[index]), row)
+            translation = replace(translation, evidence=evidence)
+            if beside.confidence is not None:
+                sure = beside.confidence.of(
+                    evidence | {"oddness": beside.confidence.oddness(row.float().cpu())}
+                )
+                translation = replace(translation, confidence=sure)
+        translations.append(translation)
     return translations
-
-
-def _rank(
-    texts: Sequence[str], scores: Sequence[float], *, drawn: bool
-) -> list[tuple[int, Hypothesis]]:
-    """Hypotheses of one clip with their places among its texts; see `Translation.n_best`."""
-    found = [(place, Hypothesis(*one)) for place, one in enumerate(zip(texts, scores, strict=True))]
-    if not drawn:
-        return found
-    once: dict[str, tuple[int, Hypothesis]] = {}
-    for one in sorted(found, key=lambda one: -one[1].score):
-        once.setdefault(one[1].text, one)
-    return list(once.values())

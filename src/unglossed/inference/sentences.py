@@ -23,7 +23,7 @@ from unglossed.errors import InputError
 from unglossed.files import find_path
 from unglossed.inference.cutting import Cutter, MotionCutter, SegmenterCutter
 from unglossed.inference.limits import signal_limit
-from unglossed.inference.output import Translation, WordAttention
+from unglossed.inference.output import NOT_UNDERSTOOD, Doubt, Translation, WordAttention
 from unglossed.inference.pauses import LONGEST_SECONDS, find_pauses
 from unglossed.inference.spans import SpanFinder
 from unglossed.inference.translator import (
@@ -71,10 +71,12 @@ class Sentence:
         number: From 1.
         start_seconds: Begin in the media.
         end_seconds: End in the media.
-        text: The translation; empty where nothing was in it to translate.
+        text: The translation; empty where nothing was in it to translate, or was not understood.
         score: Mean log-probability of its tokens, at most 0; None: it was not translated.
         words: Its words with their weights on the kept frames, if asked for.
         frame_seconds: When each kept frame is shown in the media; empty without `words`.
+        calibrated: Its confidence, see `Translation`; None: the model is not calibrated.
+        understood: Whether that is enough for the text to be given.
     """
 
     number: int
@@ -84,11 +86,20 @@ class Sentence:
     score: float | None
     words: tuple[WordAttention, ...] | None = None
     frame_seconds: tuple[float, ...] = ()
+    calibrated: float | None = None
+    understood: bool = True
 
     @property
     def confidence(self) -> float:
-        """Mean probability of its tokens, in 0..1; 0 where it was not translated."""
+        """Calibrated, or else the mean probability of its tokens; 0 where it was not translated."""
+        if self.calibrated is not None:
+            return self.calibrated
         return 0.0 if self.score is None else math.exp(self.score)
+
+    @property
+    def shown(self) -> str:
+        """The text, or for people the mark that nothing was understood."""
+        return self.text if self.understood else NOT_UNDERSTOOD
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +183,8 @@ class SentenceTranslator:
             progress: is told how far it is.
             settings: `attention=True`: also tell which frames each word attended to.
                 `batch_size=8`: sentences translated at a time. `least_score`: sentences whose score
-                is less are left out. All others are fields of `DecodingSettings`.
+                is less are left out. `least_confidence`: see `SignTranslator.stream`. All others
+                are fields of `DecodingSettings`.
 
         Yields:
             The sentences in the order of time.
@@ -210,6 +222,7 @@ class SentenceTranslator:
         attention: bool = False,
         batch_size: int = 8,
         least_score: float = -math.inf,
+        least_confidence: float | None = None,
         **decoding: Any,
     ) -> Iterator[Sentence]:
         """Translate blocks of kept frames, whoever read them; see `translate`.
@@ -222,10 +235,14 @@ class SentenceTranslator:
             attention: also tell which frames each word attended to.
             batch_size: sentences translated at a time.
             least_score: sentences whose score is less are left out.
+            least_confidence: see `SignTranslator.stream`.
             decoding: fields of `DecodingSettings`.
         """
         settings = self.translator.decoding.change(**decoding)
         self.translator.processor.check_language(settings.to)
+        beside = self.translator.beside
+        beside.check(settings)
+        least = beside.least_confidence(least_confidence)
         found = self._found(blocks, cut, progress, seconds)
 
         def translated() -> Iterator[Sentence]:
@@ -239,13 +256,14 @@ class SentenceTranslator:
                     names=[f"{one.start:.2f} to {one.end:.2f} seconds" for one in group],
                     batch_size=batch_size,
                     attention=attention,
+                    beside=beside,
                 )
                 for one, text in zip(group, texts, strict=True):
                     if text.score is not None and text.score < least_score:
                         continue
                     number += 1
                     shown = one.seconds if attention else ()
-                    yield _sentence(number, one.start, one.end, text, shown)
+                    yield _sentence(number, one.start, one.end, text.withheld(least), shown)
 
         return translated()
 
@@ -459,7 +477,9 @@ class Finder:
 def _sentence(
     number: int, start: float, end: float, text: Translation, shown: tuple[float, ...]
 ) -> Sentence:
-    return Sentence(number, start, end, text.text, text.score, text.attention, shown)
+    understood = text.reason is not Doubt.NOT_UNDERSTOOD
+    row = Sentence(number, start, end, text.text, text.score, text.attention, shown)
+    return replace(row, calibrated=text.confidence, understood=understood)
 
 
 def _are_equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:

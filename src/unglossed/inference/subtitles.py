@@ -81,7 +81,7 @@ class Lines:
 
 
 def make_cues(sentences: Iterable[Sentence], language: str, lines: Lines) -> list[Cue]:
-    """Subtitles of sentences; those without a text have none.
+    """Subtitles of sentences; those without a text have none, or say that it was not understood.
 
     A text with too many lines, or on the screen for too long, becomes several subtitles one after
     another, which share its time by their characters. One that is too short, or too fast to read,
@@ -89,10 +89,10 @@ def make_cues(sentences: Iterable[Sentence], language: str, lines: Lines) -> lis
     """
     cues: list[Cue] = []
     for sentence in sentences:
-        if not sentence.text.strip():
+        if not sentence.shown.strip():
             continue
         seconds = sentence.end_seconds - sentence.start_seconds
-        parts = _parts(sentence.text, seconds, language, lines)
+        parts = _parts(sentence.shown, seconds, language, lines)
         start = sentence.start_seconds
         total = sum(map(len, parts))
         for part in parts:
@@ -220,9 +220,9 @@ def write_eaf(sentences: Sequence[Sentence], media: str, folder: Path | None = N
     annotations.add_tier(TIER)
     annotations.remove_tier("default")
     for one in sentences:
-        if one.text:
+        if one.shown:
             start, end = round(1000 * one.start_seconds), round(1000 * one.end_seconds)
-            annotations.add_annotation(TIER, start, end, one.text)
+            annotations.add_annotation(TIER, start, end, one.shown)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "made.eaf"
         annotations.to_file(str(made))
@@ -236,7 +236,7 @@ def write_tsv(sentences: Sequence[Sentence]) -> str:
     writer.writerow(("start", "end", "text"))
     for one in sentences:
         times = f"{one.start_seconds:.3f}", f"{one.end_seconds:.3f}"
-        writer.writerow((*times, " ".join(one.text.split())))
+        writer.writerow((*times, " ".join(one.shown.split())))
     return made.getvalue()
 
 
@@ -257,7 +257,10 @@ def write_json(sentences: Sequence[Sentence], language: str) -> str:
 
 
 def as_row(sentence: Sentence) -> dict[str, Any]:
-    """A sentence for JSON: `id` counts from 0; attention stands there if it was asked for."""
+    """A sentence for JSON: `id` counts from 0; attention stands there if it was asked for.
+
+    Of a calibrated model it also says whether the sentence was `understood`; else it has no text.
+    """
     row: dict[str, Any] = {
         "id": sentence.number - 1,
         "start": round(sentence.start_seconds, 3),
@@ -266,6 +269,8 @@ def as_row(sentence: Sentence) -> dict[str, Any]:
         "score": sentence.score,
         "confidence": round(sentence.confidence, 4),
     }
+    if sentence.calibrated is not None:
+        row["understood"] = sentence.understood
     if sentence.words is not None:
         row["frame_seconds"] = [round(seconds, 3) for seconds in sentence.frame_seconds]
         row["words"] = [
@@ -277,7 +282,7 @@ def as_row(sentence: Sentence) -> dict[str, Any]:
 
 def write_text(sentences: Sequence[Sentence]) -> str:
     """A line a sentence."""
-    return "".join(f"{one.text}\n" for one in sentences if one.text)
+    return "".join(f"{one.shown}\n" for one in sentences if one.shown)
 
 
 FORMS = ("text", "srt", "vtt", "eaf", "tsv", "json")

@@ -21,9 +21,10 @@ from unglossed.config import DecodingSettings, check_count
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.hub import find_model
+from unglossed.inference.choosing import ALONE, Beside
 from unglossed.inference.context import find_rows
 from unglossed.inference.limits import alike_batches
-from unglossed.inference.output import Translation
+from unglossed.inference.output import Doubt, Translation
 from unglossed.inference.precision import (
     Precision,
     encodes_in_bfloat16,
@@ -39,9 +40,7 @@ from unglossed.inference.reading import (
     read_frames,
 )
 from unglossed.inference.search import load_decoding, translate_batch
-from unglossed.media.signal import (
-    check_frame_rate,
-)
+from unglossed.media.signal import check_frame_rate
 from unglossed.models.frozen import FrozenForm
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_translator
@@ -60,6 +59,7 @@ class SignTranslator:
         processor: saved beside the model.
         decoding: how it searches for texts unless told otherwise.
         precision: of a model in float32, whose weights are changed for it.
+        beside: what judges its texts: a kept alignment, a calibrated confidence.
     """
 
     def __init__(
@@ -68,12 +68,14 @@ class SignTranslator:
         processor: TranslatorProcessor,
         decoding: DecodingSettings | None = None,
         precision: Precision = Precision.FLOAT32,
+        beside: Beside = ALONE,
     ) -> None:
         self.model = model.eval()
         self.precision = precision
         lower_precision(model, precision)
         self.processor = processor
         self.decoding = decoding or DecodingSettings()
+        self.beside = beside
         self._frozen_form = FrozenForm()
 
     @classmethod
@@ -93,7 +95,7 @@ class SignTranslator:
             translator, processor = load_translator(source)
         on_gpu = torch.cuda.is_available() and chosen is not Precision.INT8
         translator.to("cuda" if on_gpu else "cpu")
-        return cls(translator, processor, load_decoding(source), chosen)
+        return cls(translator, processor, load_decoding(source), chosen, Beside.load(source))
 
     def translate(
         self, media: Media | Iterable[Media], *, progress: bool = False, **settings: Any
@@ -142,8 +144,11 @@ class SignTranslator:
                 `on_note(name, text)` is called for a clip that is far longer than those of
                 training, was cut, or has nothing in it; by default this is printed to stderr.
                 `translate_empty=True`: translate clips with nothing in them too, see
-                `media.contents`; otherwise they get an empty text with the `reason`. `frame_rate`:
-                pictures per second of frame folders, 25 unless a sample says otherwise. All others
+                `media.contents`; otherwise they get an empty text with the `reason`.
+                `least_confidence`: of a model that is calibrated; what is less gives no text but
+                the reason `not_understood`; None: the model's own threshold, 0: every text is
+                given. `frame_rate`: pictures per second of frame folders, 25 unless a sample says
+                otherwise. All others
                 are fields of `DecodingSettings`: `beams=1`, `max_new_tokens=60`,
                 `language_contrast=0.3`, `sample=True, seed=1`, `to="en"`, ...
 
@@ -196,6 +201,7 @@ class SignTranslator:
         on_error: Callable[[str, InputError], None] | None = None,
         on_note: Callable[[str, str], None] = _print_note,
         translate_empty: bool = False,
+        least_confidence: float | None = None,
         frame_rate: float | None = None,
         reader: Callable[[Media], ClipContent] | None = None,
         **decoding: Any,
@@ -208,6 +214,8 @@ class SignTranslator:
         settings = self.decoding.change(**decoding)
         self.processor.check_language(settings.to)
         _check_n_best(n_best, settings)
+        self.beside.check(settings)
+        least = self.beside.least_confidence(least_confidence)
         if frame_rate is not None:
             check_frame_rate(frame_rate, "frame_rate")
 
@@ -244,10 +252,14 @@ class SignTranslator:
                         batch_size=batch_size,
                         attention=attention,
                         progress=progress,
+                        beside=self.beside,
                     )
                 )
                 for row, features in group:
-                    yield row if features is None else row.with_text(next(texts))
+                    told = row if features is None else row.with_text(next(texts)).withheld(least)
+                    if told.reason is Doubt.NOT_UNDERSTOOD:
+                        on_note(told.media, told.notes[-1])
+                    yield told
 
         return translated()
 
@@ -335,6 +347,7 @@ def translate_features(
     attention: bool = False,
     progress: bool = False,
     context: Sequence[Tensor] | None = None,
+    beside: Beside = ALONE,
 ) -> list[Translation]:
     """Translate from the encoder's features.
 
@@ -354,16 +367,20 @@ def translate_features(
         progress: show a progress bar on stderr.
         context: for each clip its texts beside the features, see `find_rows`; found here when not
             given, where the model reads any.
+        beside: what judges the texts; translations have a confidence where it has one, and keep
+            their texts whatever it is.
 
     Returns:
         A translation for each clip, in the order of `features`.
 
     Raises:
-        InputError: there are fewer beams than `n_best`, the model does not write the language, or
-            a clip leaves it no position for a word.
+        InputError: there are fewer beams than `n_best`, the model does not write the language, a
+            clip leaves it no position for a word, or `decoding.choice` asks for an alignment that
+            is not there.
     """
     _check_n_best(n_best, decoding)
     processor.check_language(decoding.to)
+    beside.check(decoding)
     names = names or [str(index) for index in range(len(features))]
     batches = alike_batches(model, features, names, decoding, batch_size)
     if context is None:
@@ -383,6 +400,7 @@ def translate_features(
                     n_best=n_best,
                     attention=attention,
                     context=None if context is None else [context[index] for index in batch],
+                    beside=beside,
                 )
                 done |= dict(zip(batch, rows, strict=True))
     finally:

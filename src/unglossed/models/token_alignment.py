@@ -161,6 +161,22 @@ class TokenAlignment(nn.Module):
             of_clips, of_texts, of_tokens = (here().gathered(scale * rows) for rows in ours)
             return Similarities(of_clips, of_texts, of_tokens, counts)
 
+    def token_vectors(self, words: nn.Module) -> Tensor | None:
+        """Vectors (vocabulary, text_dim) of length 1 that texts are compared by.
+
+        None where a token has none of its own, as its state depends on its text.
+
+        Args:
+            words: See `forward`.
+        """
+        reader: Any = self._reader[0] if self._reader else None
+        if reader is not None and reader.contextual:
+            return None
+        table: Any = words if reader is None else reader.model
+        ids = torch.arange(table.num_embeddings, device=self.log_scale.device)
+        found = self.text_map((reader or words)(ids).float())
+        return nn.functional.normalize(found, dim=-1)
+
     def _read(self, texts: Tensor, words: nn.Module) -> tuple[Tensor, Tensor]:
         """States (entries, text_dim), and for each token of the texts its entry (tokens,)."""
         real = texts != IGNORED

@@ -33,9 +33,10 @@ from unglossed.config import write_settings
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError, note
-from unglossed.files import as_path, bind_folder, link, verify_folder, whole_folder
+from unglossed.files import add_checksums, as_path, bind_folder, link, verify_folder, whole_folder
 from unglossed.inference.search import DECODING_FILE
 from unglossed.models.frozen import chosen_engine
+from unglossed.models.kept_alignment import CONFIG, FOLDER, WEIGHTS, latest_kept, shares_encoder
 from unglossed.models.saved import load_processor
 from unglossed.ranks import here, joined
 from unglossed.signals import stop_as, stopped_by, stops_wait
@@ -49,7 +50,7 @@ from unglossed.training.checkpoint import (
     put_away,
     step_of,
 )
-from unglossed.training.context import save_alignment, texts_of_train
+from unglossed.training.context import texts_of_train
 from unglossed.training.data import SKIPPED_FILE, Collator, Unreadable
 from unglossed.training.fingerprint import FINGERPRINT_FILE, Fingerprint
 from unglossed.training.job import Job
@@ -324,9 +325,13 @@ def _begin_stage(folder: Path, earlier: Sequence[Path]) -> bool:
 
 def _write_model(run: Run, stages: Mapping[str, Path], target: Path) -> None:
     """Give a run the model of its last stage."""
-    last = [*stages.values()][-1]
+    last = [*stages.values()][-1] / "model"
+    kept = latest_kept([folder / "model" for folder in stages.values()])
     with whole_folder(target) as partial_folder:
-        shutil.copytree(last / "model", partial_folder, dirs_exist_ok=True, copy_function=link)
+        shutil.copytree(last, partial_folder, dirs_exist_ok=True, copy_function=link)
+        if kept is not None and kept != last and shares_encoder(kept, last):
+            shutil.copytree(kept / FOLDER, partial_folder / FOLDER, copy_function=link)
+            add_checksums(partial_folder, (CONFIG, WEIGHTS))
         write_card(partial_folder, run, stages)
 
 
@@ -382,9 +387,9 @@ def _train_stage(job: Job, folder: Path, manner: _Manner) -> None:
     if left_out := str(run.left_out):
         note(f"stages.{stage.name}: trained without {left_out}, which cannot be read")
     seconds = {"name": stage.name, "seconds": round(time.monotonic() - started, 1)}
-    aligned = trainer.model.alignment if stage.alignment is not None else None
+    beside = objective.beside(trainer.model)
     model = objective.finish(trainer.model)
-    ranks.first(lambda: _write_stage(run, model, folder / "model", seconds, aligned))
+    ranks.first(lambda: _write_stage(run, model, folder / "model", seconds, beside))
     if ranks.largest([asked.came])[0]:  # as the last step was saved
         stop_as(ranks.largest([stopped_by() or 0])[0])
         raise KeyboardInterrupt(f"{stage.name} is trained and saved")
@@ -414,16 +419,20 @@ def _find_checkpoint(
 
 
 def _write_stage(
-    run: Run, model: Any, target: Path, about: Mapping[str, Any], aligned: Any
+    run: Run,
+    model: Any,
+    target: Path,
+    about: Mapping[str, Any],
+    beside: Callable[[Path], None] | None,
 ) -> None:
-    """Write the model of a stage, and its alignment beside it, whole or not at all."""
+    """Write the model of a stage, and what belongs beside it, whole or not at all."""
     with whole_folder(target) as partial_folder:
         model.save_pretrained(partial_folder)
         run.processor.save_pretrained(partial_folder)
-        if aligned is not None:
-            save_alignment(aligned, partial_folder)
         write_settings(run.recipe.decoding, partial_folder / DECODING_FILE)
         (partial_folder / "stage.json").write_text(json.dumps(about), encoding="utf-8")
+        if beside is not None:
+            beside(partial_folder)
         bind_folder(partial_folder)
 
 

@@ -199,7 +199,8 @@ function add(event) {
   time.className = "time";
   text.className = "text";
   time.textContent = `${clock(event.start)}\u2013${clock(event.end)}`;
-  text.textContent = event.text;
+  if (event.understood === false) say(text, "not_understood");
+  else text.textContent = event.text;
   jump.append(time, text);
   jump.addEventListener("click", () => {
     $("player").currentTime = event.start;

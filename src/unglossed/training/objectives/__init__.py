@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from unglossed.errors import InputError
@@ -106,6 +107,10 @@ class Objective(ABC):
     def finish(self, model: Any) -> Any:
         """What is saved of a trained model: without what belongs to the training alone."""
         return model
+
+    def beside(self, model: Any) -> Callable[[Path], None] | None:
+        """What writes, beside a trained model, more of it than `finish` leaves; None: nothing."""
+        return None
 
     @abstractmethod
     def loss(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -17,11 +18,12 @@ from unglossed.evaluation.metrics import each_language, score_by_language
 from unglossed.inference.translator import translate_features
 from unglossed.models.context import pad_rows
 from unglossed.models.feature_masking import masked_loss
+from unglossed.models.kept_alignment import KeptAlignment
 from unglossed.models.language_model import IGNORED
 from unglossed.models.token_alignment import alignment_loss, word_loss
 from unglossed.ranks import here
 from unglossed.training.build import build_alignment, build_text_model, build_translator
-from unglossed.training.context import ContextDataset, build_context
+from unglossed.training.context import ContextDataset, build_context, save_alignment
 from unglossed.training.data import LanguageDataset, MaskingDataset, NearTextsDataset, TextDataset
 from unglossed.training.job import BATCH_SIZE, DevSplit, Job, Scores
 from unglossed.training.objectives import Objective, Task
@@ -126,7 +128,7 @@ class Translation(TextObjective):
             dataset = LanguageDataset(dataset, own, wrong=wrong, seed=job.seed)
         scores = job.dev(model).scored(
             self.score,
-            decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams),
+            decoding=job.run.recipe.decoding.change(beams=job.stage.dev_beams, choice="best"),
             normalisation=job.run.normalisation,
         )
         return Task(model, dataset, scores, num_workers)
@@ -151,6 +153,20 @@ class Translation(TextObjective):
         if stage.alignment.words:
             loss = loss + stage.alignment.words * here().part_of(word_loss(outputs.similarities))
         return loss
+
+    def beside(self, model: Any) -> Callable[[Path], None] | None:
+        """What keeps the alignment: for a later stage, and for decoding, see `KeptAlignment`."""
+        aligned = model.alignment
+        if aligned is None:
+            return None
+        kept = KeptAlignment.of(model)
+
+        def save(folder: Path) -> None:
+            save_alignment(aligned, folder)
+            if kept is not None:
+                kept.save(folder)
+
+        return save
 
     def finish(self, model: Any) -> Any:
         """The model without the alignment, which reads clips once."""
