@@ -158,6 +158,13 @@ WHOLE = BeforeValidator(_whole)
 AS_LIST = Field(strict=False)
 """Of a tuple: YAML has lists only."""
 
+Share = Annotated[float, Field(ge=0, le=1)]
+# The bounds below are far beyond what anybody needs: what exceeds them would end in want of memory,
+# hours later or with the whole process.
+Count = Annotated[int, Field(gt=0, le=1_000_000), WHOLE]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 SettingsType = TypeVar("SettingsType", bound=Settings)

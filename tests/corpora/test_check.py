@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 import tiny
 from unglossed.corpora.check import check_corpus, find_mojibake, find_odd_text, may_be_damaged
-from unglossed.corpora.check_media import Limits, Needs, check_clips
+from unglossed.corpora.check_media import Needs, check_clips
+from unglossed.corpora.check_times import Limits
 from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError

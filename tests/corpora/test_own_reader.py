@@ -106,7 +106,7 @@ def test_unknown_kind_lists_those_of_other_packages(tmp_path, place):
     with pytest.raises(InputError) as error:
         read_corpus(f"min:{tmp_path}")
     assert "unknown kind 'min', expected one of phoenix14t, " in str(error.value)
-    assert str(error.value).endswith(", youtube_asl, mine")
+    assert str(error.value).endswith(", hub, mine")
     assert not is_spec(f"min:{tmp_path}")
 
 

@@ -15,6 +15,7 @@ from unglossed.config import DecodingSettings
 from unglossed.corpora.sample import Sample
 from unglossed.models.temporal import real_positions
 from unglossed.models.translator import Translator
+from unglossed.training.added_settings import RewardSettings
 from unglossed.training.objectives.reward import (
     Explored,
     Explorer,
@@ -23,7 +24,7 @@ from unglossed.training.objectives.reward import (
     advantages,
     reward_loss,
 )
-from unglossed.training.settings import RewardSettings, StageSettings
+from unglossed.training.settings import StageSettings
 
 PROCESSOR = tiny.tiny_processor()
 LENGTHS, DIM, GROUP = [5, 3], 24, 4

@@ -43,7 +43,7 @@ def check(
 ) -> None:
     """Find every fault of a corpus in one pass; exit code 1 if there are errors."""
     from unglossed.corpora.check import check_corpus
-    from unglossed.corpora.check_media import Limits
+    from unglossed.corpora.check_times import Limits
 
     limits = needs = None
     if overrides and recipe is None:

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 
 from unglossed.corpora.captions import read_text
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import Clips, list_files, list_folders
-from unglossed.corpora.reading import SPLIT_NAMES, Reading, RowError, Rows
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.subtitles import add_subtitles
 from unglossed.corpora.table import fields_once

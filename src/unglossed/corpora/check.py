@@ -18,15 +18,13 @@ import ftfy
 from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES
 
 from unglossed.corpora.check_media import (
-    Limits,
     Needs,
     check_clips,
-    check_lengths,
     find_other_language,
     find_unfit,
     first_of,
-    name_clip,
 )
+from unglossed.corpora.check_times import Limits, check_lengths, name_clip
 from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
 from unglossed.corpora.packed import verify_shards
 from unglossed.corpora.reading import LOST_CHARACTER

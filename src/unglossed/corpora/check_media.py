@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from unglossed.corpora.check_times import Limits, check_times, place_of_clip, tell_seconds
 from unglossed.corpora.faults import Fault, FaultKind, Faults
 from unglossed.corpora.languages import base_language, language_of, tokenisation
 from unglossed.corpora.parallel import map_in_order, num_cores
@@ -27,7 +28,6 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.media.array_settings import ArraySettings, Told
 from unglossed.media.array_signal import ArraySignal, rate_of
-from unglossed.media.frames import FRAME_RATE
 from unglossed.media.probe import MediaFacts
 from unglossed.media.signal import Signal, common_kind, media_facts, signal_class, signal_in
 
@@ -130,17 +130,6 @@ _FEWEST_CHUNKS = 4
 _MOST_SHOWN = 5
 _MOST_MISSING = 1000  # `MediaFacts` lists no more
 # An end less than half a frame past the media's end cuts nothing.
-_HALF_FRAME = 0.5 / FRAME_RATE
-_TINY = 1e-6
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Lengths that clips and texts should have; others are reported."""
-
-    min_seconds: float = 0.0
-    max_seconds: float = math.inf
-    max_characters: float = math.inf
 
 
 class Finding(NamedTuple):
@@ -202,7 +191,7 @@ def check_clips(
     looks = dict(zip(clips, found, strict=True))
     for path, look in looks.items():
         for kind, text, place in chain(look.findings, _find_in(look.facts, clips[path])):
-            where = str(path) if place is None else _place(clips[path][place])
+            where = str(path) if place is None else place_of_clip(clips[path][place])
             faults.add(Fault(kind, where, text))
     for fault in _find_other_signal(spec, looks, needs):
         faults.add(fault)
@@ -215,17 +204,12 @@ def check_clips(
         return signal_class(signal)().span_of(facts, frame_rate)
 
     spans = [span(sample.media, sample.frame_rate) for sample in samples]
-    lengths = _check_times(
+    lengths = check_times(
         samples, np.array(spans, np.float64).reshape(-1, 2), limits or Limits(), faults
     )
     if on_lengths is not None:
         on_lengths(lengths)
     return len(looks)
-
-
-def check_lengths(samples: Sequence[Sample], faults: Faults, limits: Limits) -> None:
-    """Compare the times of clips with the limits and one another; no medium is looked at."""
-    _check_times(samples, np.full((len(samples), 2), np.nan), limits, faults)
 
 
 def look_at_media(
@@ -329,16 +313,6 @@ def _reason(path: Path, error: Exception) -> str:
     return rest.lstrip("/: ") if rest != text else text
 
 
-def name_clip(sample: Sample) -> str:
-    """How messages call a clip."""
-    return f"{sample.split} clip {sample.id!r}"
-
-
-def _place(sample: Sample) -> str:
-    """Where a clip lies, and its id: what leads to its row with one search."""
-    return f"{sample.media}, {name_clip(sample)}"
-
-
 def _find_in(facts: MediaFacts | None, clips: Sequence[Sample]) -> Iterator[Finding]:
     """What the facts of a medium say of it as a whole."""
     if facts is None:
@@ -356,7 +330,7 @@ def _find_in(facts: MediaFacts | None, clips: Sequence[Sample]) -> Iterator[Find
         )
         yield Finding(FaultKind.INTERLACED, text)
     if facts.size_changes:
-        text = f"at {first_of(map(_seconds, facts.size_changes))}"
+        text = f"at {first_of(map(tell_seconds, facts.size_changes))}"
         yield Finding(FaultKind.SIZE_CHANGES, text)
     if missing := facts.missing_frames:
         more = " or more" if len(missing) == _MOST_MISSING else ""
@@ -382,10 +356,6 @@ def _ranges(numbers: Sequence[int]) -> Iterator[str]:
     for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
         run = [number for _, number in group]
         yield f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s"
 
 
 def _find_other_signal(spec: str, looks: dict[Path, Look], needs: Needs | None) -> Iterator[Fault]:
@@ -435,78 +405,3 @@ def _find_other_arrays(
         return
     for path, text in faults.items():
         yield Fault(FaultKind.UNREADABLE_MEDIA, str(path), text)
-
-
-def _check_times(
-    samples: Sequence[Sample], spans: NDArray[np.float64], limits: Limits, faults: Faults
-) -> NDArray[np.float64]:
-    """Compare the clips' times with the lengths of their media, the limits, and one another.
-
-    Args:
-        samples: The clips.
-        spans: Begin and end of each clip's medium in seconds, NaN where not known: (clips, 2).
-        limits: Lengths that clips should have.
-        faults: Where faults go.
-
-    Returns:
-        The clips' own lengths in seconds, NaN where not known: (clips,).
-    """
-    begins, durations = spans.T
-    starts = np.array([sample.start_seconds for sample in samples], np.float64)  # None becomes NaN
-    starts = np.nan_to_num(np.fmax(starts, begins))
-    ends = np.array([sample.end_seconds for sample in samples], np.float64)  # None becomes NaN
-    outside = starts >= durations
-    stops = np.fmin(ends, durations)
-    lengths = np.where(outside, np.nan, stops - starts)
-
-    def past(verb: str, times: NDArray[np.float64]) -> Callable[[int], str]:
-        return lambda index: (
-            f"{verb} at {_seconds(times[index])}, but {samples[index].media.name} is only"
-            f" {_seconds(durations[index])} long"
-        )
-
-    def long(expected: str, limit: float) -> Callable[[int], str]:
-        return lambda index: (
-            f"{_seconds(lengths[index])} long, expected at {expected} {_seconds(limit)}"
-        )
-
-    is_past = (ends > durations + _HALF_FRAME) & ~outside
-    is_short, is_long = lengths < limits.min_seconds - _TINY, lengths > limits.max_seconds + _TINY
-    for kind, where, told in (
-        (FaultKind.BAD_TIMES, outside, past("begins", starts)),
-        (FaultKind.PAST_END, is_past, past("ends", ends)),
-        (FaultKind.TOO_SHORT, is_short, long("least", limits.min_seconds)),
-        (FaultKind.TOO_LONG, is_long, long("most", limits.max_seconds)),
-    ):
-        for index in np.flatnonzero(where).tolist():
-            faults.add(Fault(kind, _place(samples[index]), told(index)))
-    boxes, media = (_numbered(row.box for row in samples), _numbered(row.media for row in samples))
-    keys = (boxes, np.nan_to_num(stops, nan=-1.0).round(3), starts.round(3), media)
-    languages = _numbered(row.language for row in samples)
-    twice = dict(_repeated((languages, *keys)))
-    for index, first in _repeated(keys):  # in other languages a clip may come again in its split
-        if samples[index].split != samples[first].split:
-            twice.setdefault(index, first)
-    for index, first in sorted(twice.items()):
-        found = f"its media and times are also those of {name_clip(samples[first])}"
-        faults.add(Fault(FaultKind.SAME_CLIP, _place(samples[index]), found))
-    return lengths
-
-
-def _numbered(values: Iterable[object]) -> NDArray[np.int64]:
-    """The same number for equal values."""
-    numbers: dict[object, int] = {}
-    return np.fromiter((numbers.setdefault(one, len(numbers)) for one in values), np.int64)
-
-
-def _repeated(keys: Sequence[NDArray[np.generic]]) -> list[tuple[int, int]]:
-    """The places at which all keys are as at an earlier place, and the first such place."""
-    order = np.lexsort(keys)
-    equal = np.ones(max(len(order) - 1, 0), np.bool_)
-    for key in keys:
-        equal &= key[order][1:] == key[order][:-1]
-    firsts: dict[int, int] = {}
-    for place in np.flatnonzero(equal).tolist():
-        earlier, later = int(order[place]), int(order[place + 1])
-        firsts[later] = firsts.get(earlier, earlier)
-    return sorted(firsts.items())

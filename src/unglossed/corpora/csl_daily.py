@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import Clips, list_files, list_folders
 from unglossed.corpora.pickles import read_pickle
-from unglossed.corpora.reading import Reading, RowError, Rows, read_columns
+from unglossed.corpora.reading import Reading, Rows, read_columns
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.frames import VIDEO_SUFFIXES

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from unglossed.corpora.captions import on_one_line, read_text
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import Clips, list_files, list_folders
-from unglossed.corpora.reading import SPLIT_NAMES, Reading, RowError, Rows
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import fields_once
 from unglossed.errors import InputError

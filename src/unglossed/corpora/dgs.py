@@ -13,10 +13,10 @@ from pathlib import Path
 
 from unglossed.corpora.captions import Cue, folded, read_text, read_tier
 from unglossed.corpora.elan import Document, Times, read_document
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import Clips, list_files, list_folders
-from unglossed.corpora.reading import SPLIT_NAMES, Reading, RowError, Rows
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.subtitles import report_unreadable
 from unglossed.corpora.table import fields_once

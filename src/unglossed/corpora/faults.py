@@ -134,3 +134,11 @@ class Faults:
 def most_unreadable(num_clips: int) -> int:
     """How many clips may be unreadable before work stops: one in a hundred, five at least."""
     return max(5, num_clips // 100)
+
+
+class RowError(Exception):
+    """A row cannot be used; the message is for the user."""
+
+    def __init__(self, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
+        super().__init__(text)
+        self.kind = kind

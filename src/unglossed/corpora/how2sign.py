@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import Clips, list_files, list_folders
-from unglossed.corpora.reading import SPLIT_NAMES, Reading, RowError, Rows, read_columns
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows, read_columns
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.files import Names

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from unglossed.corpora.captions import on_one_line, read_text
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import MediaFolder, list_folders
-from unglossed.corpora.reading import Reading, RowError, Rows, read_lines
+from unglossed.corpora.reading import Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import parse_object, parse_seconds
 from unglossed.errors import InputError

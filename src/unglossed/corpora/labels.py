@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.listing import MediaFolder
 from unglossed.corpora.pickles import read_pickle
-from unglossed.corpora.reading import Reading, RowError, Rows
+from unglossed.corpora.reading import Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.pictures import list_pictures

@@ -14,16 +14,9 @@ from typing import Any
 
 import yaml
 
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.listing import Clips, list_files, list_folders
-from unglossed.corpora.reading import (
-    FOUND_UTF16,
-    UTF16_MARKS,
-    Reading,
-    RowError,
-    Rows,
-    read_lines,
-)
+from unglossed.corpora.reading import FOUND_UTF16, UTF16_MARKS, Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.audio import AUDIO_SUFFIXES

@@ -10,17 +10,10 @@ import json
 import re
 from pathlib import Path
 
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import Clips, list_files, list_folders
-from unglossed.corpora.reading import (
-    SPLIT_NAMES,
-    Reading,
-    RowError,
-    Rows,
-    read_columns,
-    read_lines,
-)
+from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows, read_columns, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.frames import VIDEO_SUFFIXES

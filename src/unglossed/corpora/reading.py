@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unglossed.corpora.beside import ArraysBeside
-from unglossed.corpora.faults import Fault, FaultKind, Faults, Severity
+from unglossed.corpora.faults import Fault, FaultKind, Faults, RowError, Severity
 from unglossed.corpora.listing import Links, list_entries
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
@@ -47,14 +47,6 @@ _OF_A_ROW = {
     FaultKind.BAD_TIMES,
     FaultKind.UNREADABLE_MEDIA,
 }
-
-
-class RowError(Exception):
-    """A row cannot be used; the message is for the user."""
-
-    def __init__(self, text: str, kind: FaultKind = FaultKind.MALFORMED_ROW) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 @dataclass

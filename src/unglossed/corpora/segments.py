@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from unglossed.corpora.captions import CAPTION_SUFFIXES, on_one_line, read_captions, read_text
-from unglossed.corpora.reading import RowError
+from unglossed.corpora.faults import RowError
 from unglossed.corpora.table import (
     COLUMNS,
     TABLE_SUFFIXES,

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import cast
 
 from unglossed.corpora.captions import parse_clock
-from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.listing import MediaFolder, list_entries
-from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, RowError, Rows, read_lines
+from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.media.signal import check_frame_rate, has_no_rate

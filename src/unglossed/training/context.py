@@ -35,13 +35,14 @@ from unglossed.models.context import DRAFT, KINDS, RETRIEVED, Context, ContextTe
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.token_alignment import TokenAlignment
 from unglossed.ranks import here
+from unglossed.training.added_settings import ContextSettings
 from unglossed.training.build import build_alignment
 from unglossed.training.data import AddingDataset, Unreadable, choose_workers
 from unglossed.training.encoding import encode_clips, fast_form
 from unglossed.training.features import use_bfloat16
 from unglossed.training.keys import clip_keys, digest
 from unglossed.training.plan import context_tokens, leads_of
-from unglossed.training.settings import PARTS, ContextSettings, StageSettings
+from unglossed.training.settings import PARTS, StageSettings
 from unglossed.training.sources import load_complete
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from unglossed.corpora.check_media import Limits, check_clips
+from unglossed.corpora.check_media import check_clips
+from unglossed.corpora.check_times import Limits
 from unglossed.corpora.faults import FaultKind, Faults
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note

@@ -24,6 +24,7 @@ from unglossed.models.context import DRAFT, RETRIEVED, lead_ids
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import LightTConfig, build_language_model
 from unglossed.models.processing import TranslatorProcessor
+from unglossed.training.added_settings import ContextSettings
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.parts import (
     CANNOT_BE_BUILT,
@@ -39,7 +40,6 @@ from unglossed.training.parts import (
 from unglossed.training.prompts import check_languages
 from unglossed.training.settings import (
     NEW_TOKENS,
-    ContextSettings,
     LanguageModelSettings,
     PartSettings,
     StageSettings,

@@ -18,11 +18,11 @@ from rich.progress import Progress
 from unglossed.corpora.check import check_texts as check_rows
 from unglossed.corpora.check_media import (
     TRAINING_SPLITS,
-    Limits,
     check_clips,
     find_other_language,
     find_unfit,
 )
+from unglossed.corpora.check_times import Limits
 from unglossed.corpora.faults import FaultKind, Faults, Severity
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, InputErrors, Mistakes, note

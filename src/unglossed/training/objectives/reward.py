@@ -29,12 +29,12 @@ from unglossed.inference.search import write_texts, written
 from unglossed.models.language_model import IGNORED
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator
+from unglossed.training.added_settings import RewardSettings
 from unglossed.training.build import build_translator
 from unglossed.training.data import AddingDataset
 from unglossed.training.job import DevSplit, Job, Scores
 from unglossed.training.objectives import Task
 from unglossed.training.objectives.translation import Translation
-from unglossed.training.settings import RewardSettings
 
 if TYPE_CHECKING:
     from unglossed.training.objectives import Count

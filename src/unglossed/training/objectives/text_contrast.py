@@ -19,11 +19,11 @@ from unglossed.media.augment import generator_for
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.token_alignment import Similarities, alignment_loss
 from unglossed.ranks import here
+from unglossed.training.added_settings import TextContrastSettings
 from unglossed.training.build import alone, build_text_reader
 from unglossed.training.data import EpochIndex
 from unglossed.training.job import Job
 from unglossed.training.objectives import Objective, Task
-from unglossed.training.settings import TextContrastSettings
 
 if TYPE_CHECKING:
     from unglossed.training.objectives import Count
