@@ -175,7 +175,7 @@ def test_speech_is_aligned_as_well(tmp_path: Path) -> None:
     corpus = tiny.write_speech_corpus(tmp_path)
     stage = "stages.modality_adjustment"
     base = [*shrink("lst", tmp_path / "models"), "stages.downstream_tuning.skip=true"]
-    base.append(f"{stage}.epochs=3")
+    base += [f"{stage}.epochs=3", f"{stage}.evaluate_every=3"]  # the last one is the best
     for name, changes in (("with", aligned(stage)), ("without", [f"{stage}.batch_size=4"])):
         train_recipe("lst", corpus, tmp_path / name, overrides=[*base, *changes])
 

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.slow
 SOURCE = Path(unglossed.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs/explanation/one-step.md"
 RECIPE = Path(__file__).with_name("tiny.yaml")
-MOST_OF_A_STEP, MOST_OF_A_STAGE = 22, 43
+MOST_OF_A_STEP, MOST_OF_A_STAGE = 22, 45
 """It was 13 and 29 before several processes shared a step: what they agree on, draws that belong to
 clips, the watch over losses and rows in one block have a file each; so have temporal modules, of
-which there are two kinds."""
+which there are two kinds, the limits of a model's positions, and the choice among texts."""
 STEP_ENDS, STAGE = CallbackHandler.on_step_end.__code__, "train_stage"
 
 

@@ -182,7 +182,7 @@ def test_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
         ({"language": "fr"}, "--language: found 'fr', expected de, en or zh for --layout phoenix"),
         (
             {"layout": "zip"},
-            "--layout: found 'zip', expected phoenix14t, csl_daily, .* or broadcast",
+            "--layout: found 'zip', expected phoenix14t, csl_daily, .* or hub",
         ),
         ({"media": "gif"}, "--media: found 'gif', expected png or mp4 for --layout phoenix14t"),
         ({"width": 8}, "--size: found 8x52, expected at least 16x16 pixels"),

@@ -14,15 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
 from unglossed.inference.confidence import CONFIDENCE_FILE, Confidence, steadiness_of
 from unglossed.models.kept_alignment import KeptAlignment
-
-_CHRF = CHRF()
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,14 @@ class Candidates:
 
 def utilities(texts: Sequence[str]) -> NDArray[np.float64]:
     """chrF (0 to 1) of each text (rows) with each as its reference (columns); equal ones have 1."""
-    different = sorted(set(texts))
+    from sacrebleu.metrics.chrf import CHRF  # most translations never need it
+
+    chrf, different = CHRF(), sorted(set(texts))
     found = np.ones((len(different), len(different)))
     for row, text in enumerate(different):
         for column, reference in enumerate(different):
             if row != column:
-                found[row, column] = _CHRF.sentence_score(text, [reference]).score / 100
+                found[row, column] = chrf.sentence_score(text, [reference]).score / 100
     places = [different.index(text) for text in texts]
     return found[np.ix_(places, places)]
 

@@ -383,7 +383,7 @@ def translate_features(
     beside.check(decoding)
     names = names or [str(index) for index in range(len(features))]
     batches = alike_batches(model, features, names, decoding, batch_size)
-    if context is None:
+    if context is None and model.context is not None:
         context = find_rows(model, processor, features)
     done: dict[int, Translation] = {}
     was_training = model.training

@@ -287,7 +287,8 @@ def _check_fields(fields: Mapping[str, Any], path: str) -> None:
 
 def _check_languages(config: Any, processor: TranslatorProcessor, source: str) -> None:
     """Refuse a processor with other languages than the model's prompt has."""
-    prompts = (config.prompt or {}).get("languages") or {}
+    prompt = config.prompt if isinstance(config.prompt, Mapping) else {}
+    prompts = prompt.get("languages") or {}
     if set(prompts) != set(processor.start_tokens):
         found, expected = (
             ", ".join(sorted(codes)) or "none" for codes in (prompts, processor.start_tokens)
