@@ -215,6 +215,8 @@ class DevSplit:
 
         What finds them is frozen, as the encoder is.
         """
+        if self.model.context is None:
+            return None
         if self._beside is None or len(self._beside) != len(features):
             self._beside = find_rows(self.model, self.clips.processor, features)
         return self._beside
