@@ -257,7 +257,7 @@ def test_a_stage_without_its_alignment_file_is_named(
     for name in ("2-llm_fine_tuning", "model"):
         shutil.rmtree(output / name)
     model = output / "1-visual_initialing" / "model"
-    (model / "alignment.safetensors").unlink()
-    with pytest.raises(InputError, match=r"alignment\.safetensors") as caught:
+    (model / "alignment" / "trained.safetensors").unlink()
+    with pytest.raises(InputError, match=r"alignment/trained\.safetensors") as caught:
         train(corpus, output, CONTEXT, resume=True)
     assert "\n" not in str(caught.value)

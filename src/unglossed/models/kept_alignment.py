@@ -78,7 +78,7 @@ class KeptAlignment(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write it into a model's folder."""
-        (folder / FOLDER).mkdir()
+        (folder / FOLDER).mkdir(exist_ok=True)
         told = json.dumps(self.config, indent=2, sort_keys=True) + "\n"
         (folder / CONFIG).write_text(told, encoding="utf-8")
         values = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}

@@ -32,6 +32,7 @@ from unglossed.files import whole_file, write_text
 from unglossed.inference.context import Texts, find_texts
 from unglossed.media.augment import generator_for
 from unglossed.models.context import DRAFT, KINDS, RETRIEVED, Context, ContextText
+from unglossed.models.kept_alignment import FOLDER as ALIGNMENT
 from unglossed.models.processing import TranslatorProcessor, pad_labels
 from unglossed.models.token_alignment import TokenAlignment
 from unglossed.ranks import here
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from unglossed.training.job import Job
     from unglossed.training.run import Run
 
-ALIGNMENT_FILE = "alignment.safetensors"
+ALIGNMENT_FILE = f"{ALIGNMENT}/trained.safetensors"
 """Beside the model of a stage: its alignment's weights, by which a later one retrieves texts."""
 FOLDER = "context"
 _SHARED = {"seed", "tokenizer", "extra_texts", "video", "audio", "signal", "decoding"}
@@ -155,7 +156,7 @@ def _gallery(
         raise FieldError(
             "context.retrieved",
             f"{path}: cannot be read ({error}), expected the alignment of the stage: to train it"
-            f" again, delete {path.parent.parent} and the folders of the stages after it",
+            f" again, delete {earlier[source].parent} and the folders of the stages after it",
         ) from None
     texts = pad_labels([*own_places(run.corpus_texts, run.processor)])
     words = model.language_model.model.get_input_embeddings()
@@ -191,6 +192,7 @@ def own_places(texts: Sequence[str], processor: TranslatorProcessor) -> dict[tup
 def save_alignment(alignment: TokenAlignment, folder: Path) -> None:
     """Keep the weights of a stage's alignment beside its model."""
     state = {name: value.contiguous() for name, value in alignment.state_dict().items()}
+    (folder / ALIGNMENT).mkdir(exist_ok=True)
     save_file(state, folder / ALIGNMENT_FILE)
 
 
