@@ -18,6 +18,7 @@ from unglossed import cli
 from unglossed.config import read_yaml
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
+from unglossed.evaluation.calibration import calibrate
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.off_target import PACKAGE
 from unglossed.inference.translator import SignTranslator
@@ -197,6 +198,13 @@ def test_each_language_is_written_where_it_is_asked_for(run: Path, folder: Path)
         assert found.text in TEXTS[code]
     (first,) = translator.translate([folder / "test0"])
     assert first.text in TEXTS["de"]
+
+
+@pytest.mark.slow
+def test_a_calibration_asks_for_each_texts_own_language(run: Path, folder: Path) -> None:
+    # Asked for German alone, two thirds of these sentences, which it has learnt, would be wrong.
+    with pytest.raises(InputError, match="found all of 24 sentences with a chrF of 20 or more"):
+        calibrate(run, spec_of(folder), split="train", beams=2, least_chrf=20)
 
 
 @pytest.mark.slow

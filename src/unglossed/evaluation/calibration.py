@@ -24,6 +24,7 @@ from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError, note
 from unglossed.evaluation.corruption import OF_AUDIO, Corruption
 from unglossed.evaluation.evaluate import load_for
+from unglossed.evaluation.metrics import each_language
 from unglossed.evaluation.reliability import Reliability, sentence_chrf
 from unglossed.files import add_checksums, write_text
 from unglossed.hub import find_model
@@ -37,6 +38,7 @@ from unglossed.inference.confidence import (
     oddness_of,
     with_squares,
 )
+from unglossed.inference.output import Translation
 from unglossed.inference.reading import read_clip
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.media.augment import generator_for
@@ -85,6 +87,8 @@ def calibrate(
 ) -> Confidence:
     """Calibrate a model's confidence, and write it into the model's folder.
 
+    A model of several languages is asked for that of each clip's text.
+
     Args:
         model: a run folder or a model folder.
         corpus: a corpus spec, `kind:path`.
@@ -124,15 +128,21 @@ def calibrate(
         note(f"{len(unread):,} of {len(samples):,} clips are left out: {unread[0]}")
     if (found := len({number for number, *_ in clips})) < LEAST_CLIPS:
         raise InputError(f"{corpus}, {split}: found {found} clips, expected {LEAST_CLIPS} at least")
-    texts = translate_features(
-        translator.model,
-        translator.processor,
-        [features for *_, features in clips],
-        settings,
-        batch_size=batch_size,
-        progress=progress,
-        beside=translator.beside,
-    )
+
+    def translate(language: str, rows: Sequence[int]) -> list[Translation]:
+        return translate_features(
+            translator.model,
+            translator.processor,
+            [clips[row][2] for row in rows],
+            settings.change(to=language) if asks else settings,
+            batch_size=batch_size,
+            progress=progress,
+            beside=translator.beside,
+        )
+
+    asks = len(translator.processor.languages) > 1
+    languages = [samples[number].language if asks else "" for number, *_ in clips]
+    texts = each_language(languages, translate)
     shown = []
     for (number, kind, features), text in zip(clips, texts, strict=True):
         sample = samples[number]
