@@ -34,6 +34,7 @@ def test_it_is_resumed_to_the_bit_and_scores_stand_side_by_side(
     changes = [
         *shrink("fla_llm_reward", tmp_path / "models"),
         *(f"{STAGE}.epochs=3", "decoding.max_new_tokens=8", f"{STAGE}.batch_size=2"),
+        *("decoding.beams=3", "decoding.choice=minimum_risk"),  # dev has one beam, and no choice
         *(f"{STAGE}.learning_rates.{part}=1e-3" for part in ("adapter", "language_model")),
     ]
     train_recipe("fla_llm_reward", corpus, tmp_path / "whole", overrides=changes)

@@ -45,11 +45,20 @@ def samples() -> list[Sample]:
     ]
 
 
-def explorer(of: Translator, reward: Any = None, seed: int = 0, **settings: Any) -> Explorer:
+DECODING = DecodingSettings(max_new_tokens=6)
+
+
+def explorer(
+    of: Translator,
+    reward: Any = None,
+    seed: int = 0,
+    decoding: DecodingSettings = DECODING,
+    **settings: Any,
+) -> Explorer:
     return Explorer(
         of,
         RewardSettings(**{"group": GROUP, **settings}),
-        DecodingSettings(max_new_tokens=6),
+        decoding,
         PROCESSOR,
         samples(),
         reward or SentenceReward("bleu", "de", "nfc.v1"),
@@ -64,6 +73,18 @@ def clips(time: int | None = None) -> tuple[Tensor, Tensor]:
     for row, length in enumerate(LENGTHS):
         features[row, :length] = torch.randn(length, DIM, generator=generator)
     return features, mask
+
+
+def test_texts_are_drawn_from_the_model_that_is_trained_whatever_the_recipe_decodes_with() -> None:
+    changed = DECODING.change(no_repeat_ngram_size=1, language_contrast=0.5, choice="minimum_risk")
+    features, mask = clips()
+    plain, told = (
+        explorer(model(), decoding=one)(model(), features, mask, DRAWS)
+        for one in (DECODING, changed)
+    )
+
+    assert torch.equal(plain.log_shares, told.log_shares)
+    assert torch.equal(plain.rewards, told.rewards)
 
 
 def test_rewards_are_sacrebleus_of_a_sentence() -> None:

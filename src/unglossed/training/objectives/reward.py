@@ -136,7 +136,9 @@ class Explorer:
         reward: SentenceReward,
         seed: int,
     ) -> None:
-        plain = {"language_contrast": 0.0, "temperature": 1.0, "top_p": 1.0}
+        # Texts of another distribution than that whose log-probabilities are trained are no group.
+        plain: dict[str, Any] = {"language_contrast": 0.0, "no_repeat_ngram_size": 0}
+        plain |= {"temperature": 1.0, "top_p": 1.0}
         self.settings, self.processor, self.samples = settings, processor, samples
         self.decoding = decoding.change(sample=True, seed=seed, **plain)
         self.reward = reward
@@ -238,7 +240,7 @@ class Reward(Translation):
         model.explore(Explorer(model, settings, *told, reward, job.seed))
         scores = job.dev(model).scored(
             self.score,
-            decoding=run.recipe.decoding.change(beams=job.stage.dev_beams),
+            decoding=run.recipe.decoding.change(beams=job.stage.dev_beams, choice="best"),
             normalisation=run.normalisation,
             reward=reward,
         )
