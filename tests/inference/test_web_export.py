@@ -173,6 +173,18 @@ def test_a_recipe_that_draws_is_told_of_the_search(tmp_path: Path, capsys) -> No
 
 
 @needs_onnx
+def test_what_the_page_leaves_out_of_the_decoding_is_told(tmp_path: Path, capsys) -> None:
+    processor = tiny_processor()
+    choosing = DecodingSettings(choice="minimum_risk", no_repeat_ngram_size=3)
+    web_export._search(SignTranslator(tiny_model(processor), processor, choosing))
+    told = capsys.readouterr().err
+    assert "takes that by minimum_risk" in told
+    assert "lets runs of tokens stand twice" in told
+    web_export._search(SignTranslator(tiny_model(processor), processor))
+    assert capsys.readouterr().err == ""
+
+
+@needs_onnx
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:
     import onnxruntime
 

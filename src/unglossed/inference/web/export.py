@@ -103,8 +103,11 @@ def export_web(
             shutil.copytree(page, folder, dirs_exist_ok=True)
         training = told_training(model, trained_on)
         told = {"trained_on": training, "runtime": {"version": VERSION, "webgpu": webgpu}}
-        with translator.model.language_model.writing(translator.decoding.to):
-            difference = write_model(translator, folder / "model", told)
+        try:
+            with translator.model.language_model.writing(translator.decoding.to):
+                difference = write_model(translator, folder / "model", told)
+        except InputError as error:
+            raise InputError(f"{model}: {error}") from None
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         of_runtime = sum(size for path, size in sizes.items() if path.parent.name == "runtime")
     return WebExport(sum(sizes.values()) - of_runtime, of_runtime, difference)
@@ -183,6 +186,12 @@ def _search(translator: SignTranslator) -> dict[str, Any]:
         note("the page searches for the likeliest text; this model's recipe draws its texts")
     if decoding.language_contrast:
         note("the page searches without language contrast, which this model's recipe has")
+    if decoding.no_repeat_ngram_size:
+        note("the page lets runs of tokens stand twice, which this model's recipe does not")
+    if decoding.choice != "best":
+        note(f"the page takes the best text; this model's recipe takes that by {decoding.choice}")
+    if translator.beside.confidence is not None:
+        note("the page gives every text, however small the confidence; this model is calibrated")
     ends = config.eos_token_id
     room = text_limit(translator.model, 1)
     most = decoding.max_new_tokens
