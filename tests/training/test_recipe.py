@@ -456,3 +456,37 @@ def test_a_key_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
     path.write_text("base: demo\nvideo: {sampling_rate: 1, frame_share: 1}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"found video\.sampling_rate and video\.frame_share"):
         load_recipe(path)
+
+
+ALIGNED = "stages.first.alignment=tokens", "stages.first.learning_rates.alignment=0.01"
+TRAINED = "stages.second.frozen=[]", "stages.second.learning_rates.encoder=0.01"
+
+
+def test_a_choice_by_an_alignment_wants_one_that_will_lie_beside_the_model(path: Path) -> None:
+    contrast = "decoding.choice=contrast"
+    with pytest.raises(InputError, match=r"choice: found contrast, expected a stage that has"):
+        load_recipe(path, [contrast])
+    with pytest.raises(InputError, match="but the stage second trains the encoder of first's"):
+        load_recipe(path, [contrast, *ALIGNED, *TRAINED, "stages.second.feature_views=0"])
+
+    assert load_recipe(path, [contrast, *ALIGNED]).decoding.choice == "contrast"
+
+
+def test_a_reward_does_not_tune_what_reads_texts_beside_the_features(path: Path) -> None:
+    context = "stages.second.context={source: first, folds: 2}"
+    third = {
+        "name": "third",
+        "objective": "reward",
+        **{part: {"source": "second"} for part in ("encoder", "adapter", "language_model")},
+        "frozen": ["encoder"],
+        "learning_rates": {"adapter": 0.01, "language_model": 0.01},
+        "epochs": 1,
+        "batch_size": 2,
+    }
+    content = yaml.safe_load(RECIPE)
+    content["stages"].append(third)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    assert len(load_recipe(path).stages) == 3
+    with pytest.raises(InputError, match=r"stages\.third\.language_model\.source: found second"):
+        load_recipe(path, [context, "stages.second.learning_rates.context=0.01"])

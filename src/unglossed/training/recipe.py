@@ -295,8 +295,39 @@ class Recipe(Settings):
             for part in (*PARTS, "alignment"):
                 self._check_source(stage, part, earlier, names)
             self._check_context(stage, earlier)
+            self._check_reward(stage, earlier)
             earlier[stage.name] = stage
+        self._check_choice()
         return self
+
+    def _check_choice(self) -> None:
+        """Refuse a choice by an alignment that the run's model will not have beside it."""
+        if self.decoding.choice != "contrast":
+            return
+        kept = [one.alignment is not None and not one.alignment.states for one in self.stages]
+        if True not in kept:
+            raise ValueError(
+                "decoding.choice: found contrast, expected a stage that has `alignment` without"
+                " `states`"
+            )
+        last = len(kept) - 1 - kept[::-1].index(True)
+        for stage in self.stages[last + 1 :]:
+            if stage.encoder is not None and "encoder" not in stage.frozen:
+                raise ValueError(
+                    f"decoding.choice: found contrast, but the stage {stage.name} trains the"
+                    f" encoder of {self.stages[last].name}'s alignment, expected it frozen"
+                )
+
+    @staticmethod
+    def _check_reward(stage: StageSettings, earlier: dict[str, StageSettings]) -> None:
+        """Refuse to tune without its texts a model that has learnt to read some."""
+        writer = stage.language_model
+        source = None if writer is None else earlier.get(writer.source)
+        if stage.objective == "reward" and source is not None and source.context is not None:
+            raise ValueError(
+                f"stages.{stage.name}.language_model.source: found {source.name}, which reads texts"
+                " beside the features (context), expected a stage without: reward reads none"
+            )
 
     def _check_prompt(self, stage: StageSettings) -> None:
         """Refuse new tokens that are trained where a prompt does not have them."""
