@@ -257,8 +257,9 @@ def _parse_mediapipe(path: Path, frame: Mapping[str, Any]) -> Iterator[Part]:
             yield None, sizes[0]
             continue
         if isinstance(landmarks, list) and all(isinstance(one, list) for one in landmarks):
-            found = f"{len(landmarks)} people, expected 1: keep the one who signs"
-            raise InputError(f"{path}, {name}: found {found}")
+            raise InputError(
+                f"{path}, {name}: found {len(landmarks)} people, expected 1: keep the one who signs"
+            )
         if not isinstance(landmarks, list) or len(landmarks) not in sizes:
             found = len(landmarks) if isinstance(landmarks, list) else str(landmarks)[:40]
             expected = " or ".join(map(str, sizes))
