@@ -98,6 +98,21 @@ def test_features_are_read_instead_of_media(
         read_corpus(spec)
 
 
+def test_a_folder_of_frames_with_a_dot_has_the_array_of_its_whole_name(tmp_path: Path) -> None:
+    for name in ("news.1", "news"):
+        (tmp_path / "frames" / name).mkdir(parents=True)
+        write(tmp_path / "arrays" / f"{name}.npy", 20)
+    rows = ["id,media,text,split", "a,news.1,Regen.,train", "b,news,Sonne.,train"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    spec = f"table:{tmp_path}/t.csv?language=de&media={tmp_path}/frames"
+
+    corpus = read_corpus(f"{spec}&features={tmp_path}/arrays")
+
+    assert [row.media.name for row in corpus.splits["train"]] == ["news.1.npy", "news.npy"]
+    with pytest.raises(InputError, match="features '', expected FOLDER"):
+        read_corpus(f"{spec}&features=")
+
+
 def test_times_count_in_the_array_of_a_whole_video_alone(tmp_path: Path) -> None:
     folder = tmp_path / "how2sign"
     folder.mkdir()

@@ -136,6 +136,16 @@ def test_a_table_without_the_columns(tmp_path):
         read(tmp_path)
 
 
+def test_a_table_with_commas_that_nobody_quoted(tmp_path):
+    path = tmp_path / "CSL_News_Labels.csv"
+    path.write_text("video,text\na.mp4,今天, 小雨\n")
+    with pytest.raises(InputError, match=r"entry 1: found more fields than columns .* 小雨"):
+        read(tmp_path)
+    path.write_text("video,text,text\na.mp4,a,b\n")
+    with pytest.raises(InputError, match="line 1: found the column text twice"):
+        read(tmp_path)
+
+
 def test_no_labels_at_all(tmp_path):
     with pytest.raises(InputError, match=r"found no CSL_News_Labels.json, expected it there or"):
         read(tmp_path)

@@ -175,6 +175,7 @@ def test_a_language_is_needed(tmp_path):
         ("metadata.jsonl", '{"file_name": "a.mp4", "text": "x", "start": []}', "the field start"),
         ("metadata.csv", "file_name,text\na.mp4\n", "line 2: found 1 fields, expected 2"),
         ("metadata.csv", 'file_name,text\na.mp4,"x', "wrong quotes"),
+        ("metadata.csv", "file_name,text,text\na.mp4,x,y", "line 1: found the column 'text' twice"),
         ("metadata.parquet", "no table", "not readable as Parquet"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +267,47 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
         open_array(tmp_path / "flat.npy")
 
 
+def test_damage_within_a_file_is_one_line(tmp_path: Path) -> None:
+    def told(name: str) -> str:
+        with pytest.raises(InputError) as raised:
+            open_array(tmp_path / name)
+        assert "\n" not in str(raised.value)
+        assert name in str(raised.value)
+        return str(raised.value)
+
+    np.savez_compressed(tmp_path / "packed.npz", values=FEATURES)
+    content = bytearray((tmp_path / "packed.npz").read_bytes())
+    content[100:140] = bytes(40)
+    (tmp_path / "packed.npz").write_bytes(content)
+    assert "cannot be read as .npz" in told("packed.npz")
+
+    header = io.BytesIO()
+    shape = (10**13, 6)
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("values.npy", header.getvalue() + b"1234")
+    assert "cannot be read as .npz" in told("header.npz")
+
+    np.savez(tmp_path / "a.npz", values=FEATURES)
+    (tmp_path / "archive.npy").write_bytes((tmp_path / "a.npz").read_bytes())
+    assert "found several arrays, expected one, or the ending .npz" in told("archive.npy")
+    (tmp_path / "array.npz").write_bytes(write_npy(tmp_path, FEATURES).read_bytes())
+    assert "found no .npz" in told("array.npz")
+
+    values = torch.from_numpy(FEATURES)
+    torch.save({"values": values, "rate": 10**400}, tmp_path / "rate.pt")
+    assert "rate.pt, rate: found" in told("rate.pt")
+    names = "[" * 100_000
+    np.savez(tmp_path / "names.npz", values=FEATURES, points=names)
+    assert "names.npz, points: found" in told("names.npz")
+    torch.save(
+        {"values": values, "rate": torch.tensor(25.0, requires_grad=True)}, tmp_path / "g.pt"
+    )
+    assert open_array(tmp_path / "g.pt").told.rate == 25
+
+
 def test_a_key_may_have_slashes_and_a_file_a_hash_in_its_name() -> None:
     assert split_key(Path("/x/f.h5#a/b")) == (Path("/x/f.h5"), "a/b")
     assert split_key(Path("clip#1.npy")) == (Path("clip#1.npy"), None)
@@ -384,10 +427,19 @@ def test_wrong_folders_of_json_are_one_line(tmp_path: Path) -> None:
     words = openpose_frame(0)
     words["people"][0]["face_keypoints_2d"][3] = "x"
     assert "face_keypoints_2d: found something else among the numbers" in told(words)
+    large = openpose_frame(0)
+    large["people"][0]["pose_keypoints_2d"][3] = 10**400
+    assert "pose_keypoints_2d: found a number beyond all coordinates" in told(large)
+    two = [[{"x": 0.5, "y": 0.5}] * 33] * 2
+    assert "pose_landmarks: found 2 people, expected 1" in told({"pose_landmarks": two})
     one.write_text(json.dumps(openpose_frame(0)))
     (folder / "other_1.json").write_text(json.dumps(openpose_frame(0)))
     with pytest.raises(InputError, match=r"other_1\.json: found frame 1 twice"):
         open_array(folder)
+    (folder / "other_1.json").rename(folder / "other_600000.json")
+    for whole in (True, False):
+        with pytest.raises(InputError, match=r"found 2 files numbered 1 to 600000, expected one"):
+            open_array(folder, whole=whole)
 
 
 def test_folders_of_mediapipe_are_read_in_each_of_its_forms(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ class ArraysBeside:
         Raises:
             InputError: There are two of the name, or a folder cannot be listed.
         """
-        for name in dict.fromkeys((id, media.stem, media.name)):
+        # The whole name first: a folder of frames may have a dot in it, and so no ending.
+        for name in dict.fromkeys((id, media.name, media.stem)):
             for folder in (self.root, self.root / split):
                 place = folder / name
                 found = self._list(place.parent).find(place.name) or []

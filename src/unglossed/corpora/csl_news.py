@@ -117,6 +117,8 @@ def _read_entries(path: Path) -> Iterator[tuple[int, object]]:
                     f"{path}, line 1: no column {', '.join(missing)}, found"
                     f" {', '.join(map(repr, names))[:200] or 'none'}"
                 )
+            if twice := [name for name in FIELDS if names.count(name) > 1]:
+                raise InputError(f"{path}, line 1: found the column {twice[0]} twice")
             yield from enumerate(table, start=1)
         except csv.Error as error:
             raise InputError(f"{path}: wrong quotes: {error}") from error
@@ -136,6 +138,12 @@ def _read_entries(path: Path) -> Iterator[tuple[int, object]]:
 def _parse(entry: object) -> tuple[str, str]:
     if not isinstance(entry, dict):
         raise RowError(f"found {str(entry)[:60]!r}, expected an object with video and text")
+    if None in entry:  # where a table has more fields than columns
+        more = str(entry[None])[:60]
+        raise RowError(
+            f"found more fields than columns ({more}), expected quotes around texts with commas",
+            FaultKind.MALFORMED_ROW,
+        )
     values = []
     for field in FIELDS:
         value = entry.get(field)

@@ -187,6 +187,8 @@ def _read_csv(reading: Reading, path: Path) -> Iterator[tuple[int, Mapping[str, 
     table = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
     try:
         header = next(table, [])
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise InputError(f"{path}, line 1: found the column {twice[0]!r} twice")
         for fields in table:
             if len(fields) == len(header):
                 yield table.line_num, dict(zip(header, fields, strict=True))

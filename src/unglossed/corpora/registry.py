@@ -305,6 +305,8 @@ def _split_options(spec: str, kind: str, rest: str) -> tuple[str, dict[str, str]
             raise InputError(f"corpus {spec!r}: language {value!r}, expected a code as de, en, zh")
         if key == "split" and not value.strip():
             raise InputError(f"corpus {spec!r}: split {value!r}, expected a name as train")
+        if not value.strip():  # as of a variable of the shell that is not set
+            raise InputError(f"corpus {spec!r}: {key} {value!r}, expected {option.value}")
         if option.value.islower() and value != option.value:
             raise InputError(f"corpus {spec!r}: {key} {value!r}, expected {option.value}")
     return path, options

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,18 @@ _KEYED = re.compile(
 )
 _AXES = ("time", "points", "channels"), ("time", "dim")
 _MOST_BYTES = 8_000_000_000
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    RuntimeError,  # an archive with a password, or packed in a way that zipfile does not know
+    MemoryError,  # a header that tells more than there is
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file raises."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +109,7 @@ def open_array(media: Path, *, whole: bool = True) -> ArrayFile:
         return _checked(media, reader(path, key))
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise InputError(f"{media}: cannot be read as {path.suffix.lower()}: {reason}") from error
 
@@ -139,7 +152,7 @@ def told_by(media: Path, values: Any, told: Mapping[str, Any]) -> ArrayFile:
 def _positive(media: Path, name: str, value: Any) -> float:
     try:
         number = float(np.asarray(value).reshape(()).astype(np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 < number < 1e6:
         raise InputError(f"{media}, {name}: found {_text(value)[:40]!r}, expected a number above 0")
@@ -156,7 +169,7 @@ def _names(media: Path, name: str, value: Any) -> tuple[str, ...]:
         text = _text(value)
         try:
             value = json.loads(text) if text.startswith("[") else text.split(",")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{media}, {name}: found {text[:60]!r}, expected names") from None
     return tuple(_text(one).strip() for one in value)
 
@@ -185,7 +198,11 @@ def _checked(media: Path, file: ArrayFile) -> ArrayFile:
 
 def _read_npy(path: Path, key: str | None) -> ArrayFile:
     assert key is None  # see `split_key`
-    return ArrayFile(np.load(path, mmap_mode="r", allow_pickle=False))
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(values, np.ndarray):  # told by its first bytes, not by its name
+        values.close()
+        raise InputError(f"{path}: found several arrays, expected one, or the ending .npz")
+    return ArrayFile(values)
 
 
 def _pick(media: Path, key: str | None, known: Iterable[str]) -> str:
@@ -209,6 +226,8 @@ def _pick(media: Path, key: str | None, known: Iterable[str]) -> str:
 
 
 def _read_npz(path: Path, key: str | None) -> ArrayFile:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: found no .npz, or a truncated one")
     with np.load(path, allow_pickle=False) as arrays:
         name = _pick(path, key, arrays.files)
         with zipfile.ZipFile(path) as archive:
@@ -246,7 +265,11 @@ def _read_torch_file(path: Path, key: str | None) -> ArrayFile:
         named = {str(name): value for name, value in content.items()}
         tensors = [name for name, value in named.items() if isinstance(value, torch.Tensor)]
         name = _pick(path, key, tensors)
-        told = {one: named[one] for one in _TOLD if one in named and one != name}
+        told = {
+            one: value.detach() if isinstance(value := named[one], torch.Tensor) else value
+            for one in _TOLD
+            if one in named and one != name
+        }
         content = named[name]
     elif key is not None:
         raise InputError(f"{path}: found no array {key!r}, the file holds a single tensor")

@@ -26,7 +26,7 @@ from unglossed.media.skeletons import SKELETONS
 Floats = NDArray[np.float32]
 
 _VERSIONS = (0.1, 0.2)
-_MOST_FRAMES = 10_000_000
+_MOST_GAPS = 10, 250  # frames that a file may stand for on the whole, and frames beside that
 _MOST_JSON = 10_000_000  # bytes of a frame, which has about 10 kB
 _NUMBER = re.compile(r"([0-9]+)(?:_keypoints)?\.json", re.IGNORECASE)
 _FACE_NAME = re.compile(r"f[a-z]*_([0-9]+)")
@@ -146,9 +146,11 @@ def read_json_folder(folder: Path, *, whole: bool = True) -> ArrayFile:
     """
     files = _numbered(folder)
     first, last = min(files), max(files)
-    if last - first >= _MOST_FRAMES:
+    share, beside = _MOST_GAPS
+    if last - first >= share * len(files) + beside:
         raise InputError(
-            f"{folder}: found frames {first} to {last}, expected at most {_MOST_FRAMES}"
+            f"{folder}: found {len(files):,} files numbered {first} to {last}, expected one for"
+            " each frame: the numbers seem to be something else, such as milliseconds"
         )
     one = _read_json(files[first])
     of_openpose = "people" in one
@@ -254,6 +256,10 @@ def _parse_mediapipe(path: Path, frame: Mapping[str, Any]) -> Iterator[Part]:
         if not landmarks:
             yield None, sizes[0]
             continue
+        if isinstance(landmarks, list) and all(isinstance(one, list) for one in landmarks):
+            raise InputError(
+                f"{path}, {name}: found {len(landmarks)} people, expected 1: keep the one who signs"
+            )
         if not isinstance(landmarks, list) or len(landmarks) not in sizes:
             found = len(landmarks) if isinstance(landmarks, list) else str(landmarks)[:40]
             expected = " or ".join(map(str, sizes))
@@ -276,5 +282,8 @@ def _as_floats(path: Path, name: str, numbers: Sequence[Any]) -> Floats:
     is_number = all(isinstance(one, (int, float)) and type(one) is not bool for one in numbers)
     if not is_number:
         raise InputError(f"{path}, {name}: found something else among the numbers of its points")
-    with np.errstate(over="ignore"):
-        return np.array(numbers, np.float64).astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(numbers, np.float64).astype(np.float32)
+    except OverflowError:  # whole numbers beyond all floats
+        raise InputError(f"{path}, {name}: found a number beyond all coordinates") from None
