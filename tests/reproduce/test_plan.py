@@ -10,10 +10,10 @@ import tiny
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
-from unglossed.reproduce.graph import Graph, build_graph
+from unglossed.reproduce.graph import Graph, _chain, build_graph
 from unglossed.reproduce.plan import Scale, choose_rows, load_plan, row_recipe, told_of
 from unglossed.training.plan import plan_stages
-from unglossed.training.recipe import Recipe
+from unglossed.training.recipe import Recipe, load_recipe
 from unglossed.training.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +148,29 @@ def test_tables_5_and_8_to_10_share_one_stage_1(
     assert {run.row for run in first[0].used_by} == set(names)
     other = build_graph(plan, names, scale, [0], corpus, "another corpus", tmp_path)
     assert not graph.nodes.keys() & other.nodes.keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "video.frame_share=0.5",
+        "audio={}",
+        "array={dim: 8}",
+        "languages=[de, en]",
+        "decoding.beams=7",
+    ],
+)
+def test_how_clips_are_read_and_texts_written_is_part_of_a_stage(
+    change: str, corpus: Corpus, tmp_path: Path
+) -> None:
+    recipe = load_recipe("demo", ["extra_texts=null"])
+    other = load_recipe("demo", ["extra_texts=null", change])
+
+    def first(one: Recipe) -> str:
+        nodes = _chain(one, corpus, "fingerprint", tmp_path)
+        return next(node.key for node in nodes if node.stage.name == "visual_initialing")
+
+    assert first(recipe) != first(other)
 
 
 def test_models_of_the_small_plan_can_be_built(corpus: Corpus, tmp_path: Path) -> None:

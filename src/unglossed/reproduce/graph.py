@@ -23,12 +23,11 @@ from unglossed.reproduce.weights import is_whole
 from unglossed.training.keys import digest
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.recipe import GeneratedText, Recipe
-from unglossed.training.settings import PARTS, StageSettings
+from unglossed.training.settings import NAMING, StageSettings
+from unglossed.training.signal_settings import OF_CLIPS
 
 STAGES_FOLDER = "stages"
 RUN, SCORES, SCORED = "run", "scores", "metrics.json"
-_NAMING = (*PARTS, "alignment", "context")
-"""Settings of a stage that name earlier ones."""
 _NO_MATTER = {"num_workers", "description"}
 
 
@@ -198,7 +197,7 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
     chain: list[Node] = []
     for number, stage in enumerate(recipe.stages, start=1):
         reads_clips = "encoder" in OBJECTIVES[stage.objective].parts
-        shared = ("audio", "video", "signal", "decoding") if reads_clips else ()
+        shared = ("languages", *((*OF_CLIPS, "decoding") if reads_clips else ()))
         facts = {
             "version": unglossed.__version__,
             "corpus": fingerprint,
@@ -227,7 +226,7 @@ def _chain(recipe: Recipe, corpus: Corpus, fingerprint: str, folder: Path) -> li
 
 def _sources(stage: StageSettings) -> list[str]:
     """Where the parts of a stage come from."""
-    parts = [getattr(stage, name) for name in _NAMING]
+    parts = [getattr(stage, name) for name in NAMING]
     return [part.source for part in parts if part is not None and part.source is not None]
 
 
@@ -244,7 +243,7 @@ def _by_key(stage: dict[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     """A stage whose parts name earlier ones by their keys."""
     named = {}
     for name, value in stage.items():
-        if name in _NAMING and value is not None and value["source"] in keys:
+        if name in NAMING and value is not None and value["source"] in keys:
             value = {**value, "source": {"stage": keys[value["source"]]}}
         named[name] = value
     return named

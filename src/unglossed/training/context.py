@@ -43,7 +43,8 @@ from unglossed.training.encoding import encode_clips, fast_form
 from unglossed.training.features import use_bfloat16
 from unglossed.training.keys import clip_keys, digest
 from unglossed.training.plan import context_tokens, leads_of
-from unglossed.training.settings import PARTS, StageSettings
+from unglossed.training.settings import NAMING, StageSettings
+from unglossed.training.signal_settings import OF_CLIPS
 from unglossed.training.sources import load_complete
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 ALIGNMENT_FILE = f"{ALIGNMENT}/trained.safetensors"
 """Beside the model of a stage: its alignment's weights, by which a later one retrieves texts."""
 FOLDER = "context"
-_SHARED = {"seed", "tokenizer", "extra_texts", "video", "audio", "signal", "decoding"}
+_SHARED = {"seed", "tokenizer", "extra_texts", "decoding", *OF_CLIPS}
 
 
 class ContextDataset(AddingDataset):
@@ -272,7 +273,7 @@ def needed_stages(stages: Sequence[StageSettings], source: str) -> list[str]:
     waiting = [source]
     while waiting:
         stage = named[waiting.pop()]
-        for name in (*PARTS, "alignment", "context"):
+        for name in NAMING:
             part = getattr(stage, name)
             origin = None if part is None else part.source
             if origin in named and origin not in needed:

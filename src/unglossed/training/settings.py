@@ -241,6 +241,8 @@ class AlignmentSettings(Settings):
 
 PARTS = ("encoder", "adapter", "language_model", "text_encoder")
 """Parts that a stage's settings can have; an objective's model may add further ones."""
+NAMING = (*PARTS, "alignment", "context")
+"""Settings of a stage that can name an earlier one, in their `source`."""
 NEW_TOKENS = "new_tokens"
 """Has a learning rate where the embeddings of `tokenizer.new_tokens` alone are trained (LST)."""
 TrainedPart = Literal[
