@@ -459,3 +459,19 @@ def verify_folder(folder: Path) -> None:
             )
     verify_checksums(folder)
     _verified[folder] = state
+
+
+def import_pyarrow(path: Path) -> Any:
+    """pyarrow, and `pyarrow.parquet` in it, with which a Parquet file is read.
+
+    Raises:
+        InputError: It is not installed; names the file.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            f"{path}: reading Parquet needs pyarrow: pip install 'unglossed[parquet]'"
+        ) from error
+    return pyarrow

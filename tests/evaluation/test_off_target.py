@@ -60,5 +60,5 @@ def test_rows_come_back_in_their_order() -> None:
         seen[code] = rows
         return [f"{code}{row}" for row in rows]
 
-    assert each_language(["de", "zh", "de"], work) == ["de0", "zh1", "de2"]
+    assert each_language(["de", "zh", "de"], work, ["de", "zh"]) == ["de0", "zh1", "de2"]
     assert seen == {"de": [0, 2], "zh": [1]}

@@ -6,20 +6,17 @@ videos. No video is opened here.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from unglossed.corpora.captions import read_text
-from unglossed.corpora.faults import FaultKind, RowError
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.json_files import read_json
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.listing import list_clips, list_files, list_folders
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.subtitles import add_subtitles
-from unglossed.corpora.table import fields_once
 from unglossed.errors import InputError
 from unglossed.files import Names
-from unglossed.media.frames import VIDEO_SUFFIXES
 
 SPLITS = "subset2episode.json"
 SUBTITLES = Path("subtitles")
@@ -51,11 +48,7 @@ def read_bobsl(reading: Reading) -> Corpus:
     subsets = _read_subsets(path)
     subtitles = _list_subtitles(reading, base)
     folders = [reading.media_root] if reading.media_root else [base / one for one in _VIDEO_FOLDERS]
-    listings = {
-        folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-        for folder in (folders if reading.has_media else ())
-    }
-    clips = Clips(listings)
+    clips = list_clips(folders, reading.broken_links, look=reading.has_media)
     rows = Rows(reading, reading.language or generated_language(base) or "en", forgiving=True)
     num_kept, not_by_hand = 0, dict.fromkeys(subtitles, 0)
     for split, episodes in subsets.items():
@@ -101,12 +94,7 @@ def _find_base(root: Path) -> tuple[Path, Path]:
 
 def _read_subsets(path: Path) -> dict[str, list[str]]:
     """The episodes of each subset."""
-    try:
-        content = json.loads(read_text(path), object_pairs_hook=fields_once)
-    except RowError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    content = read_json(path)
     subsets: dict[str, list[str]] = {}
     seen: dict[str, str] = {}
     for name, episodes in content.items() if isinstance(content, dict) else ():

@@ -6,20 +6,18 @@ Reads the release's labels, JSON or CSV, beside the clips of its archives. No vi
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from unglossed.corpora.captions import on_one_line, read_text
 from unglossed.corpora.faults import FaultKind, RowError
+from unglossed.corpora.json_files import read_json
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.listing import list_clips, list_folders
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
-from unglossed.corpora.table import fields_once
 from unglossed.errors import InputError
-from unglossed.media.frames import VIDEO_SUFFIXES
 
 LABELS = "CSL_News_Labels.json"
 VIDEOS = "rgb_format"
@@ -49,11 +47,7 @@ def read_csl_news(reading: Reading) -> Corpus:
     files = _find_labels(reading.root)
     base = reading.root if reading.root.is_dir() else reading.root.parent
     folders = _video_folders(reading.media_root or base)
-    listings = {
-        folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-        for folder in (folders if reading.has_media else ())
-    }
-    clips = Clips({folder: found for folder, found in listings.items() if found})
+    clips = list_clips(folders, reading.broken_links, look=reading.has_media)
     rows = Rows(reading, reading.language or generated_language(base) or "zh", forgiving=True)
     for split, path in files.items():
         rows.begin(path, "entry", split, id_field="video")
@@ -107,10 +101,9 @@ def _video_folders(root: Path) -> list[Path]:
 
 
 def _read_entries(path: Path) -> Iterator[tuple[int, object]]:
-    text = read_text(path)
     if path.suffix == ".csv":
         try:
-            table = csv.DictReader(text.splitlines(keepends=True), strict=True)
+            table = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
             names = table.fieldnames or []
             if missing := [name for name in FIELDS if name not in names]:
                 raise InputError(
@@ -123,12 +116,7 @@ def _read_entries(path: Path) -> Iterator[tuple[int, object]]:
         except csv.Error as error:
             raise InputError(f"{path}: wrong quotes: {error}") from error
         return
-    try:
-        content = json.loads(text, object_pairs_hook=fields_once)
-    except RowError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, list):
         kind = type(content).__name__
         raise InputError(f'{path}: found a {kind}, expected a list of {{"video", "text"}}')

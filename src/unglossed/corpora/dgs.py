@@ -6,23 +6,21 @@ one of them each. No video is opened here.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from unglossed.corpora.captions import Cue, folded, read_text, read_tier
+from unglossed.corpora.captions import Cue, folded, read_tier
 from unglossed.corpora.elan import Document, Times, read_document
-from unglossed.corpora.faults import FaultKind, RowError
+from unglossed.corpora.faults import FaultKind
+from unglossed.corpora.json_files import read_json
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.listing import Clips, list_clips, list_files, list_folders
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.subtitles import report_unreadable
-from unglossed.corpora.table import fields_once
 from unglossed.errors import InputError
 from unglossed.files import Names
-from unglossed.media.frames import VIDEO_SUFFIXES
 
 TEXT_TIERS = {
     "de": ("Deutsche_Übersetzung",),
@@ -30,7 +28,7 @@ TEXT_TIERS = {
 }
 """Tiers of translations by language, without the letter of the person at their end."""
 GLOSS_TIERS = ("Lexem_Gebärde_r", "Lexem_Gebärde_l")
-"""Tiers of the signs of either hand, likewise."""
+"""Tiers of the signs of either hand, again without the letter of the person."""
 VIEWS = {"A": "_1a1", "B": "_1b1"}
 """What the name of a video that shows one person has behind the conversation's."""
 ANNOTATIONS = "eaf"
@@ -67,12 +65,7 @@ def read_dgs(reading: Reading) -> Corpus:
     files = _list_annotations(base)
     splits = _read_splits(base)
     folders = _video_folders(reading.media_root or base, files)
-    clips = Clips(
-        {
-            folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-            for folder in (folders if reading.has_media else ())
-        }
-    )
+    clips = list_clips(folders, reading.broken_links, look=reading.has_media)
     rows = Rows(reading, language, forgiving=True)
     for split in dict.fromkeys(splits.values()):
         rows.begin(base, split=split)
@@ -185,12 +178,7 @@ def _read_splits(base: Path) -> dict[str, str]:
         names = " and ".join(path.name for path in paths)
         raise InputError(f"{base}: found {names}, expected one list of splits")
     path = paths[0]
-    try:
-        content = json.loads(read_text(path), object_pairs_hook=fields_once)
-    except RowError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f'{path}: expected {{"train": [...], "dev": [...], "test": [...]}}')
     splits: dict[str, str] = {}

@@ -36,7 +36,7 @@ from unglossed.corpora.listing import (
 )
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
-from unglossed.corpora.subtitles import report_unreadable
+from unglossed.corpora.subtitles import add_cue, report_unreadable
 from unglossed.errors import InputError
 from unglossed.files import Names, composed, find_path
 from unglossed.media.array_files import ARRAY_SUFFIXES, is_json_folder
@@ -430,17 +430,7 @@ class CaptionReader:
                     rows.count_without_text()
                 rows.report(cue.number, against, FaultKind.LEFT_OUT)
                 continue
-            rows.add(
-                cue.number,
-                id=f"{stem}_{cue.number}",
-                text=cue.text,
-                split=split,
-                media=clip,
-                expected=clip,
-                start_seconds=cue.start_seconds,
-                end_seconds=cue.end_seconds,
-                signer=cue.speaker,
-            )
+            add_cue(rows, cue, id=stem, split=split, media=clip, expected=clip)
         if not cues and not wrong:
             report(FaultKind.LEFT_OUT, str(caption), "found no cue")
 

@@ -21,6 +21,7 @@ from unglossed.corpora.reading import Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import parse_object, parse_seconds
 from unglossed.errors import InputError
+from unglossed.files import import_pyarrow
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FILE_COLUMNS = ("file_name", "video_file_name", "audio_file_name")
@@ -201,20 +202,15 @@ def _read_csv(reading: Reading, path: Path) -> Iterator[tuple[int, Mapping[str, 
 
 
 def _read_parquet(reading: Reading, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    pyarrow = import_pyarrow(path)
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading Parquet needs pyarrow: pip install 'unglossed[parquet]'"
-        ) from error
-    try:
-        with parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(batch_size=1024):
                 for values in batch.to_pylist():
                     number += 1
                     yield number, values
-    except (ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not readable as Parquet: {reason}") from None
 

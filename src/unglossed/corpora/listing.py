@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import ChainMap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,6 +144,21 @@ class Clips:
         """Report the clips that nobody asked for."""
         for folder, names in self._listings.items():
             rows.leftover(folder, names, self._used)
+
+
+def list_clips(folders: Iterable[Path], broken: Links, *, look: bool = True) -> Clips:
+    """The videos of folders, by name.
+
+    Args:
+        folders: Where to look.
+        broken: Takes the dangling links.
+        look: False: nothing is looked for, and nothing found.
+
+    Raises:
+        InputError: As `list_entries`.
+    """
+    wanted = folders if look else ()
+    return Clips({folder: list_files(folder, VIDEO_SUFFIXES, broken) for folder in wanted})
 
 
 class MediaFolder:

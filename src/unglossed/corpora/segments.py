@@ -15,10 +15,10 @@ from typing import cast
 
 from unglossed.corpora.captions import CAPTION_SUFFIXES, on_one_line, read_captions, read_text
 from unglossed.corpora.faults import RowError
+from unglossed.corpora.json_files import fields_once
 from unglossed.corpora.table import (
     COLUMNS,
     TABLE_SUFFIXES,
-    fields_once,
     parse_seconds,
     read_rows,
 )

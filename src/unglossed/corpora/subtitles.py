@@ -6,8 +6,9 @@ For releases that have a subtitle file a video; `folder` reads what people lay o
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from unglossed.corpora.captions import read_captions
+from unglossed.corpora.captions import Cue, read_captions
 from unglossed.corpora.faults import FaultKind
 from unglossed.corpora.reading import Reading, Rows
 from unglossed.errors import InputError
@@ -45,19 +46,28 @@ def add_subtitles(
         report_unreadable(reading, path, error)
         return 0
     rows.begin(path, unit="cue", split=split)
-    return sum(
-        rows.add(
-            cue.number,
-            id=f"{id}_{cue.number}",
-            text=cue.text,
-            split=split,
-            media=media,
-            expected=expected,
-            start_seconds=cue.start_seconds,
-            end_seconds=cue.end_seconds,
-            signer=cue.speaker,
-        )
-        for cue in cues
+    where: Any = {"id": id, "split": split, "media": media, "expected": expected}
+    return sum(add_cue(rows, cue, **where) for cue in cues)
+
+
+def add_cue(
+    rows: Rows, cue: Cue, *, id: str, split: str, media: Path | None, expected: Path
+) -> bool:
+    """Add a sample for a cue, called `id` and the cue's number; see `add_subtitles`.
+
+    Returns:
+        Whether it was kept.
+    """
+    return rows.add(
+        cue.number,
+        id=f"{id}_{cue.number}",
+        text=cue.text,
+        split=split,
+        media=media,
+        expected=expected,
+        start_seconds=cue.start_seconds,
+        end_seconds=cue.end_seconds,
+        signer=cue.speaker,
     )
 
 

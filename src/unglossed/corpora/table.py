@@ -20,10 +20,12 @@ from typing import cast
 
 from unglossed.corpora.captions import parse_clock
 from unglossed.corpora.faults import FaultKind, RowError
+from unglossed.corpora.json_files import fields_once
 from unglossed.corpora.listing import MediaFolder, list_entries
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
+from unglossed.files import import_pyarrow
 from unglossed.media.signal import check_frame_rate, has_no_rate
 
 REQUIRED = ("id", "media", "text", "split")
@@ -140,30 +142,11 @@ def parse_object(line: str) -> dict[str, object]:
     return row
 
 
-def fields_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Make an object of JSON, which by itself would keep the last of two values of a name.
-
-    Raises:
-        RowError: There are two.
-    """
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RowError(f"found the field {twice!r} twice, expected it once")
-    return fields
-
-
 def _read_parquet(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading Parquet needs pyarrow: pip install 'unglossed[parquet]'"
-        ) from error
+    pyarrow = import_pyarrow(path)
     number = 0
     try:
-        with parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path) as file:
             written = file.schema_arrow.names
             names = _rename(written)
             _check_columns(str(path), names, required)
@@ -181,7 +164,7 @@ def _read_parquet(reading: Reading, path: Path, required: Sequence[str]) -> Numb
                         reading.report(FaultKind.MALFORMED_ROW, where, str(error))
                     else:
                         yield number, fields, further
-    except (ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}, after row {number}: not readable as Parquet: {reason}") from None
 

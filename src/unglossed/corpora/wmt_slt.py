@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unglossed.corpora.languages import generated_language
-from unglossed.corpora.listing import Clips, list_files, list_folders
+from unglossed.corpora.listing import list_clips, list_files, list_folders
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.subtitles import add_subtitles
 from unglossed.errors import InputError
-from unglossed.media.frames import VIDEO_SUFFIXES
 
 SUBTITLES = "subtitles"
 VIDEOS = "videos"
@@ -53,11 +52,7 @@ def read_wmt_slt(reading: Reading) -> Corpus:
         if reading.media_root is not None:
             places = (below / VIDEOS, below, Path(VIDEOS), Path())
             folders = [reading.media_root / place for place in places]
-        listings = {
-            folder: list_files(folder, VIDEO_SUFFIXES, reading.broken_links)
-            for folder in (folders if reading.has_media else ())
-        }
-        clips = Clips(listings)
+        clips = list_clips(folders, reading.broken_links, look=reading.has_media)
         for name, path in sorted(list_files(part / SUBTITLES, (".srt", ".vtt")).items()):
             add_subtitles(
                 rows,

@@ -129,20 +129,19 @@ def calibrate(
     if (found := len({number for number, *_ in clips})) < LEAST_CLIPS:
         raise InputError(f"{corpus}, {split}: found {found} clips, expected {LEAST_CLIPS} at least")
 
-    def translate(language: str, rows: Sequence[int]) -> list[Translation]:
+    def translate(language: str | None, rows: Sequence[int]) -> list[Translation]:
         return translate_features(
             translator.model,
             translator.processor,
             [clips[row][2] for row in rows],
-            settings.change(to=language) if asks else settings,
+            settings.change(to=language) if language else settings,
             batch_size=batch_size,
             progress=progress,
             beside=translator.beside,
         )
 
-    asks = len(translator.processor.languages) > 1
-    languages = [samples[number].language if asks else "" for number, *_ in clips]
-    texts = each_language(languages, translate)
+    languages = [samples[number].language for number, *_ in clips]
+    texts = each_language(languages, translate, translator.processor.languages)
     shown = []
     for (number, kind, features), text in zip(clips, texts, strict=True):
         sample = samples[number]
@@ -221,7 +220,8 @@ def fit(
         others = [one for one, held in zip(shown, fold == number, strict=True) if not held]
         made = _fit(others, whole)
         for index in map(int, np.flatnonzero(fold == number)):
-            confidences[index] = _confidence(made, shown[index])
+            one = shown[index]
+            confidences[index] = made.of_clip(one.evidence, one.features)
     ranked = np.sort(confidences[real])
     threshold = float(ranked[int((1 - coverage) * len(ranked) + 1e-9)])
     seen = Reliability(confidences[real], good[real], threshold, least_chrf)
@@ -232,10 +232,6 @@ def fit(
     }
     dev = {"clips": int(real.sum()), **seen.to_dict(), "abstained_corrupted": abstained}
     return _fit(shown, {**whole, "threshold": threshold, "dev": dev})
-
-
-def _confidence(made: Confidence, shown: Shown) -> float:
-    return made.of({**shown.evidence, "oddness": made.oddness(shown.features)})
 
 
 def _fit(shown: Sequence[Shown], fields: Mapping[str, Any]) -> Confidence:

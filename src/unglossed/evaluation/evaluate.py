@@ -336,7 +336,7 @@ def _predict(
         if len(unreadable) > most_of[0]:
             raise _too_many(str(error), name, len(unreadable), most_of)
 
-    def translate(language: str, rows: Sequence[int]) -> list[Translation | None]:
+    def translate(language: str | None, rows: Sequence[int]) -> list[Translation | None]:
         chosen = [samples[row] for row in rows]
         found = iter(
             translator.translate(
@@ -344,16 +344,16 @@ def _predict(
                 on_error=note_down,
                 on_note=lambda name, text: None,  # there can be many: they are in the predictions
                 translate_empty=True,
-                least_confidence=0.0,  # all texts are scored; see `_trust`
-                **settings | ({"to": language} if asks else {}),
+                least_confidence=0.0,  # all texts are scored; see `reliability_of`
+                **settings | ({"to": language} if language else {}),
             )
         )
         return [None if sample.id in unreadable else next(found) for sample in chosen]
 
-    asks = len(translator.processor.languages) > 1
-    languages = [sample.language if asks else "" for sample in samples]
+    languages = [sample.language for sample in samples]
+    translations = each_language(languages, translate, translator.processor.languages)
     predictions = []
-    for sample, translation in zip(samples, each_language(languages, translate), strict=True):
+    for sample, translation in zip(samples, translations, strict=True):
         predictions.append(
             Prediction(
                 sample.id,

@@ -405,14 +405,20 @@ def rows_by_language(languages: Sequence[str]) -> dict[str, list[int]]:
 
 
 def each_language(
-    languages: Sequence[str], work: Callable[[str, list[int]], Sequence[V]]
+    languages: Sequence[str],
+    work: Callable[[str | None, list[int]], Sequence[V]],
+    known: Sequence[str],
 ) -> list[V]:
     """What a function gives for each row, of which it is given those of a language at a time.
 
     Args:
         languages: of the rows.
-        work: is given a language and the numbers of its rows; gives one result for each.
+        work: is given a language and the numbers of its rows; gives one result for each. Of a
+            system that writes one language it is given no language and all rows.
+        known: all languages that the system writes.
     """
+    if len(known) < 2:
+        return [*work(None, [*range(len(languages))])]
     found: dict[int, V] = {}
     for code, rows in rows_by_language(languages).items():
         found |= zip(rows, work(code, rows), strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,11 @@ class Candidates:
     lengths: NDArray[np.int64]
     similarities: NDArray[np.float64] | None = None
 
+    @cached_property
+    def utilities(self) -> NDArray[np.float64]:
+        """See `utilities`."""
+        return utilities(self.texts)
+
     def gains(self, *, drawn: bool) -> NDArray[np.float64]:
         """Expected chrF (0 to 1) of each text if another one of them is the right one.
 
@@ -48,7 +54,7 @@ class Candidates:
         if not drawn:
             totals = self.scores * self.lengths
             weights = np.exp(totals - totals.max())
-        gains: NDArray[np.float64] = utilities(self.texts) @ (weights / weights.sum())
+        gains: NDArray[np.float64] = self.utilities @ (weights / weights.sum())
         return gains
 
     @property
@@ -57,7 +63,7 @@ class Candidates:
         count = len(self.texts)
         if count == 1:
             return np.ones(1)
-        found = utilities(self.texts)
+        found = self.utilities
         agreed: NDArray[np.float64] = (found.sum(1) - np.diag(found)) / (count - 1)
         return agreed
 

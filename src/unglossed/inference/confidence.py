@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from unglossed import hub
-from unglossed.config import AS_LIST, Settings, check_settings
+from unglossed.config import AS_LIST, Settings, Share, check_settings
 
 CONFIDENCE_FILE = "confidence.json"
 """Beside a model."""
@@ -31,7 +31,6 @@ _MOST = 6.0
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Numbers = Annotated[tuple[_Number, ...], AS_LIST]
-_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Scale(Settings):
@@ -65,9 +64,9 @@ class Confidence(Settings):
     """Of the file's form."""
     least_chrf: Annotated[float, Field(gt=0, le=100)]
     """A sentence is good from this chrF (0 to 100) with its reference on."""
-    coverage: _Share
+    coverage: Share
     """Share of dev's clips that the threshold keeps, at least."""
-    threshold: _Share
+    threshold: Share
     """Sentences of less confidence are not given."""
     scales: dict[str, Scale]
     """Of each kind of evidence."""
@@ -145,6 +144,10 @@ class Confidence(Settings):
         """The confidence (0 to 1) of a translation."""
         inputs = self.inputs(evidence)[None]
         return float((self.seen.of(with_squares(inputs)) * self.good.of(inputs))[0])
+
+    def of_clip(self, evidence: Mapping[str, float], features: Tensor) -> float:
+        """The confidence of a translation, whose evidence lacks its oddness, of these features."""
+        return self.of({**evidence, "oddness": self.oddness(features)})
 
     def oddness(self, features: Tensor) -> float:
         """See `oddness_of`."""

@@ -31,6 +31,21 @@ CHECKED = ((7,), (5, 1, 9))
 """Frames of the clips on which a file is checked: one clip, and many."""
 
 
+def encoder_of_pictures(model: Translator) -> VisualEncoder:
+    """The encoder of a model that turns pictures, and they alone, into features.
+
+    Raises:
+        InputError: it has another encoder, or reads something beside the pictures.
+    """
+    if not isinstance(model.encoder, VisualEncoder):
+        raise InputError("found an encoder of another kind, expected a visual one")
+    if model.context is not None:
+        raise InputError("found a model that reads texts beside the signal, expected none")
+    if model.encoder.frozen_block is not None:
+        raise InputError("found an encoder with a frozen_block, expected one without")
+    return model.encoder
+
+
 class SignalReader(nn.Module):
     """Encoder and adapter in eval mode, written without sizes that only the data tells.
 
@@ -41,18 +56,12 @@ class SignalReader(nn.Module):
         model: with a visual encoder.
 
     Raises:
-        ValueError: it has another encoder.
+        InputError: see `encoder_of_pictures`.
     """
 
     def __init__(self, model: Translator) -> None:
         super().__init__()
-        if not isinstance(model.encoder, VisualEncoder):
-            raise ValueError("found an encoder of another kind, expected a visual one")
-        if model.context is not None:
-            raise ValueError("found a model that reads texts beside the signal, expected none")
-        if model.encoder.frozen_block is not None:
-            raise ValueError("found an encoder with a frozen_block, expected one without")
-        self.encoder, self.adapter = model.encoder, model.adapter
+        self.encoder, self.adapter = encoder_of_pictures(model), model.adapter
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Embeddings (clips, positions, width) for a language model; padded positions are zero.

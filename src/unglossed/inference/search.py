@@ -343,8 +343,7 @@ def text_scores(
         beside = None if context is None else context[rows]
         output = model(features=features[rows], mask=mask[rows], labels=labels, context=beside)
         logits = output.logits.float()
-        chosen = logits.gather(2, tokens[rows, :, None]).squeeze(2) - logits.logsumexp(2)
-        scores.append(chosen.where(real[rows], 0).sum(1) / real[rows].sum(1))
+        scores.append(_mean_scores(logits, tokens[rows], real[rows]))
     return torch.cat(scores)
 
 
@@ -361,6 +360,11 @@ def unseen_scores(model: Translator, tokens: Tensor) -> Tensor:
     nothing = table.new_zeros(len(tokens), 1, writer.width)
     mask = torch.ones(len(tokens), 1, dtype=torch.bool, device=tokens.device)
     logits = writer(nothing, mask, labels).float()
+    return _mean_scores(logits, tokens, real)
+
+
+def _mean_scores(logits: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
+    """Mean log-probability (batch,) of the real ones of tokens (batch, tokens)."""
     chosen = logits.gather(2, tokens[..., None]).squeeze(2) - logits.logsumexp(2)
     return chosen.where(real, 0).sum(1) / real.sum(1)
 
@@ -484,9 +488,7 @@ def translate_batch(
             evidence = one.evidence(order[0], float(unseen[index]), row)
             translation = replace(translation, evidence=evidence)
             if beside.confidence is not None:
-                sure = beside.confidence.of(
-                    evidence | {"oddness": beside.confidence.oddness(row.float().cpu())}
-                )
+                sure = beside.confidence.of_clip(evidence, row.float().cpu())
                 translation = replace(translation, confidence=sure)
         translations.append(translation)
     return translations

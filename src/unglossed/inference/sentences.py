@@ -477,9 +477,11 @@ class Finder:
 def _sentence(
     number: int, start: float, end: float, text: Translation, shown: tuple[float, ...]
 ) -> Sentence:
-    understood = text.reason is not Doubt.NOT_UNDERSTOOD
-    row = Sentence(number, start, end, text.text, text.score, text.attention, shown)
-    return replace(row, calibrated=text.confidence, understood=understood)
+    return Sentence(
+        *(number, start, end, text.text, text.score, text.attention, shown),
+        calibrated=text.confidence,
+        understood=text.reason is not Doubt.NOT_UNDERSTOOD,
+    )
 
 
 def _are_equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:

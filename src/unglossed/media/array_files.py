@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
+from unglossed.files import import_pyarrow
 from unglossed.media.array_settings import UNITS, Told
 from unglossed.media.pictures import PICTURE_SUFFIXES
 
@@ -316,14 +317,9 @@ def _read_parquet(path: Path, key: str | None) -> ArrayFile:
     Columns: `values`, a list of numbers, or a list of lists of them; `clip`, the name of the clip
     in a file of several. The schema's metadata tell of the array.
     """
+    pyarrow = import_pyarrow(path)
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise InputError(
-            f"{path}: reading Parquet needs pyarrow: pip install 'unglossed[parquet]'"
-        ) from error
-    try:
-        with parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
         if _VALUES not in schema.names:
             shown = ", ".join(schema.names[:8])
@@ -336,8 +332,8 @@ def _read_parquet(path: Path, key: str | None) -> ArrayFile:
         if key is not None and "clip" not in schema.names:
             raise InputError(f"{path}: found no column 'clip', in which to look for {key!r}")
         filters = None if key is None else [("clip", "=", key)]
-        rows = parquet.read_table(path, columns=[_VALUES], filters=filters).column(_VALUES)
-    except ArrowException as error:
+        rows = pyarrow.parquet.read_table(path, columns=[_VALUES], filters=filters).column(_VALUES)
+    except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0][:150]
         raise InputError(f"{path}: not readable as Parquet: {reason}") from None
     if not len(rows):

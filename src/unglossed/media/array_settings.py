@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unglossed.config import AS_LIST, WHOLE, Settings
-from unglossed.media.pose_augment import PoseAugmentation, Rate, Share
+from unglossed.config import AS_LIST, WHOLE, Settings, Share
+from unglossed.media.pose_augment import PoseAugmentation, Rate
 from unglossed.media.skeletons import SKELETONS, Skeleton
 
 CONFIDENCE = "confidence"

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from unglossed.config import AS_LIST, Settings
+from unglossed.config import AS_LIST, Settings, Share
 from unglossed.media.skeletons import HANDS, Skeleton
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0.1, le=1000)]
 
 

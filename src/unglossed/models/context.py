@@ -21,7 +21,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from unglossed.models.adapter import build_adapter
 from unglossed.models.language_model import IGNORED, LanguageModel, build_language_model
 from unglossed.models.processing import TranslatorProcessor, encode_texts
-from unglossed.models.token_alignment import token_similarities
+from unglossed.models.token_alignment import occurrences, token_similarities
 
 DRAFT, RETRIEVED = "draft", "retrieved"
 KINDS = (DRAFT, RETRIEVED)
@@ -95,9 +95,7 @@ class Gallery(nn.Module):
                 places = self.places[start : start + _TEXTS_AT_ONCE]
                 real = places >= 0
                 used, entry = torch.unique(places[real], return_inverse=True)
-                counts = torch.zeros(len(used), len(places), device=embeds.device)
-                text = real.nonzero()[:, 0]
-                counts.index_put_((entry, text), torch.ones_like(counts[0, 0]), True)
+                counts = occurrences(entry, real, len(used))
                 tokens = self.vectors[used.long()]
                 seen = token_similarities(positions, mask, tokens, counts, self.temperature)
                 found.append(seen.of_clips)
@@ -206,9 +204,8 @@ class Context(nn.Module):
     @property
     def positions(self) -> int:
         """Most tokens of a clip's texts together."""
-        tokens = self.settings["tokens"]
         number = (self.settings.get(RETRIEVED) or {"number": 0})["number"]
-        return int(tokens.get(DRAFT, 0) + number * tokens.get(RETRIEVED, 0))
+        return most_positions(self.settings["tokens"], number)
 
     def forward(
         self, features: Tensor, mask: Tensor, labels: Tensor, context: None = None
@@ -248,6 +245,16 @@ class Context(nn.Module):
         offset, slope = self.marks[kinds].unbind(-2)
         marks = offset + slope * (confidence[..., None] / _THOUSANDTHS)
         return embedded + marks.to(embedded.dtype), ids != IGNORED
+
+
+def most_positions(tokens: Mapping[str, int], number: int) -> int:
+    """Most tokens of a clip's texts together.
+
+    Args:
+        tokens: most of a text and its lead, by its kind.
+        number: of retrieved texts.
+    """
+    return tokens.get(DRAFT, 0) + number * tokens.get(RETRIEVED, 0)
 
 
 def lead_ids(processor: TranslatorProcessor, lead: str, confidence: float) -> list[int]:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from unglossed.config import FieldError
-from unglossed.models.encoder import Encoder
-from unglossed.models.over_time import DEFAULTS, OverTime
+from unglossed.models.over_time import DEFAULTS, OverTime, OverTimeEncoder
 
 
-class FeatureEncoder(Encoder):
+class FeatureEncoder(OverTimeEncoder):
     """Features (time, input_dim) of a clip to features of signs.
 
     1. Each row is normalised to mean 0 and variance 1, and brought to the width of the features.
@@ -24,7 +23,6 @@ class FeatureEncoder(Encoder):
             keys of `OverTime`.
     """
 
-    signal = "array"
     defaults: ClassVar[Mapping[str, Any]] = {"input_dim": None, "rate": None, **DEFAULTS}
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -62,11 +60,3 @@ class FeatureEncoder(Encoder):
             rows, torch.cat(places) / self.rate, lengths
         )
         return features
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        """See `Encoder.output_lengths`."""
-        return self.over_time.output_lengths(lengths)
-
-    def input_limit(self, positions: int | None) -> int | None:
-        """See `Encoder.input_limit`."""
-        return self.over_time.input_limit(positions)

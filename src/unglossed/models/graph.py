@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from unglossed.config import FieldError
 from unglossed.media.skeletons import SKELETONS, Skeleton
-from unglossed.models.encoder import Encoder
-from unglossed.models.over_time import DEFAULTS, OverTime
+from unglossed.models.over_time import DEFAULTS, OverTime, OverTimeEncoder
 
 _LEAST = 1e-6
 
 
-class GraphEncoder(Encoder):
+class GraphEncoder(OverTimeEncoder):
     """Poses (time, points, coordinates and seconds) to features of signs.
 
     1. Coordinates are divided by the width of the shoulders, the median of the clip's. The body is
@@ -37,7 +36,6 @@ class GraphEncoder(Encoder):
             keys of `OverTime`.
     """
 
-    signal = "array"
     defaults: ClassVar[Mapping[str, Any]] = {
         "skeleton": None,
         "depth": None,
@@ -139,14 +137,6 @@ class GraphEncoder(Encoder):
         starts = torch.cumsum(lengths.to(group.device), 0)[:-1]
         change[torch.cat([starts.new_zeros(1), starts])] = 0
         return change
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        """See `Encoder.output_lengths`."""
-        return self.over_time.output_lengths(lengths)
-
-    def input_limit(self, positions: int | None) -> int | None:
-        """See `Encoder.input_limit`."""
-        return self.over_time.input_limit(positions)
 
 
 class GroupNetwork(nn.Module):

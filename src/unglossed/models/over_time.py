@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unglossed.models.temporal import PooledTemporal, build_temporal, real_positions
+from unglossed.models.encoder import Encoder
+from unglossed.models.temporal import build_temporal, lay_out, mix, mixed_lengths, mixed_limit
 from unglossed.models.visual import spare_single_values
 
 DEFAULTS: Mapping[str, Any] = {
@@ -74,26 +75,24 @@ class OverTime(nn.Module):
             lengths: (batch,) rows of each clip.
         """
         rows = rows + time_encoding(seconds, rows.shape[1]).to(rows.dtype)
-        mask = real_positions(lengths.to(rows.device))
-        padded = rows.new_zeros(*mask.shape, rows.shape[1]).masked_scatter(mask[..., None], rows)
-        if isinstance(self.temporal, PooledTemporal):
-            features, mask = self.temporal(padded, mask)
-        else:
-            features = self.temporal(padded, mask)
+        features, mask = mix(self.temporal, *lay_out(rows, lengths))
         features = self.transformer(features, src_key_padding_mask=~mask)
         return features * mask[..., None], mask
 
+
+class OverTimeEncoder(Encoder):
+    """An encoder of arrays whose last part is an `OverTime`."""
+
+    signal = "array"
+    over_time: OverTime
+
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """See `Encoder.output_lengths`."""
-        if isinstance(self.temporal, PooledTemporal):
-            return self.temporal.output_lengths(lengths)
-        return lengths
+        return mixed_lengths(self.over_time.temporal, lengths)
 
     def input_limit(self, positions: int | None) -> int | None:
         """See `Encoder.input_limit`."""
-        if positions is None or not isinstance(self.temporal, PooledTemporal):
-            return positions
-        return self.temporal.input_limit(positions)
+        return mixed_limit(self.over_time.temporal, positions)
 
 
 def time_encoding(seconds: Tensor, dim: int) -> Tensor:

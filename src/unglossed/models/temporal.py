@@ -178,6 +178,35 @@ def build_temporal(input_dim: int, config: Mapping[str, Any]) -> TemporalModule 
     return PooledTemporal(input_dim, width, kernel, pools, edges or 0, most)
 
 
+def lay_out(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (sum of lengths, dim) of clips as (batch, time, dim), 0 where padded, and the mask."""
+    mask = real_positions(lengths.to(rows.device))
+    padded = rows.new_zeros(*mask.shape, rows.shape[-1])
+    return padded.masked_scatter(mask[..., None], rows), mask
+
+
+def mix(temporal: nn.Module, padded: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """What a temporal module makes of (batch, time, dim), and the mask of that; Identity: as is."""
+    if isinstance(temporal, nn.Identity):
+        return padded, mask
+    if isinstance(temporal, PooledTemporal):
+        features, mask = temporal(padded, mask)
+        return features, mask
+    return temporal(padded, mask), mask
+
+
+def mixed_lengths(temporal: nn.Module, lengths: Lengths) -> Lengths:
+    """Positions that a temporal module makes of clips of so many frames."""
+    return temporal.output_lengths(lengths) if isinstance(temporal, PooledTemporal) else lengths
+
+
+def mixed_limit(temporal: nn.Module, positions: int | None) -> int | None:
+    """Most frames that become at most so many positions; None: no limit."""
+    if positions is None or not isinstance(temporal, PooledTemporal):
+        return positions
+    return temporal.input_limit(positions)
+
+
 def _is_pool(value: object) -> bool:
     return type(value) is int and 1 <= value <= 100
 

@@ -146,9 +146,7 @@ class TokenAlignment(nn.Module):
             words: Gives embeddings (tokens, text_dim) of token ids where there is no reader.
         """
         states, places = self._read(texts, words)
-        counts = torch.zeros(len(states), len(texts), device=texts.device)
-        rows = (texts != IGNORED).nonzero()[:, 0]
-        counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
+        counts = occurrences(places, texts != IGNORED, len(states))
         normalize = nn.functional.normalize
         with torch.autocast(clips.device.type, enabled=False):  # bfloat16 is too coarse for them
             positions = normalize(self.clip_map(clips.float()), dim=-1)
@@ -219,6 +217,19 @@ class TokenAlignment(nn.Module):
         for reader in self._reader:  # goes to the device that the rest goes to
             cast(Any, reader)._apply(fn, recurse)
         return cast(Self, apply(fn, recurse))
+
+
+def occurrences(places: Tensor, real: Tensor, num_entries: int) -> Tensor:
+    """How often each entry is in each text: (entries, texts).
+
+    Args:
+        places: (real tokens,) the entry of each.
+        real: (texts, tokens) bool, True where they are.
+        num_entries: of how many.
+    """
+    counts = torch.zeros(num_entries, len(real), device=real.device)
+    rows = real.nonzero()[:, 0]
+    return counts.index_put_((places, rows), torch.ones_like(counts[0, 0]), True)
 
 
 class FrozenReader(nn.Module):

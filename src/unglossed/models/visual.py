@@ -29,6 +29,10 @@ from unglossed.models.temporal import (
     PooledTemporal,
     TemporalModule,
     build_temporal,
+    lay_out,
+    mix,
+    mixed_lengths,
+    mixed_limit,
     real_positions,
 )
 from unglossed.ranks import here
@@ -288,28 +292,16 @@ class VisualEncoder(Encoder):
 
     def laid_out(self, pooled: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features and mask, see `forward`, from one vector a frame (sum of lengths, dim)."""
-        mask = real_positions(lengths.to(pooled.device))
-        padded = pooled.new_zeros(*mask.shape, pooled.shape[-1])
-        padded = padded.masked_scatter(mask[..., None], pooled)
-        if isinstance(self.temporal, nn.Identity):
-            return padded, mask
-        if isinstance(self.temporal, PooledTemporal):
-            features, mask = self.temporal(padded, mask)
-        else:
-            features = self.temporal(padded, mask)
+        features, mask = mix(self.temporal, *lay_out(pooled, lengths))
         return features if self.frozen_block is None else self.frozen_block(features, mask), mask
 
     def output_lengths(self, lengths: Lengths) -> Lengths:
         """See `Encoder.output_lengths`; fewer with `temporal_pools`."""
-        if isinstance(self.temporal, PooledTemporal):
-            return self.temporal.output_lengths(lengths)
-        return lengths
+        return mixed_lengths(self.temporal, lengths)
 
     def input_limit(self, positions: int | None) -> int | None:
         """See `Encoder.input_limit`; more with `temporal_pools`."""
-        if positions is None or not isinstance(self.temporal, PooledTemporal):
-            return positions
-        return self.temporal.input_limit(positions)
+        return mixed_limit(self.temporal, positions)
 
     def pooled(self, frames: Tensor) -> Tensor:
         """One vector (frames, grid^2 * dim) a frame, from frames (frames, height, width, 3)."""

@@ -20,7 +20,7 @@ from transformers import AutoConfig
 from unglossed.config import FieldError, field
 from unglossed.errors import InputError, Mistakes
 from unglossed.models.adapter import build_adapter
-from unglossed.models.context import DRAFT, RETRIEVED, lead_ids
+from unglossed.models.context import DRAFT, RETRIEVED, lead_ids, most_positions
 from unglossed.models.encoder import build_encoder
 from unglossed.models.language_model import LightTConfig, build_language_model
 from unglossed.models.processing import TranslatorProcessor
@@ -265,9 +265,8 @@ def _check_context(plan: StagePlan) -> None:
     settings, writer = plan.settings.context, plan.language_model
     if settings is None or writer is None or writer.max_positions is None:
         return
-    tokens = context_tokens(settings, plan.processor)
     number = settings.retrieved.number if settings.retrieved else 0
-    asked = tokens.get(DRAFT, 0) + number * tokens.get(RETRIEVED, 0)
+    asked = most_positions(context_tokens(settings, plan.processor), number)
     sides = writer.prompt or {}
     taken = sum(len(sides.get(side, ())) for side in ("before", "after"))
     if not writer.transformers_config.is_encoder_decoder:

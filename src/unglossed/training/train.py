@@ -285,10 +285,7 @@ def _train_each(
         if ranks.first(partial(_begin_stage, folder, [*earlier.values()])):
             job = Job(run, stage, run.recipe.seed + number, earlier, progress)
             if stage.context is not None:
-
-                def train(part: Run, wanted: Collection[str], place: Path) -> dict[str, Path]:
-                    return _train_each(part, wanted, place, manner, progress)
-
+                train = partial(_train_each, manner=manner, progress=progress)
                 job = replace(job, beside=texts_of_train(job, output, train))
             _train_stage(job, folder, manner)
         ranks.first(partial(put_away, folder))  # also of a run that was killed before it did

@@ -18,11 +18,11 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from unglossed.errors import InputError
+from unglossed.inference.export import encoder_of_pictures
 from unglossed.inference.precision import SMALLEST
 from unglossed.models.language_model import EncoderDecoder
 from unglossed.models.temporal import PooledTemporal, TemporalModule
 from unglossed.models.translator import Translator
-from unglossed.models.visual import VisualEncoder
 
 STEPS = 127
 """Whole numbers that a row's largest number becomes."""
@@ -79,18 +79,12 @@ class FrameReader(nn.Module):
         model: with a visual encoder.
 
     Raises:
-        InputError: it has another one.
+        InputError: see `encoder_of_pictures`.
     """
 
     def __init__(self, model: Translator) -> None:
         super().__init__()
-        if not isinstance(model.encoder, VisualEncoder):
-            raise InputError("found an encoder of another kind, expected a visual one")
-        if model.context is not None:
-            raise InputError("found a model that reads texts beside the signal, expected none")
-        if model.encoder.frozen_block is not None:
-            raise InputError("found an encoder with a frozen_block, expected one without")
-        self.encoder = model.encoder
+        self.encoder = encoder_of_pictures(model)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Vectors (n, dim) of frames (n, height, width, 3)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -203,25 +202,24 @@ class Translation(TextObjective):
             total += float(text_loss(logits, labels, num_tokens=1))
             num_tokens += int((labels >= 0).sum())
 
-        def translate(numbers: Sequence[int], decoding: DecodingSettings) -> list[str]:
+        def translate(numbers: Sequence[int], code: str | None) -> list[str]:
+            settings = decoding.change(to=code) if code else decoding
             found = translate_features(
-                *(dev.model, processor, [features[number] for number in numbers], decoding),
+                *(dev.model, processor, [features[number] for number in numbers], settings),
                 batch_size=BATCH_SIZE,
                 context=None if beside is None else [beside[number] for number in numbers],
             )
             return [translation.text for translation in found]
 
         languages = [sample.language for sample in dev.samples]
-        if several:
-            texts = each_language(
-                languages,
-                lambda code, rows: dev.spread(
-                    [features[row] for row in rows],
-                    lambda some: translate([rows[one] for one in some], decoding.change(to=code)),
-                ),
-            )
-        else:
-            texts = dev.spread(features, partial(translate, decoding=decoding))
+        texts = each_language(
+            languages,
+            lambda code, rows: dev.spread(
+                [features[row] for row in rows],
+                lambda some: translate([rows[one] for one in some], code),
+            ),
+            processor.languages,
+        )
         found = self.score_texts(dev, texts, normalisation, **settings)
         return {"loss": total / num_tokens, **found}
 
