@@ -17,6 +17,7 @@ from unglossed.evaluation.corruption import CORRUPTIONS, Corruption
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.regions import BESIDE, REGIONS, RegionSource, parse_regions
 from unglossed.evaluation.skin import estimate_regions
+from unglossed.media.array_signal import ArraySignal
 from unglossed.media.signal import AudioSignal, Signal, VideoSignal
 from unglossed.ranks import here
 from unglossed_synth import corpus as synth
@@ -28,6 +29,7 @@ from unglossed_synth.recording import sign_corpus_clip
 FRAMES = np.random.default_rng(0).integers(0, 256, (9, 20, 10, 3), np.uint8)
 SIGNAL = VideoSignal(0.5)
 FILL = [124, 116, 104]
+MOVED = ("shuffle", "freeze")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,47 @@ def test_audio_is_shuffled_in_pieces_and_noise_is_as_loud(tmp_path: Path) -> Non
     assert not corrupted("blank", tmp_path, audio, signal).any()
 
 
+POINTS = np.random.default_rng(1).normal(50, 9, (12, 5, 3)).astype(np.float32)
+POINTS[2:4, 1, :2] = np.nan
+POINTS[..., 2] = np.arange(12, dtype=np.float32)[:, None] / 25
+
+
+@pytest.mark.parametrize("name", ["shuffle", "noise", "blank", "freeze"])
+def test_of_poses_the_times_stay(name: str, tmp_path: Path) -> None:
+    found = corrupted(name, tmp_path, POINTS, ArraySignal())
+
+    assert (found[..., 2] == POINTS[..., 2]).all()
+    assert not np.array_equal(found, POINTS, equal_nan=True)
+
+
+def test_poses_are_shuffled_still_gone_or_drawn_anew_where_they_are_there(tmp_path: Path) -> None:
+    shuffled, frozen = (corrupted(name, tmp_path, POINTS, ArraySignal()) for name in MOVED)
+    noise = corrupted("noise", tmp_path, POINTS, ArraySignal())[..., :2]
+
+    rows = [one[:, :2].tobytes() for one in POINTS]
+    assert sorted(one[:, :2].tobytes() for one in shuffled) == sorted(rows)
+    assert {one[:, :2].tobytes() for one in frozen} == {rows[6]}
+    assert np.isnan(corrupted("blank", tmp_path, POINTS, ArraySignal())[..., :2]).all()
+    there = ~np.isnan(POINTS[..., :2])
+    assert (np.isnan(noise) == ~there).all()
+    assert noise[there].mean() == pytest.approx(50, abs=3)
+    assert noise[there].std() == pytest.approx(9, rel=0.2)
+    assert abs(np.corrcoef(noise[there], POINTS[..., :2][there])[0, 1]) < 0.3
+
+
+def test_noise_has_the_mean_and_the_spread_of_each_feature_and_blank_ones_are_zero(
+    tmp_path: Path,
+) -> None:
+    scales = np.array([0.1, 1, 10], np.float32)
+    rows = np.random.default_rng(2).normal(5, 1, (500, 3)).astype(np.float32) * scales
+
+    noise = corrupted("noise", tmp_path, rows, ArraySignal())
+
+    assert noise.mean(0) == pytest.approx(rows.mean(0), rel=0.1)
+    assert noise.std(0) == pytest.approx(rows.std(0), rel=0.2)
+    assert not corrupted("blank", tmp_path, rows, ArraySignal()).any()
+
+
 class TouchSignal(AudioSignal):
     """A kind of signal of another package."""
 
@@ -111,7 +154,8 @@ class TouchSignal(AudioSignal):
         ("feet", SIGNAL, None, f"expected one of {', '.join(CORRUPTIONS)}"),
         ("hands", AudioSignal(), None, "reads audio, expected shuffle, noise, blank"),
         ("freeze", AudioSignal(), None, "reads audio, expected shuffle, noise, blank"),
-        ("noise", TouchSignal(), None, "expected a model that reads video or audio"),
+        ("noise", TouchSignal(), None, "expected a model that reads video, audio or arrays"),
+        ("hands", ArraySignal(), None, "reads array, expected shuffle, noise, blank, freeze"),
         ("noise", SIGNAL, "estimate", "regions: found them with 'noise'"),
     ],
 )

@@ -1,7 +1,8 @@
 """Takes something away from the clips of an evaluation, to see what a model does not read.
 
 Hands or face are covered, time is shuffled or stands still, the clip is noise or blank. Clips are
-changed after they were read and before the model's processor sees them; nothing is stored.
+changed after they were read and before the model's processor sees them; nothing is stored. Of poses
+the times stay, and points that are missing, but in a blank clip, where all are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from unglossed.ranks import Ranks
 COVERED = {"hands": ("hands",), "face": ("face",), "both": REGIONS}
 """What is covered by a corruption, of the regions of a picture."""
 OF_AUDIO = ("shuffle", "noise", "blank")
+OF_ARRAYS = (*OF_AUDIO, "freeze")
 CORRUPTIONS = (*COVERED, "shuffle", "noise", "blank", "freeze")
 SEED = 0
 
@@ -58,11 +60,12 @@ class Corruption:
     ) -> None:
         if name not in CORRUPTIONS:
             raise InputError(f"corrupt: found {name!r}, expected one of {', '.join(CORRUPTIONS)}")
-        allowed = {"video": CORRUPTIONS, "audio": OF_AUDIO}.get(signal.kind, ())
+        kinds = {"video": CORRUPTIONS, "audio": OF_AUDIO, "array": OF_ARRAYS}
+        allowed = kinds.get(signal.kind, ())
         if name not in allowed:
             raise InputError(
                 f"corrupt: found {name!r} for a model that reads {signal.kind}, expected"
-                f" {', '.join(allowed) or 'a model that reads video or audio'}"
+                f" {', '.join(allowed) or 'a model that reads video, audio or arrays'}"
             )
         if regions is not None and name not in COVERED:
             told = ", ".join(COVERED)
@@ -81,7 +84,10 @@ class Corruption:
         return replace(read, content=self.change(sample, read.content))
 
     def change(self, sample: Sample, content: NDArray[Any]) -> NDArray[Any]:
-        """Corrupt frames (n, height, width, 3) uint8, or samples (n,): the same shape and kind.
+        """Corrupt frames, samples, poses or features: the same shape and kind.
+
+        Frames are (n, height, width, 3) uint8, samples (n,), poses and features as an
+        `ArraySignal` reads them.
 
         The same clip always becomes the same.
         """
@@ -90,13 +96,14 @@ class Corruption:
             return self._cover(sample, content)
         if content.ndim == 1:
             return self._change_audio(content, rng)
+        if self._signal.kind == "array":
+            return self._change_array(content, rng)
         if self.name == "shuffle":
             return content[rng.permutation(len(content))]
         if self.name == "noise":
             return rng.integers(0, 256, content.shape, np.uint8)
         if self.name == "freeze":
-            middle = len(content) // 2
-            return np.repeat(content[middle : middle + 1], len(content), axis=0)
+            return _frozen(content)
         return np.full_like(content, _FILL)
 
     def _cover(self, sample: Sample, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -128,6 +135,24 @@ class Corruption:
             return np.clip(drawn, -1, 1).astype(content.dtype)
         return np.zeros_like(content)
 
+    def _change_array(self, content: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Noise has the mean and the spread of the clip's points, or of each feature."""
+        points = content.ndim == 3
+        changed = content.copy()
+        values = changed[..., :-1] if points else changed  # behind a point's coordinates: seconds
+        if self.name == "shuffle":
+            values[:] = values[rng.permutation(len(values))]
+        elif self.name == "freeze":
+            values[:] = _frozen(values)
+        elif self.name == "blank":
+            values[:] = np.nan if points else 0
+        elif np.isfinite(values).any():
+            over = (0, 1) if points else 0
+            drawn = rng.standard_normal(values.shape, dtype=np.float32)
+            noise = np.nanmean(values, over) + np.nanstd(values, over) * drawn
+            values[:] = np.where(np.isnan(values), values, noise)
+        return changed
+
     def record(self, ranks: Ranks) -> dict[str, Any]:
         """What was done, for `metrics.json`, over all processes of an evaluation.
 
@@ -146,3 +171,9 @@ class Corruption:
                 told["frames_without_regions"] = late
             told["covered"] = round(sum(shares) / len(shares), 4) if shares else 0.0
         return told
+
+
+def _frozen(content: NDArray[Any]) -> NDArray[Any]:
+    """The middle of a clip, for all of its time."""
+    middle = len(content) // 2
+    return np.repeat(content[middle : middle + 1], len(content), axis=0)
