@@ -8,12 +8,18 @@ signing, and nobody says who signed. No recording is in two splits.
 
     python -m experiments.landmark_hands dgs30_landmarks.npz --output runs/hands/corpus
     unglossed train demo --corpus table:runs/hands/corpus/clips.jsonl --output runs/hands/run
+
+Beside the drawn pictures lie the landmarks themselves, without depth, as poses of `SKELETON`. They
+are compared by
+
+    python -m experiments.signals --hands dgs30_landmarks.npz
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +30,8 @@ from numpy.typing import NDArray
 
 from unglossed.errors import InputError
 from unglossed.files import whole_folder
+from unglossed.media.frames import FRAME_RATE
+from unglossed.media.skeletons import HANDS, Skeleton
 
 SIDE = 84
 """Of a picture, in pixels."""
@@ -31,8 +39,25 @@ SPLITS = {"train": 0.7, "dev": 0.15, "test": 0.15}
 """Shares of the recordings of each word."""
 NUM_SENTENCES = {"train": 1200, "dev": 120, "test": 240}
 NUM_WORDS = 3, 5
+LANDMARKS = "landmarks"
+"""Folder of the corpus with the poses."""
+_HANDS = {hand: tuple(f"{hand}.{point}" for point in range(21)) for hand in HANDS}
+_FACE, _SHOULDERS = "face", ("left_shoulder", "right_shoulder")
 _FINGERS = [[0, *range(first, first + 4)] for first in (1, 5, 9, 13, 17)]
 _COLOURS = ((90, 200, 250), (250, 190, 90))
+SKELETON = Skeleton(
+    points=(_FACE, *_SHOULDERS, *_HANDS["left_hand"], *_HANDS["right_hand"]),
+    groups={"body": (_FACE, *_SHOULDERS), **_HANDS},
+    edges=tuple(
+        pair
+        for points in _HANDS.values()
+        for finger in _FINGERS
+        for pair in pairwise(points[place] for place in finger)
+    ),
+    shoulders=_SHOULDERS,
+)
+"""A point of the face, hands, and shoulders, which nobody recorded: they are always missing. Which
+hand is the left one is not told; the first is called so."""
 
 
 def draw(frames: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
@@ -57,6 +82,15 @@ def _pixel(point: NDArray[np.float32]) -> tuple[int, int]:
     return int(x * SIDE), int(y * SIDE)
 
 
+def poses(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Landmarks (frames, 128) as points (frames, points, 2) of `SKELETON`, NaN where missing."""
+    face = frames[:, None, :2]
+    hands = frames[:, 2:].reshape(len(frames), 42, 3)[..., :2]
+    none = np.full((len(frames), len(_SHOULDERS), 2), np.nan, np.float32)
+    points = np.concatenate([face, none, hands], axis=1)
+    return np.where((points == 0).all(axis=2, keepdims=True), np.float32(np.nan), points)
+
+
 def write_corpus(
     landmarks: Path,
     output: Path,
@@ -65,7 +99,7 @@ def write_corpus(
     repeated: float = 0.0,
     counts: Mapping[str, int] = NUM_SENTENCES,
 ) -> None:
-    """Write clips as folders of pictures, and their table.
+    """Write clips as folders of pictures, the poses that they show, and their table.
 
     Args:
         landmarks: the file of landmarks.
@@ -111,6 +145,16 @@ def write_corpus(
                 )
                 for place, picture in enumerate(draw(shown.astype(np.float32))):
                     cv2.imwrite(str(folder / f"{place:04d}.png"), picture)
+                array = partial / LANDMARKS / split / f"{number:05d}.npz"
+                array.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(
+                    array,
+                    values=poses(shown.astype(np.float32)),
+                    rate=FRAME_RATE,
+                    points=SKELETON.points,
+                    channels=["x", "y"],
+                    units="other",
+                )
                 row = {"id": f"{split}/{number:05d}", "media": f"{split}/{number:05d}"}
                 rows.append({**row, "split": split, "text": " ".join(sentence), "language": "de"})
         table = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.landmark_hands import SIDE, write_corpus
+from experiments.landmark_hands import LANDMARKS, SIDE, SKELETON, write_corpus
 from unglossed.corpora.registry import read_corpus
+from unglossed.media.array_files import open_array
 from unglossed.media.frames import read_frames
 
 
@@ -51,3 +52,23 @@ def test_a_share_of_the_sentences_of_train_repeats(landmarks: Path, tmp_path: Pa
     train = [sample.text for sample in corpus.split("train")]
     assert 20 <= len(train) - len(set(train)) <= 40
     assert not set(train) & {sample.text for sample in corpus.split("test")}
+
+
+def test_the_poses_are_those_that_were_drawn(landmarks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    write_corpus(landmarks, folder, 0, counts={"train": 4, "dev": 1, "test": 1})
+
+    corpus = read_corpus(f"table:{folder / 'clips.jsonl'}?features={folder / LANDMARKS}")
+    array = open_array(corpus.split("train")[0].media)
+
+    pictures = len(list((folder / "train" / "00000").iterdir()))
+    assert array.values.shape == (pictures, len(SKELETON.points), 2)
+    assert array.told.points == SKELETON.points
+    hands = {
+        name: array.values[:, [SKELETON.points.index(point) for point in SKELETON.groups[name]]]
+        for name in SKELETON.groups
+    }
+    assert np.isfinite(hands["left_hand"]).all()
+    assert np.isnan(hands["right_hand"]).all()  # which is never seen
+    assert np.isfinite(hands["body"][:, 0]).all()
+    assert np.isnan(hands["body"][:, 1:]).all()

@@ -43,6 +43,8 @@ class Encoder(nn.Module, ABC):
     """Kind of signal that it reads: "video", "audio", "array" or that of another package."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """All keys of the configuration of a `kind`, and their values where a recipe has none."""
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that are sizes and may be 0: there is nothing of the kind then."""
     output_dim: int
     """Width of the features."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +36,12 @@ class OverTime(nn.Module):
 
     1. Sines and cosines of the seconds since the clip began are added, periods of 0.2 to 200 s.
     2. A temporal module mixes neighbours, and shortens with `temporal_pools`; see `temporal.py`.
-    3. Transformer layers let each position see all of its clip.
+    3. Transformer layers, if any, let each position see all of its clip.
 
     Args:
-        config: `dim` (width of vectors and features), `layers`, `heads`, `ffn_dim` and `dropout` of
-            the Transformer, `temporal_kernel`, `temporal_pools`, `edge_frames`, `max_frames`.
+        config: `dim` (width of vectors and features), `layers` (0: none), `heads`, `ffn_dim` and
+            `dropout` of the Transformer, `temporal_kernel`, `temporal_pools`, `edge_frames`,
+            `max_frames`.
 
     Raises:
         ValueError: a value is wrong.
@@ -52,18 +53,20 @@ class OverTime(nn.Module):
         if dim % 2 or dim % heads:
             raise ValueError(f"dim: found {dim}, expected an even multiple of heads, {heads}")
         self.temporal = build_temporal(dim, {**config, "temporal_dim": dim})
-        layer = nn.TransformerEncoderLayer(
-            dim,
-            heads,
-            config["ffn_dim"],
-            config["dropout"],
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
-        self.transformer = nn.TransformerEncoder(
-            layer, config["layers"], nn.LayerNorm(dim), enable_nested_tensor=False
-        )
+        self.transformer: nn.TransformerEncoder | None = None
+        if config["layers"]:
+            layer = nn.TransformerEncoderLayer(
+                dim,
+                heads,
+                config["ffn_dim"],
+                config["dropout"],
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            self.transformer = nn.TransformerEncoder(
+                layer, config["layers"], nn.LayerNorm(dim), enable_nested_tensor=False
+            )
         spare_single_values(self)
 
     def forward(self, rows: Tensor, seconds: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +79,8 @@ class OverTime(nn.Module):
         """
         rows = rows + time_encoding(seconds, rows.shape[1]).to(rows.dtype)
         features, mask = mix(self.temporal, *lay_out(rows, lengths))
-        features = self.transformer(features, src_key_padding_mask=~mask)
+        if self.transformer is not None:
+            features = self.transformer(features, src_key_padding_mask=~mask)
         return features * mask[..., None], mask
 
 
@@ -84,6 +88,7 @@ class OverTimeEncoder(Encoder):
     """An encoder of arrays whose last part is an `OverTime`."""
 
     signal = "array"
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"layers"})
     over_time: OverTime
 
     def output_lengths(self, lengths: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Errors name the keys within the part, such as `config.dropout`; `plan.py` puts t
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property
@@ -225,7 +225,7 @@ def _new_encoder(
         with field("config"):
             kind = encoder_kind(part.config)
             if part.config["kind"] in OURS:  # one of another package checks its values itself
-                _refuse_no_sizes(part.config, kind.defaults)
+                _refuse_no_sizes(part.config, kind.defaults, kind.may_be_zero)
             return kind.complete(part.config, processor)
     if "frontend" in part.config:
         return _new_frontend(part.config, source_key)
@@ -455,13 +455,17 @@ def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return changed
 
 
-def _refuse_no_sizes(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def _refuse_no_sizes(
+    config: Mapping[str, Any], defaults: Mapping[str, Any], may_be_zero: Collection[str] = ()
+) -> None:
     """Refuse values that are no sizes, for keys whose defaults are whole numbers."""
     for key, value in config.items():
-        is_size = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        least = 0 if key in may_be_zero else 1
+        is_size = isinstance(value, int) and not isinstance(value, bool) and value >= least
         if isinstance(defaults.get(key), int) and not (is_size and value <= _LARGEST_SIZE):
             most = f" and at most {_LARGEST_SIZE:,}" if is_size else ""
-            raise FieldError(key, f"found {value!r}, expected a whole number above 0{most}")
+            told = f"expected a whole number {'above 0' if least else 'from 0'}{most}"
+            raise FieldError(key, f"found {value!r}, {told}")
 
 
 def refuse_unknown(settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -1,0 +1,246 @@
+"""One corpus read as pictures, as exact poses, as poses that are noisy, and as two streams.
+
+Run by `python -m experiments.signals`: on a generated corpus, or with `--hands dgs30_landmarks.npz`
+on sentences composed of recorded landmarks (see `landmark_hands`), which are drawn for the
+pictures. The corpus is the same for all seeds; the systems of a seed have the same pre-trained
+language model and the same stages on top, whose epochs are chosen so that they take about as long.
+A call that is interrupted goes on when it is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from experiments import landmark_hands
+from experiments.common import (
+    HEIGHT,
+    LEVEL,
+    NUM_SENTENCES,
+    SPLITS,
+    WIDTH,
+    derangement,
+    read_test_split,
+    write_extra_texts,
+)
+from unglossed.corpora.registry import read_corpus
+from unglossed.corpora.sample import Corpus
+from unglossed.errors import InputError
+from unglossed.evaluation.evaluate import evaluate
+from unglossed.evaluation.metrics import format_score, score
+from unglossed.files import whole_folder, write_text
+from unglossed.training.train import train_recipe
+from unglossed_synth.corpus import write_corpus
+from unglossed_synth.landmarks import LANDMARKS
+
+NOISY = "noisy"
+"""Folder of a corpus with its poses made worse."""
+NOISE, LOST = 0.02, 0.1
+"""Of noisy poses: the noise's standard deviation, of the picture's width; the share of points."""
+PRETRAINING = "language_pretraining"
+_STAGES = ("visual_initialing", "llm_fine_tuning")
+
+
+@dataclass(frozen=True)
+class System:
+    """A way to read the clips.
+
+    Attributes:
+        recipe: That is trained.
+        features: Folder of the corpus that is read beside the media, or instead; None: none is.
+        epochs: Of the two stages.
+    """
+
+    recipe: str
+    features: str | None
+    epochs: tuple[int, int]
+
+
+SYSTEMS = {
+    "pictures": System("demo", None, (8, 6)),
+    "exact poses": System("pose", LANDMARKS, (40, 20)),
+    "noisy poses": System("pose", NOISY, (40, 20)),
+    "two streams": System("two_streams", LANDMARKS, (6, 6)),
+    "two noisy streams": System("two_streams", NOISY, (6, 6)),
+}
+
+
+def worsen(points: NDArray[np.float32], width: float, rng: np.random.Generator) -> Any:
+    """Points (frames, points, 2) with noise on each coordinate, and some of them missing (NaN)."""
+    noisy = points + rng.normal(0, NOISE * width, points.shape)
+    noisy[rng.random(points.shape[:2]) < LOST] = np.nan
+    return noisy.astype(np.float32)
+
+
+def write_noisy(corpus: Path, seed: int, width: float) -> None:
+    """Write the poses of a corpus once more, worse; nothing if they are there.
+
+    Args:
+        corpus: its folder, with `LANDMARKS`.
+        seed: of what is drawn.
+        width: of the picture, in the poses' units.
+    """
+    if (corpus / NOISY).is_dir():
+        return
+    exact = corpus / LANDMARKS
+    rng = np.random.default_rng(seed)
+    with whole_folder(corpus / NOISY) as partial:
+        for path in sorted(exact.rglob("*.npz")):
+            fields = dict(np.load(path))
+            place = partial / path.relative_to(exact)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(place, **{**fields, "values": worsen(fields["values"], width, rng)})
+
+
+def run(
+    corpus: Path,
+    kind: str,
+    output: Path,
+    seed: int,
+    names: Sequence[str],
+    overrides: Sequence[str] = (),
+    systems: Mapping[str, System] = SYSTEMS,
+) -> dict[str, Any]:
+    """Train and score systems.
+
+    Args:
+        corpus: folder of a corpus, with `LANDMARKS` and `NOISY`.
+        kind: `phoenix14t` of a generated one, or `table` of recorded hands.
+        output: folder of runs and scores.
+        seed: of the trainings.
+        names: of the systems.
+        overrides: further changes of all recipes.
+        systems: in which the names are found.
+
+    Returns:
+        For each system the seconds of its two stages, and by split its scores: whole, against other
+        clips' references (`shuffled`), and of clips in which nothing is seen (`blank`).
+    """
+    spec = f"{kind}:{corpus / 'clips.jsonl' if kind == 'table' else corpus}"
+    read = read_corpus(spec)
+    common = [f"seed={seed}"]
+    if kind != "table":
+        common.append(write_extra_texts(read, output / "extra_texts.txt"))
+    common += overrides
+    alone = [f"stages.{stage}.skip=true" for stage in _STAGES]
+    pretrained = output / PRETRAINING
+    train_recipe("demo", spec, pretrained, resume=True, overrides=[*common, *alone])
+    path = output / "signals.json"
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    for name in names:
+        system, folder = systems[name], output / name.replace(" ", "-")
+        own = spec if system.features is None else f"{spec}?features={corpus / system.features}"
+        changes = [
+            *common,
+            f"stages.{PRETRAINING}.skip=true",
+            f"stages.llm_fine_tuning.language_model.source={pretrained}",
+            *(f"stages.{one}.epochs={n}" for one, n in zip(_STAGES, system.epochs, strict=True)),
+        ]
+        if system.features is not None:
+            skeleton = landmark_hands.SKELETON.model_dump(mode="json")
+            changes.append(
+                f"array.skeleton={json.dumps(skeleton) if kind == 'table' else 'generated'}"
+            )
+        train_recipe(system.recipe, own, folder, resume=True, overrides=changes)
+        facts = [json.loads(one.read_text("utf-8")) for one in folder.glob("*-*/model/stage.json")]
+        found[name] = {"seconds": sum(fact["seconds"] for fact in facts)} | {
+            split: _scores(folder, own, read, corpus, split, blank=system.recipe != "two_streams")
+            for split in SPLITS
+            if split in read.splits
+        }
+        write_text(path, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _scores(
+    run: Path, spec: str, corpus: Corpus, folder: Path, split: str, *, blank: bool
+) -> dict[str, Any]:
+    """Scores of a split: BLEU-4, ROUGE-L and, of a generated corpus, slot F1."""
+    output = run / split
+    evaluate(run, spec, split, output)
+    told = {"whole": _texts(output)}
+    order = derangement(len(told["whole"]), np.random.default_rng(0))
+    told["shuffled"] = [told["whole"][index] for index in order]
+    if blank:
+        evaluate(run, spec, split, output, corrupt="blank")
+        told["blank"] = _texts(output / "corrupt-blank")
+    if spec.startswith("table:"):
+        references = [sample.text for sample in corpus.split(split)]
+        return {
+            name: score(texts, references, corpus.language).to_dict()
+            for name, texts in told.items()
+        }
+    meant = read_test_split(corpus, folder, split)
+    rows = {name: meant.row(name, texts) for name, texts in told.items()}
+    return {name: {**row.scores.to_dict(), "slot_f1": row.slot_f1} for name, row in rows.items()}
+
+
+def _texts(folder: Path) -> list[str]:
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["hypothesis"] for line in lines]
+
+
+def tell(found: Mapping[str, Any]) -> str:
+    """The scores as a table in Markdown."""
+    lines = ["| system | seconds | split | BLEU-4 | ROUGE-L | slot F1 | shuffled | blank |"]
+    lines.append("|" + "---|" * 8)
+    for name, facts in found.items():
+        for split in (one for one in SPLITS if one in facts):
+            rows = facts[split]
+            whole = rows["whole"]
+            slots = f"{whole['slot_f1']:.3f}" if "slot_f1" in whole else ""
+            controls = (
+                format_score(rows[one]["bleu4"]) if one in rows else ""
+                for one in ("shuffled", "blank")
+            )
+            cells = " | ".join(
+                [format_score(whole["bleu4"]), format_score(whole["rouge_l"]), slots, *controls]
+            )
+            lines.append(f"| {name} | {facts['seconds']:.0f} | {split} | {cells} |")
+    return "\n".join(lines)
+
+
+def main(
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value of all recipes.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("runs/signals"),
+    seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
+    hands: Annotated[
+        Path | None, typer.Option(help="File of recorded landmarks; else the corpus is generated.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Systems, with commas between.")] = ",".join(SYSTEMS),
+) -> None:
+    """Compare signals."""
+    began = time.monotonic()
+    corpus, names = output / "corpus", only.split(",")
+    try:
+        if unknown := [name for name in names if name not in SYSTEMS]:
+            raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(SYSTEMS)}")
+        if hands is not None:
+            if not corpus.is_dir():
+                landmark_hands.write_corpus(hands, corpus, 0)
+            kind, width = "table", 1.0
+        else:
+            if not corpus.is_dir():
+                size: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "level": LEVEL}
+                write_corpus(corpus, NUM_SENTENCES, 0, landmarks=True, **size)
+            kind, width = "phoenix14t", float(WIDTH)
+        write_noisy(corpus, 0, width)
+        found = run(corpus, kind, output / f"seed-{seed}", seed, names, overrides or ())
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    Console(soft_wrap=True).print(tell(found))
+    typer.echo(f"{time.monotonic() - began:.0f} seconds in all", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
