@@ -88,8 +88,8 @@ def tiny_processor() -> TranslatorProcessor:
     )
 
 
-def tiny_model(processor: TranslatorProcessor, seed: int = 0) -> Translator:
-    """A translator of about 100,000 weights, in eval mode."""
+def tiny_model(processor: TranslatorProcessor, seed: int = 0, **encoder: Any) -> Translator:
+    """A translator of about 100,000 weights, in eval mode; `encoder` changes its encoder."""
     torch.manual_seed(seed)
     tokenizer = processor.tokenizer
     language_model = light_t_config(
@@ -103,7 +103,7 @@ def tiny_model(processor: TranslatorProcessor, seed: int = 0) -> Translator:
         decoder_start_token_id=processor.start_token_id,
     )
     config = TranslatorConfig(
-        encoder=ENCODER,
+        encoder={**ENCODER, **encoder},
         adapter={"hidden_dim": 32, "dropout": 0.0},
         language_model=language_model.to_dict(),
     )
@@ -155,10 +155,10 @@ def tiny_decoder_only(processor: TranslatorProcessor, seed: int = 0, **prompt: s
     return Translator(config).eval()
 
 
-def tiny_translator(folder: Path) -> Path:
+def tiny_translator(folder: Path, **encoder: Any) -> Path:
     """Save a tiny translator and its processor into `folder`, and return it."""
     processor = tiny_processor()
-    tiny_model(processor).save_pretrained(folder)
+    tiny_model(processor, **encoder).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 

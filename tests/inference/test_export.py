@@ -25,12 +25,12 @@ def frames_of(lengths: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("features", ["sign_wise", "frame_wise"])
-@pytest.mark.parametrize("grid", [1, 2])
+@pytest.mark.parametrize(("grid", "motion"), [(1, False), (2, False), (2, True)])
 @pytest.mark.parametrize("lengths", LENGTHS)
 @torch.no_grad()
-def test_what_is_exported_computes_what_the_model_does(features, grid, lengths) -> None:
+def test_what_is_exported_computes_what_the_model_does(features, grid, motion, lengths) -> None:
     plain = tiny_model(tiny_processor()).config
-    encoder = {**plain.encoder, "features": features, "grid": grid}
+    encoder = {**plain.encoder, "features": features, "grid": grid, "motion": motion}
     config = TranslatorConfig(
         encoder=encoder, adapter=plain.adapter, language_model=plain.language_model
     )
@@ -46,9 +46,10 @@ def test_what_is_exported_computes_what_the_model_does(features, grid, lengths) 
 
 
 @pytest.mark.slow
-def test_the_file_serves_one_clip_and_many(tmp_path: Path) -> None:
+@pytest.mark.parametrize("motion", [False, True])
+def test_the_file_serves_one_clip_and_many(tmp_path: Path, motion: bool) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    tiny_translator(tmp_path / "model")
+    tiny_translator(tmp_path / "model", motion=motion)
     difference = export_encoder(tmp_path / "model", tmp_path / "onnx")
     assert difference < 1e-5
     model = Translator.from_pretrained(tmp_path / "model").eval()

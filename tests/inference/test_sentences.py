@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,10 +148,14 @@ def tiny_segmenter(translator: SignTranslator, *, own_encoder: bool = False) -> 
     return model.eval()
 
 
+@pytest.mark.parametrize("motion", [False, True])
 @pytest.mark.parametrize("own_encoder", [False, True])
 def test_a_segmenter_in_blocks_finds_what_it_finds_in_the_whole(
-    translator, video, monkeypatch, own_encoder: bool
+    translator, video, monkeypatch, own_encoder: bool, motion: bool
 ) -> None:
+    if motion:
+        model = tiny_model(translator.processor, motion=True)
+        translator = SignTranslator(model, translator.processor, translator.decoding)
     segmenter = tiny_segmenter(translator, own_encoder=own_encoder)
     sentences = SentenceTranslator(translator, segmenter)
     found = []
@@ -167,9 +172,9 @@ def test_the_encoder_sees_each_frame_once(translator, video, monkeypatch) -> Non
     seen: list[int] = []
     pooled = SignTranslator.vectors_of
 
-    def counting(self: SignTranslator, views: torch.Tensor) -> torch.Tensor:
+    def counting(self: SignTranslator, views: torch.Tensor, before: Any) -> torch.Tensor:
         seen.append(len(views))
-        return pooled(self, views)
+        return pooled(self, views, before)
 
     monkeypatch.setattr(SignTranslator, "vectors_of", counting)
     monkeypatch.setattr(

@@ -40,6 +40,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "bottleneck": {"backbone": {**BACKBONE, "layer_type": "bottleneck", "hidden_sizes": [32, 64]}},
     "grid": {"grid": 2},
     "frame-wise": {"features": "frame_wise"},
+    "motion": {"grid": 2, "motion": True},
 }
 
 

@@ -71,7 +71,7 @@ class SignalReader(nn.Module):
             mask: (clips, time) bool, True where there is a frame: as many as there are frames.
         """
         encoder = self.encoder
-        pooled = encoder.traced(frames)
+        pooled = encoder.traced(encoder.paired(frames, mask.sum(1)))
         # Padding reads row 0, which is zero.
         place = mask.flatten().long().cumsum(0).reshape(mask.shape) * mask
         features = torch.cat([pooled.new_zeros(1, pooled.shape[1]), pooled])[place]

@@ -329,20 +329,23 @@ class SentenceTranslator:
             known.append(limit / signal_of(processor).units_per_second)
         return min(known)
 
-    def vectors_of(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+    def vectors_of(
+        self, views: Tensor, before: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Vectors of frames (n, dim) for the segmenter, and for the translator if they are its own.
 
         Args:
             views: (n, crop, crop, 3) uint8.
+            before: (crop, crop, 3) the frame before them; None: there is none.
         """
         assert self.segmenter is not None
         if self._shares_encoder:
-            vectors = self.translator.vectors_of(views)
+            vectors = self.translator.vectors_of(views, before)
             return vectors, vectors
         views = views.to(self.segmenter.device)
         form: Any = self._own_form.of(self.segmenter.encoder, bfloat16=False, frames=views)
         with torch.inference_mode():
-            return form.pooled(views), None
+            return form.pooled(form.paired(views, before=before)), None
 
     def _way(self, cut: str) -> Cut:
         """How sentences are found, decided."""
@@ -435,13 +438,15 @@ class Finder:
         self._views: list[Tensor] = []
         self._vectors: list[Tensor] = []
         self._seconds: list[float] = []
+        self._before: Tensor | None = None  # the last frame of the block before
 
     def push(self, block: Block) -> list[Found]:
         """Take in the next frames; gives the sentences that have ended."""
         views = torch.from_numpy(block.views)
         vectors = None
         if isinstance(self.cutter, SegmenterCutter):
-            vectors, own = self._sentences.vectors_of(views)
+            vectors, own = self._sentences.vectors_of(views, self._before)
+            self._before = views[-1] if len(views) else self._before
             if own is not None:
                 self._vectors += own.unbind()
         self._views += views.unbind()

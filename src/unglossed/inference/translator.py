@@ -299,14 +299,15 @@ class SignTranslator:
             features, _ = encoder(pictures, torch.tensor([len(pictures)], device=pictures.device))
         return features[0].float().cpu()
 
-    def vectors_of(self, views: Tensor) -> Tensor:
+    def vectors_of(self, views: Tensor, before: Tensor | None = None) -> Tensor:
         """One vector a frame (n, dim), from which `lay_out` makes features of any clip in it.
 
         Args:
             views: (n, crop, crop, 3) uint8; the encoder is a visual one.
+            before: (crop, crop, 3) the frame before them; None: there is none.
         """
         with self._encoding(views) as (encoder, pictures):
-            return encoder.pooled(pictures)
+            return encoder.pooled(encoder.paired(pictures, before=before))
 
     def lay_out(self, vectors: Tensor) -> Tensor:
         """Features (time, dim) of a clip from the vectors of its frames, as `encode_views` gives.

@@ -25,8 +25,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import ResNetModel
 
 from unglossed.errors import InputError, note
+from unglossed.models.backbone import pool
 from unglossed.models.encoder import Encoder
-from unglossed.models.visual import VisualEncoder, pool
+from unglossed.models.visual import VisualEncoder
 
 VARIABLE = "UNGLOSSED_ENCODER"
 """Environment variable that names an `Engine`."""
@@ -51,7 +52,7 @@ TIMED: dict[str, Any] = {
 }
 """Configuration of FLa-LLM's encoder, a ResNet-18: the one whose speed is told."""
 Vectors = Callable[[Tensor], Tensor]
-"""Frames (n, height, width, 3) uint8 to one vector a frame (n, dim)."""
+"""Frames uint8 as `VisualEncoder.paired` gives them to one vector a frame (n, dim)."""
 
 
 class Engine(StrEnum):
@@ -138,7 +139,7 @@ def fast_encoder(encoder: Encoder, *, bfloat16: bool, frames: Tensor | None = No
     make = _in_openvino if engine is Engine.OPENVINO else _in_torch
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         vectors = make(encoder, fold(encoder.backbone), torch.bfloat16 if bfloat16 else None)
-        compared = _pictures() if frames is None else frames[:NUM_COMPARED]
+        compared = encoder.paired(_pictures() if frames is None else frames[:NUM_COMPARED])
         difference = _difference(vectors(compared).float(), encoder.pooled(compared))
     expected = TOLERANCES["bfloat16" if bfloat16 else "float32"]
     if difference <= expected:  # not where it is NaN
@@ -166,7 +167,13 @@ class FastEncoder(Encoder):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder.forward`."""
-        return self.laid_out(self.pooled(frames), lengths)
+        return self.laid_out(self.pooled(self.paired(frames, lengths)), lengths)
+
+    def paired(
+        self, frames: Tensor, lengths: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
+        """See `VisualEncoder.paired`."""
+        return self.encoder.paired(frames, lengths, before)
 
     @torch.no_grad()
     def pooled(self, frames: Tensor) -> Tensor:
@@ -247,7 +254,7 @@ def _in_torch(encoder: VisualEncoder, backbone: ResNetModel, dtype: torch.dtype 
     backbone.to(dtype)
 
     def vectors(frames: Tensor) -> Tensor:
-        pixels = torch.addcmul(encoder.pixel_shift, frames.float(), encoder.pixel_scale)
+        pixels = encoder.normalised(frames)
         with torch.autocast("cpu", enabled=False):
             return pool(backbone(pixel_values=pixels.to(dtype).permute(0, 3, 1, 2)), encoder.grid)
 
@@ -335,7 +342,7 @@ def _in_openvino(
 
 
 def _graph(encoder: VisualEncoder, backbone: ResNetModel) -> Any:
-    """Frames (n, height, width, 3) uint8 to pooled outputs (n, dim, 1, 1), float32.
+    """Frames uint8, as `paired` gives them, to pooled outputs (n, dim, 1, 1), float32.
 
     With a grid, to the last feature map (n, dim, height, width).
     """
@@ -349,9 +356,16 @@ def _graph(encoder: VisualEncoder, backbone: ResNetModel) -> Any:
         result = ops.convolution(values, weight, list(conv.stride), pads, pads, list(conv.dilation))
         return ops.add(result, bias.numpy())
 
-    frames = ops.parameter([-1, -1, -1, 3], openvino.Type.u8)
-    pixels = ops.multiply(ops.convert(frames, "f32"), encoder.pixel_scale.numpy())
-    pixels = ops.add(pixels, encoder.pixel_shift.numpy())
+    frames = ops.parameter([-1, -1, -1, 6 if encoder.motion else 3], openvino.Type.u8)
+    pixels = values = ops.convert(frames, "f32")
+    if encoder.motion:
+        pixels, earlier = ops.split(values, -1, 2).outputs()
+    scale, shift = encoder.pixel_scale.numpy(), encoder.pixel_shift.numpy()
+    normalised = ops.add(ops.multiply(pixels, scale), shift)
+    if encoder.motion:
+        change = ops.multiply(ops.subtract(pixels, earlier), scale)
+        normalised = ops.concat([normalised, change], -1)
+    pixels = normalised
     hidden = convolved(backbone.embedder.embedder, ops.transpose(pixels, [0, 3, 1, 2]))
     pads = [1, 1]
     hidden = ops.max_pool(ops.relu(hidden), [2, 2], pads, pads, pads, [3, 3]).output(0)

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, ResNetModel
+from transformers import AutoModel, ResNetModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention
 
 from unglossed import hub
+from unglossed.models.backbone import backbone_config_from, backbone_dim, pool, with_motion
 from unglossed.models.encoder import Encoder
 from unglossed.models.frozen_block import KEY, FrozenBlock
 from unglossed.models.synced_norm import SyncedNorm
@@ -241,6 +242,10 @@ class VisualEncoder(Encoder):
        With `temporal_pools` it shortens clips as well, see `PooledTemporal`.
     4. With `frozen_block` they go through a frozen layer of a language model, see `FrozenBlock`.
 
+    With `motion` the backbone sees each frame together with what changed since the frame before it,
+    as three further channels: 0 in a clip's first frame. These are the RGB differences of temporal
+    segment networks (Wang et al., ECCV 2016, arXiv 1608.00859, section 3.2), beside the pictures.
+
     No more than `frame_budget` frames go through the backbone at once. Training of more frames
     goes chunk by chunk, each computed once more in the backward pass, so that memory grows with the
     budget and not with the clips; batch normalisation then counts over each chunk.
@@ -251,10 +256,10 @@ class VisualEncoder(Encoder):
             "frame_wise"), `temporal_dim`, `temporal_kernel`, `image_mean`, `image_std`. Not in the
             paper: `temporal_pools` ([2, 2]: two convolutions, each pooled by 2; none by default)
             and with it `edge_frames` (how often the first and the last frame are repeated; 0) and
-            `max_frames` (to which longer clips are thinned; null: never); `frozen_block`.
+            `max_frames` (to which longer clips are thinned; null: never); `frozen_block`; `motion`.
 
     Raises:
-        ValueError: one of these four has a wrong value.
+        ValueError: one of these five has a wrong value.
     """
 
     pixel_scale: Tensor
@@ -266,6 +271,7 @@ class VisualEncoder(Encoder):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         backbone_config = backbone_config_from(config["backbone"])
+        self.motion = with_motion(config, backbone_config)
         # Convolutions are quick with channels last; what they put out then has them last, too.
         backbone = hub.build(AutoModel, backbone_config)
         self.backbone = backbone.to(memory_format=torch.channels_last)
@@ -288,7 +294,32 @@ class VisualEncoder(Encoder):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder.forward`."""
-        return self.laid_out(self.pooled(frames), lengths)
+        return self.laid_out(self.pooled(self.paired(frames, lengths)), lengths)
+
+    def paired(
+        self, frames: Tensor, lengths: Tensor | None = None, before: Tensor | None = None
+    ) -> Tensor:
+        """What the backbone sees: frames, and with `motion` each with the frame before it.
+
+        Args:
+            frames: (n, height, width, 3) uint8.
+            lengths: (clips,) of each clip, where there are several, one after another.
+            before: (height, width, 3) the frame before the first, of one clip of which these are a
+                part; None: they begin it.
+
+        Returns:
+            (n, height, width, 3), or with `motion` (n, height, width, 6).
+        """
+        if not self.motion:
+            return frames
+        places = torch.arange(frames.shape[0], device=frames.device) - 1
+        if lengths is not None:
+            starts = (lengths.cumsum(0) - lengths).to(frames.device)
+            places[starts] = starts
+        earlier = frames[places.clamp(min=0)]
+        if before is not None:
+            earlier[0] = before
+        return torch.cat([frames, earlier], dim=-1)
 
     def laid_out(self, pooled: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features and mask, see `forward`, from one vector a frame (sum of lengths, dim)."""
@@ -304,7 +335,7 @@ class VisualEncoder(Encoder):
         return mixed_limit(self.temporal, positions)
 
     def pooled(self, frames: Tensor) -> Tensor:
-        """One vector (frames, grid^2 * dim) a frame, from frames (frames, height, width, 3)."""
+        """One vector (frames, grid^2 * dim) a frame, from frames as `paired` gives them."""
         trained = torch.is_grad_enabled() and any(
             weight.requires_grad for weight in self.backbone.parameters()
         )
@@ -327,8 +358,18 @@ class VisualEncoder(Encoder):
 
     def traced(self, frames: Tensor) -> Tensor:
         """The same as `pooled` in one piece, without autocast: what exporters can follow."""
-        pixels = torch.addcmul(self.pixel_shift, frames.float(), self.pixel_scale)
-        return pool(self.backbone(pixel_values=pixels.permute(0, 3, 1, 2)), self.grid)
+        return pool(
+            self.backbone(pixel_values=self.normalised(frames).permute(0, 3, 1, 2)), self.grid
+        )
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """What goes into the backbone, channels last, in float32, from frames of `paired`."""
+        pictures = frames[..., :3].float()
+        pixels = torch.addcmul(self.pixel_shift, pictures, self.pixel_scale)
+        if not self.motion:
+            return pixels
+        change = (pictures - frames[..., 3:].float()) * self.pixel_scale
+        return torch.cat([pixels, change], dim=-1)
 
     def _plan(self, frames: Tensor, *, trained: bool) -> tuple[int, bool]:
         """The fewest chunks of near-equal size that keep to the budget; and how to train them.
@@ -358,66 +399,11 @@ class VisualEncoder(Encoder):
 
     def _pixels(self, frames: Tensor) -> Tensor:
         # A permuted (n, h, w, c) tensor is channels_last, the CNN's fast layout, without a copy.
-        pixels = frames.float()
-        torch.addcmul(self.pixel_shift, pixels, self.pixel_scale, out=pixels)
+        pixels = self.normalised(frames)
         device = frames.device.type
         if torch.is_autocast_enabled(device):  # as the first convolution would; float32 is let go
             pixels = pixels.to(torch.get_autocast_dtype(device))
         return pixels.permute(0, 3, 1, 2)
-
-
-def backbone_config_from(config: dict[str, Any]) -> PreTrainedConfig:
-    """Build the transformers configuration of an image backbone from its dict.
-
-    Raises:
-        ValueError: `model_type` names no model that transformers knows, or stages are counted in
-            two ways.
-    """
-    settings = dict(config)
-    built = AutoConfig.for_model(settings.pop("model_type"), **settings)
-    depths, sizes = (getattr(built, name, None) for name in ("depths", "hidden_sizes"))
-    # Built all the same, it would have fewer stages than its last width says.
-    if isinstance(depths, list) and isinstance(sizes, list) and len(depths) != len(sizes):
-        raise ValueError(
-            f"backbone: found depths of {len(depths)} stages and hidden_sizes of {len(sizes)},"
-            " expected as many of one as of the other"
-        )
-    return built
-
-
-def backbone_dim(config: PreTrainedConfig) -> int:
-    """Width of a backbone's pooled output: its last stage's, or its hidden size.
-
-    Raises:
-        ValueError: the configuration has neither.
-    """
-    if sizes := getattr(config, "hidden_sizes", None):
-        return int(sizes[-1])
-    for name in ("hidden_size", "hidden_dim"):  # the second is EfficientNet's
-        if hasattr(config, name):
-            return int(getattr(config, name))
-    raise ValueError(
-        f"found a backbone of the type {config.model_type!r}, which tells no hidden_size, expected"
-        " one that does, such as resnet"
-    )
-
-
-def pool(output: Any, grid: int) -> Tensor:
-    """One vector a frame from the output of a transformers image model.
-
-    A grid of 1 takes the pooled output, or the first token where a backbone has none; more averages
-    the last feature map (frames, dim, height, width) to grid x grid cells.
-
-    Raises:
-        ValueError: `grid` is over 1 and the backbone gives no feature map.
-    """
-    if grid > 1:
-        features = output.last_hidden_state
-        if features.ndim != 4:
-            raise ValueError(f"encoder.grid: found {grid}, expected 1: the backbone has no map")
-        return nn.functional.adaptive_avg_pool2d(features, grid).flatten(1)
-    pooled = getattr(output, "pooler_output", None)
-    return output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
 
 
 def one_at_a_time(

@@ -24,6 +24,7 @@ from unglossed.config import FieldError, field
 from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
+from unglossed.models.backbone import MOTION, widened
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
@@ -213,7 +214,8 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
             with field("encoder.config.backbone"):
                 model = load(AutoModel, backbone)
             config = {**config, "backbone": without_origin(model.config.to_dict())}
-            weights = {"encoder.backbone": model.state_dict()}
+            state = model.state_dict()
+            weights = {"encoder.backbone": widened(state) if config.get(MOTION) else state}
         if block := part.settings.config.get(KEY):
             with field(f"encoder.config.{KEY}"):
                 weights[f"encoder.{KEY}.model"] = load_block(block)

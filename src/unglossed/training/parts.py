@@ -27,6 +27,7 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
+from unglossed.models.backbone import MOTION, backbone_config_from
 from unglossed.models.encoder import KINDS, OURS, encoder_kind
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
@@ -36,7 +37,7 @@ from unglossed.models.segmenter import SegmenterConfig
 from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, frontend_config_from
 from unglossed.models.temporal import POOL_KEYS
 from unglossed.models.translator import TranslatorConfig
-from unglossed.models.visual import FRAME_WISE, backbone_config_from
+from unglossed.models.visual import FRAME_WISE
 from unglossed.training.prompts import plan_prompt
 from unglossed.training.settings import (
     LanguageModelSettings,
@@ -234,7 +235,7 @@ def _new_encoder(
         if "backbone" not in config:
             told = "is missing: a hub name, folder or configuration (or frontend, for speech)"
             raise FieldError("backbone", told)
-        others = dict.fromkeys((*POOL_KEYS, KEY, "backbone"))
+        others = dict.fromkeys((*POOL_KEYS, KEY, MOTION, "backbone"))
         refuse_unknown(part.config, {**_ENCODER_DEFAULTS, **others})
         _refuse_no_sizes(part.config, _ENCODER_DEFAULTS)
         with field("backbone"):

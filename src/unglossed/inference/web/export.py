@@ -142,7 +142,7 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
     quantize(network.language_model.model, PortableInt8Linear)
     folder.mkdir()
     with torch.no_grad():
-        for one in parts[1](parts[0](_pictures(_PROBE_FRAMES, processor.crop))):
+        for one in parts[1](parts[0](_frames(parts, _PROBE_FRAMES, processor.crop))):
             _check_numbers(one)  # before tens of seconds go into the files
         _write_networks(parts, processor.crop, folder)
         difference, probe = _check(parts, processor.crop, search["start"], folder)
@@ -158,6 +158,7 @@ def write_model(translator: SignTranslator, folder: Path, told: Mapping[str, Any
         "crop": processor.crop,
         "longest_frames": _longest(translator),
         "search": search,
+        "motion": parts[0].encoder.motion,
         "probe": probe,
         **told,
     }
@@ -215,7 +216,7 @@ def _write_networks(parts: Parts, side: int, folder: Path) -> None:
     frames, clip, text = parts
     names = ("frames", "time", "rows", "new", "before", "past", "positions")
     size = {name: torch.export.Dim(name) for name in names}
-    pictures = _pictures(5, side)
+    pictures = _frames(parts, 5, side)
     write_network(
         frames,
         {"frames": pictures},
@@ -265,6 +266,12 @@ def _pictures(count: int, side: int) -> Tensor:
     return torch.from_numpy((values % 256).astype(np.uint8))
 
 
+def _frames(parts: Parts, count: int, side: int) -> Tensor:
+    """What is given to the `FrameReader` for so many pictures: they begin a clip."""
+    pictures = _pictures(count, side)
+    return torch.cat([pictures[:1], pictures]) if parts[0].encoder.motion else pictures
+
+
 def _check(
     parts: Parts, side: int, start: Sequence[int], folder: Path
 ) -> tuple[float, dict[str, Any]]:
@@ -286,7 +293,7 @@ def _check(
     )
     probe: dict[str, Any] = {}
     for count in (9, 2, _PROBE_FRAMES):
-        (vectors,) = frames({"frames": _pictures(count, side)})
+        (vectors,) = frames({"frames": _frames(parts, count, side)})
         cross = clip({"vectors": vectors})
         past, ids, order = empty_cache(cross), torch.tensor([list(start)]), torch.tensor([0])
         for step in range(4):

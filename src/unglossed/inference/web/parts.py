@@ -75,6 +75,8 @@ class PortableInt8Linear(nn.Module):
 class FrameReader(nn.Module):
     """Backbone of the encoder: frames (n, height, width, 3) uint8 RGB to vectors (n, dim).
 
+    With `motion` the first frame is the one before the others, and has no vector.
+
     Args:
         model: with a visual encoder.
 
@@ -87,7 +89,9 @@ class FrameReader(nn.Module):
         self.encoder = encoder_of_pictures(model)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Vectors (n, dim) of frames (n, height, width, 3)."""
+        """Vectors (n, dim) of frames (n, height, width, 3), with `motion` (n + 1, ...)."""
+        if self.encoder.motion:
+            frames = torch.cat([frames[1:], frames[:-1]], dim=-1)
         return self.encoder.traced(frames)
 
 

@@ -111,10 +111,24 @@ export class Translator {
     }
   }
 
-  /** Vectors, (count, dim) in a row, of frames (count, crop, crop, 3). */
-  async readFrames(pixels, count) {
-    const { crop } = this.manifest;
-    const frames = new this.runtime.Tensor("uint8", pixels, [count, crop, crop, 3]);
+  /**
+   * Vectors, (count, dim) in a row, of frames.
+   *
+   * @param {Uint8Array} pixels (count, crop, crop, 3).
+   * @param {number} count
+   * @param {Uint8Array?} before (crop, crop, 3) the frame before them; without one they begin.
+   */
+  async readFrames(pixels, count, before = null) {
+    const { crop, motion } = this.manifest;
+    let [seen, rows] = [pixels, count];
+    if (motion) {
+      const size = pixels.length / count;
+      seen = new Uint8Array(pixels.length + size);
+      seen.set(before ?? pixels.subarray(0, size));
+      seen.set(pixels, size);
+      rows += 1;
+    }
+    const frames = new this.runtime.Tensor("uint8", seen, [rows, crop, crop, 3]);
     const { vectors } = await this.frames.run({ frames });
     const data = vectors.data.slice();
     vectors.dispose();
@@ -178,6 +192,7 @@ export class Recording {
     this.longest = longest;
     this.cutter = new MotionCutter(this.rate, longest / this.rate);
     this.views = []; // that no vector is made of yet
+    this.before = null; // the last one before them
     this.vectors = [];
     this.first = 0; // position of the first of them
     this.spans = []; // found and not translated
@@ -206,8 +221,10 @@ export class Recording {
     if (!count) return;
     const pixels = new Uint8Array(count * this.views[0].length);
     this.views.forEach((one, at) => pixels.set(one, at * one.length));
+    const last = this.views.at(-1);
     this.views = [];
-    const found = await this.translator.readFrames(pixels, count);
+    const found = await this.translator.readFrames(pixels, count, this.before);
+    this.before = last;
     const size = found.length / count;
     for (let at = 0; at < count; at++) this.vectors.push(found.slice(at * size, (at + 1) * size));
   }
