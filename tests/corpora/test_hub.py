@@ -174,6 +174,15 @@ def test_malformed_metadata_is_one_clear_line(tmp_path, name, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_row_with_wrong_quotes_is_told_and_can_be_left_out(tmp_path):
+    write(tmp_path, row("a.mp4"), row("b.mp4"))
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / "metadata.csv").write_text('file_name,text\na.mp4,"x" y\nb.mp4,regen\n')
+    with pytest.raises(InputError, match=r"metadata.csv, line 2: wrong quotes: ',' expected"):
+        read(tmp_path)
+    assert ids(read(tmp_path, "?language=de&faulty=skip")) == {"train": ["b"]}
+
+
 def test_no_metadata_and_files_that_no_row_names(tmp_path):
     with pytest.raises(InputError, match=r"found no metadata.jsonl, expected it there or in train"):
         read(tmp_path)

@@ -7,20 +7,20 @@ was downloaded is read; nothing is asked of a hub.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from unglossed.corpora.captions import on_one_line, read_text
+from unglossed.corpora.captions import on_one_line
 from unglossed.corpora.embedded import UNPACKED, ClipTable, check_place, open_clips
 from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import MediaFolder, list_files, list_folders
 from unglossed.corpora.reading import Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
+from unglossed.corpora.separated import read_separated
 from unglossed.corpora.table import parse_object, parse_seconds
 from unglossed.errors import InputError
 from unglossed.files import import_pyarrow
@@ -254,20 +254,11 @@ def _read_jsonl(reading: Reading, path: Path) -> Iterator[tuple[int, Mapping[str
 
 
 def _read_csv(reading: Reading, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    table = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
-    try:
-        header = next(table, [])
-        if twice := [name for name in header if header.count(name) > 1]:
-            raise InputError(f"{path}, line 1: found the column {twice[0]!r} twice")
-        for fields in table:
-            if len(fields) == len(header):
-                yield table.line_num, dict(zip(header, fields, strict=True))
-            elif fields:
-                text = f"found {len(fields)} fields, expected {len(header)}"
-                where = f"{path}, line {table.line_num}"
-                reading.report(FaultKind.MALFORMED_ROW, where, text)
-    except csv.Error as error:
-        raise InputError(f"{path}, line {table.line_num}: wrong quotes: {error}") from error
+    header, rows = read_separated(reading, path)
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise InputError(f"{path}, line 1: found the column {twice[0]!r} twice")
+    for number, fields in rows:
+        yield number, dict(zip(header, fields, strict=True))
 
 
 def _read_parquet(reading: Reading, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
