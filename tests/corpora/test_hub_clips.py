@@ -256,6 +256,19 @@ def test_parquet_files_without_clips_are_no_data(tmp_path):
         read(tmp_path, "?language=de&clips=audio")
 
 
+def test_columns_that_only_look_like_clips_and_columns_of_one_name(tmp_path):
+    clip = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.int64())])
+    columns = {"audio": [{"bytes": b"RIFF", "path": 1}], "text": ["regen"]}
+    write(tmp_path / "train.parquet", columns, {"audio": clip, "text": pyarrow.string()})
+    with pytest.raises(InputError, match=r"found no metadata.jsonl, "):
+        read(tmp_path)
+    audio = pyarrow.array([{"bytes": b"RIFF", "path": "a.wav"}], FILE)
+    table = pyarrow.Table.from_arrays([audio, *2 * [pyarrow.array(["regen"])]], ["audio", "a", "a"])
+    parquet.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"train.parquet: found the column 'a' twice"):
+        read(tmp_path)
+
+
 def test_a_place_that_cannot_be_written_to_is_one_clear_line(tmp_path):
     write_fleurs(tmp_path / "train.parquet")
     (tmp_path / ".unglossed").touch()

@@ -119,7 +119,7 @@ def open_clips(path: Path, wanted: str | None = None) -> ClipTable | None:
 
     Raises:
         InputError: It is not readable, pyarrow is not installed, several columns hold clips and
-            none is wanted, or the one that is wanted holds none.
+            none is wanted, the one that is wanted holds none, or two have one name.
     """
     pyarrow = import_pyarrow(path)
     with _readable(path, pyarrow), pyarrow.parquet.ParquetFile(path) as file:
@@ -135,6 +135,8 @@ def open_clips(path: Path, wanted: str | None = None) -> ClipTable | None:
         raise InputError(f"{path}: found clips in {shown}, expected some in the column {wanted!r}")
     if not clips:
         return None
+    if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise InputError(f"{path}: found the column {twice[0]!r} twice, expected it once")
     column = wanted or next((name for name in _PREFERRED if name in clips), None)
     if column is None:
         column, *others = clips
@@ -215,7 +217,8 @@ def _holds_files(kind: Any, types: Any) -> bool:
         return False
     fields = {field.name: field.type for field in kind}
     return {_BYTES, _PATH} <= fields.keys() and (
-        types.is_binary(fields[_BYTES]) or types.is_large_binary(fields[_BYTES])
+        (types.is_binary(fields[_BYTES]) or types.is_large_binary(fields[_BYTES]))
+        and (types.is_string(fields[_PATH]) or types.is_large_string(fields[_PATH]))
     )
 
 
