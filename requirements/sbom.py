@@ -2,7 +2,7 @@
 
 It names what the wheel needs, and what its extras need, with the versions and hashes of the lists.
 It is made of the wheel and the lists alone, so it needs no network; `--check` compares it with the
-schema, by cyclonedx-python-lib. What no list has (extras `cluster`, `hdf5` and `quantization`) is
+schema, by cyclonedx-python-lib. What no list has (extras `cluster` and `quantization`) is
 left out.
 """
 

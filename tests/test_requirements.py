@@ -64,7 +64,7 @@ def test_lists_have_the_versions_of_the_constraints() -> None:
     assert {p.name: pins.get(p.name) for p in listed} == {p.name: p.version for p in listed}
     assert cpu.version == f"{pins['torch']}+cpu"
     # No target installs these extras.
-    assert set(pins) - {p.name for p in listed} <= {"bitsandbytes", "h5py", "pandas", "ray"}
+    assert set(pins) - {p.name for p in listed} <= {"bitsandbytes", "pandas", "ray"}
 
 
 def test_lists_hold_all_that_their_packages_need_here() -> None:

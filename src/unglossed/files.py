@@ -355,6 +355,13 @@ def add_checksums(folder: Path, names: Iterable[str]) -> None:
         _write_sums(folder, sums | {name: file_checksum(folder / name) for name in names})
 
 
+def drop_checksums(folder: Path, names: Iterable[str]) -> None:
+    """List files no more in a folder's `checksums.json`, before they are removed."""
+    sums = read_checksums(folder)
+    if sums is not None:
+        _write_sums(folder, {name: sums[name] for name in sums.keys() - set(names)})
+
+
 def _write_sums(folder: Path, sums: dict[str, str]) -> None:
     sums = dict(sorted(sums.items()))
     text = json.dumps({"version": _VERSION, "sha256": sums}, indent=2)

@@ -139,7 +139,14 @@ def test_a_table_without_the_columns(tmp_path):
 def test_a_table_with_commas_that_nobody_quoted(tmp_path):
     path = tmp_path / "CSL_News_Labels.csv"
     path.write_text("video,text\na.mp4,今天, 小雨\n")
-    with pytest.raises(InputError, match=r"entry 1: found more fields than columns .* 小雨"):
+    told = r"line 2: found 3 fields, expected 2, with quotes around a field that holds ','"
+    with pytest.raises(InputError, match=told):
+        read(tmp_path)
+    path.write_text("video,text\na.mp4\n")
+    with pytest.raises(InputError, match=r"line 2: found 1 fields, expected 2$"):
+        read(tmp_path)
+    path.write_text('video,text\na.mp4,"今天\n')
+    with pytest.raises(InputError, match=r"line 2: wrong quotes: unexpected end of data"):
         read(tmp_path)
     path.write_text("video,text,text\na.mp4,a,b\n")
     with pytest.raises(InputError, match="line 1: found the column text twice"):

@@ -196,3 +196,29 @@ def test_sentences_without_text_are_left_out_and_counted(base):
 def test_no_files_at_all(tmp_path):
     with pytest.raises(InputError, match=r"found no .eaf files, expected them there or in"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["ilex", "eaf", f"ilex/{ID}"])
+def test_exports_of_ilex_alone_are_told_from_elan_files(tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    path = tmp_path / place / f"{ID}.ilex"
+    path.write_text("<transcript/>")
+    with pytest.raises(InputError) as error:
+        read(tmp_path)
+    assert str(error.value) == (
+        f"{path}: found an export of iLex, which is not read, expected the ELAN file of the same"
+        f" transcript, {ID}.eaf, in {tmp_path}/eaf"
+    )
+
+
+def test_exports_of_ilex_beside_elan_files_change_nothing_and_without_one_are_counted(base):
+    expected = read(base).splits
+    (base / "ilex").mkdir()
+    for id in (ID, OTHER, "77"):
+        (base / "ilex" / f"{id}.ilex").write_text("<transcript/>")
+    corpus = read(base)
+    assert corpus.splits == expected
+    assert corpus.notes == (
+        f"listed by the release, not in this copy: 1 ({base}/ilex/77.ilex: an export of iLex is not"
+        " read, expected the ELAN file 77.eaf as well)",
+    )

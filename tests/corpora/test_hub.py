@@ -136,20 +136,6 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, name):
         read(tmp_path)
 
 
-def test_clips_within_the_file_are_said_to_be_there(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    rows = [{"audio": {"bytes": b"RIFF", "path": "a.wav"}, "text": "regen"}]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "metadata.parquet")
-    with pytest.raises(InputError) as error:
-        read(tmp_path)
-    assert str(error.value) == (
-        f"{tmp_path}/metadata.parquet, row 1: no column file_name, found 'audio', 'text' (the clips"
-        " lie within the file, where they cannot be read)"
-    )
-
-
 def test_media_that_are_gone_and_rows_without_a_text(tmp_path):
     write(tmp_path, row("a.mp4"), row("b.mp4"), row("c.mp4", None))
     (tmp_path / "b.mp4").unlink()
@@ -186,6 +172,15 @@ def test_malformed_metadata_is_one_clear_line(tmp_path, name, content, message):
         read(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / name}")
     assert "\n" not in str(error.value)
+
+
+def test_a_row_with_wrong_quotes_is_told_and_can_be_left_out(tmp_path):
+    write(tmp_path, row("a.mp4"), row("b.mp4"))
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / "metadata.csv").write_text('file_name,text\na.mp4,"x" y\nb.mp4,regen\n')
+    with pytest.raises(InputError, match=r"metadata.csv, line 2: wrong quotes: ',' expected"):
+        read(tmp_path)
+    assert ids(read(tmp_path, "?language=de&faulty=skip")) == {"train": ["b"]}
 
 
 def test_no_metadata_and_files_that_no_row_names(tmp_path):

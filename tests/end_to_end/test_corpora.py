@@ -135,3 +135,23 @@ def test_a_packed_corpus_from_generation_to_scores(tmp_path: Path) -> None:
     assert [s.text for s in after.split("train")] == [s.text for s in before.split("train")]
     assert_clean(spec)
     train_and_evaluate(spec, "packed", tmp_path)
+
+
+def test_clips_within_parquet_files_from_generation_to_scores(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    options = ("--sentences", NUM_SENTENCES, "--level", 1, "--size", "42x52", "--workers", 1)
+    source = run("synth", tmp_path / "corpus", "--layout", "hub", *options).stdout.strip()
+    before = read_corpus(source)
+    for split, samples in before.splits.items():
+        clips = [{"bytes": row.media.read_bytes(), "path": row.media.name} for row in samples]
+        columns = {"video": clips, "text": [row.text for row in samples]}
+        path = tmp_path / "data" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(exist_ok=True)
+        parquet.write_table(pyarrow.table(columns), path, row_group_size=10)
+    spec = f"hub:{tmp_path / 'data'}?language=en"
+
+    after = read_corpus(spec)
+    assert [s.text for s in after.split("train")] == [s.text for s in before.split("train")]
+    assert_clean(spec)
+    train_and_evaluate(spec, "hub", tmp_path)

@@ -1,6 +1,7 @@
 """Calibrated confidences: fitted, stored beside a model, and what they keep back."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,17 @@ from moving import write_moving
 from tiny import tiny_translator, write_corpus
 from unglossed.cli import app
 from unglossed.errors import InputError
-from unglossed.evaluation.calibration import REAL, Shown, calibrate, fit, fit_logistic
+from unglossed.evaluation.calibration import (
+    REAL,
+    Shown,
+    calibrate,
+    fit,
+    fit_logistic,
+    undo_calibration,
+)
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.reliability import Reliability, sentence_chrf
+from unglossed.files import read_checksums, write_checksums
 from unglossed.inference.confidence import Confidence, oddness_of, steadiness_of
 from unglossed.inference.output import NOT_UNDERSTOOD, Doubt, format_json, format_text
 from unglossed.inference.sentences import SentenceTranslator
@@ -243,3 +252,60 @@ def test_the_command_tells_what_dev_showed(calibrated, capsys) -> None:
     told = capsys.readouterr().out
     assert told.startswith("confidence: a chrF of 18.5 or more, as")
     assert "corrupted ones: blank" in told
+
+
+def test_another_decoding_than_the_calibrated_one_is_noted_once(calibrated, capsys) -> None:
+    model, corpus = calibrated
+    translator = SignTranslator.from_pretrained(model)
+    clip = clip_of(corpus)
+    translator.translate(clip, **FIELDS)
+    translator.translate(clip, sample=True, seed=1, **FIELDS)
+    assert "calibrated with" not in capsys.readouterr().err
+    for _ in range(2):
+        translator.translate(clip, **FIELDS | {"beams": 2})
+    noted = [one for one in capsys.readouterr().err.splitlines() if "calibrated with" in one]
+    assert noted == [
+        "note: confidence.json: calibrated with beams 3, found beams 2: confidences may not fit;"
+        " calibrate the model as it is used (unglossed calibrate)"
+    ]
+    sentences = SentenceTranslator.from_pretrained(model)
+    list(sentences.translate(clip, cut="whole", **FIELDS | {"no_repeat_ngram_size": 2}))
+    assert "with no_repeat_ngram_size 0, found no_repeat_ngram_size 2" in capsys.readouterr().err
+
+
+def test_a_calibration_is_taken_away_and_its_drawing_with_the_next_evaluation(
+    calibrated, tmp_path: Path, capsys
+) -> None:
+    model = Path(shutil.copytree(calibrated[0], tmp_path / "model"))
+    before = {path.name for path in model.iterdir()} - {"confidence.json"}
+    write_checksums(model)
+    evaluate(model, calibrated[1], "test", tmp_path / "scores", **FIELDS)
+    assert (tmp_path / "scores" / "reliability.svg").is_file()
+    with pytest.raises(SystemExit) as ended:
+        app(["calibrate", str(model), "--undo"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"removed {model}/confidence.json\n"
+    assert {path.name for path in model.iterdir()} == before | {"checksums.json"}
+    assert set(read_checksums(model) or ()) == before - {"checksums.json"}
+    assert SignTranslator.from_pretrained(model).beside.confidence is None
+    evaluate(model, calibrated[1], "test", tmp_path / "scores", **FIELDS)
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == {
+        "metrics.json",
+        "predictions.jsonl",
+    }
+    with pytest.raises(InputError, match=r"confidence\.json: not found, expected the confidence"):
+        undo_calibration(model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--corpus: not given, expected a corpus to calibrate on, or --undo"),
+        (["--undo", "--corpus", "table:a.csv"], "--undo: found --corpus table:a.csv beside it"),
+    ],
+)
+def test_a_calibration_needs_a_corpus_or_undo(tmp_path, capsys, options, message) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(["calibrate", str(tmp_path), *options])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

@@ -30,8 +30,9 @@ from planned import build_translator
 from sentencepiece_models import PLANNED
 from unglossed.errors import InputError
 from unglossed.models.processing import TranslatorProcessor, encode_texts, restore_rules
+from unglossed.training.parts import plan_language_model
 from unglossed.training.recipe import TokenizerSettings
-from unglossed.training.settings import StageSettings
+from unglossed.training.settings import LanguageModelSettings, StageSettings
 from unglossed.training.tokenizer import build_tokenizer
 from unglossed.trimming.trim import TrimReport, trim_model
 
@@ -491,3 +492,28 @@ def test_a_gguf_file_is_no_folder(tmp_path: Path) -> None:
     file.write_bytes(b"GGUF")
     told = trim_error(file, tmp_path / "out")
     assert told == f"{file}: found a file, expected a model folder or a hub name"
+
+
+def test_training_points_a_pair_with_a_token_without_a_row_to_trimming(
+    gemma: Path, tmp_path: Path
+) -> None:
+    """As Gemma 3's text models are published; any other pair is told to name the model's own."""
+    tokenizer, start = build_tokenizer(TokenizerSettings(pretrained=str(gemma)), TEXTS[:3], "de")
+    processor = TranslatorProcessor(tokenizer=tokenizer, language="de", start_token=start)
+    part = LanguageModelSettings(source=str(gemma))
+    with pytest.raises(InputError) as caught:
+        plan_language_model(part, {}, processor)
+    rows = len(tokenizer) - 1
+    assert str(caught.value) == (
+        f"source: found a model of {rows} tokens, expected at least the tokenizer's {rows + 1}, of"
+        " which '<image_soft_token>' was added and has no row: if both are of one model, make both"
+        " anew by `unglossed trim`, which leaves out such tokens; else name the model's own in"
+        " tokenizer.pretrained"
+    )
+    trim_model(gemma, TEXTS, tmp_path / "trimmed")
+    part = LanguageModelSettings(source=str(tmp_path / "trimmed"))
+    with pytest.raises(InputError, match=r"tokenizer's \d+: name the model's own in tokenizer"):
+        plan_language_model(part, {}, processor)
+    own = AutoTokenizer.from_pretrained(tmp_path / "trimmed")
+    processor = TranslatorProcessor(tokenizer=own, language="de", start_token=own.bos_token)
+    assert plan_language_model(part, {}, processor).config["vocab_size"] == len(own)

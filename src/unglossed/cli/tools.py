@@ -146,7 +146,7 @@ def trim(
 
 def calibrate(
     model: ModelName,
-    corpus: CorpusSpec,
+    corpus: CorpusSpec | None = None,
     split: Annotated[
         str, typer.Option(help="Split that the model was not trained on, and is not tested on.")
     ] = "dev",
@@ -163,6 +163,10 @@ def calibrate(
     beams: Beams = None,
     max_new_tokens: MaxNewTokens = None,
     choice: Choice = None,
+    undo: Annotated[
+        bool,
+        typer.Option("--undo", help="Take the confidence away from the model instead."),
+    ] = False,
 ) -> None:
     """Calibrate a model's confidence on dev, and choose below which it gives no sentence.
 
@@ -170,7 +174,15 @@ def calibrate(
     """
     with quick_imports():
         from unglossed.evaluation.calibration import calibrate as calibrate_model
+        from unglossed.evaluation.calibration import undo_calibration
 
+    if undo:
+        if corpus is not None:
+            raise InputError(f"--undo: found --corpus {corpus} beside it, expected one of both")
+        print(f"removed {undo_calibration(model)}")
+        return
+    if corpus is None:
+        raise InputError("--corpus: not given, expected a corpus to calibrate on, or --undo")
     silence_loading()
     made = calibrate_model(
         model,

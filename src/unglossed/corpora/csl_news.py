@@ -5,18 +5,18 @@ Reads the release's labels, JSON or CSV, beside the clips of its archives. No vi
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-from unglossed.corpora.captions import on_one_line, read_text
+from unglossed.corpora.captions import on_one_line
 from unglossed.corpora.faults import FaultKind, RowError
 from unglossed.corpora.json_files import read_json
 from unglossed.corpora.languages import generated_language
 from unglossed.corpora.listing import list_clips, list_folders
 from unglossed.corpora.reading import SPLIT_NAMES, Reading, Rows
 from unglossed.corpora.sample import Corpus
+from unglossed.corpora.separated import read_separated
 from unglossed.errors import InputError
 
 LABELS = "CSL_News_Labels.json"
@@ -50,8 +50,9 @@ def read_csl_news(reading: Reading) -> Corpus:
     clips = list_clips(folders, reading.broken_links, look=reading.has_media)
     rows = Rows(reading, reading.language or generated_language(base) or "zh", forgiving=True)
     for split, path in files.items():
-        rows.begin(path, "entry", split, id_field="video")
-        for number, entry in _read_entries(path):
+        unit = "line" if path.suffix == ".csv" else "entry"
+        rows.begin(path, unit, split, id_field="video")
+        for number, entry in _read_entries(reading, path):
             with rows.row(number):
                 name, text = _parse(entry)
                 stem = PureWindowsPath(name).stem
@@ -100,21 +101,18 @@ def _video_folders(root: Path) -> list[Path]:
     return list(dict.fromkeys([*places, *archives]))
 
 
-def _read_entries(path: Path) -> Iterator[tuple[int, object]]:
+def _read_entries(reading: Reading, path: Path) -> Iterator[tuple[int, object]]:
     if path.suffix == ".csv":
-        try:
-            table = csv.DictReader(read_text(path).splitlines(keepends=True), strict=True)
-            names = table.fieldnames or []
-            if missing := [name for name in FIELDS if name not in names]:
-                raise InputError(
-                    f"{path}, line 1: no column {', '.join(missing)}, found"
-                    f" {', '.join(map(repr, names))[:200] or 'none'}"
-                )
-            if twice := [name for name in FIELDS if names.count(name) > 1]:
-                raise InputError(f"{path}, line 1: found the column {twice[0]} twice")
-            yield from enumerate(table, start=1)
-        except csv.Error as error:
-            raise InputError(f"{path}: wrong quotes: {error}") from error
+        names, rows = read_separated(reading, path)
+        if missing := [name for name in FIELDS if name not in names]:
+            raise InputError(
+                f"{path}, line 1: no column {', '.join(missing)}, found"
+                f" {', '.join(map(repr, names))[:200] or 'none'}"
+            )
+        if twice := [name for name in FIELDS if names.count(name) > 1]:
+            raise InputError(f"{path}, line 1: found the column {twice[0]} twice")
+        for number, fields in rows:
+            yield number, dict(zip(names, fields, strict=True))
         return
     content = read_json(path)
     if not isinstance(content, list):
@@ -126,12 +124,6 @@ def _read_entries(path: Path) -> Iterator[tuple[int, object]]:
 def _parse(entry: object) -> tuple[str, str]:
     if not isinstance(entry, dict):
         raise RowError(f"found {str(entry)[:60]!r}, expected an object with video and text")
-    if None in entry:  # where a table has more fields than columns
-        more = str(entry[None])[:60]
-        raise RowError(
-            f"found more fields than columns ({more}), expected quotes around texts with commas",
-            FaultKind.MALFORMED_ROW,
-        )
     values = []
     for field in FIELDS:
         value = entry.get(field)

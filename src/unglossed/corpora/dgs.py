@@ -35,6 +35,8 @@ ANNOTATIONS = "eaf"
 VIDEOS = "videos"
 
 _ANNOTATION_FOLDERS = ("", ANNOTATIONS, "elan", "annotations")
+_ILEX = ".ilex"
+_ILEX_FOLDERS = (*_ANNOTATION_FOLDERS, "ilex")
 _VIDEO_FOLDERS = (VIDEOS, "")
 
 
@@ -53,7 +55,7 @@ def read_dgs(reading: Reading) -> Corpus:
 
     Raises:
         InputError: There are no ELAN files, the language is another, or, where nobody collects
-            faults, the first fault.
+            faults, the first fault. Exports of iLex alone are named.
     """
     base = reading.root
     language = reading.language or generated_language(base) or "de"
@@ -83,6 +85,10 @@ def read_dgs(reading: Reading) -> Corpus:
         if id not in files:
             text = f"no ELAN file of {id!r} ({splits[id]}), expected {id}.eaf"
             reading.report(FaultKind.NOT_HERE, str(base), text)
+    for id, path in _list_conversations(base, _ILEX_FOLDERS, _ILEX).items():
+        if id not in files and id not in splits:
+            text = f"an export of iLex is not read, expected the ELAN file {id}.eaf as well"
+            reading.report(FaultKind.NOT_HERE, str(path), text)
     return rows.corpus("dgs")
 
 
@@ -144,17 +150,32 @@ def _glosses(signs: Sequence[Cue], sentence: Cue) -> str:
 
 
 def _list_annotations(base: Path) -> Names[Path]:
-    """The ELAN file of each conversation: in one folder, or each in one of its own."""
-    for folder in (base / name for name in _ANNOTATION_FOLDERS):
-        found = list_files(folder, (".eaf",))
+    """The ELAN file of each conversation."""
+    files = _list_conversations(base, _ANNOTATION_FOLDERS, ".eaf")
+    if files:
+        return files
+    others = _list_conversations(base, _ILEX_FOLDERS, _ILEX)
+    if others:
+        id, path = min(others.items())
+        raise InputError(
+            f"{path}: found an export of iLex, which is not read, expected the ELAN file of the"
+            f" same transcript, {id}.eaf, in {base / ANNOTATIONS}"
+        )
+    raise InputError(f"{base}: found no .eaf files, expected them there or in {base / ANNOTATIONS}")
+
+
+def _list_conversations(base: Path, folders: Sequence[str], suffix: str) -> Names[Path]:
+    """The file of each conversation: all in the first folder that has any, or each in its own."""
+    for folder in (base / name for name in folders):
+        found = list_files(folder, (suffix,))
         if not found:
             for _, inner in sorted(list_folders(folder).items()):
-                for name, path in list_files(inner, (".eaf",)).items():
+                for name, path in list_files(inner, (suffix,)).items():
                     if name == inner.name:
                         found[name] = path
         if found:
             return found
-    raise InputError(f"{base}: found no .eaf files, expected them there or in {base / ANNOTATIONS}")
+    return Names()
 
 
 def _video_folders(root: Path, files: Names[Path]) -> list[Path]:

@@ -116,9 +116,11 @@ _OPTIONS = {
     ),
     "subtitles": _Option("NAME", only=("bobsl",)),
     "text": _Option("COLUMN", only=("hub",)),
+    "transcript": _Option("COLUMN", only=("hub",)),
+    "clips": _Option("COLUMN", only=("hub",)),
 }
 _WITH_LANGUAGES = ("table", "packed", "youtube_sl_25", several.KIND)
-_OF_ONE_KIND = ("sign", "subtitles", "text")
+_OF_ONE_KIND = ("sign", "subtitles", "text", "transcript", "clips")
 _NO_MEDIA = "none"  # of `?media=`; a folder of that name is ./none
 
 

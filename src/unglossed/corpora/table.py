@@ -6,7 +6,6 @@ quote within it is doubled. TSV has the same rules with tabs, as spreadsheets wr
 
 from __future__ import annotations
 
-import csv
 import gc
 import json
 import math
@@ -24,6 +23,7 @@ from unglossed.corpora.json_files import fields_once
 from unglossed.corpora.listing import MediaFolder, list_entries
 from unglossed.corpora.reading import ALL, SPLIT_NAMES, Reading, Rows, read_lines
 from unglossed.corpora.sample import Corpus
+from unglossed.corpora.separated import read_separated
 from unglossed.errors import InputError
 from unglossed.files import import_pyarrow
 from unglossed.media.signal import check_frame_rate, has_no_rate
@@ -73,35 +73,16 @@ NumberedRows = Iterator[tuple[int, TableRow, tuple[str, ...]]]
 def _read_separated(
     separator: str, reading: Reading, path: Path, required: Sequence[str]
 ) -> NumberedRows:
-    lines = map(itemgetter(1), read_lines(reading, path, keep_ends=True))
-    table = csv.reader(lines, delimiter=separator, strict=True)
-    try:
-        header = _rename(next(table, []))
-    except csv.Error as error:
-        raise InputError(f"{path}, line 1: header with wrong quotes: {error}") from error
+    written, rows = read_separated(reading, path, separator)
+    header = _rename(written)
     _check_columns(f"{path}, line 1", header, required)
     # A column that is not there is taken from the empty field that each row gets at its end.
     places = [header.index(name) if name in header else -1 for name in COLUMNS]
     pick = itemgetter(*places)
     further = [header.index(name) for name in _further_columns(header)]
-    last = table.line_num
-    while True:
-        try:
-            for fields in table:
-                number, last = last + 1, table.line_num
-                if len(fields) == len(header):
-                    fields.append("")
-                    yield number, pick(fields), tuple(fields[place] for place in further)
-                elif fields:  # an empty line has none
-                    text = f"found {len(fields)} fields, expected {len(header)}"
-                    reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {number}", text)
-            return
-        except csv.Error as error:
-            text = f"wrong quotes: {error}"
-            if "new-line character" in str(error):
-                text = "found a carriage return alone, expected it within quotes or not at all"
-            reading.report(FaultKind.MALFORMED_ROW, f"{path}, line {last + 1}", text)
-            last = table.line_num
+    for number, fields in rows:
+        fields.append("")
+        yield number, pick(fields), tuple(fields[place] for place in further)
 
 
 def _read_jsonl(reading: Reading, path: Path, required: Sequence[str]) -> NumberedRows:

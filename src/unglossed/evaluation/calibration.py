@@ -26,7 +26,7 @@ from unglossed.evaluation.corruption import OF_AUDIO, Corruption
 from unglossed.evaluation.evaluate import load_for
 from unglossed.evaluation.metrics import each_language
 from unglossed.evaluation.reliability import Reliability, sentence_chrf
-from unglossed.files import add_checksums, write_text
+from unglossed.files import add_checksums, drop_checksums, write_text
 from unglossed.hub import find_model
 from unglossed.inference.confidence import (
     CONFIDENCE_FILE,
@@ -158,6 +158,31 @@ def calibrate(
     write_text(folder / CONFIDENCE_FILE, made.to_json())
     add_checksums(folder, [CONFIDENCE_FILE])
     return made
+
+
+def undo_calibration(model: str | Path) -> Path:
+    """Take the confidence away from a model's folder: it gives every sentence again.
+
+    Killed on the way it leaves the model as it was, or without its confidence.
+
+    Args:
+        model: a run folder or a model folder.
+
+    Returns:
+        The file that was removed.
+
+    Raises:
+        InputError: the model has no confidence, or it cannot be removed.
+    """
+    path = Path(find_model(model), CONFIDENCE_FILE)
+    if not path.is_file():
+        raise InputError(f"{path}: not found, expected the confidence of a calibrated model")
+    try:
+        drop_checksums(path.parent, [CONFIDENCE_FILE])
+        path.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be removed: {error.strerror}") from error
+    return path
 
 
 def _drawn(samples: Sequence[Sample], most: int) -> list[Sample]:

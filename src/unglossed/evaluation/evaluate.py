@@ -166,6 +166,8 @@ def evaluate(
                 f" {trust.threshold:.2f} below which translate gives none"
             )
             ranks.first(lambda: draw_reliability(folder / RELIABILITY, trust))
+        else:  # one of an earlier evaluation would seem to be of this one
+            ranks.first(lambda: (folder / RELIABILITY).unlink(missing_ok=True))
         return ranks.first(
             lambda: _write(
                 *(folder, predictions, read.language, read.normalisation, record),

@@ -8,7 +8,7 @@ is that of the alignment which was trained beside the translation, see `models/k
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unglossed.config import DecodingSettings
-from unglossed.errors import InputError
+from unglossed.errors import InputError, note
 from unglossed.inference.confidence import CONFIDENCE_FILE, Confidence, steadiness_of
 from unglossed.models.kept_alignment import KeptAlignment
+
+_OF_NO_MATTER = {"to", "seed", "sample", "temperature", "top_p"}
+"""Settings that change no search, or which of the model's languages is written."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class Beside:
     alignment: KeptAlignment | None = None
     confidence: Confidence | None = None
     collects: bool = False
+    _noted: set[str] = field(default_factory=set, init=False, repr=False)
 
     @classmethod
     def load(cls, source: str | Path) -> Beside:
@@ -161,6 +165,24 @@ class Beside:
                 " expected one of a recipe with a stage that has `alignment` without `states`,"
                 " and whose encoder no later stage trains"
             )
+
+    def note_other_decoding(self, settings: DecodingSettings) -> None:
+        """Note, once, that texts are searched for in another way than when dev was looked at."""
+        if self.confidence is None or settings.sample:  # drawn texts have no confidence
+            return
+        asked = settings.model_dump(mode="json", exclude=_OF_NO_MATTER)
+        before = DecodingSettings().model_dump(mode="json") | self.confidence.decoding
+        others = [name for name in asked if asked[name] != before[name]]
+        told, found = (
+            ", ".join(f"{name} {one[name]}" for name in others) for one in (before, asked)
+        )
+        text = (
+            f"{CONFIDENCE_FILE}: calibrated with {told}, found {found}: confidences may not fit;"
+            " calibrate the model as it is used (unglossed calibrate)"
+        )
+        if others and text not in self._noted:
+            self._noted.add(text)
+            note(text)
 
     def least_confidence(self, given: float | None) -> float:
         """The confidence below which no text is given.

@@ -242,6 +242,7 @@ class SentenceTranslator:
         self.translator.processor.check_language(settings.to)
         beside = self.translator.beside
         beside.check(settings)
+        beside.note_other_decoding(settings)
         least = beside.least_confidence(least_confidence)
         found = self._found(blocks, cut, progress, seconds)
 

@@ -215,6 +215,7 @@ class SignTranslator:
         self.processor.check_language(settings.to)
         _check_n_best(n_best, settings)
         self.beside.check(settings)
+        self.beside.note_other_decoding(settings)
         least = self.beside.least_confidence(least_confidence)
         if frame_rate is not None:
             check_frame_rate(frame_rate, "frame_rate")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     PreTrainedConfig,
+    PreTrainedTokenizerBase,
 )
 
 from unglossed.config import FieldError, field, suggest
@@ -424,11 +425,27 @@ def _published_language_model(source: str, processor: TranslatorProcessor) -> Pr
     known = config.get_text_config().vocab_size
     needed = len(processor.tokenizer) - len(processor.new_tokens)
     if needed > known:
-        raise InputError(
-            f"found a model of {known} tokens, expected at least the tokenizer's {needed}: name the"
-            " model's own in tokenizer.pretrained"
-        )
+        _refuse_tokens_above(processor.tokenizer, known, needed)
     return config
+
+
+def _refuse_tokens_above(tokenizer: PreTrainedTokenizerBase, known: int, needed: int) -> NoReturn:
+    """Refuse a tokenizer with more tokens than a model has rows.
+
+    Gemma 3's text models are published so: the last, added token is for images.
+
+    Raises:
+        InputError: always; what to do depends on whether the tokens were added to the pieces.
+    """
+    found = f"found a model of {known} tokens, expected at least the tokenizer's {needed}"
+    if all(number in tokenizer.added_tokens_decoder for number in range(known, needed)):
+        first = tokenizer.convert_ids_to_tokens(known)
+        raise InputError(
+            f"{found}, of which {first!r} was added and has no row: if both are of one model, make"
+            " both anew by `unglossed trim`, which leaves out such tokens; else name the model's"
+            " own in tokenizer.pretrained"
+        )
+    raise InputError(f"{found}: name the model's own in tokenizer.pretrained")
 
 
 def _check_size(size: Any) -> None:
