@@ -106,7 +106,7 @@ def test_longer_clips_are_cut(tmp_path: Path) -> None:
             "dim: found 512, expected an even multiple of heads, 5",
         ),
         (OF_FEATURES[0], {"kind": "features", "dims": 4}, "dims: no such key, did you mean dim"),
-        (OF_FEATURES[0], {"kind": "features", "layers": 0}, "layers: found 0, expected a whole"),
+        (OF_FEATURES[0], {"kind": "features", "layers": -1}, "layers: found -1, expected a whole"),
         ({"dim": 6, "rat": 3}, OF_FEATURES[1], r"array\.rat: "),
     ],
 )

@@ -95,6 +95,10 @@ OTHER_VALUES: dict[str, Any] = {
     "encoder.config.temporal_dim": 16,
     "encoder.config.temporal_kernel": 1,
     "encoder.config.frozen_block": ["encoder.config.frozen_block={source: LLAMA}"],
+    "encoder.config.motion": False,
+    "encoder.config.point_dim": 8,
+    "encoder.config.graph_layers": 1,
+    "encoder.config.layers": 1,
     "encoder.config.dim": 24,
     "encoder.config.temporal_pools": [4],
     "encoder.config.edge_frames": 9,
@@ -226,7 +230,7 @@ BASES = ((), SAMPLE, SPEECH, CONTEXT)
 # Options that no recipe states: the recipe and the stage to try each in, and what it builds on.
 UNSTATED: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "audio.audio_rate": ("fla_llm", "", SPEECH),
-    "decoding.language_contrast": ("demo", "", ()),
+    "decoding.language_contrast": ("fla_llm", "", ()),
     "decoding.sample": ("demo", "", ()),
     "decoding.temperature": ("demo", "", SAMPLE),
     "decoding.top_p": ("demo", "", SAMPLE),

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 
+MAPS = ("convnext", "convnextv2", "efficientnet", "regnet", "resnet")
+"""Backbones whose last hidden state is a map (frames, dim, height, width)."""
 MOTION = "motion"
 """Key of the configuration of a `VisualEncoder` that sees what changed since the frame before."""
 
@@ -77,6 +79,13 @@ def backbone_dim(config: PreTrainedConfig) -> int:
         f"found a backbone of the type {config.model_type!r}, which tells no hidden_size, expected"
         " one that does, such as resnet"
     )
+
+
+def grid_fault(grid: int, model_type: str) -> str | None:
+    """What is wrong with a grid for a backbone of this type; None: nothing is."""
+    if grid == 1 or model_type in MAPS:
+        return None
+    return f"found {grid}, expected 1, or a backbone with a feature map: {', '.join(MAPS)}"
 
 
 def pool(output: Any, grid: int) -> Tensor:

@@ -28,7 +28,7 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.backbone import MOTION, backbone_config_from
+from unglossed.models.backbone import MOTION, backbone_config_from, grid_fault
 from unglossed.models.encoder import KINDS, OURS, encoder_kind
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
@@ -71,8 +71,6 @@ _ENCODER_DEFAULTS: dict[str, Any] = {
     "image_mean": [0.485, 0.456, 0.406],
     "image_std": [0.229, 0.224, 0.225],
 }
-_MAP_BACKBONES = ("convnext", "convnextv2", "efficientnet", "regnet", "resnet")
-"""Backbones whose last hidden state is a map (frames, dim, height, width)."""
 _WITHOUT_SPEC_AUGMENT = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 """Many a model's files lack the vector that SpecAugment puts where it hides a position."""
 
@@ -243,9 +241,7 @@ def _new_encoder(
             config["backbone"] = _backbone(config["backbone"])
         with field(KEY):
             config |= {KEY: plan_block(part.config[KEY])} if part.config.get(KEY) else {}
-        if config["grid"] > 1 and config["backbone"]["model_type"] not in _MAP_BACKBONES:
-            maps = ", ".join(_MAP_BACKBONES)
-            told = f"found {config['grid']}, expected 1, or a backbone with a feature map: {maps}"
+        if told := grid_fault(config["grid"], config["backbone"]["model_type"]):
             raise FieldError("grid", told)
     return config
 

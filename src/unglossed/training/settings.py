@@ -64,7 +64,12 @@ class PartSettings(Settings):
     source: str = "build"
     """See above."""
     config: dict[str, Any] = {}
-    """Read by the part's class."""
+    """Read by the part's class; null takes away what a recipe that it starts from has there."""
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _nothing_left(cls, config: Any) -> Any:
+        return {} if config is None else config
 
     @field_validator("config")
     @classmethod
