@@ -30,7 +30,8 @@ from unglossed.media.array_settings import ArraySettings, Told
 from unglossed.media.array_signal import ArraySignal, rate_of
 from unglossed.media.probe import MediaFacts
 from unglossed.media.signal import Signal, common_kind, media_facts, signal_class, signal_in
-from unglossed.media.two_streams import ARRAY, STREAMS, VIDEO, TwoStreamSignal
+from unglossed.media.two_stream_signal import TwoStreamSignal
+from unglossed.media.two_streams import ARRAY, STREAMS, VIDEO
 
 TRAINING_SPLITS = {"train": "to learn from", "dev": "to choose the best checkpoint"}
 """Splits that every recipe needs, and what for."""

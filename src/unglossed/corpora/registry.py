@@ -235,7 +235,7 @@ def find_reader(
         language=options.get("language"),
         media_root=media_root,
         has_media=has_media,
-        beside=beside and ArraysBeside(beside, instead="features" in options),
+        beside=ArraysBeside(beside, instead="features" in options) if beside else None,
         tier=options.get("tier"),
         own={name: options[name] for name in _OF_ONE_KIND if name in options},
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),

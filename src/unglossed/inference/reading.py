@@ -27,7 +27,7 @@ from unglossed.media.signal import (
     check_frame_rate,
     signal_of,
 )
-from unglossed.media.two_streams import TwoStreamSignal
+from unglossed.media.two_stream_signal import TwoStreamSignal
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import TrainedLengths
 from unglossed.models.translator import Translator

@@ -345,7 +345,7 @@ _BUILT_IN: Mapping[str, str] = {
     "video": f"{__name__}:VideoSignal",
     "audio": f"{__name__}:AudioSignal",
     "array": "unglossed.media.array_signal:ArraySignal",
-    "streams": "unglossed.media.two_streams:TwoStreamSignal",
+    "streams": "unglossed.media.two_stream_signal:TwoStreamSignal",
 }
 
 

@@ -456,8 +456,7 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
     if tokenizer.pretrained is None and tokenizer.start_token is not None:
         yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
     if kind in ("audio", "array") and "video" in recipe.model_fields_set:
-        beside = " and no streams" if kind == "array" else ""
-        yield f"video: has no effect: the recipe has {kind}{beside}, as which clips are read"
+        yield f"video: has no effect: the recipe has {kind}, as which clips are read"
     augmentation = recipe.video.augmentation
     if augmentation is not None and augmentation.probability == 0 and kind in ("video", "streams"):
         for name in ("rotation_degrees", "resize_fraction", "shift_pixels"):
