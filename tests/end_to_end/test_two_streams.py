@@ -269,6 +269,10 @@ def test_what_cannot_read_two_streams_says_so(run: Path, root: Path, spec: str) 
             {"streams": {"drop_video": 0.7, "drop_array": 0.4}},
             "found 0.7 and 0.4 to drop, expected at most 1 together",
         ),
+        (
+            {"array": {"skeleton": "generated", "augmentation": {"mirror": 0.5}}},
+            r"array\.augmentation\.mirror: found 0\.5 beside streams, expected 0",
+        ),
         ({"array": {"dim": 7}}, r"config\.array\.kind: found graph, expected array\.skeleton"),
     ],
 )

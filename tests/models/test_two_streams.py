@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from processes import run_python
 from unglossed.errors import InputError
 from unglossed.media.two_streams import TwoStreams
 from unglossed.models.encoder import build_encoder
 from unglossed.models.frozen import Engine, engine_of, fast_encoder
+from unglossed.models.synced_norm import sync_norms
 from unglossed.models.temporal import real_positions
 from unglossed.models.two_streams import TwoStreamEncoder, resample, unpack
+from unglossed.ranks import Ranks
 
 SIZES = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 VIDEO: dict[str, Any] = {
@@ -34,9 +43,9 @@ CONFIG = {"kind": "streams", "video": VIDEO, "array": ARRAY}
 SIDE, WIDTH = 16, 5
 
 
-def encoder(seed: int = 0) -> TwoStreamEncoder:
-    torch.manual_seed(seed)
-    built = build_encoder(CONFIG)
+def encoder(of_array: Mapping[str, Any] | None = None) -> TwoStreamEncoder:
+    torch.manual_seed(0)
+    built = build_encoder({**CONFIG, "array": {**ARRAY, **(of_array or {})}})
     assert isinstance(built, TwoStreamEncoder)
     with torch.no_grad():
         for vector in built.missing.values():
@@ -177,3 +186,52 @@ def test_the_fast_form_gives_the_same() -> None:
 def test_other_encoders_are_refused(change: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         build_encoder({**CONFIG, **change})
+
+
+STEP = """
+import sys
+import numpy as np, torch
+sys.path[:0] = {paths!r}
+from test_two_streams import batch, clip, one_step
+from unglossed.ranks import joined
+with joined() as ranks:
+    clips = (clip(4, array=False),), (clip(3, video=False),)
+    found = one_step(ranks, *clips[ranks.index])
+    if ranks.is_first:
+        torch.save(found, {output!r})
+"""
+
+
+def one_step(ranks: Ranks, *clips: TwoStreams) -> dict[str, Tensor]:
+    """Gradients and normalisation statistics of a step, summed over processes."""
+    model = encoder({"dropout": 0.0}).train()
+    sync_norms(model, ranks)
+    model(*batch(*clips))[0].square().sum().backward()
+    ranks.sum_gradients(model.parameters())
+    gradients = {name: weight.grad for name, weight in model.named_parameters()}
+    return {name: one for name, one in gradients.items() if one is not None} | {
+        name: value for name, value in model.named_buffers() if "running" in name
+    }
+
+
+@pytest.mark.slow
+def test_processes_of_which_each_lacks_a_stream_keep_step(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paths = [str(Path(__file__).parent), *sys.path]
+    program = STEP.format(paths=paths, output=str(tmp_path / "found.pt"))
+
+    def process(rank: int) -> None:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        env = {**os.environ, **place, "RANK": str(rank)}
+        done = run_python(["-c", program], env=env, timeout=240)
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(process, range(2)))
+    found = torch.load(tmp_path / "found.pt")
+    expected = one_step(Ranks(), clip(4, array=False), clip(3, video=False))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=lambda told, at=name: f"{at}: {told}")

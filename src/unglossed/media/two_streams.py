@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from unglossed.config import Settings, Share
+from unglossed.media.array_settings import ArraySettings
 
 VIDEO, ARRAY = "video", "array"
 STREAMS = (VIDEO, ARRAY)
@@ -81,6 +82,16 @@ class TwoStreams:
 def _gap(size: int, multiple: int) -> NDArray[np.uint8]:
     """Zeros that fill bytes up to a multiple."""
     return np.zeros(-size % multiple, np.uint8)
+
+
+def fault_beside(array: ArraySettings | None) -> str | None:
+    """Why arrays cannot be read as these settings say beside video; None: they can."""
+    if array is None:
+        return "streams: found no array beside it, expected how arrays are read"
+    if array.augmentation is not None and array.augmentation.mirror:
+        found = f"found {array.augmentation.mirror:g} beside streams"
+        return f"array.augmentation.mirror: {found}, expected 0: the video is not mirrored"
+    return None
 
 
 def missing_told(missing: str | None, settings: StreamsSettings) -> str | None:

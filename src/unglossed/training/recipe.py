@@ -28,7 +28,7 @@ from unglossed.errors import InputError, note
 from unglossed.files import find_shipped
 from unglossed.media.array_settings import ArraySettings
 from unglossed.media.frames import FRAME_RATE
-from unglossed.media.two_streams import StreamsSettings
+from unglossed.media.two_streams import StreamsSettings, fault_beside
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
     NEW_TOKENS,
@@ -280,8 +280,8 @@ class Recipe(Settings):
         kinds = [kind for kind in ("signal", "array", "audio") if getattr(self, kind) is not None]
         if len(kinds) > 1:
             raise ValueError(f"found {' and '.join(kinds)}, expected one: a clip is read as one")
-        if self.streams is not None and self.array is None:
-            raise ValueError("streams: found no array beside it, expected how arrays are read")
+        if self.streams is not None and (told := fault_beside(self.array)):
+            raise ValueError(told)
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: two have the same name: {names}")
