@@ -89,15 +89,23 @@ def shrink(recipe: str, folder: Path, changes: Sequence[str] = ()) -> list[str]:
 
 def _small_part(part: dict[str, Any], stage_names: list[str], folder: Path) -> dict[str, Any]:
     config = part.get("config", {})
-    small = {f"config.{key}": SIZES[key] for key in config if key in SIZES}
-    frontend = config.get("frontend", {})
-    small |= {f"config.frontend.{key}": SIZES[key] for key in frontend if key in SIZES}
+    small = _small_config(config, "config", folder)
+    if config.get("kind") == "streams":
+        for name in ("video", "array"):
+            small |= _small_config(config[name], f"config.{name}", folder)
     if part and part["source"] not in ("build", *stage_names):
         small["source"] = stand_in(part["source"], folder)
+    return small
+
+
+def _small_config(config: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
+    small = {f"{where}.{key}": SIZES[key] for key in config if key in SIZES}
+    frontend = config.get("frontend", {})
+    small |= {f"{where}.frontend.{key}": SIZES[key] for key in frontend if key in SIZES}
     if isinstance(config.get("backbone"), str):
-        small["config.backbone"] = stand_in(config["backbone"], folder)
+        small[f"{where}.backbone"] = stand_in(config["backbone"], folder)
     elif "backbone" in config:
-        small |= {f"config.backbone.{key}": BACKBONE[key] for key in BACKBONE}
+        small |= {f"{where}.backbone.{key}": BACKBONE[key] for key in BACKBONE}
     return small
 
 

@@ -28,6 +28,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.hub import find_model
 from unglossed.inference.subtitles import Cue, write_srt
 from unglossed.inference.translator import SignTranslator
+from unglossed.media.skeletons import SKELETONS
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import load_segmenter
 from unglossed.models.segmenter import SegmenterConfig
@@ -51,6 +52,7 @@ OF_NO_ACCOUNT = {
     *("description", "num_workers", "language_model.config._attn_implementation"),
     *("name", "skip", "objective", "alignment.kind"),
     *("array.dim", "array.skeleton", "encoder.config.kind"),  # what the corpus holds
+    "encoder.config.array.kind",
 }
 SEEN = ("model.safetensors", "metrics.jsonl", "norms.jsonl")
 
@@ -216,6 +218,22 @@ OTHER_VALUES: dict[str, Any] = {
     "precision": "float32" if use_bfloat16("auto") else "bfloat16",
     "norms_every": 1,
 }
+OF_VIDEO = ("backbone.", "grid", "temporal_dim")
+OTHER_VALUES |= {
+    key.replace("config.", "config.video.", 1): [
+        item.replace("config.", "config.video.", 1) if isinstance(item, str) else item
+        for item in value
+    ]
+    if isinstance(value, list)
+    else value
+    for key, value in OTHER_VALUES.items()
+    if key.startswith(tuple(f"encoder.config.{name}" for name in OF_VIDEO))
+}
+OTHER_VALUES |= {
+    f"encoder.config.array.{key}": OTHER_VALUES[f"encoder.config.{key}"]
+    for key in ("dim", "temporal_pools", "edge_frames")
+}
+OTHER_VALUES |= {"streams.drop_video": 0.8, "streams.drop_array": 0.8}
 SAMPLE = ("decoding.sample=true",)
 SPEECH = (
     "audio={}",
@@ -394,8 +412,9 @@ def long_videos(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def arrays(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same clips as features, and as poses of MediaPipe's points."""
-    shapes = {"features": (26, 1024), "pose": (26, 543, 2)}
+    """The same clips as features, as poses of MediaPipe's points, and with poses beside them."""
+    num_points = len(SKELETONS["generated"].points)
+    shapes = {"features": (26, 1024), "pose": (26, 543, 2), "streams": (26, num_points, 2)}
     found = {}
     for kind, shape in shapes.items():
         root = tmp_path_factory.mktemp(kind)
@@ -403,7 +422,8 @@ def arrays(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
             for number, sample in enumerate(rows):
                 values = 100 * np.random.default_rng(number).random(shape)
                 np.save(root / f"{sample.id}.npy", values.astype(np.float32))
-        found[kind] = f"{corpus}?features={root}"
+        option = "beside" if kind == "streams" else "features"
+        found[kind] = f"{corpus}?{option}={root}"
     return found
 
 
@@ -418,7 +438,7 @@ def kind_of(recipe: str, changes: Sequence[str] = ()) -> str:
     settings = load_recipe(recipe, list(changes))
     if settings.stages[-1].objective == "segmentation":
         return "long"
-    if settings.array is not None:
+    if settings.array is not None and settings.streams is None:
         return "pose" if settings.array.dim is None else "features"
     return settings.needs.signal
 

@@ -80,7 +80,7 @@ def test_media_are_known_by_the_ending_of_their_names(package, tmp_path: Path, r
     facts = media_facts(tmp_path / "clip.npy", deep=True)
     assert (facts.kind, facts.duration_seconds) == ("arrays", 2.0)
     assert common_kind([facts, facts]) == "arrays"
-    assert signal_kinds() == ["video", "audio", "array", "arrays"]
+    assert signal_kinds() == ["video", "audio", "array", "streams", "arrays"]
     assert [kind_of_file(name) for name in ("a.NPY", "a.mp4", "a.wav", "a.txt")] == [
         *("arrays", "video", "audio"),
         None,
@@ -91,7 +91,7 @@ def test_media_are_known_by_the_ending_of_their_names(package, tmp_path: Path, r
 
 
 def test_a_kind_that_is_not_there_is_named_with_those_that_are() -> None:
-    message = "signal: found 'arrays', expected one of video, audio, array, or install"
+    message = "signal: found 'arrays', expected one of video, audio, array, streams, or install"
     with pytest.raises(InputError, match=message):
         signal_of(ARRAYS)
 

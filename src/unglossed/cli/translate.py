@@ -360,6 +360,14 @@ def translate(
     frame_rate: Annotated[
         float | None, typer.Option(help="Pictures a second of folders of frames; 25 by default.")
     ] = None,
+    array: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Of a model of two streams: the array of the video, or a folder of arrays called"
+            " as the videos; by default what lies beside them.",
+        ),
+    ] = None,
     translate_empty: Annotated[
         bool,
         typer.Option(
@@ -413,6 +421,8 @@ def translate(
     if long.wanted:
         if n_best > 1:
             raise InputError("--n-best is for clips of one sentence: leave it out here")
+        if array is not None:
+            raise InputError("--array is for clips of one sentence: leave it out here")
         settings = {"batch_size": batch_size, **decoding, "least_confidence": least_confidence}
         if not translate_long(model, files, long, precision, settings):
             raise typer.Exit(INPUT_WRONG)
@@ -440,6 +450,7 @@ def translate(
         batch_size=batch_size,
         on_error=report_failure,
         frame_rate=frame_rate,
+        array=array,
         translate_empty=translate_empty,
         least_confidence=least_confidence,
         **decoding,

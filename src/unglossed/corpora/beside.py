@@ -1,4 +1,4 @@
-"""Arrays that lie beside a corpus, in the folder of `?features=`, and are read instead of media."""
+"""Arrays beside a corpus: read instead of media (`?features=`), or with them (`?beside=`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from unglossed.corpora.listing import list_entries
 from unglossed.errors import InputError
 from unglossed.files import Names
 from unglossed.media.array_files import is_array_file, is_json_folder
+from unglossed.media.frames import is_packed
 
 
 class ArraysBeside:
@@ -15,10 +16,12 @@ class ArraysBeside:
 
     Args:
         root: The folder; arrays lie in it or in a folder of their split.
+        instead: Arrays are read instead of media; False: beside them, where either may be missing.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, instead: bool = True) -> None:
         self.root = root
+        self.instead = instead
         self._listed: dict[Path, Names[list[Path]]] = {}
 
     def find(self, id: str, split: str, media: Path) -> tuple[Path | None, bool]:
@@ -47,6 +50,16 @@ class ArraysBeside:
                 if found:
                     return found[0], name not in (media.stem, media.name)
         return None, True
+
+    @staticmethod
+    def medium(media: Path | None, array: Path | None, expected: Path | str) -> Path | None:
+        """The medium of a clip with an array beside it, where it would lie if only the array is.
+
+        None: neither is there.
+        """
+        if array is not None:
+            return media or Path(expected)
+        return media if media is not None and (is_packed(media) or media.exists()) else None
 
     def _list(self, folder: Path) -> Names[list[Path]]:
         """Arrays in a folder by name without ending."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain, groupby, islice, zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from unglossed.media.array_settings import ArraySettings, Told
 from unglossed.media.array_signal import ArraySignal, rate_of
 from unglossed.media.probe import MediaFacts
 from unglossed.media.signal import Signal, common_kind, media_facts, signal_class, signal_in
+from unglossed.media.two_stream_signal import TwoStreamSignal
+from unglossed.media.two_streams import ARRAY, STREAMS, VIDEO
 
 TRAINING_SPLITS = {"train": "to learn from", "dev": "to choose the best checkpoint"}
 """Splits that every recipe needs, and what for."""
@@ -176,6 +178,18 @@ def check_clips(
         Number of media.
     """
     signal = "video" if needs is None else needs.signal
+    if any(one.array is not None for one in samples) if needs is None else signal == "streams":
+        return _check_streams(
+            spec,
+            samples,
+            faults,
+            needs=needs,
+            limits=limits,
+            on_lengths=on_lengths,
+            deep=deep,
+            num_workers=num_workers,
+            progress=progress,
+        )
     clips: dict[Path, list[Sample]] = {}
     for sample in samples:
         clips.setdefault(sample.media, []).append(sample)
@@ -210,6 +224,59 @@ def check_clips(
     if on_lengths is not None:
         on_lengths(lengths)
     return len(looks)
+
+
+def _check_streams(
+    spec: str,
+    samples: Sequence[Sample],
+    faults: Faults,
+    *,
+    needs: Needs | None,
+    limits: Limits | None,
+    on_lengths: Callable[[NDArray[np.float64]], object] | None,
+    **settings: Any,
+) -> int:
+    """The same for clips of two streams, each by itself; one that lacks one of them is a warning.
+
+    A clip is as long as its video, or else as its array.
+    """
+    parts = [TwoStreamSignal().parts(sample) for sample in samples]
+    lengths = np.full(len(samples), np.nan)
+    broken = np.zeros(len(samples), bool)
+    num_media = 0
+    for number, name in reversed(list(enumerate(STREAMS))):  # lengths of videos come last
+        there = [place for place, pair in enumerate(parts) if pair[number] is not None]
+        if not there:
+            text = f"found no clip with {name} and one without, expected clips with both"
+            if needs is not None:
+                text = f"found no {name} of any clip, expected some: the recipe has `streams`"
+                text += " (?beside=FOLDER)" if name == ARRAY else ""
+            faults.add(Fault(FaultKind.UNFIT, spec, text))
+            continue
+        found: list[NDArray[np.float64]] = []
+        array = needs.array if needs is not None and name == ARRAY else None
+        num_media += check_clips(
+            spec,
+            [cast(Sample, parts[place][number]) for place in there],
+            faults,
+            limits=limits if name == VIDEO else None,
+            needs=replace(needs or Needs(), signal=name, array=array),
+            on_lengths=found.append,
+            **settings,
+        )
+        lengths[there] = found[0]
+        broken[there] |= np.isnan(found[0])
+    for sample, pair in zip(samples, parts, strict=True):
+        lacking = [name for name, part in zip(STREAMS, pair, strict=True) if part is None]
+        if len(lacking) == len(STREAMS):
+            text = "found neither video nor array, expected one of both"
+            faults.add(Fault(FaultKind.UNREADABLE_MEDIA, str(sample.media), text))
+        elif lacking:
+            where = place_of_clip(sample)
+            faults.add(Fault(FaultKind.MISSING_STREAM, where, f"there is no {lacking[0]}"))
+    if on_lengths is not None:
+        on_lengths(np.where(broken, np.nan, lengths))
+    return num_media
 
 
 def look_at_media(

@@ -18,7 +18,7 @@ from typing import overload
 from unglossed.corpora.sample import Sample
 
 _NAMES = [field.name for field in fields(Sample)]
-_MEDIA = _NAMES.index("media")
+_PATHS = [_NAMES.index(name) for name in ("media", "array")]
 _VALUES = attrgetter(*_NAMES)
 
 
@@ -30,7 +30,8 @@ class CompactSamples(Sequence[Sample]):
         self._ends = array("Q", [0])
         for sample in samples:
             values = list(_VALUES(sample))
-            values[_MEDIA] = str(sample.media)  # in bytes a path is several times its text
+            for place in _PATHS:  # in bytes a path is several times its text
+                values[place] = values[place] and str(values[place])
             self._bytes += pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
             self._ends.append(len(self._bytes))
 
@@ -49,5 +50,6 @@ class CompactSamples(Sequence[Sample]):
         number = range(len(self))[place]
         with memoryview(self._bytes) as held:
             values = pickle.loads(held[self._ends[number] : self._ends[number + 1]])
-        values[_MEDIA] = Path(values[_MEDIA])
+        for place in _PATHS:
+            values[place] = values[place] and Path(values[place])
         return Sample(*values)

@@ -58,6 +58,7 @@ class FaultKind(Enum):
     PARTIAL_LIST = ("list of frames that is shorter than the folder", Severity.WARNING)
     FRAME_GAP = ("gap in the frame numbers", Severity.WARNING)
     REPEATED_NUMBER = ("several pictures of each number", Severity.WARNING)
+    MISSING_STREAM = ("clip with only one of two streams", Severity.WARNING)
     NO_CONTENT = ("clip with nothing in it to translate", Severity.WARNING)
     OPPOSITE_CHANNELS = ("audio whose channels cancel each other", Severity.WARNING)
     PAST_END = ("time past the end of the media, cut there", Severity.WARNING)

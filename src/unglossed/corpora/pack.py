@@ -57,7 +57,7 @@ MAX_SHARD_BYTES = 256_000_000
 _LONGEST_KEY = 80  # with number and suffix it fits into the 100 bytes of a tar header
 _LOCK = ".lock"
 # Fields of rows that came after the first packed corpora.
-_NEWER = ("frame_rate", "references", "deinterlace")
+_NEWER = ("frame_rate", "references", "deinterlace", "array", "array_is_clip")
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,8 @@ def pack_corpus(
                 f"{spec}: found audio ({sample.media}), expected frames or videos: there is"
                 " nothing to resize, use the corpus as it is"
             )
+        if sample.array is not None:
+            raise InputError(f"{spec}: found ?beside, expected it behind the packed corpus's spec")
         if is_array_file(sample.media):
             raise InputError(f"{spec}: found arrays ({sample.media}), expected frames or videos")
     plan = Plan(

@@ -24,18 +24,13 @@ from unglossed.files import composed
 
 LOST_CHARACTER = "\ufffd"
 """What stands for a character that could not be read."""
-
 ALL = "*"
 """What stands for all languages in `?language=`."""
-
 SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}
 """Names of splits that are read under another."""
-
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 """Bytes that a file in UTF-16 begins with."""
-
 FOUND_UTF16 = "found UTF-16, expected UTF-8: save the file as UTF-8"
-
 _SPLITS = ("train", "dev", "test")
 _EMPTY_LINES = ("", "\n", "\r\n")
 # Faults of single rows, which `?faulty=skip` leaves out.
@@ -59,7 +54,7 @@ class Reading:
         language: From `?language=`.
         media_root: Folder from `?media=`, where the clips lie.
         has_media: False after `?media=none`: a reader looks for no clip, and each row is kept.
-        beside: Arrays to read instead of media, from `?features=`.
+        beside: Arrays to read, from `?features=` instead of media, from `?beside=` with them.
         split: Split of all rows of a table, from `?split=`.
         references_in_rows: `?references=rows`: rows of one id are texts of one clip.
         tier: ELAN tier from `?tier=`.
@@ -301,22 +296,27 @@ class Rows:
         Returns:
             Whether the row was kept; a fault was reported if not.
         """
-        reading, split = self.reading, composed(split)
+        reading, split, array, is_clip = self.reading, composed(split), None, False
         if not reading.has_media:
             media = Path(expected)
         elif reading.beside is not None:
-            media, is_clip = reading.beside.find(id, split, Path(media or expected))
-            expected, or_expected, box = reading.beside.root / f"{id}.npy", "", None
-            if is_clip:
-                start_seconds = end_seconds = None
+            array, is_clip = reading.beside.find(id, split, Path(media or expected))
+            if reading.beside.instead:
+                media, array, box = array, None, None
+                expected, or_expected = reading.beside.root / f"{id}.npy", ""
+                start_seconds, end_seconds = (
+                    (None, None) if is_clip else (start_seconds, end_seconds)
+                )
+            else:
+                media = reading.beside.medium(media, array, expected)
+                or_expected = or_expected or f"an array in {reading.beside.root}"
         if reading.references_in_rows and id in self._places and text.strip():
             clip = media, split, start_seconds, end_seconds, language or self.language
             return self._add_references(number, id, (text, *references), clip)
         fault = self._find_fault(id, text, text_field, start_seconds, end_seconds)
         if fault is None and media is None:
-            kind = FaultKind.MISSING_MEDIA
-            if reading.only not in (None, split):
-                kind = FaultKind.LEFT_OUT
+            is_used = reading.only in (None, split)
+            kind = FaultKind.MISSING_MEDIA if is_used else FaultKind.LEFT_OUT
             fault = kind, self._missing(id, expected, or_expected)
         if fault is not None:
             kind = fault[0]
@@ -348,6 +348,8 @@ class Rows:
                 box=box,
                 frame_rate=reading.frame_rate if frame_rate is None else frame_rate,
                 deinterlace=reading.deinterlace,
+                array=array,
+                array_is_clip=array is not None and is_clip,
             )
         )
         return True
@@ -435,9 +437,8 @@ class Rows:
     def _why(self) -> str:
         """What was left out, for messages that nothing is left; a list of faults has it already."""
         notes = self.reading.left_out.notes() if self.reading.faults is None else ()
-        hint = ""
-        if notes and self._num_without_text and not any(self._splits.values()):
-            hint = "; rows without a text are for `unglossed translate` alone"
+        is_empty = notes and self._num_without_text and not any(self._splits.values())
+        hint = "; rows without a text are for `unglossed translate` alone" if is_empty else ""
         return "".join(f"; {note}" for note in notes) + hint
 
     def _add_references(
@@ -458,8 +459,7 @@ class Rows:
         return True
 
     def _missing(self, id: str, expected: Path | str, or_expected: str) -> str:
-        where = Path(expected)
-        links = self.reading.broken_links
+        where, links = Path(expected), self.reading.broken_links
         link = links.get(where.name) or links.get(where.stem)
         if os.path.lexists(where) and not os.path.exists(where):  # noqa: PTH110 - never raises
             link = where

@@ -114,6 +114,11 @@ _OPTIONS = {
         without=("packed", "camgoz"),
         refusal="which is not for {kind}, whose clips are in it",
     ),
+    "beside": _Option(
+        "FOLDER",
+        without=("camgoz", several.KIND),
+        refusal="which is for clips of video, not for {kind}",
+    ),
     "subtitles": _Option("NAME", only=("bobsl",)),
     "text": _Option("COLUMN", only=("hub",)),
     "transcript": _Option("COLUMN", only=("hub",)),
@@ -157,7 +162,7 @@ def read_corpus(
             for the videos in one of its sign languages, `references=rows` takes a table's rows of
             one id as several texts of one clip. `deinterlace=yes` deinterlaces videos that are
             marked as interlaced. `features=FOLDER` reads arrays instead of media: those of a clip's
-            id, or of the media that it lies in.
+            id, or of the media that it lies in. `beside=FOLDER` has arrays read beside the media.
         faults: Collects the faults of all rows, and reading goes on; None: the first one is raised.
         only: The split that will be used: media of other splits may be missing.
         texts: "optional": rows without a text are samples, too, with an empty one, as what is to be
@@ -217,11 +222,11 @@ def find_reader(
         if place is not None and place.is_dir():
             with scan(place):  # it may be there and still not be ours to read
                 pass
-    features = options.get("features")
-    if features and not has_media:
-        raise InputError(
-            f"{spec}: found features={features} beside media=none, expected one of both"
-        )
+    told = [f"{name}={options[name]}" for name in ("features", "beside") if name in options]
+    features = options.get("features") or options.get("beside")
+    told += [] if has_media else ["media=none"]
+    if features and len(told) > 1:
+        raise InputError(f"{spec}: found {' beside '.join(told)}, expected one of both")
     beside = find_path(Path(features).expanduser()) if features else None
     if beside is not None and not beside.is_dir():
         raise InputError(f"{features}: no such folder, expected the arrays of {spec!r} there")
@@ -232,7 +237,7 @@ def find_reader(
         language=options.get("language"),
         media_root=media_root,
         has_media=has_media,
-        beside=None if beside is None else ArraysBeside(beside),
+        beside=ArraysBeside(beside, instead="features" in options) if beside else None,
         tier=options.get("tier"),
         own={name: options[name] for name in _OF_ONE_KIND if name in options},
         frame_rate=None if rate is None else check_frame_rate(rate, f"corpus {spec!r}, frame_rate"),

@@ -38,6 +38,8 @@ class Sample:
             reads `text` alone.
         frame_rate: Frames per second of a frame folder; None: 25. Other media tell their own.
         deinterlace: Whether to deinterlace frames of a video that are marked as interlaced.
+        array: Array beside `media`, for a model that reads both; None: there is none.
+        array_is_clip: Whether begin and end do not count in that array: it is this clip alone.
     """
 
     id: str
@@ -54,6 +56,8 @@ class Sample:
     references: tuple[str, ...] = ()
     frame_rate: float | None = None
     deinterlace: bool = False
+    array: Path | None = None
+    array_is_clip: bool = False
 
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."

@@ -36,6 +36,7 @@ from unglossed.inference.output import Translation
 from unglossed.inference.reading import ClipContent, Media, read_clip
 from unglossed.inference.translator import SignTranslator
 from unglossed.media.signal import signal_of
+from unglossed.media.two_streams import LACKS
 from unglossed.plots import draw_reliability
 from unglossed.ranks import here, joined
 
@@ -380,7 +381,15 @@ def _notes_on(predictions: Sequence[Prediction]) -> Iterator[str]:
             f"{len(unreadable)} of {len(predictions)} clips cannot be read and count as nothing"
             f" right (first: {unreadable[0].id}: {unreadable[0].notes[0]})"
         )
-    noted = [one for one in noted if one not in unreadable]
+    for name, begin in LACKS.items():
+        lacking = [one for one in noted if any(told.startswith(begin) for told in one.notes)]
+        if lacking:
+            yield (
+                f"{len(lacking)} of {len(predictions)} clips have no {name} and are translated"
+                f" without it (first: {lacking[0].id})"
+            )
+    begins = (*LACKS.values(), UNREADABLE)
+    noted = [one for one in noted if not all(told.startswith(begins) for told in one.notes)]
     if noted:
         yield (
             f"{len(noted)} of {len(predictions)} clips are empty or longer than those of"

@@ -38,7 +38,8 @@ def encoder_of_pictures(model: Translator) -> VisualEncoder:
         InputError: it has another encoder, or reads something beside the pictures.
     """
     if not isinstance(model.encoder, VisualEncoder):
-        raise InputError("found an encoder of another kind, expected a visual one")
+        told = "found an encoder of another kind, expected a visual one"
+        raise InputError(f"{told}: it reads {model.encoder.signal}")
     if model.context is not None:
         raise InputError("found a model that reads texts beside the signal, expected none")
     if model.encoder.frozen_block is not None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unglossed.corpora.beside import ArraysBeside
 from unglossed.corpora.sample import Sample
 from unglossed.corpora.table import TABLE_SUFFIXES
 from unglossed.errors import InputError
 from unglossed.files import find_path
 from unglossed.inference.limits import signal_limit
+from unglossed.media.array_files import is_json_folder, split_key
 from unglossed.media.frames import FRAME_RATE, nearest_frames, sample_indices
 from unglossed.media.probe import Emptiness
 from unglossed.media.signal import (
@@ -25,6 +27,7 @@ from unglossed.media.signal import (
     check_frame_rate,
     signal_of,
 )
+from unglossed.media.two_stream_signal import TwoStreamSignal
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.saved import TrainedLengths
 from unglossed.models.translator import Translator
@@ -39,7 +42,7 @@ class ClipContent:
     """A clip as a model is given it.
 
     Attributes:
-        content: Frames (n, height, width, 3) uint8 RGB, or audio (n,) float32.
+        content: Frames (n, height, width, 3) uint8 RGB, or audio (n,) float32, or a `TwoStreams`.
         empty: Why there is nothing to translate in it; None: there is something.
         notes: What a user should know of it, a sentence each.
     """
@@ -47,6 +50,59 @@ class ClipContent:
     content: NDArray[Any]
     empty: Emptiness | None
     notes: tuple[str, ...]
+
+
+class ArraysOf:
+    """Finds the arrays of clips that are files, for a model that reads both.
+
+    Args:
+        given: the array of the one clip there is, or a folder of arrays that are called as their
+            clips; None: they lie beside the clips.
+
+    Raises:
+        InputError: nothing is there.
+    """
+
+    def __init__(self, given: Path | str | None = None) -> None:
+        self._given = None if given is None else find_path(Path(given))
+        if self._given is not None and not split_key(self._given)[0].exists():
+            raise InputError(f"array: found no {given}, expected an array, or a folder of arrays")
+        self._folders: dict[Path, ArraysBeside] = {}
+        self._only: Path | None = None
+
+    def find(self, media: Path) -> Path | None:
+        """The array of a clip; None: there is none, or the clip is an array itself.
+
+        Raises:
+            InputError: there are two of the clip's name, or the folder cannot be listed.
+        """
+        given = self._given
+        if given is not None and (not given.is_dir() or is_json_folder(given)):
+            self._only = self._only or media
+            if media != self._only:
+                raise InputError(f"array: found one, {given}, for several clips, expected a folder")
+            return given
+        folder = media.parent if given is None else given
+        if given is None and not folder.is_dir():
+            return None
+        arrays = self._folders.setdefault(folder, ArraysBeside(folder))
+        found, _ = arrays.find(media.name, "", media)
+        return None if found == media else found
+
+
+def arrays_for(processor: TranslatorProcessor, given: Path | str | None) -> ArraysOf:
+    """What finds the arrays of a model's clips.
+
+    Raises:
+        InputError: some are given, and the model reads none beside its clips; or see `ArraysOf`.
+    """
+    kind = signal_of(processor).kind
+    if given is not None and kind != TwoStreamSignal.kind:
+        raise InputError(
+            f"array: found {str(given)!r} for a model that reads {kind}, expected it for one of two"
+            " streams"
+        )
+    return ArraysOf(given)
 
 
 def list_media(media: Media | Iterable[Media]) -> list[Media]:
@@ -80,6 +136,7 @@ def read_clip(
     processor: TranslatorProcessor,
     clip: Media,
     frame_rate: float | None = None,
+    arrays: ArraysOf | None = None,
 ) -> ClipContent:
     """Read what a model is given of a clip.
 
@@ -88,6 +145,7 @@ def read_clip(
         processor: of the model.
         clip: a video, a frame folder, audio, or a sample of a corpus.
         frame_rate: pictures per second of a frame folder; None: 25, or what a sample says.
+        arrays: finds the array of a clip that is no sample, for a model of two streams.
 
     Raises:
         InputError: the clip cannot be read, or is longer than the model can take in; the rate is
@@ -105,6 +163,8 @@ def read_clip(
         )
     if frame_rate is not None:
         where = at_frame_rate(where, frame_rate)
+    if isinstance(where, WholeFile) and isinstance(signal_of(processor), TwoStreamSignal):
+        where = replace(where, array=(arrays or ArraysOf()).find(where.media))
     try:
         content, cut = _read(model, processor, where)
     except OSError as error:
@@ -169,6 +229,7 @@ def _content(processor: TranslatorProcessor, content: NDArray[Any], cut: str | N
     if cut is None and processor.trained_seconds is not None:
         lengths = TrainedLengths.from_dict(processor.trained_seconds)
         notes += filter(None, [lengths.told(len(content) / signal_of(processor).units_per_second)])
+    notes += filter(None, [signal_of(processor).told(content)])
     empty = signal_of(processor).emptiness(content)
     if empty is not None:
         notes.append(f"nothing is in it to translate: {empty.told}")

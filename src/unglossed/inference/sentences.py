@@ -405,7 +405,7 @@ class SentenceTranslator:
                 times = one.start_seconds, min(one.end_seconds, end)
                 name = f"{clip.media}, {times[0]:.2f} to {times[1]:.2f} seconds"
                 row = Sample(name, clip.media, "", "", processor.language, None, None, *times)
-                yield replace(row, frame_rate=clip.frame_rate)
+                yield replace(row, frame_rate=clip.frame_rate, array=clip.array)
 
         number = 0
         rows = self.translator.stream(samples(), attention=attention, **settings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from unglossed.inference.precision import (
 from unglossed.inference.reading import (
     ClipContent,
     Media,
+    arrays_for,
     each_clip,
     list_media,
     read_clip,
@@ -148,9 +150,8 @@ class SignTranslator:
                 `least_confidence`: of a model that is calibrated; what is less gives no text but
                 the reason `not_understood`; None: the model's own threshold, 0: every text is
                 given. `frame_rate`: pictures per second of frame folders, 25 unless a sample says
-                otherwise. All others
-                are fields of `DecodingSettings`: `beams=1`, `max_new_tokens=60`,
-                `language_contrast=0.3`, `sample=True, seed=1`, `to="en"`, ...
+                otherwise. `array`: of two streams, the clip's array or a folder of such; else those
+                beside the clips. All others are `DecodingSettings`: `beams=1`, `to="en"`, ...
 
         Yields:
             A translation for each clip that could be read, in the order of `media`.
@@ -203,6 +204,7 @@ class SignTranslator:
         translate_empty: bool = False,
         least_confidence: float | None = None,
         frame_rate: float | None = None,
+        array: Path | str | None = None,
         reader: Callable[[Media], ClipContent] | None = None,
         **decoding: Any,
     ) -> Iterator[Translation]:
@@ -220,8 +222,8 @@ class SignTranslator:
         if frame_rate is not None:
             check_frame_rate(frame_rate, "frame_rate")
 
-        def read(clip: Media) -> ClipContent:
-            return read_clip(self.model, self.processor, clip, frame_rate)
+        arrays = arrays_for(self.processor, array)
+        read = partial(read_clip, self.model, self.processor, frame_rate=frame_rate, arrays=arrays)
 
         def encoded() -> Iterator[tuple[Translation, Tensor | None]]:
             for clip in _track(clips, "encoding", progress):

@@ -1,4 +1,4 @@
-"""The kinds of signal that a model reads from a clip: video, audio, arrays, and those of packages.
+"""The kinds of signal that a model reads: video, audio, arrays, two streams, those of packages.
 
 This is the only module that tells the kinds apart. Everybody else asks the signal: how a clip is
 read, how long it is, which files hold it, when there is nothing in it.
@@ -81,6 +81,14 @@ class Clip(Protocol):
     def deinterlace(self) -> bool:
         """Whether frames of a video that are marked as interlaced are deinterlaced."""
 
+    @property
+    def array(self) -> Path | None:
+        """Array beside the media, for a model that reads both; None: there is none."""
+
+    @property
+    def array_is_clip(self) -> bool:
+        """Whether that array is of this clip alone: begin and end do not count in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
@@ -92,6 +100,8 @@ class WholeFile:
     box: Box | None = None
     frame_rate: float | None = None
     deinterlace: bool = False
+    array: Path | None = None
+    array_is_clip: bool = False
 
 
 class Signal(ABC):
@@ -192,6 +202,11 @@ class Signal(ABC):
     def emptiness_in(self, clip: Clip) -> Emptiness | None:
         """Read a clip of any length and say why it has nothing to translate."""
         return self.emptiness(self.read(clip))
+
+    def told(self, content: NDArray[Any]) -> str | None:
+        """What a user should know of what was read, beside its length; None: nothing."""
+        del content
+        return None
 
     def pictures(self, content: NDArray[Any]) -> Sequence[NDArray[np.uint8]]:
         """Pictures (height, width, 3) RGB of what was read, over all of its time, for a report."""
@@ -330,6 +345,7 @@ _BUILT_IN: Mapping[str, str] = {
     "video": f"{__name__}:VideoSignal",
     "audio": f"{__name__}:AudioSignal",
     "array": "unglossed.media.array_signal:ArraySignal",
+    "streams": "unglossed.media.two_stream_signal:TwoStreamSignal",
 }
 
 
@@ -356,10 +372,8 @@ def signal_class(kind: str) -> type[Signal]:
         return ours
     entry = _added(tuple(sys.path)).get(kind)
     if entry is None:
-        known = ", ".join(signal_kinds())
-        raise InputError(
-            f"signal: found {kind!r}, expected one of {known}, or install the package that adds it"
-        )
+        told = f"found {kind!r}, expected one of {', '.join(signal_kinds())}"
+        raise InputError(f"signal: {told}, or install the package that adds it")
     try:
         found = entry.load()
     except Exception as error:  # whatever another package does when it is imported
@@ -370,10 +384,9 @@ def signal_class(kind: str) -> type[Signal]:
 
 
 def signal_of(processor: Any) -> Signal:
-    """How a model's clips are read: by its processor's `signal`, `array` or `audio_rate`."""
-    kind = getattr(processor, "signal", None)
-    if kind is None and getattr(processor, "array", None) is not None:
-        kind = "array"
+    """How a model's clips are read: by `signal`, `streams`, `array` or `audio_rate` of it."""
+    told = (name for name in ("streams", "array") if getattr(processor, name, None) is not None)
+    kind = getattr(processor, "signal", None) or next(told, None)
     return signal_class(kind or ("video" if processor.audio_rate is None else "audio")).of(
         processor
     )
@@ -467,10 +480,8 @@ def check_frame_rate(value: object, where: str) -> float:
     except (TypeError, ValueError, OverflowError):
         rate = math.nan
     if not least <= rate <= most:
-        raise InputError(
-            f"{where}: found {str(value)[:60]!r}, expected pictures per second, {least:g} to"
-            f" {most:g}"
-        )
+        told = f"found {str(value)[:60]!r}, expected pictures per second, {least:g} to {most:g}"
+        raise InputError(f"{where}: {told}")
     return rate
 
 
@@ -483,8 +494,7 @@ def at_frame_rate(clip: Clip, frame_rate: float) -> Clip:
     """The same clip, its frame folder read at another rate than 25 pictures a second."""
     rate = check_frame_rate(frame_rate, "frame_rate")
     if clip.media.exists() and not has_no_rate(clip.media):
-        raise InputError(
-            f"{clip.media}: found a frame rate for it, expected it for frame folders and arrays"
-        )
+        told = "found a frame rate for it, expected it for frame folders and arrays"
+        raise InputError(f"{clip.media}: {told}")
     changed: Clip = replace(cast(Any, clip), frame_rate=rate)
     return changed

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 
+from unglossed.config import FieldError
+
 MAPS = ("convnext", "convnextv2", "efficientnet", "regnet", "resnet")
 """Backbones whose last hidden state is a map (frames, dim, height, width)."""
 MOTION = "motion"
@@ -81,11 +83,11 @@ def backbone_dim(config: PreTrainedConfig) -> int:
     )
 
 
-def grid_fault(grid: int, model_type: str) -> str | None:
-    """What is wrong with a grid for a backbone of this type; None: nothing is."""
-    if grid == 1 or model_type in MAPS:
-        return None
-    return f"found {grid}, expected 1, or a backbone with a feature map: {', '.join(MAPS)}"
+def check_grid(grid: int, model_type: str) -> None:
+    """Refuse a grid (FieldError) for a backbone of a type that has no map."""
+    if grid > 1 and model_type not in MAPS:
+        told = f"found {grid}, expected 1, or a backbone with a feature map: {', '.join(MAPS)}"
+        raise FieldError("grid", told)
 
 
 def pool(output: Any, grid: int) -> Tensor:

@@ -25,9 +25,11 @@ KINDS = {
     "text_encoder": "unglossed.models.translator:TextEncoderStates",
 }
 """Our encoders, each by the key that its configuration alone has."""
+STREAMS_KIND = "streams"
 OURS = {
     "features": "unglossed.models.features:FeatureEncoder",
     "graph": "unglossed.models.graph:GraphEncoder",
+    STREAMS_KIND: "unglossed.models.two_streams:TwoStreamEncoder",
 }
 """Our encoders, each by its `kind`."""
 
@@ -40,7 +42,7 @@ class Encoder(nn.Module, ABC):
     """
 
     signal: str = "video"
-    """Kind of signal that it reads: "video", "audio", "array" or that of another package."""
+    """Kind of signal that it reads: "video", "audio", "array", "streams" or another package's."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """All keys of the configuration of a `kind`, and their values where a recipe has none."""
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
@@ -73,8 +75,9 @@ class Encoder(nn.Module, ABC):
 
         Args:
             frames: (sum of lengths, height, width, 3) uint8 RGB, the clips one after another; of
-                audio (sum of lengths,) float32 samples; of arrays as `ArraySignal` reads them.
-            lengths: (batch,) int64 frames or samples of each clip.
+                audio (sum of lengths,) float32 samples; of arrays as `ArraySignal` reads them; of
+                two streams their bytes, as `TwoStreams.packed` gives them.
+            lengths: (batch,) int64 frames, samples, rows or bytes of each clip.
 
         Returns:
             Features (batch, time, output_dim), zero where padded, and their mask (batch, time)

@@ -27,6 +27,7 @@ from transformers import ResNetModel
 from unglossed.errors import InputError, note
 from unglossed.models.backbone import pool
 from unglossed.models.encoder import Encoder
+from unglossed.models.two_streams import TwoStreamEncoder
 from unglossed.models.visual import VisualEncoder
 
 VARIABLE = "UNGLOSSED_ENCODER"
@@ -91,13 +92,16 @@ def chosen_engine() -> Engine:
 def engine_for(encoder: nn.Module) -> Engine:
     """What `fast_encoder` tries for an encoder.
 
-    Of a visual encoder with a ResNet on a CPU, in eval mode, the `chosen_engine`. Nothing is timed
+    Of a visual encoder with a ResNet on a CPU, in eval mode, the `chosen_engine`; of two streams
+    that of video is such a one. Nothing is timed
     for it, so that one machine gives the same features each time. OpenVINO takes ResNets with ReLU;
     with others the convolutions are folded. For all other encoders it is torch.
 
     Raises:
         InputError: see `chosen_engine`.
     """
+    if isinstance(encoder, TwoStreamEncoder):
+        encoder = encoder.video
     wanted = chosen_engine()
     if encoder.training:
         return Engine.TORCH
@@ -111,7 +115,9 @@ def engine_for(encoder: nn.Module) -> Engine:
 
 
 def engine_of(encoder: nn.Module) -> Engine:
-    """What computes the features that an encoder gives."""
+    """What computes the features that an encoder gives, of two streams those of video."""
+    if isinstance(encoder, TwoStreamEncoder):
+        encoder = encoder.video
     return encoder.engine if isinstance(encoder, FastEncoder) else Engine.TORCH
 
 
@@ -135,6 +141,8 @@ def fast_encoder(encoder: Encoder, *, bfloat16: bool, frames: Tensor | None = No
     engine = engine_for(encoder)
     if engine is Engine.TORCH:
         return encoder
+    if isinstance(encoder, TwoStreamEncoder):
+        return encoder.with_video(fast_encoder(encoder.video, bfloat16=bfloat16))
     assert isinstance(encoder, VisualEncoder)
     make = _in_openvino if engine is Engine.OPENVINO else _in_torch
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -174,6 +182,10 @@ class FastEncoder(Encoder):
     ) -> Tensor:
         """See `VisualEncoder.paired`."""
         return self.encoder.paired(frames, lengths, before)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """See `Encoder.output_lengths`."""
+        return self.encoder.output_lengths(lengths)
 
     @torch.no_grad()
     def pooled(self, frames: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from unglossed import hub
 from unglossed.errors import InputError
 from unglossed.media.augment import AugmentationConfig, render_view
+from unglossed.media.two_streams import TwoStreams, render
 from unglossed.models.language_model import IGNORED
 from unglossed.models.temporal import real_positions
 
@@ -227,6 +228,7 @@ class TranslatorProcessor(ProcessorMixin):
         start_tokens: of a model that writes several languages, the start token of each by its code,
             that of `language` among them; empty: it writes one.
         array: what arrays hold and how they are read, see `ArraySettings`; None: video or audio.
+        streams: set where clips are read as video and as array, see `StreamsSettings`.
     """
 
     attributes = ["tokenizer"]
@@ -248,6 +250,7 @@ class TranslatorProcessor(ProcessorMixin):
         signal: str | None = None,
         start_tokens: Mapping[str, str] | None = None,
         array: dict[str, Any] | None = None,
+        streams: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.language = language
@@ -263,6 +266,7 @@ class TranslatorProcessor(ProcessorMixin):
         self.signal = signal
         self.start_tokens = dict(start_tokens or {})
         self.array = array
+        self.streams = streams
         super().__init__(tokenizer, **kwargs)
 
     @classmethod
@@ -274,7 +278,7 @@ class TranslatorProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        frames: Sequence[NDArray[Any]],
+        frames: Sequence[NDArray[Any] | TwoStreams],
         augmentation: AugmentationConfig | None = None,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> dict[str, Tensor]:
@@ -282,30 +286,33 @@ class TranslatorProcessor(ProcessorMixin):
 
         Args:
             frames: for each clip (n, height, width, 3) uint8 RGB, already thinned; or (n,) float32
-                samples of audio; or an array, as `ArraySignal` reads it.
+                samples of audio; or an array, as `ArraySignal` reads it; or both streams.
             augmentation: how to vary the views in training.
             generators: a random generator for each clip; without them the centre is cut.
 
         Returns:
             `frames` (sum of n, crop, crop, 3) uint8, or (sum of n, ...) float32, and `lengths`
-            (batch,) int64.
+            (batch,) int64; of two streams their bytes (sum of n,) uint8, with `units` (batch,), the
+            clips' lengths in kept frames.
         """
-        views = [
-            render_view(
-                clip,
-                resize=self.resize,
-                crop=self.crop,
-                augmentation=augmentation,
-                generator=generators[i] if generators else None,
-            )
-            if clip.ndim == 4
-            else clip
-            for i, clip in enumerate(frames)
-        ]
+
+        def view(number: int, clip: NDArray[Any]) -> NDArray[Any]:
+            generator = generators[number] if generators else None
+            sizes = {"resize": self.resize, "crop": self.crop}
+            return render_view(clip, **sizes, augmentation=augmentation, generator=generator)
+
+        views, units = [], []
+        for number, clip in enumerate(frames):
+            if isinstance(clip, TwoStreams):
+                units.append(len(clip))
+                views.append(render(clip, partial(view, number)).packed())
+            else:
+                views.append(view(number, clip) if clip.ndim == 4 else clip)
         return {
             # One clip, as a loader prepares it, is not copied.
             "frames": torch.from_numpy(views[0] if len(views) == 1 else np.concatenate(views)),
-            "lengths": torch.tensor([len(view) for view in views]),
+            "lengths": torch.tensor([len(one) for one in views]),
+            **({"units": torch.tensor(units)} if units else {}),
         }
 
     @classmethod

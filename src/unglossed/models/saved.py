@@ -23,6 +23,7 @@ from unglossed.config import check_settings, suggest
 from unglossed.errors import InputError
 from unglossed.files import CONFIG
 from unglossed.media.array_settings import ArraySettings
+from unglossed.media.two_streams import StreamsSettings
 from unglossed.models.context import context_fault
 from unglossed.models.language_model import language_model_config
 from unglossed.models.processing import TranslatorProcessor, current_fields
@@ -127,6 +128,7 @@ _VALUES: Mapping[str, tuple[Any, str]] = {
     "signal": (_Text | None, "a kind of signal, or null"),
     "start_tokens": (dict[_Text, _Text], "a token for each language's code"),
     "array": (dict[str, Any] | None, "the settings of arrays, or null"),
+    "streams": (dict[str, Any] | None, "the settings of two streams, or null"),
 }
 """Settings of a processor: their type, and what an error says was expected."""
 _ALWAYS = ("language", "start_token", "frame_share", "resize", "crop")
@@ -151,6 +153,10 @@ def load_processor(source: str | Path) -> TranslatorProcessor:
     _check_fields(current_fields(fields), path)
     if fields.get("array") is not None:
         check_settings(ArraySettings, fields["array"], Path(f"{path}, array"))
+    if fields.get("streams") is not None:
+        check_settings(StreamsSettings, fields["streams"], Path(f"{path}, streams"))
+        if fields.get("array") is None:
+            raise InputError(f"{path}: array: is missing beside streams, which read one")
     processor: TranslatorProcessor = hub.load(
         TranslatorProcessor, source, f"{source}: cannot be loaded as a processor"
     )

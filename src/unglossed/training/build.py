@@ -23,8 +23,10 @@ from transformers import (
 from unglossed.config import FieldError, field
 from unglossed.errors import InputError
 from unglossed.files import without_origin
+from unglossed.media.two_streams import STREAMS
 from unglossed.models import tuning
 from unglossed.models.backbone import MOTION, widened
+from unglossed.models.encoder import STREAMS_KIND
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import UNTIED, build_language_model
 from unglossed.models.processing import TranslatorProcessor
@@ -58,6 +60,7 @@ from unglossed.training.sources import (
     load_language_model,
     load_trained,
 )
+from unglossed.training.two_streams import trained_streams
 
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.+?)\) from checkpoint,"
@@ -209,16 +212,7 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
     source, config = part.settings.source, part.config
     weights: Weights = {}
     if part.origin is Origin.NEW:
-        backbone = part.settings.config.get("backbone")
-        if isinstance(backbone, str):
-            with field("encoder.config.backbone"):
-                model = load(AutoModel, backbone)
-            config = {**config, "backbone": without_origin(model.config.to_dict())}
-            state = model.state_dict()
-            weights = {"encoder.backbone": widened(state) if config.get(MOTION) else state}
-        if block := part.settings.config.get(KEY):
-            with field(f"encoder.config.{KEY}"):
-                weights[f"encoder.{KEY}.model"] = load_block(block)
+        config, weights = _new_encoder(part.settings.config, config)
     elif part.origin is Origin.PUBLISHED:
         with field("encoder.source"):
             weights = {"encoder.frontend": _frontend_weights(config, source)}
@@ -242,6 +236,41 @@ def encoder_part(plan: StagePlan, earlier: Mapping[str, Path]) -> tuple[dict[str
             for module, values in weights.items()
             if module != f"encoder.{KEY}.model"
         }
+    return config, weights
+
+
+def _new_encoder(
+    given: Mapping[str, Any], config: dict[str, Any], key: str = "", module: str = "encoder"
+) -> tuple[dict[str, Any], Weights]:
+    """Configuration of a new encoder and its pre-trained weights, of either stream if it has two.
+
+    Args:
+        given: the recipe's configuration.
+        config: the complete one of the plan.
+        key: of the stream in the recipe's, with a dot.
+        module: where it is in the model.
+    """
+    weights: Weights = {}
+    if given.get("kind") == STREAMS_KIND:
+        config = dict(config)
+        for name, model in trained_streams(given):
+            config[name] = model.config.encoder
+            weights[f"{module}.{name}"] = model.encoder.state_dict()
+        for name in STREAMS:
+            if f"{module}.{name}" not in weights:
+                inner = given[name], config[name], f"{name}.", f"{module}.{name}"
+                config[name], more = _new_encoder(*inner)
+                weights |= more
+        return config, weights
+    if isinstance(given.get("backbone"), str):
+        with field(f"encoder.config.{key}backbone"):
+            model = load(AutoModel, given["backbone"])
+        config = {**config, "backbone": without_origin(model.config.to_dict())}
+        state = model.state_dict()
+        weights[f"{module}.backbone"] = widened(state) if config.get(MOTION) else state
+    if block := given.get(KEY):
+        with field(f"encoder.config.{key}{KEY}"):
+            weights[f"{module}.{KEY}.model"] = load_block(block)
     return config, weights
 
 

@@ -58,6 +58,7 @@ def write_card(folder: Path, run: Run, stages: Mapping[str, Path]) -> None:
     """
     corpus, recipe = run.corpus, run.recipe
     kinds = {"audio": "speech", "video": "sign language video", "array": "poses or features"}
+    kinds["streams"] = f"{kinds['video']} and {kinds['array']} beside it"
     kind = kinds.get(recipe.kind_of_signal, recipe.kind_of_signal)
     last = recipe.stages[-1]
     finds = last.objective == "segmentation"

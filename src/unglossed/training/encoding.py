@@ -126,7 +126,8 @@ def encode_clips(
             return clip, 0
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             features, mask = encoder(clip["frames"].to(device), clip["lengths"].to(device))
-        return features[0, mask[0]].cpu(), int(clip["lengths"].sum())
+        units = clip["units"] if "units" in clip else clip["lengths"]
+        return features[0, mask[0]].cpu(), int(units.sum())
 
     def tolerant(pair: tuple[Item, EpochIndex]) -> tuple[Tensor | Unreadable, int]:
         clip, (_, index) = pair

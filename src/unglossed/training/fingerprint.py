@@ -121,7 +121,8 @@ class Fingerprint:
             splits: At which to look clip by clip.
         """
         chosen = {split: corpus.splits.get(split, ()) for split in splits}
-        paths = {one.media for samples in chosen.values() for one in samples} if media else set()
+        rows = [one for samples in chosen.values() for one in samples] if media else []
+        paths = {path for one in rows for path in (one.media, one.array) if path is not None}
         with ThreadPoolExecutor(_THREADS) as pool:
             seen = dict(zip(paths, pool.map(_look_at, paths), strict=True))
         others = {
@@ -134,7 +135,10 @@ class Fingerprint:
         for split, samples in chosen.items():
             for sample in samples:
                 part = digest(part_of(sample))
-                found[split].add(sample.id, _labels_of(sample), part, seen.get(sample.media))
+                medium = seen.get(sample.media)
+                if sample.array is not None:  # what is not used leaves it as it always was
+                    medium = digest([medium, seen.get(sample.array)]) if media else None
+                found[split].add(sample.id, _labels_of(sample), part, medium)
         return cls(found, digest(sorted(others)))
 
     @classmethod

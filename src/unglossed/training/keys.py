@@ -59,6 +59,8 @@ def feature_settings(
     }
     if processor.array is not None:
         settings["array"] = processor.array
+    if processor.streams is not None:
+        settings["streams"] = processor.streams
     if processor.signal is not None:  # what is not used leaves the settings as they always were
         settings["signal"] = processor.signal
     if engine is not Engine.TORCH:
@@ -80,14 +82,23 @@ def clip_keys(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     can be moved. Media that are not there have one checksum, since nothing can be read of them.
     """
     stamp = cache(_media_stamp)
-    return [(digest(one.id), digest([stamp(one.media), *part_of(one)])) for one in samples]
+    return [
+        (digest(one.id), digest([stamp(one.media), *part_of(one), *map(stamp, _array_of(one))]))
+        for one in samples
+    ]
 
 
 def part_of(sample: Sample) -> list[Any]:
     """What is read of the media, and how; what is not used leaves a key as it always was."""
     rate = [] if sample.frame_rate is None else [sample.frame_rate]
     whole = ["deinterlace"] if sample.deinterlace else []
-    return [sample.start_seconds, sample.end_seconds, sample.box, *rate, *whole]
+    alone = ["array of the clip"] if sample.array is not None and sample.array_is_clip else []
+    return [sample.start_seconds, sample.end_seconds, sample.box, *rate, *whole, *alone]
+
+
+def _array_of(sample: Sample) -> list[Path]:
+    """The array beside the media, if there is one."""
+    return [] if sample.array is None else [sample.array]
 
 
 def digest(value: Any) -> str:

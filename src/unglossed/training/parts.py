@@ -28,8 +28,8 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.backbone import MOTION, backbone_config_from, grid_fault
-from unglossed.models.encoder import KINDS, OURS, encoder_kind
+from unglossed.models.backbone import MOTION, backbone_config_from, check_grid
+from unglossed.models.encoder import KINDS, OURS, STREAMS_KIND, encoder_kind
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
 from unglossed.models.processing import TranslatorProcessor
@@ -53,6 +53,7 @@ from unglossed.training.sources import (
     plan_block,
     source_config,
 )
+from unglossed.training.two_streams import plan_streams
 
 KEPT = "unglossed"
 """Key of a transformers configuration under which a model that was trained on text alone keeps the
@@ -176,7 +177,9 @@ def plan_encoder(
     with field("encoder"):
         origin = _origin(part, earlier)
         if origin is Origin.NEW:
-            config = _new_encoder(part, f"stages.{stage.name}.encoder.source", processor)
+            source_key = f"stages.{stage.name}.encoder.source"
+            with field("config"):
+                config = _new_encoder(part.config, source_key, processor)
         elif origin is Origin.STAGE:
             parts = earlier[part.source]
         else:
@@ -219,30 +222,27 @@ def _up_to_features(stage: StageSettings, config: dict[str, Any]) -> dict[str, A
 
 
 def _new_encoder(
-    part: PartSettings, source_key: str, processor: TranslatorProcessor
+    given: dict[str, Any], source_key: str, processor: TranslatorProcessor
 ) -> dict[str, Any]:
-    if "kind" in part.config:
-        with field("config"):
-            kind = encoder_kind(part.config)
-            if part.config["kind"] in OURS:  # one of another package checks its values itself
-                _refuse_no_sizes(part.config, kind.defaults, kind.may_be_zero)
-            return kind.complete(part.config, processor)
-    if "frontend" in part.config:
-        return _new_frontend(part.config, source_key)
-    config = {**_ENCODER_DEFAULTS, **part.config}
-    with field("config"):
-        if "backbone" not in config:
-            told = "is missing: a hub name, folder or configuration (or frontend, for speech)"
-            raise FieldError("backbone", told)
-        others = dict.fromkeys((*POOL_KEYS, KEY, MOTION, "backbone"))
-        refuse_unknown(part.config, {**_ENCODER_DEFAULTS, **others})
-        _refuse_no_sizes(part.config, _ENCODER_DEFAULTS)
-        with field("backbone"):
-            config["backbone"] = _backbone(config["backbone"])
-        with field(KEY):
-            config |= {KEY: plan_block(part.config[KEY])} if part.config.get(KEY) else {}
-        if told := grid_fault(config["grid"], config["backbone"]["model_type"]):
-            raise FieldError("grid", told)
+    if given.get("kind") == STREAMS_KIND:
+        return plan_streams(given, lambda inner: _new_encoder(inner, source_key, processor))
+    if "kind" in given:
+        kind = encoder_kind(given)
+        if given["kind"] in OURS:  # one of another package checks its values itself
+            _refuse_no_sizes(given, kind.defaults, kind.may_be_zero)
+        return kind.complete(given, processor)
+    if "frontend" in given:
+        return _new_frontend(given, source_key)
+    config = {**_ENCODER_DEFAULTS, **given}
+    if "backbone" not in config:
+        raise FieldError("backbone", "is missing: a hub name, folder or configuration, or frontend")
+    refuse_unknown(given, _ENCODER_DEFAULTS | dict.fromkeys((*POOL_KEYS, KEY, MOTION, "backbone")))
+    _refuse_no_sizes(given, _ENCODER_DEFAULTS)
+    with field("backbone"):
+        config["backbone"] = _backbone(config["backbone"])
+    with field(KEY):
+        config |= {KEY: plan_block(given[KEY])} if given.get(KEY) else {}
+    check_grid(config["grid"], config["backbone"]["model_type"])
     return config
 
 
@@ -270,26 +270,25 @@ def _backbone(backbone: Any) -> dict[str, Any]:
 
 def _new_frontend(config: dict[str, Any], source_key: str) -> dict[str, Any]:
     frontend, normalise = config["frontend"], config.get("normalise", False)
-    with field("config"):
-        refuse_unknown(config, {"frontend": None, "normalise": None})
-        if not isinstance(normalise, bool):
-            raise FieldError("normalise", f"found {normalise!r}, expected true or false")
-        with field("frontend"):
-            if isinstance(frontend, str):
-                raise InputError(
-                    f"found {frontend!r}, expected a configuration; a pre-trained one is"
-                    f" {source_key}={frontend}"
-                )
-            try:
-                built = frontend_config_from(frontend)
-                of_mel = built.model_type == "whisper"
-                told = {"normalise": not of_mel, "sample_rate": SAMPLE_RATE if of_mel else None}
-                whole = {**told, **config, "frontend": built.to_dict()}
-                with torch.device("meta"):
-                    SpeechEncoder(whole)
-            except CANNOT_BE_BUILT as error:
-                raise InputError(f"not a speech model: {shorten(error)}") from None
-            refuse_unknown(frontend, whole["frontend"])
+    refuse_unknown(config, {"frontend": None, "normalise": None})
+    if not isinstance(normalise, bool):
+        raise FieldError("normalise", f"found {normalise!r}, expected true or false")
+    with field("frontend"):
+        if isinstance(frontend, str):
+            raise InputError(
+                f"found {frontend!r}, expected a configuration; a pre-trained one is"
+                f" {source_key}={frontend}"
+            )
+        try:
+            built = frontend_config_from(frontend)
+            of_mel = built.model_type == "whisper"
+            told = {"normalise": not of_mel, "sample_rate": SAMPLE_RATE if of_mel else None}
+            whole = {**told, **config, "frontend": built.to_dict()}
+            with torch.device("meta"):
+                SpeechEncoder(whole)
+        except CANNOT_BE_BUILT as error:
+            raise InputError(f"not a speech model: {shorten(error)}") from None
+        refuse_unknown(frontend, whole["frontend"])
     return whole
 
 

@@ -376,7 +376,13 @@ def _check_signal(encoder: Any, config: Mapping[str, Any], plan: StagePlan) -> N
     where = f"{plan.where}.encoder"
     while "encoder" in config:
         encoder, config = encoder.encoder, config["encoder"]
-    reads_array = encoder.signal == "array"
+    reads_both = encoder.signal == "streams"
+    if reads_both != (plan.processor.streams is not None):
+        found, no = ("streams", "no ") if reads_both else (encoder.signal, "")
+        expected = "one signal" if reads_both else "both, of the kind streams"
+        told = f"found an encoder of {found}, expected one of {expected}"
+        raise FieldError(where, f"{told}: the recipe has {no}`streams`")
+    reads_array = encoder.signal in ("array", "streams")
     if reads_array != (plan.processor.array is not None):
         found, no = ("array", "no ") if reads_array else (encoder.signal, "")
         expected = "another signal" if reads_array else "array, of the kind features or graph"

@@ -28,6 +28,7 @@ from unglossed.errors import InputError, note
 from unglossed.files import find_shipped
 from unglossed.media.array_settings import ArraySettings
 from unglossed.media.frames import FRAME_RATE
+from unglossed.media.two_streams import StreamsSettings, fault_beside
 from unglossed.training.objectives import OBJECTIVES
 from unglossed.training.settings import (
     NEW_TOKENS,
@@ -207,6 +208,8 @@ class Recipe(Settings):
     """Set for speech: the clips' audio is read, and `video` counts for nothing."""
     array: ArraySettings | None = None
     """Set for poses or features: arrays are read, and `video` counts for nothing."""
+    streams: StreamsSettings | None = None
+    """Set for two streams: both `video` and `array` are read of a clip."""
     signal: str | None = None
     """Kind of signal of another package, which clips are read as instead of video or audio."""
     stages: Annotated[tuple[StageSettings, ...], Field(min_length=1), AS_LIST]
@@ -219,16 +222,15 @@ class Recipe(Settings):
     @property
     def max_seconds(self) -> float:
         """Longest clip that training uses whole."""
-        if self.audio is not None:
-            return self.audio.max_seconds
-        if self.array is not None:
-            return self.array.max_seconds
-        return self.video.max_frames / self.video.frame_share / FRAME_RATE
+        timed = self.audio or self.array
+        own = [] if timed is None else [timed.max_seconds]
+        frames = self.video.max_frames / self.video.frame_share / FRAME_RATE
+        return min([*own, frames] if self.streams is not None or not own else own)
 
     @property
     def kind_of_signal(self) -> str:
         """What clips are read as."""
-        found = {"array": self.array, "audio": self.audio}
+        found = {"streams": self.streams, "array": self.array, "audio": self.audio}
         return self.signal or next((kind for kind in found if found[kind] is not None), "video")
 
     @property
@@ -278,13 +280,14 @@ class Recipe(Settings):
         kinds = [kind for kind in ("signal", "array", "audio") if getattr(self, kind) is not None]
         if len(kinds) > 1:
             raise ValueError(f"found {' and '.join(kinds)}, expected one: a clip is read as one")
+        if self.streams is not None and (told := fault_beside(self.array)):
+            raise ValueError(told)
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: two have the same name: {names}")
         earlier: dict[str, StageSettings] = {}
         for stage in self.stages:
-            signals = OBJECTIVES[stage.objective].signals
-            found = self.kind_of_signal
+            found, signals = self.kind_of_signal, OBJECTIVES[stage.objective].signals
             if self.signal is None and found not in signals:
                 told = f"{stage.objective} is for {signals[0]}, not for {found}"
                 raise ValueError(f"stages.{stage.name}: {told}")
@@ -452,12 +455,10 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
         yield "tokenizer.start_tokens: has no effect: a trained tokenizer has the languages' own"
     if tokenizer.pretrained is None and tokenizer.start_token is not None:
         yield "tokenizer.start_token: has no effect: a trained tokenizer has the language's own"
-    if recipe.audio is not None and "video" in recipe.model_fields_set:
-        yield "video: has no effect: the recipe has audio, whose clips are read as audio"
-    if recipe.array is not None and "video" in recipe.model_fields_set:
-        yield "video: has no effect: the recipe has array, as which clips are read"
+    if kind in ("audio", "array") and "video" in recipe.model_fields_set:
+        yield f"video: has no effect: the recipe has {kind}, as which clips are read"
     augmentation = recipe.video.augmentation
-    if augmentation is not None and augmentation.probability == 0 and kind == "video":
+    if augmentation is not None and augmentation.probability == 0 and kind in ("video", "streams"):
         for name in ("rotation_degrees", "resize_fraction", "shift_pixels"):
             if getattr(augmentation, name) and name in augmentation.model_fields_set:
                 yield f"video.augmentation.{name}: has no effect: the probability is 0"
@@ -468,7 +469,7 @@ def find_unused(recipe: Recipe) -> Iterator[str]:
 
 def _same_views(recipe: Recipe) -> str | None:
     """What the views of a clip do not differ in; None: they do differ."""
-    if recipe.array is not None and recipe.array.augmentation is None:
+    if recipe.kind_of_signal == "array" and recipe.array and recipe.array.augmentation is None:
         return "arrays without augmentation"
     return "audio" if recipe.audio is not None else None
 

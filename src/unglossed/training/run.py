@@ -160,7 +160,7 @@ class Run:
     def _processor(self, folder: Path) -> TranslatorProcessor:
         if not folder.is_dir():
             video, audio, array = self.recipe.video, self.recipe.audio, self.recipe.array
-            timed = audio or array
+            timed, streams = audio or array, self.recipe.streams
             settings, (language, *others) = self.recipe.tokenizer, self.languages
             tokenizer, start = build_tokenizer(settings, self.texts, language, others)
             texts = {sample.text for sample in (*self.train_samples, *self.dev_samples)}
@@ -182,6 +182,7 @@ class Run:
                         for code in self.recipe.languages
                     },
                     array=array.model_dump(mode="json") if array else None,
+                    streams=streams.model_dump(mode="json") if streams else None,
                 ).save_pretrained(partial)
                 bind_folder(partial)
         return load_processor(folder)  # compared: trained stages know the tokens by their numbers
@@ -304,7 +305,9 @@ class Run:
 
     def _judge(self, faults: Faults, unreadable: Sequence[Sample]) -> None:
         """Raise or note what is wrong with clips; leave out those that cannot be read."""
-        damaged, limit = {str(sample.media) for sample in unreadable}, self.left_out.limit
+        files = [(sample, sample.array or sample.media) for sample in unreadable]
+        damaged = {str(path) for sample, array in files for path in (sample.media, array)}
+        limit = self.left_out.limit
         for kind in faults:
             first = faults.examples(kind)[0]
             if kind is FaultKind.UNREADABLE_MEDIA:
@@ -326,8 +329,9 @@ class Run:
             what = f"{kind.title}, cut there" if kind is FaultKind.TOO_LONG else kind.title
             note(f"{what}: {faults.count(kind):,} ({first})")
         reasons = {one.where: str(one) for one in faults.examples(FaultKind.UNREADABLE_MEDIA)}
-        for sample in unreadable:
-            reason = reasons.get(str(sample.media), f"{sample.media}: cannot be read")
+        for sample, array in files:
+            known = (reasons.get(str(path)) for path in (sample.media, array))
+            reason = next(filter(None, known), f"{sample.media}: cannot be read")
             self.left_out.add(Unreadable(sample.id, sample.split, reason))
 
     def _can_do_without(self, unreadable: Sequence[Sample]) -> bool:

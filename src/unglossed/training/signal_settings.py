@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from unglossed.config import WHOLE, Count, Settings, Share
 
-OF_CLIPS = ("video", "audio", "array", "signal")
+OF_CLIPS = ("video", "audio", "array", "streams", "signal")
 """Settings of a recipe that say how clips are read."""
 
 Pixels = Annotated[int, Field(gt=0, le=4096), WHOLE]

@@ -81,7 +81,7 @@ class Objective(ABC):
     parts: ClassVar[tuple[str, ...]]
     adds: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
-    signals: ClassVar[tuple[str, ...]] = ("video", "audio", "array")
+    signals: ClassVar[tuple[str, ...]] = ("video", "audio", "array", "streams")
     learns: ClassVar[Literal["text", "gloss", "transcript"]] = "text"
     masks_text: ClassVar[bool] = False
     smooths: ClassVar[bool] = True
