@@ -55,7 +55,7 @@ def write_pose_model(path: Path, *, width: int = 48, height: int = 64, points: i
     return _write(path, nodes, constants, {}, [1, 3, height, width], outputs)
 
 
-def write_detector(path: Path, *, size: int = 64) -> Path:
+def write_detector(path: Path, *, size: int = 256) -> Path:
     """A model that gives three boxes: a small sure one, that of what is red, an unsure large one.
 
     It reads BGR from 0 to 255, as YOLOX does.

@@ -25,6 +25,7 @@ from unglossed.media.array_settings import ArraySettings
 from unglossed.media.skeletons import SKELETONS
 from unglossed.poses.estimate import estimate_poses
 from unglossed.poses.estimator import Estimator, EstimatorSettings, ModelFile
+from unglossed_synth.corpus import write_corpus
 
 MEDIAPIPE = os.environ.get("UNGLOSSED_MEDIAPIPE_PYTHON")
 RTMLIB = os.environ.get("UNGLOSSED_RTMLIB_PYTHON")
@@ -72,13 +73,13 @@ def test_mediapipe_finds_a_person_and_says_what_it_does_not_find(portrait, tmp_p
     assert file.values.shape == (5, 543, 4)
     assert file.told.points == SKELETONS["mediapipe"].points
     assert (file.told.units, file.told.width, file.told.height) == ("shares", *SIZE)
-    # The nose is where it is, by eye: (267, 191) of the whole photograph; and goes with the camera.
+    # The tip of the nose, by eye, is at (268, 240) of the whole photograph.
     nose = file.values[:, file.told.points.index("pose_landmarks.nose")]
-    wanted = np.array([[267 - 60 - STEP * frame, 191 - 60] for frame in range(5)])
-    assert np.abs(nose[:, :2] * SIZE - wanted).max() < 15
+    wanted = np.array([[268 - 60 - STEP * frame, 240 - 60] for frame in range(5)])
+    assert np.abs(nose[:, :2] * SIZE - wanted).max() < 25  # it is filtered, and lags behind
     assert (nose[:, 3] > 0.9).all()
     tip = file.values[:, file.told.points.index("face_landmarks.1")]
-    assert np.abs(tip[:, :2] - nose[:, :2]).max() < 0.06
+    assert np.abs(tip[:, :2] * SIZE - wanted).max() < 10
     nothing = open_array(out / "train/empty.npz").values
     assert np.isnan(nothing[..., :3]).all()
     assert not nothing[..., 3].any()
@@ -105,7 +106,7 @@ from rtmlib import YOLOX, RTMPose
 
 pose, detector, pictures, out = sys.argv[1:]
 estimate = RTMPose(pose, model_input_size=(96, 128), backend="onnxruntime")
-find = YOLOX(detector, model_input_size=(64, 64), backend="onnxruntime")
+find = YOLOX(detector, model_input_size=(256, 256), backend="onnxruntime")
 found = []
 for picture in np.load(pictures):
     boxes = find(picture[..., ::-1].copy())
@@ -150,3 +151,27 @@ def test_models_of_rtmlib_are_read_as_it_reads_them(portrait, tmp_path):
     assert np.array_equal(~np.isnan(found[:-1, :, 0]), seen)
     assert np.abs(found[:-1, :, :2] - wanted[:-1, :, :2])[seen].max() < 0.02
     assert np.abs(found[:-1, :, 2] - wanted[:-1, :, 2])[seen].max() < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MEDIAPIPE, reason="UNGLOSSED_MEDIAPIPE_PYTHON names no environment")
+def test_mediapipe_finds_drawn_people_where_they_were_drawn(tmp_path):
+    write_corpus(tmp_path / "drawn", 4, 0, landmarks=True, num_workers=1, progress=False)
+    spec = f"phoenix14t:{tmp_path / 'drawn'}"
+    settings = EstimatorSettings("mediapipe", python=Path(MEDIAPIPE))
+    estimate_poses(spec, tmp_path / "out", settings, splits=["train"], progress=False)
+
+    distances = {}
+    for path in (tmp_path / "out/train").glob("*.npz"):
+        file, drawn = open_array(path), open_array(tmp_path / "drawn/landmarks" / path.name)
+        assert len(file.values) == len(drawn.values)
+        points = file.values[..., :2] * (file.told.width, file.told.height)
+        for side in ("left", "right"):
+            for other in ("left", "right"):
+                one = points[:, file.told.points.index(f"{side}_hand_landmarks.wrist")]
+                true = drawn.values[:, drawn.told.points.index(f"{other}_hand.0")]
+                distances.setdefault((side, other), []).append(np.linalg.norm(one - true, axis=1))
+    middle = {pair: np.nanmedian(np.concatenate(found)) for pair, found in distances.items()}
+    for side, other in (("left", "right"), ("right", "left")):
+        assert middle[side, side] < 15
+        assert middle[side, other] > 2 * middle[side, side]  # sides are the signer's own

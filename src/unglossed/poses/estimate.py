@@ -125,7 +125,7 @@ def estimate_poses(
         settings: The estimator.
         splits: Splits to read; None for all.
         rate: Rows a second: the frames nearest in time are read.
-        only_read: Write the points alone that the skeleton's groups read, a seventh of MediaPipe's.
+        only_read: Write the points alone that the skeleton's groups read, a sixth of MediaPipe's.
         num_workers: Processes, each with an estimator; None: as many as cores let run.
         progress: Show a bar on stderr.
 
