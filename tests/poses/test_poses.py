@@ -19,7 +19,6 @@ from spot_models import NUM_RED, write_detector, write_pose_model, write_steps_m
 from unglossed.cli import app
 from unglossed.corpora.check import check_corpus
 from unglossed.corpora.check_media import Needs
-from unglossed.corpora.output import read_document
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.files import file_checksum
@@ -27,7 +26,7 @@ from unglossed.media.array_files import open_array
 from unglossed.media.array_settings import ArraySettings
 from unglossed.media.array_signal import ArraySignal
 from unglossed.media.skeletons import SKELETONS
-from unglossed.poses.estimate import MANIFEST, PosesManifest, _Work, estimate_poses
+from unglossed.poses.estimate import _Work, estimate_poses
 from unglossed.poses.estimator import Estimator, EstimatorSettings, ModelFile
 
 SIZE = 120, 90
@@ -178,13 +177,9 @@ def test_a_killed_call_goes_on_to_the_same_files(spec, settings, tmp_path, num_w
     data = picture.read_bytes()
     picture.unlink()
     os.mkfifo(picture)
-    model = settings.model
-    command = [sys.executable, "-m", "unglossed", "poses", spec, tmp_path / "out"]
-    command += ["--with", "rtmpose", "--model", model.path, "--sha256", model.sha256]
-    command += ["--workers", num_workers]
     mark = f"UNGLOSSED_TEST={tmp_path}"
     process = subprocess.Popen(
-        [str(word) for word in command],
+        command_of(spec, tmp_path / "out", settings, num_workers),
         stdout=subprocess.PIPE,
         env={**os.environ, "UNGLOSSED_TEST": str(tmp_path)},
     )
@@ -212,6 +207,39 @@ def test_a_killed_call_goes_on_to_the_same_files(spec, settings, tmp_path, num_w
     assert str(again) == f"{tmp_path / 'out'}: poses of 10 clips, all made before"
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_ctrl_c_leaves_whole_files_and_no_process(spec, settings, tmp_path, num_workers):
+    picture = tmp_path / "clips/7/02.png"  # reading it takes for ever
+    picture.unlink()
+    os.mkfifo(picture)
+    process = subprocess.Popen(
+        command_of(spec, tmp_path / "out", settings, num_workers),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        env={**os.environ, "UNGLOSSED_TEST": str(tmp_path)},
+    )
+    while len(list((tmp_path / "out").rglob("*.npz"))) < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the estimators, too
+
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "stopped; run the same command again to go on\n")
+    assert not processes_with(f"UNGLOSSED_TEST={tmp_path}")
+    names = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert all(name.endswith((".npz", "poses.json")) and name[0] != "." for name in names)
+
+
+def command_of(spec, out, settings, num_workers) -> list[str]:
+    model = settings.model
+    command = [sys.executable, "-m", "unglossed", "poses", spec, out, "--with", "rtmpose"]
+    command += ["--model", model.path, "--sha256", model.sha256, "--workers", num_workers]
+    return [str(word) for word in command]
+
+
 def processes_with(variable: str) -> list[int]:
     """Processes with this in their environment."""
     found = []
@@ -228,9 +256,7 @@ def test_a_damaged_clip_is_a_line_and_is_tried_again(spec, settings, tmp_path):
     damaged = tmp_path / "clips/5/02.png"
     data = damaged.read_bytes()
     damaged.write_bytes(data[:60])
-    model = settings.model
-    command = ["poses", spec, tmp_path / "out", "--with", "rtmpose", "--model", model.path]
-    command = [str(word) for word in [*command, "--sha256", model.sha256, "--workers", 1]]
+    command = command_of(spec, tmp_path / "out", settings, 1)[3:]
 
     result = CliRunner().invoke(app, command)
 
@@ -238,7 +264,7 @@ def test_a_damaged_clip_is_a_line_and_is_tried_again(spec, settings, tmp_path):
     told, total, *_ = result.stderr.splitlines()
     assert told.startswith("note: no poses of 'c5': ")
     assert "clips/5/02.png" in told
-    assert total.endswith("poses of 9 clips, 9 of them now; 1 clips failed")
+    assert total.endswith("poses of 9 clips, 9 of them now; 1 failed")
     assert not list((tmp_path / "out").rglob("c5*"))
     damaged.write_bytes(data)
     result = CliRunner().invoke(app, command)
@@ -265,19 +291,16 @@ def test_what_changed_or_was_damaged_is_made_anew(spec, settings, tmp_path):
     assert len(open_array(tmp_path / "out/train/c1.npz").values) == 3
 
 
-def test_an_estimator_that_dies_costs_one_clip(spec, settings, tmp_path):
-    corpus = read_corpus(spec)
-    first, second, third = corpus.split("train")[:3]
-    done = estimate(spec, tmp_path / "out", settings, splits=["dev"])
-    assert done.num_new == 3
-    plan = read_document(PosesManifest, tmp_path / "out" / MANIFEST)
-    work = _Work(settings, plan, tmp_path / "out", corpus.root)
-    assert work(first).error is None
+def test_an_estimator_that_dies_costs_one_clip(spec, settings):
+    first, second, third = read_corpus(spec).split("train")[:3]
+    work = _Work(settings, 25.0)
+    assert work(first).values.shape == (NUM_FRAMES, 133, 3)
     os.kill(work._running._process.pid, signal.SIGKILL)
-    assert work(second).error == "the estimator's process was ended or crashed (code -9)"
+    done = work(second)
+    assert done.values is None
+    assert done.error == "the estimator's process was ended or crashed (code -9)"
     assert work(third).error is None
     work.close()
-    assert not (tmp_path / f"out/train/{second.id}.npz").exists()
 
 
 def test_other_settings_in_a_folder_are_refused(spec, settings, tmp_path):

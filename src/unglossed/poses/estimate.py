@@ -1,8 +1,8 @@
 """Estimate the poses of a corpus's clips: an array file for each, that `?features=` reads.
 
-Clips are shared out among processes, each with an `Estimator` of its own. Files are written whole,
-one a clip: what an interrupted call has left to do is what has no file. A clip that fails is told,
-counted, and tried again by the next call.
+Clips are shared out among processes, each with an `Estimator` of its own. This one writes files,
+whole, one a clip: what an interrupted call has left to do is what has no file. A clip that fails is
+told, counted, and tried again by the next call.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -34,7 +34,7 @@ from unglossed.media.array_settings import Told
 from unglossed.media.frames import FRAME_RATE, open_frames
 from unglossed.media.signal import check_frame_rate, frames_in_parts
 from unglossed.media.skeletons import SKELETONS
-from unglossed.poses.estimator import Died, Estimator, EstimatorSettings
+from unglossed.poses.estimator import Died, Estimator, EstimatorSettings, Kind
 
 MANIFEST = "poses.json"
 """The file in the folder that says how its poses were made."""
@@ -92,7 +92,7 @@ class Estimation:
         facts = f"{self.out}: poses of {self.num_new + self.num_before:,} clips"
         facts += f", {self.num_new:,} of them now" if self.num_new else ", all made before"
         if self.failed:
-            facts += f"; {len(self.failed):,} clips failed"
+            facts += f"; {len(self.failed):,} failed"
         if self.num_frames:
             shares = (
                 f"{name.replace('_', ' ')} {self.num_found[name] / self.num_frames:.1%}"
@@ -154,17 +154,17 @@ def estimate_poses(
     try:
         with locked(out, "writing poses"):
             _begin(plan, out / MANIFEST)
-            work = _Work(settings, plan, out, corpus.root)
+            output = _Output(done, plan, settings.kind, corpus.root)
             left = []
             for sample in samples:
                 path, fault = _place(out, sample)
                 if fault is not None:
-                    done.failed[sample.id] = fault
-                    note(f"no poses of {sample.id!r}: {fault}")
+                    output.fail(sample, fault)
                 elif _mark_in(path) == _mark_of(sample, corpus.root):
                     done.num_before += 1
                 else:
                     left.append(sample)
+            work = _Work(settings, rate)
             most = max(1, num_cores() // settings.kind.cores)
             workers = min(num_workers or most, len(left))
             with (
@@ -173,8 +173,8 @@ def estimate_poses(
                 closing(map_in_order(work, left, workers)) as results,
             ):
                 task = bar.add_task("poses", total=len(samples), completed=len(samples) - len(left))
-                for one in results:
-                    _count(done, one)
+                for sample, one in zip(left, results, strict=True):
+                    output.add(sample, one)
                     bar.advance(task)
     except OSError as error:
         raise InputError(
@@ -204,31 +204,58 @@ def _begin(plan: PosesManifest, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Done:
-    """What became of a clip."""
+    """What became of a clip: its points and its pictures' width and height, or an error."""
 
-    id: str
-    num_frames: int = 0
-    num_found: Mapping[str, int] = field(default_factory=dict)
+    values: NDArray[np.float32] | None = None
+    size: tuple[int, int] = (0, 0)
     error: str | None = None
 
 
-def _count(done: Estimation, one: _Done) -> None:
-    if one.error is not None:
-        done.failed[one.id] = one.error
-        note(f"no poses of {one.id!r}: {one.error}")
-        return
-    done.num_new += 1
-    done.num_frames += one.num_frames
-    done.num_found.update(one.num_found)
+class _Output:
+    """Writes the poses of clips, and counts them."""
+
+    def __init__(self, done: Estimation, plan: PosesManifest, kind: Kind, root: Path) -> None:
+        self.done, self.plan, self.kind, self.root = done, plan, kind, root
+        skeleton = SKELETONS[kind.skeleton]
+        places = {name: place for place, name in enumerate(skeleton.points)}
+        groups = {**skeleton.groups, "face": skeleton.groups["face"] + skeleton.groups["mouth"]}
+        self._parts = {part: [places[name] for name in groups[part]] for part in _PARTS}
+        self._names = skeleton.used if plan.points == "read" else skeleton.points
+        self._kept = [places[name] for name in self._names]
+
+    def add(self, sample: Sample, one: _Done) -> None:
+        """Write a clip's poses, or tell why there are none."""
+        if one.values is None:
+            self.fail(sample, str(one.error))
+            return
+        told = Told(
+            rate=self.plan.rate,
+            channels=self.kind.channels,
+            points=self._names,
+            units=self.kind.units,
+            width=one.size[0],
+            height=one.size[1],
+        )
+        path, _ = _place(self.done.out, sample)
+        mark = _mark_of(sample, self.root)
+        write_array(path, one.values[:, self._kept], told, **{_MARK: mark})
+        self.done.num_new += 1
+        self.done.num_frames += len(one.values)
+        seen = ~np.isnan(one.values[..., 0])
+        for part, places in self._parts.items():
+            self.done.num_found[part] += int(seen[:, places].any(axis=1).sum())
+
+    def fail(self, sample: Sample, reason: str) -> None:
+        """Count a clip without poses, and tell it."""
+        self.done.failed[sample.id] = reason
+        note(f"no poses of {sample.id!r}: {reason}")
 
 
 class _Work:
     """Estimates the poses of one clip after another; each process has its own estimator."""
 
-    def __init__(
-        self, settings: EstimatorSettings, plan: PosesManifest, out: Path, root: Path
-    ) -> None:
-        self.settings, self.plan, self.out, self.root = settings, plan, out, root
+    def __init__(self, settings: EstimatorSettings, rate: float) -> None:
+        self.settings, self.rate = settings, rate
         self._running: Estimator | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -236,43 +263,19 @@ class _Work:
 
     def __call__(self, sample: Sample) -> _Done:
         try:
-            values, size = self._estimate(sample)
+            return _Done(*self._estimate(sample))
         except Died as error:
             self.close()  # the next clip gets a new one
-            return _Done(sample.id, error=str(error))
+            return _Done(error=str(error))
         except (InputError, OSError) as error:
-            return _Done(sample.id, error=str(error))
-        kind = self.settings.kind
-        skeleton = SKELETONS[kind.skeleton]
-        names = skeleton.points
-        places = {name: place for place, name in enumerate(names)}
-        seen = ~np.isnan(values[..., 0])
-        groups = {**skeleton.groups, "face": skeleton.groups["face"] + skeleton.groups["mouth"]}
-        num_found = {
-            part: int(seen[:, [places[name] for name in groups[part]]].any(axis=1).sum())
-            for part in _PARTS
-        }
-        if self.plan.points == "read":
-            names = skeleton.used
-            values = values[:, [places[name] for name in names]]
-        told = Told(
-            rate=self.plan.rate,
-            channels=kind.channels,
-            points=names,
-            units=kind.units,
-            width=size[0],
-            height=size[1],
-        )
-        path, _ = _place(self.out, sample)
-        write_array(path, values, told, **{_MARK: _mark_of(sample, self.root)})
-        return _Done(sample.id, len(values), num_found)
+            return _Done(error=str(error))
 
     def _estimate(self, sample: Sample) -> tuple[NDArray[np.float32], tuple[int, int]]:
         """Points of a clip (time, points, channels), and its pictures' width and height."""
         if self._running is None:
             self._running = Estimator(self.settings)
         frames = open_frames(sample.media, sample.frame_rate)
-        grid = frames.indices_at(self.plan.rate, sample.start_seconds, sample.end_seconds)
+        grid = frames.indices_at(self.rate, sample.start_seconds, sample.end_seconds)
         kept, repeated = np.unique(grid, return_inverse=True)
         self._running.begin()
         rows, sizes = [], set()
