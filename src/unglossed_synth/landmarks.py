@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unglossed.files import whole_file
+from unglossed.media.array_files import write_array
+from unglossed.media.array_settings import Told
 from unglossed.media.skeletons import SKELETONS
 from unglossed_synth.camera import Camera
 from unglossed_synth.motion import FRAME_RATE, Poses
@@ -70,16 +71,12 @@ def write_landmarks(path: Path, points: NDArray[np.float32], width: int, height:
         width: Of the picture, in pixels.
         height: Of the picture, in pixels.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            values=points,
-            rate=FRAME_RATE,
-            axes=["time", "points", "channels"],
-            points=SKELETONS["generated"].points,
-            channels=["x", "y"],
-            units="pixels",
-            width=width,
-            height=height,
-        )
+    told = Told(
+        rate=FRAME_RATE,
+        channels=("x", "y"),
+        points=SKELETONS["generated"].points,
+        units="pixels",
+        width=width,
+        height=height,
+    )
+    write_array(path, points, told)

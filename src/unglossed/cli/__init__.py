@@ -19,6 +19,7 @@ from unglossed.cli import (
     common,
     long_videos,
     peers,
+    poses,
     reproduce,
     serve,
     tools,
@@ -66,6 +67,7 @@ app = typer.Typer(
 app.add_typer(corpus_app, name="corpus")
 for _verb in (
     tools.synth,
+    poses.poses,
     train.extract,
     train.train,
     translate.evaluate,

@@ -17,13 +17,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unglossed.corpora.check_times import Limits, check_times, place_of_clip, tell_seconds
 from unglossed.corpora.faults import Fault, FaultKind, Faults
 from unglossed.corpora.languages import base_language, language_of, tokenisation
-from unglossed.corpora.parallel import map_in_order, num_cores
+from unglossed.corpora.parallel import counting_bar, map_in_order, num_cores
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
 from unglossed.media.array_settings import ArraySettings, Told
@@ -308,10 +306,7 @@ def look_at_media(
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
     num_workers = min(num_workers or num_cores(), math.ceil(len(chunks) / _FEWEST_CHUNKS))
     looks: list[Look] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not progress
-    ) as bar:
+    with counting_bar(progress) as bar:
         task = bar.add_task("decoding media" if deep else "looking at media", total=len(media))
         look = partial(_look_at, deep=deep, signal=signal, array=array)
         for found in map_in_order(look, chunks, num_workers):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, count, islice
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from unglossed.corpora.output import locked, read_document, refuse_foreign, write_document
 from unglossed.corpora.packed import (
     MANIFEST,
     PLAN,
@@ -32,14 +33,12 @@ from unglossed.corpora.packed import (
     Plan,
     Shard,
     file_size,
-    read_document,
-    write_document,
 )
 from unglossed.corpora.parallel import map_in_order, num_cores
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
 from unglossed.errors import InputError
-from unglossed.files import exclusive, file_checksum, whole_file, write_text
+from unglossed.files import file_checksum, whole_file, write_text
 from unglossed.media.array_files import is_array_file
 from unglossed.media.audio import AUDIO_SUFFIXES
 from unglossed.media.frames import FRAME_RATE
@@ -55,7 +54,6 @@ from unglossed.media.signal import frames_in_parts, kept_indices
 
 MAX_SHARD_BYTES = 256_000_000
 _LONGEST_KEY = 80  # with number and suffix it fits into the 100 bytes of a tar header
-_LOCK = ".lock"
 # Fields of rows that came after the first packed corpora.
 _NEWER = ("frame_rate", "references", "deinterlace", "array", "array_is_clip")
 
@@ -130,18 +128,11 @@ def pack_corpus(
     corpus.require_media("`corpus pack`")
     chosen = {name: corpus.split(name) for name in splits or corpus.splits}
     samples = list(chain(*chosen.values()))
-    for sample in samples:
-        if sample.media.suffix.lower() in AUDIO_SUFFIXES:
-            raise InputError(
-                f"{spec}: found audio ({sample.media}), expected frames or videos: there is"
-                " nothing to resize, use the corpus as it is"
-            )
-        if sample.array is not None:
-            raise InputError(f"{spec}: found ?beside, expected it behind the packed corpus's spec")
-        if is_array_file(sample.media):
-            raise InputError(f"{spec}: found arrays ({sample.media}), expected frames or videos")
+    require_frames(spec, samples)
+    if any(sample.array is not None for sample in samples):
+        raise InputError(f"{spec}: found ?beside, expected it behind the packed corpus's spec")
     plan = Plan(
-        source=_source_of(spec),
+        source=source_of(spec),
         splits=tuple(chosen),
         short_side=short_side,
         quality=quality,
@@ -150,8 +141,8 @@ def pack_corpus(
     )
     output = _Output(out, plan, corpus.root)
     try:
-        output.refuse_foreign()
-        with output.locked():
+        refuse_foreign(out, (MANIFEST, PLAN))
+        with locked(out, "packing"):
             output.begin(all_splits=not splits)
             if output.manifest is not None and output.looks_finished(output.manifest):
                 return Packing(out, output.manifest, 0, verified=False)
@@ -159,6 +150,23 @@ def pack_corpus(
             return Packing(out, output.finish(corpus, samples, shards), num_new)
     except OSError as error:
         raise InputError(f"{error.filename or out}: packing stopped: {error.strerror}") from error
+
+
+def require_frames(spec: str, samples: Iterable[Sample]) -> None:
+    """Refuse clips that are known by their names to have no frames.
+
+    Args:
+        spec: The corpus, for messages.
+        samples: Its clips.
+
+    Raises:
+        InputError: One is an audio file or an array.
+    """
+    for sample in samples:
+        if sample.media.suffix.lower() in AUDIO_SUFFIXES:
+            raise InputError(f"{spec}: found audio ({sample.media}), expected frames or videos")
+        if is_array_file(sample.media):
+            raise InputError(f"{spec}: found arrays ({sample.media}), expected frames or videos")
 
 
 class _Output:
@@ -171,36 +179,6 @@ class _Output:
     def __init__(self, folder: Path, plan: Plan, root: Path) -> None:
         self.folder, self.plan, self.root = folder, plan, root
         self.manifest: Manifest | None = None
-
-    def refuse_foreign(self) -> None:
-        """Refuse a file, or a folder with something in it that `pack` has not made."""
-        folder = self.folder
-        if any((folder / name).is_file() for name in (MANIFEST, PLAN)) or not folder.exists():
-            return
-        # What a killed process had begun to write has a name with a dot, and so has the lock.
-        if not folder.is_dir() or not all(path.name[0] == "." for path in folder.iterdir()):
-            raise InputError(f"{folder}: exists already, expected a new or an empty folder")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep others from packing into the folder; a process that is killed releases the lock."""
-
-        def refuse() -> None:
-            raise InputError(
-                f"{self.folder}: another process is packing into this folder: wait until it has"
-                " ended"
-            ) from None
-
-        def remove() -> None:
-            with suppress(OSError):  # Windows does not remove a file that is open
-                path.unlink()
-
-        path = self.folder / _LOCK
-        with ExitStack() as stack:
-            with suppress(OSError):  # who cannot write here gets an error if anything is to be done
-                stack.enter_context(exclusive(path, refuse))
-                stack.callback(remove)  # before the lock is released
-            yield
 
     def begin(self, *, all_splits: bool) -> None:
         """Compare the plan with that of the manifest or an unfinished packing, and write it down.
@@ -227,7 +205,7 @@ class _Output:
             write_document(self.plan, plan_path)
 
     def _compare(self, before: Plan, path: Path, changeable: Collection[str]) -> None:
-        before = before.model_copy(update={"source": _source_of(before.source)})
+        before = before.model_copy(update={"source": source_of(before.source)})
         for name in Plan.model_fields:
             found, wanted = getattr(before, name), getattr(self.plan, name)
             if found != wanted and name not in changeable:
@@ -426,7 +404,7 @@ def fingerprint(samples: Sequence[Sample], root: Path) -> str:
     return checksum.hexdigest()
 
 
-def _source_of(spec: str) -> str:
+def source_of(spec: str) -> str:
     """A spec with whole paths and sorted options: the same for each spelling of a corpus."""
     kind, _, rest = spec.partition(":")
     path, _, query = rest.rpartition("?") if "?" in rest else (rest, "", "")

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from unglossed.corpora.faults import Fault, FaultKind
+from unglossed.corpora.output import read_document
 from unglossed.corpora.reading import ALL, Reading, Rows
 from unglossed.corpora.sample import Corpus
 from unglossed.corpora.table import add_table
 from unglossed.errors import InputError
-from unglossed.files import file_checksum, write_text
+from unglossed.files import file_checksum
 from unglossed.media.packed import ShardIndex, read_index
 
 MANIFEST = "manifest.json"
@@ -95,9 +96,6 @@ class Manifest(Plan):
     shards: tuple[Shard, ...]
 
 
-PlanType = TypeVar("PlanType", bound=Plan)
-
-
 def read_packed(reading: Reading) -> Corpus:
     """Read a packed corpus; language and normalisation are those of its source.
 
@@ -173,23 +171,6 @@ def read_manifest(root: Path) -> Manifest:
     raise InputError(
         f"{root}: found no {MANIFEST}, expected a folder that `unglossed corpus pack` made"
     )
-
-
-def read_document(kind: type[PlanType], path: Path) -> PlanType:
-    """Read a plan or a manifest; the error about a malformed one names the field."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        parts = [str(path), ".".join(map(str, first["loc"])), first["msg"]]
-        raise InputError(": ".join(part for part in parts if part)) from None
-
-
-def write_document(document: Plan, path: Path) -> None:
-    """Write a plan or a manifest, whole or not at all."""
-    write_text(path, document.model_dump_json(indent=2) + "\n")
 
 
 def file_size(path: Path) -> int | None:

@@ -21,6 +21,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import cv2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unglossed.errors import InputError
 from unglossed.signals import STOPS, interrupts_delayed
@@ -84,6 +86,14 @@ def map_in_order(
                 yield result  # type: ignore[misc]
             elif not busy:
                 return
+
+
+def counting_bar(shown: bool) -> Progress:
+    """A bar on stderr that counts items and tells the time left."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not shown
+    )
 
 
 def num_cores() -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unglossed.errors import InputError
-from unglossed.files import import_pyarrow
+from unglossed.files import import_pyarrow, whole_file
 from unglossed.media.array_settings import UNITS, Told
 from unglossed.media.pictures import PICTURE_SUFFIXES
 
@@ -113,6 +113,25 @@ def open_array(media: Path, *, whole: bool = True) -> ArrayFile:
     except _DAMAGED as error:
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise InputError(f"{media}: cannot be read as {path.suffix.lower()}: {reason}") from error
+
+
+def write_array(path: Path, values: NDArray[Any], told: Told, **more: Any) -> None:
+    """Write an array, and what there is to tell of it, as `.npz`, whole or not at all.
+
+    Args:
+        path: File to write; its folder is made.
+        values: (time, points, channels), or (time, dim).
+        told: What it tells of itself.
+        more: Further arrays, by names of their own.
+
+    Raises:
+        OSError: It cannot be written; names the file.
+    """
+    facts = {name: getattr(told, name) for name in _TOLD if name != "axes"}
+    facts["axes"] = _AXES[0] if values.ndim == 3 else _AXES[1]
+    facts = {name: fact for name, fact in facts.items() if fact is not None}
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, values=values, **facts, **more)
 
 
 def told_by(media: Path, values: Any, told: Mapping[str, Any]) -> ArrayFile:

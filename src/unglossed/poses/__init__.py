@@ -1,0 +1,1 @@
+"""Points of people in videos: `unglossed poses` runs an estimator and writes arrays to train on."""
