@@ -11,7 +11,6 @@ encode the same clip; an engine that is not installed is left out.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from pairs import time_pairs
 from torch import Tensor
 
 from unglossed.models.encoder import Encoder, build_encoder
-from unglossed.models.frozen import TIMED, VARIABLE, Engine, engine_of, fast_encoder
+from unglossed.models.frozen import TIMED, engine_of, fast_encoder, installed_engines
 from unglossed.training.features import use_bfloat16
 
 SMALL = {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 32]}
@@ -49,9 +48,9 @@ def main() -> None:
     exact = encode(encoder, frames, bfloat16=False)
     told = away(encode(encoder, frames, bfloat16=bfloat16), exact)
     print(f"torch: features {told:.1e} of the largest away from float32")
-    for engine in (Engine.FOLDED, Engine.OPENVINO):
-        if form := made(encoder, engine, frames, bfloat16=bfloat16):
-            compare(encoder, form, frames, exact, chosen, bfloat16=bfloat16)
+    for engine in installed_engines()[1:]:
+        form = fast_encoder(encoder, bfloat16=bfloat16, frames=frames, wanted=engine)
+        compare(encoder, form, frames, exact, chosen, bfloat16=bfloat16)
 
 
 def compare(
@@ -86,16 +85,6 @@ def encode(encoder: Encoder, frames: Tensor, *, bfloat16: bool) -> Tensor:
 def away(found: Tensor, exact: Tensor) -> float:
     """Largest difference, as a share of the largest number."""
     return float((found - exact).abs().max() / exact.abs().max())
-
-
-def made(encoder: Encoder, engine: Engine, frames: Tensor, *, bfloat16: bool) -> Encoder | None:
-    """The encoder's fast form by an engine, if that is installed."""
-    os.environ[VARIABLE] = engine
-    try:
-        return fast_encoder(encoder, bfloat16=bfloat16, frames=frames)
-    except ValueError as error:  # an InputError
-        print(f"{engine}: {error}")
-        return None
 
 
 def processor() -> str:
