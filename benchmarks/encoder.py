@@ -1,6 +1,7 @@
 """A frozen encoder's frames a second: each fast form against torch as it is trained.
 
     python benchmarks/encoder.py [--precision float32] [--frames 29] [--pairs 9] [--small]
+    python benchmarks/encoder.py --threads 1 --cpu-time      # on a machine that does much else
 
 FLa-LLM's encoder, a ResNet-18 at 224 x 224 with its temporal module, random weights, one clip at a
 time. The baseline is torch's own way, channels last, in bfloat16 by autocast. In each pair both
@@ -10,8 +11,8 @@ encode the same clip; an engine that is not installed is left out.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
+import time
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from pairs import time_pairs
 from torch import Tensor
 
 from unglossed.models.encoder import Encoder, build_encoder
-from unglossed.models.frozen import TIMED, VARIABLE, Engine, engine_of, fast_encoder
+from unglossed.models.frozen import TIMED, engine_of, fast_encoder, installed_engines
 from unglossed.training.features import use_bfloat16
 
 SMALL = {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 32]}
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=29, help="frames of the clip")
     parser.add_argument("--pairs", type=int, default=9, help="times that both are timed")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="count seconds of the CPU")
     parser.add_argument("--small", action="store_true", help="a small model: a test of the script")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -46,19 +48,26 @@ def main() -> None:
     exact = encode(encoder, frames, bfloat16=False)
     told = away(encode(encoder, frames, bfloat16=bfloat16), exact)
     print(f"torch: features {told:.1e} of the largest away from float32")
-    for engine in (Engine.FOLDED, Engine.OPENVINO):
-        if form := made(encoder, engine, frames, bfloat16=bfloat16):
-            compare(encoder, form, frames, exact, chosen.pairs, bfloat16=bfloat16)
+    for engine in installed_engines()[1:]:
+        form = fast_encoder(encoder, bfloat16=bfloat16, frames=frames, wanted=engine)
+        compare(encoder, form, frames, exact, chosen, bfloat16=bfloat16)
 
 
 def compare(
-    encoder: Encoder, form: Encoder, frames: Tensor, exact: Tensor, pairs: int, *, bfloat16: bool
+    encoder: Encoder,
+    form: Encoder,
+    frames: Tensor,
+    exact: Tensor,
+    chosen: argparse.Namespace,
+    *,
+    bfloat16: bool,
 ) -> None:
     """Time a fast form against its encoder, and print it."""
     ratio = time_pairs(
         lambda: encode(encoder, frames, bfloat16=bfloat16),
         lambda: encode(form, frames, bfloat16=bfloat16),
-        pairs,
+        chosen.pairs,
+        time.process_time if chosen.cpu_time else time.perf_counter,
     )
     speeds = (len(frames) / one for one in (ratio.seconds, ratio.baseline_seconds))
     engine, told = engine_of(form), away(encode(form, frames, bfloat16=bfloat16), exact)
@@ -76,16 +85,6 @@ def encode(encoder: Encoder, frames: Tensor, *, bfloat16: bool) -> Tensor:
 def away(found: Tensor, exact: Tensor) -> float:
     """Largest difference, as a share of the largest number."""
     return float((found - exact).abs().max() / exact.abs().max())
-
-
-def made(encoder: Encoder, engine: Engine, frames: Tensor, *, bfloat16: bool) -> Encoder | None:
-    """The encoder's fast form by an engine, if that is installed."""
-    os.environ[VARIABLE] = engine
-    try:
-        return fast_encoder(encoder, bfloat16=bfloat16, frames=frames)
-    except ValueError as error:  # an InputError
-        print(f"{engine}: {error}")
-        return None
 
 
 def processor() -> str:

@@ -8,16 +8,23 @@ kept; the text is made to have 20 tokens, the end token among them, with 5 beams
 scored is read once more; that is part of the time. Decoding the video is not.
 
 The baseline is the same model in float32, its pictures in the usual order of memory (channels
-first) and its beam search without a cache: each step reads the whole text again. With `--encoders`
-the baseline is our own bfloat16 with the encoder as torch computes it in training, and ours the one
-with the encoder's fast form.
+first) and its beam search without a cache: each step reads the whole text again. With `--bfloat16`
+the baseline is our own bfloat16 with the encoder as torch computes it in training, and the language
+model's layers as torch has them; ours has the encoder's fast form and `PackedLinear`. Encoder and
+language model are then timed for themselves, too.
+
+    python benchmarks/translate.py --vocabulary trimmed --bfloat16 --threads 1 --cpu-time
+
+counts seconds of the CPU: for a machine that does much else.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -26,6 +33,7 @@ from pairs import peak_gigabytes, time_pairs
 from torch import Tensor
 from transformers import MBartConfig, ResNetConfig
 
+from unglossed.inference import precision
 from unglossed.inference.precision import Precision
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.backbone import pool
@@ -84,8 +92,8 @@ def build(way: str, vocab_size: int, small: bool) -> SignTranslator:
     side = 32 if small else 224
     tokenizer = train_tokenizer(["text"], "de", 20)
     processor = TranslatorProcessor(tokenizer, resize=side, crop=side)
-    precision = Precision.FLOAT32 if way == BASELINE else Precision(way)
-    return SignTranslator(model, processor, precision=precision)
+    chosen = Precision.FLOAT32 if way == BASELINE else Precision(way)
+    return SignTranslator(model, processor, precision=chosen)
 
 
 def clip(small: bool) -> NDArray[np.uint8]:
@@ -124,21 +132,47 @@ def translating(
     return translate
 
 
-def compare_encoders(vocab_size: int, small: bool, num_pairs: int) -> None:
-    """Time the whole way in bfloat16, with torch's encoder and with its fast form."""
+def compare_in_bfloat16(
+    vocab_size: int, small: bool, num_pairs: int, clock: Callable[[], float]
+) -> None:
+    """Time the whole way in bfloat16 and its two parts: as torch has them, and as we do."""
+    with torchs_layers():
+        plain = build(Precision.BFLOAT16, vocab_size, small)
     ours = build(Precision.BFLOAT16, vocab_size, small)
+    frames = clip(small)
+    features = ours.encode(frames)
+    decoding = ours.decoding.change(max_new_tokens=NUM_TOKENS)
     engine = engine_for(ours.model.encoder)
-    same = SignTranslator(ours.model, ours.processor, precision=Precision.BFLOAT16)
 
-    def by(engine: Engine, translate: Callable[[], object]) -> Callable[[], object]:
-        def work() -> object:
+    def by(engine: Engine, work: Callable[[], object]) -> Callable[[], object]:
+        def run() -> object:
             os.environ[VARIABLE] = engine
-            return translate()
+            return work()
 
-        return work
+        return run
 
-    ways = by(Engine.TORCH, translating(same, small)), by(engine, translating(ours, small))
-    print(f"bfloat16, encoder by {engine}", time_pairs(*ways, num_pairs))
+    def write(translator: SignTranslator) -> object:
+        return translate_features(translator.model, translator.processor, [features], decoding)
+
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "a clip to text": (translating(plain, small), translating(ours, small)),
+        f"the encoder, by {engine}": (lambda: plain.encode(frames), lambda: ours.encode(frames)),
+        "the language model": (lambda: write(plain), lambda: write(ours)),
+    }
+    for name, (theirs, own) in pairs.items():
+        ways = by(Engine.TORCH, theirs), by(engine, own)
+        print(f"bfloat16, {name}:", time_pairs(*ways, num_pairs, clock), flush=True)
+
+
+@contextmanager
+def torchs_layers() -> Iterator[None]:
+    """Leave linear layers in bfloat16 as torch has them."""
+    packs = precision.packs_bfloat16
+    precision.packs_bfloat16 = lambda: False
+    try:
+        yield
+    finally:
+        precision.packs_bfloat16 = packs
 
 
 def translate_once(threads: int, way: str, vocab_size: int, small: bool) -> None:
@@ -152,18 +186,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5, help="pairs of runs that count")
     parser.add_argument("--small", action="store_true", help="a small model, to try the script")
-    parser.add_argument("--encoders", action="store_true", help="compare encoders alone")
+    parser.add_argument("--bfloat16", action="store_true", help="compare two ways in bfloat16")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="count seconds of the CPU")
     parser.add_argument("--vocabulary", choices=VOCABULARIES, default="whole")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     model = (VOCABULARIES["trimmed" if chosen.small else chosen.vocabulary], chosen.small)
-    baseline = translation(BASELINE, *model)
-    if chosen.encoders:
-        compare_encoders(*model, chosen.pairs)
+    clock = time.process_time if chosen.cpu_time else time.perf_counter
+    if chosen.bfloat16:
+        compare_in_bfloat16(*model, chosen.pairs, clock)
         return
-    for precision in Precision:
-        print(precision, time_pairs(baseline, translation(precision, *model), chosen.pairs))
+    baseline = translation(BASELINE, *model)
+    for way in Precision:
+        print(way, time_pairs(baseline, translation(way, *model), chosen.pairs, clock))
     for way in (BASELINE, *Precision):
         print(way, f"{peak_gigabytes(translate_once, chosen.threads, way, *model):.2f} GB at most")
 

@@ -103,12 +103,14 @@ def test_every_precision_translates() -> None:
 
 
 def test_a_frozen_encoder_gives_torchs_features_whatever_computes_it() -> None:
-    told = run("encoder.py", "--small", "--pairs", "1", "--threads", "1", "--precision", "float32")
+    once = ("--small", "--pairs", "1", "--threads", "1", "--cpu-time")
+    told = run("encoder.py", *once, "--precision", "float32")
 
     assert number(r"folded: .*: ([\d.]+) times as fast", told) > 0
     assert number(r"folded: features (\S+) of the largest", told) < 1e-5
-    told = run("translate.py", "--small", "--encoders", "--pairs", "1", "--threads", "1")
-    assert number(r"encoder by \w+ ([\d.]+) times as fast", told) > 0
+    told = run("translate.py", *once, "--bfloat16")
+    for part in ("a clip to text", r"the encoder, by \w+", "the language model"):
+        assert number(rf"bfloat16, {part}: ([\d.]+) times as fast", told) > 0
 
 
 def test_both_kernels_of_attention_give_the_same() -> None:

@@ -14,7 +14,15 @@ import unglossed
 from tiny import tiny_decoder_only, tiny_model, tiny_processor, tiny_translator, write_frames
 from unglossed.config import DecodingSettings
 from unglossed.errors import InputError
-from unglossed.inference.precision import Int8Linear, Precision, lower_precision, quantize
+from unglossed.inference import precision as formats
+from unglossed.inference.precision import (
+    Int8Linear,
+    PackedLinear,
+    Precision,
+    lower_precision,
+    packs_bfloat16,
+    quantize,
+)
 from unglossed.inference.search import text_scores, write_texts
 from unglossed.inference.translator import SignTranslator, translate_features
 from unglossed.models.processing import TranslatorProcessor, pad_features
@@ -36,6 +44,9 @@ def tiny_with_lora(processor: TranslatorProcessor) -> Translator:
     return model
 
 
+NEEDS_PACKING = pytest.mark.skipif(
+    not packs_bfloat16(), reason="this CPU has no instructions for bfloat16 or AVX-512"
+)
 KINDS = (tiny_model, tiny_decoder_only, tiny_with_lora)
 LOWER = (Precision.BFLOAT16, Precision.INT8)
 SCORE_TOLERANCE = 0.15
@@ -91,6 +102,48 @@ def test_an_8_bit_layer_asks_for_nothing_but_sums_of_whole_numbers() -> None:
     scale = linear.weight.detach().abs().amax(1) / 127
     sums = whole @ torch.round(linear.weight.detach() / scale[:, None]).T
     assert torch.equal(layer(inputs), sums * (scale / layer.steps) * largest)
+
+
+@NEEDS_PACKING
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(64, 32), (37, 50), (7, 5), (256, 1024)])
+@torch.no_grad()
+def test_a_packed_layer_gives_the_numbers_of_the_plain_one(
+    shape: tuple[int, int], bias: bool
+) -> None:
+    """To the last bit on the CPUs tried; another kernel may add up in another order."""
+    torch.manual_seed(0)
+    linear = nn.Linear(*shape, bias=bias).to(torch.bfloat16)
+    layer = PackedLinear(linear)
+    for size in ((), (1,), (5,), (40,), (2, 0), (0,), (3, 9), (3, 200)):
+        inputs = torch.randn(*size, shape[0]).to(torch.bfloat16)
+        torch.testing.assert_close(layer(inputs), linear(inputs), rtol=2**-7, atol=2**-7)
+
+
+@NEEDS_PACKING
+@pytest.mark.parametrize("make", KINDS)
+def test_packed_layers_change_no_text_and_hold_all_weights_but_loras(
+    make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = tiny_processor()
+    decoding = DecodingSettings(max_new_tokens=8, beams=3)
+    packed = make(processor)
+    lower_precision(packed, Precision.BFLOAT16)
+    monkeypatch.setattr(formats, "packs_bfloat16", lambda: False)
+    plain = make(processor)
+    lower_precision(plain, Precision.BFLOAT16)
+
+    layers = dict(plain.language_model.named_modules())
+    for name, one in packed.language_model.named_modules():
+        is_plain = type(layers[name]) is nn.Linear and not is_lora(f"{name}.")
+        assert isinstance(one, PackedLinear) is is_plain
+    features, mask = pad_features([row.bfloat16() for row in rows(4, 9)])
+    with torch.no_grad():
+        texts = write_texts(plain, features, mask, decoding)
+        found, expected = (text_scores(one, features, mask, texts) for one in (packed, plain))
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    words = (one.language_model.model.get_input_embeddings().weight for one in (packed, plain))
+    torch.testing.assert_close(*words, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("make", KINDS)

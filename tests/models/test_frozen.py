@@ -25,6 +25,7 @@ from unglossed.models.frozen import (
     engine_of,
     fast_encoder,
     fold,
+    installed_engines,
 )
 from unglossed.models.translator import Translator
 
@@ -92,10 +93,52 @@ def test_features_are_those_of_torch_within_the_tolerance(
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+@FAST
+@pytest.mark.parametrize("size", [(24, 40), (33, 47), (64, 64)])
+def test_pictures_of_any_size_give_torchs_features(size: tuple[int, int], engine: Engine) -> None:
+    encoder = trained_encoder(grid=2)
+    generator = torch.Generator().manual_seed(2)
+    frames = torch.randint(0, 256, (7, *size, 3), dtype=torch.uint8, generator=generator)
+    lengths = torch.tensor([2, 4, 1])
+
+    fast = fast_encoder(encoder, bfloat16=False, frames=frames, wanted=engine)
+
+    assert engine_of(fast) is engine
+    (found, mask), (expected, same_mask) = fast(frames, lengths), encoder(frames, lengths)
+    assert torch.equal(mask, same_mask)
+    assert not found[~mask].any()
+    assert (found - expected).abs().max() < TOLERANCES["float32"] * expected.abs().max()
+
+
+@FAST
+def test_an_encoder_that_is_trained_has_no_fast_form(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, engine)
+    model = tiny.tiny_model(tiny.tiny_processor()).train()
+    frames, lengths = draw(3, 2)
+    for training in (True, False):
+        model.train(training)
+        features, _ = model.encode(frames, lengths)
+        assert torch.equal(features, model.encoder(frames, lengths)[0])
+        features.sum().backward()
+        weights = list(model.encoder.backbone.parameters())
+        assert all(weight.grad is not None for weight in weights)
+        model.zero_grad()
+
+    model.freeze(["encoder"])
+
+    frozen, _ = model.encode(frames, lengths)
+    assert not frozen.requires_grad
+    assert not torch.equal(frozen, features)  # the fast form's last bits
+
+
 def test_an_encoder_in_training_mode_is_computed_as_it_is() -> None:
     encoder = trained_encoder().train()
 
     assert fast_encoder(encoder, bfloat16=False) is encoder
+    for engine in installed_engines():
+        assert fast_encoder(encoder, bfloat16=False, wanted=engine) is encoder
     assert engine_of(fast_encoder(encoder.eval(), bfloat16=False)) is not Engine.TORCH
 
 

@@ -20,6 +20,9 @@ from unglossed.models.tuning import is_lora
 
 SMALLEST = 1e-30
 """Taken for the largest number of a row of zeros."""
+X86_64 = ("x86_64", "amd64")
+PACKED_ROWS = 8
+"""Rows of the inputs for which weights are packed: the beams of a clip or two."""
 
 
 class Precision(StrEnum):
@@ -38,7 +41,7 @@ def read_precision(name: str) -> Precision:
     """
     if name not in list(Precision):
         raise InputError(f"precision: found {name!r}, expected one of {', '.join(Precision)}")
-    if name == Precision.INT8 and platform.machine().lower() not in ("x86_64", "amd64"):
+    if name == Precision.INT8 and platform.machine().lower() not in X86_64:
         raise InputError(
             "precision: found int8, expected bfloat16 or float32: int8 needs an x86-64"
         )
@@ -48,9 +51,10 @@ def read_precision(name: str) -> Precision:
 def lower_precision(model: Translator, precision: Precision) -> None:
     """Change the weights of adapter and language model, in place.
 
-    bfloat16: all of them. int8: the language model's linear layers (`Int8Linear`), its table of
-    words in bfloat16. The encoder's weights stay, since they are few and its normalisation needs
-    the digits; see `encodes_in_bfloat16`.
+    bfloat16: all of them; on a CPU with instructions for it the language model's linear layers are
+    `PackedLinear`. int8: those layers (`Int8Linear`), its table of words in bfloat16. The encoder's
+    weights stay, since they are few and its normalisation needs the digits; see
+    `encodes_in_bfloat16`.
 
     Args:
         model: in float32; on the CPU for int8.
@@ -59,6 +63,8 @@ def lower_precision(model: Translator, precision: Precision) -> None:
     if precision is Precision.BFLOAT16:
         model.adapter.to(torch.bfloat16)
         model.language_model.to(torch.bfloat16)
+        if model.device.type == "cpu" and packs_bfloat16():
+            replace_linear_layers(model.language_model.model, PackedLinear)
     if precision is Precision.INT8:
         quantize(model.language_model.model)
 
@@ -67,6 +73,40 @@ def encodes_in_bfloat16(precision: Precision) -> bool:
     """Whether the encoder computes in bfloat16: with int8 where the processor is fast at it."""
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return precision is Precision.BFLOAT16 or (precision is Precision.INT8 and fast)
+
+
+def packs_bfloat16() -> bool:
+    """Whether this CPU has a layout of bfloat16 weights of its own: an x86-64 with AVX-512."""
+    is_x86 = platform.machine().lower() in X86_64
+    return is_x86 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class PackedLinear(nn.Module):
+    """A linear layer in bfloat16 whose weight lies in memory in the order in which it is read.
+
+    `nn.Linear` brings the weight into that order in each call. With a row for each beam, as in a
+    search, that takes as long as the product. The numbers are those of `nn.Linear`.
+
+    Args:
+        linear: the layer whose place it takes, in bfloat16 and on a CPU for which `packs_bfloat16`.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), PACKED_ROWS)
+        self.register_buffer("weight", weight, persistent=False)
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features), bfloat16."""
+        outputs: Tensor = torch.ops.mkldnn._linear_pointwise(
+            inputs.reshape(-1, self.in_features), self.weight, self.bias, "none", [], ""
+        )
+        return outputs.reshape(*inputs.shape[:-1], self.out_features)
 
 
 class Int8Linear(nn.Module):
@@ -141,14 +181,7 @@ def quantize(
         for module in model.modules()
         if isinstance(module, nn.Embedding) and module.weight is words.weight
     ]
-    layers = [
-        (name, one)
-        for name, one in model.named_modules()
-        if type(one) is nn.Linear and not is_lora(f"{name}.")
-    ]
-    for name, layer in layers:
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, layer_kind(layer))
+    replace_linear_layers(model, layer_kind)
     for table in tables:
         table.to(torch.bfloat16)
         scale = getattr(table, "embed_scale", 1.0)  # mBART's; applied to float32, as in training
@@ -157,6 +190,21 @@ def quantize(
             table.register_forward_hook(partial(_to_float32, scale=scale))
         else:
             table.register_forward_hook(_to_float32)
+
+
+def replace_linear_layers(
+    model: PreTrainedModel, layer_kind: Callable[[nn.Linear], nn.Module]
+) -> None:
+    """Replace all linear layers but LoRA's, in place; a tied head gets a weight of its own."""
+    layers = [
+        (name, one)
+        for name, one in model.named_modules()
+        if type(one) is nn.Linear and not is_lora(f"{name}.")
+    ]
+    while layers:  # one after another, so that the weights of few are there twice
+        name, layer = layers.pop()
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, layer_kind(layer))
 
 
 def _to_float32(

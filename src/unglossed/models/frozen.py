@@ -89,20 +89,29 @@ def chosen_engine() -> Engine:
     return Engine(wanted)
 
 
-def engine_for(encoder: nn.Module) -> Engine:
+def installed_engines() -> list[Engine]:
+    """The engines that this machine has."""
+    return [engine for engine in Engine if engine is not Engine.OPENVINO or _has_openvino()]
+
+
+def engine_for(encoder: nn.Module, wanted: Engine | None = None) -> Engine:
     """What `fast_encoder` tries for an encoder.
 
-    Of a visual encoder with a ResNet on a CPU, in eval mode, the `chosen_engine`; of two streams
-    that of video is such a one. Nothing is timed
-    for it, so that one machine gives the same features each time. OpenVINO takes ResNets with ReLU;
-    with others the convolutions are folded. For all other encoders it is torch.
+    Of a visual encoder with a ResNet on a CPU, in eval mode, the wanted one; of two streams, that
+    of video is such a one. Nothing is timed for it, so that one machine gives the same features
+    each time. OpenVINO takes ResNets with ReLU; with others the convolutions are folded. For all
+    other encoders it is torch.
+
+    Args:
+        encoder: of any kind.
+        wanted: an engine that is installed; None: the `chosen_engine`.
 
     Raises:
         InputError: see `chosen_engine`.
     """
     if isinstance(encoder, TwoStreamEncoder):
         encoder = encoder.video
-    wanted = chosen_engine()
+    wanted = chosen_engine() if wanted is None else wanted
     if encoder.training:
         return Engine.TORCH
     if not (isinstance(encoder, VisualEncoder) and isinstance(encoder.backbone, ResNetModel)):
@@ -121,7 +130,13 @@ def engine_of(encoder: nn.Module) -> Engine:
     return encoder.engine if isinstance(encoder, FastEncoder) else Engine.TORCH
 
 
-def fast_encoder(encoder: Encoder, *, bfloat16: bool, frames: Tensor | None = None) -> Encoder:
+def fast_encoder(
+    encoder: Encoder,
+    *,
+    bfloat16: bool,
+    frames: Tensor | None = None,
+    wanted: Engine | None = None,
+) -> Encoder:
     """An encoder that gives the same features in less time, within `TOLERANCES`.
 
     See `engine_for` for the encoders that have such a form; any other is returned as it is. So is
@@ -134,15 +149,16 @@ def fast_encoder(encoder: Encoder, *, bfloat16: bool, frames: Tensor | None = No
             is on.
         frames: (n, height, width, 3) uint8 of a clip, the first of which are compared; None:
             generated ones.
+        wanted: see `engine_for`.
 
     Raises:
         InputError: see `engine_for`.
     """
-    engine = engine_for(encoder)
+    engine = engine_for(encoder, wanted)
     if engine is Engine.TORCH:
         return encoder
     if isinstance(encoder, TwoStreamEncoder):
-        return encoder.with_video(fast_encoder(encoder.video, bfloat16=bfloat16))
+        return encoder.with_video(fast_encoder(encoder.video, bfloat16=bfloat16, wanted=wanted))
     assert isinstance(encoder, VisualEncoder)
     make = _in_openvino if engine is Engine.OPENVINO else _in_torch
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -226,7 +242,7 @@ class FrozenForm:
         return FrozenForm, ()
 
 
-def frames_per_second(encoder: Encoder, *, bfloat16: bool, num_frames: int = 32) -> float:
+def frames_per_second(encoder: Encoder, *, bfloat16: bool, num_frames: int = 16) -> float:
     """How many frames of 224 x 224 an encoder encodes in a second: the best of three clips.
 
     Args:
