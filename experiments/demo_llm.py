@@ -187,7 +187,7 @@ def _encoder(
     if trained.is_dir():
         return trained
     console.print(f"{trained} is not there: the demo's stage 1 is trained first")
-    changes = [f"stages.{name}.skip=true" for name in stages if name != STAGE_1]
+    changes = [f"stages.{name}.skip=true" for name in stages[stages.index(STAGE_1) + 1 :]]
     if recipe == SIGNING.recipe:
         spec = f"phoenix14t:{corpus}"
         changes.append(write_extra_texts(read_corpus(spec), output / "extra_texts.txt"))

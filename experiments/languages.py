@@ -61,6 +61,7 @@ def run(
     common = (
         *(f"seed={seed}", "stages.visual_initialing.skip=true", "extra_texts=null"),
         f"stages.{STAGE}.encoder.source={encoder}",
+        f"stages.{STAGE}.language_model.source=language_pretraining",
     )
     if not table.is_file():
         write_table(corpus, table, LANGUAGES, num_train=num_train)

@@ -56,7 +56,7 @@ class System:
 
     Attributes:
         recipe: That is trained.
-        features: Folder of the corpus that is read beside the media, or instead; None: none is.
+        features: Folder of the corpus with the poses that are read; None: none are.
         epochs: Of the two stages.
     """
 
@@ -66,11 +66,11 @@ class System:
 
 
 SYSTEMS = {
-    "pictures": System("demo", None, (8, 6)),
-    "exact poses": System("pose", LANDMARKS, (40, 20)),
-    "noisy poses": System("pose", NOISY, (40, 20)),
-    "two streams": System("two_streams", LANDMARKS, (6, 6)),
-    "two noisy streams": System("two_streams", NOISY, (6, 6)),
+    "pictures": System("demo", None, (8, 4)),
+    "exact poses": System("pose", LANDMARKS, (24, 8)),
+    "noisy poses": System("pose", NOISY, (24, 8)),
+    "two streams": System("two_streams", LANDMARKS, (7, 4)),
+    "two noisy streams": System("two_streams", NOISY, (7, 4)),
 }
 
 
@@ -138,11 +138,14 @@ def run(
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     for name in names:
         system, folder = systems[name], output / name.replace(" ", "-")
-        own = spec if system.features is None else f"{spec}?features={corpus / system.features}"
+        own = spec
+        if system.features is not None:
+            option = "beside" if system.recipe == "two_streams" else "features"
+            own = f"{spec}?{option}={corpus / system.features}"
         changes = [
             *common,
             f"stages.{PRETRAINING}.skip=true",
-            f"stages.llm_fine_tuning.language_model.source={pretrained}",
+            f"stages.visual_initialing.language_model.source={pretrained}",
             *(f"stages.{one}.epochs={n}" for one, n in zip(_STAGES, system.epochs, strict=True)),
         ]
         if system.features is not None:
