@@ -36,10 +36,10 @@ from transformers import MBartConfig, ResNetConfig
 from unglossed.inference import precision
 from unglossed.inference.precision import Precision
 from unglossed.inference.translator import SignTranslator, translate_features
-from unglossed.models.backbone import pool
 from unglossed.models.frozen import VARIABLE, Engine, engine_for
 from unglossed.models.processing import TranslatorProcessor
 from unglossed.models.translator import Translator, TranslatorConfig
+from unglossed.models.visual import pool
 from unglossed.training.tokenizer import train_tokenizer
 
 VOCABULARIES = {"whole": 250027, "trimmed": 2429}

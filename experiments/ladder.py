@@ -60,11 +60,15 @@ ROWS: dict[str, tuple[str, ...]] = {
     "FLa-LLM": (_GRID, *_NOTHING_READ, *_NO_CONTRAST),
     "contrast": (_GRID, *_NOTHING_READ, _NO_WORDS),
     "the light model has read": (_GRID, _NO_WORDS),
-    "words": (_GRID,),
-    "grid": (f"{_FIRST}encoder.config.motion=false",),
+    "words and grid": (f"{_FIRST}encoder.config.motion=false",),
     "motion": (),
 }
 """What each row takes back of the recipe `demo`: the last one nothing."""
+_NEW_ADAPTER = (
+    "adapter={config: {hidden_dim: 256}}",
+    "learning_rates={adapter: 1.0e-3, language_model: 3.0e-4}",
+    "epochs=6",
+)
 OWN_MODEL = ("FLa-LLM", "contrast")
 """Rows whose stage 2 has the pre-trained language model, as their stage 1 has another."""
 
@@ -92,6 +96,7 @@ def train(
         changes = [*common, f"stages.{PRETRAINING}.skip=true"]
         changes += [f"{_FIRST}language_model.source={model}", *ROWS[name]]
         if name in OWN_MODEL:
+            changes += [f"stages.{STAGE_2}.{change}" for change in _NEW_ADAPTER]
             changes.append(f"stages.{STAGE_2}.language_model.source={model}")
         train_recipe("demo", spec, folder, resume=True, overrides=changes)
         for stage in (STAGE_1, STAGE_2):

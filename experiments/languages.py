@@ -62,6 +62,8 @@ def run(
         *(f"seed={seed}", "stages.visual_initialing.skip=true", "extra_texts=null"),
         f"stages.{STAGE}.encoder.source={encoder}",
         f"stages.{STAGE}.language_model.source=language_pretraining",
+        f"stages.{STAGE}.adapter={{config: {{hidden_dim: 256}}}}",
+        f"stages.{STAGE}.learning_rates={{adapter: 1.0e-3, language_model: 3.0e-4}}",
     )
     if not table.is_file():
         write_table(corpus, table, LANGUAGES, num_train=num_train)

@@ -66,7 +66,7 @@ class System:
 
 
 SYSTEMS = {
-    "pictures": System("demo", None, (8, 4)),
+    "pictures": System("demo", None, (9, 4)),
     "exact poses": System("pose", LANDMARKS, (24, 8)),
     "noisy poses": System("pose", NOISY, (24, 8)),
     "two streams": System("two_streams", LANDMARKS, (7, 4)),

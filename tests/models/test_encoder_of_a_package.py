@@ -81,7 +81,7 @@ def test_the_example_is_trained_saved_and_loaded_from_its_package(
     with pytest.raises(InputError) as raised:
         unglossed.load(run)
     message = str(raised.value)
-    assert "encoder.kind: found 'colours', expected features, graph, or an" in message
+    assert "encoder.kind: found 'colours', expected features, graph, streams, or an" in message
     assert "install the package" in message
     assert "\n" not in message
 

@@ -1,4 +1,4 @@
-"""The image backbone of a visual encoder: configuration, channels, one vector of its output."""
+"""The image backbone of a visual encoder: its configuration and its channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
 from unglossed.config import FieldError
@@ -88,21 +88,3 @@ def check_grid(grid: int, model_type: str) -> None:
     if grid > 1 and model_type not in MAPS:
         told = f"found {grid}, expected 1, or a backbone with a feature map: {', '.join(MAPS)}"
         raise FieldError("grid", told)
-
-
-def pool(output: Any, grid: int) -> Tensor:
-    """One vector a frame from the output of a transformers image model.
-
-    A grid of 1 takes the pooled output, or the first token where a backbone has none; more averages
-    the last feature map (frames, dim, height, width) to grid x grid cells.
-
-    Raises:
-        ValueError: `grid` is over 1 and the backbone gives no feature map.
-    """
-    if grid > 1:
-        features = output.last_hidden_state
-        if features.ndim != 4:
-            raise ValueError(f"encoder.grid: found {grid}, expected 1: the backbone has no map")
-        return nn.functional.adaptive_avg_pool2d(features, grid).flatten(1)
-    pooled = getattr(output, "pooler_output", None)
-    return output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)

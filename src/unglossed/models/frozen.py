@@ -25,10 +25,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import ResNetModel
 
 from unglossed.errors import InputError, note
-from unglossed.models.backbone import pool
 from unglossed.models.encoder import Encoder
 from unglossed.models.two_streams import TwoStreamEncoder
-from unglossed.models.visual import VisualEncoder
+from unglossed.models.visual import VisualEncoder, pool
 
 VARIABLE = "UNGLOSSED_ENCODER"
 """Environment variable that names an `Engine`."""

@@ -21,7 +21,7 @@ from transformers import AutoModel, ResNetModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention
 
 from unglossed import hub
-from unglossed.models.backbone import backbone_config_from, backbone_dim, pool, with_motion
+from unglossed.models.backbone import backbone_config_from, backbone_dim, with_motion
 from unglossed.models.encoder import Encoder
 from unglossed.models.frozen_block import KEY, FrozenBlock
 from unglossed.models.synced_norm import SyncedNorm
@@ -404,6 +404,24 @@ class VisualEncoder(Encoder):
         if torch.is_autocast_enabled(device):  # as the first convolution would; float32 is let go
             pixels = pixels.to(torch.get_autocast_dtype(device))
         return pixels.permute(0, 3, 1, 2)
+
+
+def pool(output: Any, grid: int) -> Tensor:
+    """One vector a frame from the output of a transformers image model.
+
+    A grid of 1 takes the pooled output, or the first token where a backbone has none; more averages
+    the last feature map (frames, dim, height, width) to grid x grid cells.
+
+    Raises:
+        ValueError: `grid` is over 1 and the backbone gives no feature map.
+    """
+    if grid > 1:
+        features = output.last_hidden_state
+        if features.ndim != 4:
+            raise ValueError(f"encoder.grid: found {grid}, expected 1: the backbone has no map")
+        return nn.functional.adaptive_avg_pool2d(features, grid).flatten(1)
+    pooled = getattr(output, "pooler_output", None)
+    return output.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
 
 
 def one_at_a_time(
