@@ -53,6 +53,7 @@ OF_NO_ACCOUNT = {
     *("name", "skip", "objective", "alignment.kind"),
     *("array.dim", "array.skeleton", "encoder.config.kind"),  # what the corpus holds
     "encoder.config.array.kind",
+    "language_model.config",  # null: takes away what the recipe that it starts from has
 }
 SEEN = ("model.safetensors", "metrics.jsonl", "norms.jsonl")
 
@@ -218,7 +219,7 @@ OTHER_VALUES: dict[str, Any] = {
     "precision": "float32" if use_bfloat16("auto") else "bfloat16",
     "norms_every": 1,
 }
-OF_VIDEO = ("backbone.", "grid", "temporal_dim")
+OF_VIDEO = ("backbone.", "grid", "motion", "temporal_dim")
 OTHER_VALUES |= {
     key.replace("config.", "config.video.", 1): [
         item.replace("config.", "config.video.", 1) if isinstance(item, str) else item
@@ -231,7 +232,7 @@ OTHER_VALUES |= {
 }
 OTHER_VALUES |= {
     f"encoder.config.array.{key}": OTHER_VALUES[f"encoder.config.{key}"]
-    for key in ("dim", "temporal_pools", "edge_frames")
+    for key in ("dim", "point_dim", "graph_layers", "layers", "temporal_pools", "edge_frames")
 }
 OTHER_VALUES |= {"streams.drop_video": 0.8, "streams.drop_array": 0.8}
 SAMPLE = ("decoding.sample=true",)

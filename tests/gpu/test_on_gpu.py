@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 
 import tiny
 from unglossed.inference.translator import SignTranslator
+from unglossed.models.frugal import frugal_resnet
 from unglossed.models.synced_norm import SyncedNorm
-from unglossed.models.visual import VisualEncoder, frugal_resnet
+from unglossed.models.visual import VisualEncoder
 from unglossed.ranks import Ranks
 from unglossed.training.arguments import stage_arguments
 from unglossed.training.data import Collator

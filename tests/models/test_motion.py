@@ -10,8 +10,7 @@ from torch import Tensor
 
 import tiny
 from unglossed.inference.translator import SignTranslator
-from unglossed.models.backbone import widened
-from unglossed.models.visual import VisualEncoder
+from unglossed.models.visual import VisualEncoder, widened
 
 
 def build(**changes: object) -> VisualEncoder:

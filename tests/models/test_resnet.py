@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.profiler import profile
 from transformers import ResNetConfig, ResNetModel
 
-from unglossed.models.visual import frugal_resnet, recompute, use_in_place_relu
+from unglossed.models.frugal import frugal_resnet, recompute
+from unglossed.models.visual import use_in_place_relu
 
 CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::_slow_conv2d_forward")
 """What really computes a convolution, as the profiler calls it."""

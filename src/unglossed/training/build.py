@@ -25,7 +25,6 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.media.two_streams import STREAMS
 from unglossed.models import tuning
-from unglossed.models.backbone import MOTION, widened
 from unglossed.models.encoder import STREAMS_KIND
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import UNTIED, build_language_model
@@ -37,7 +36,7 @@ from unglossed.models.text_reader import TextReader, TextReaderConfig
 from unglossed.models.token_alignment import FrozenReader, TokenAlignment
 from unglossed.models.translator import PartModel, Translator, TranslatorConfig
 from unglossed.models.tuning import is_lora, load_base_weights, train_lora_alone
-from unglossed.models.visual import FRAME_WISE
+from unglossed.models.visual import FRAME_WISE, MOTION, widened
 from unglossed.models.vlp import VisualLanguageConfig, VisualLanguageModel
 from unglossed.training.parts import (
     KEPT,

@@ -28,7 +28,6 @@ from unglossed.errors import InputError
 from unglossed.files import without_origin
 from unglossed.models import tuning
 from unglossed.models.adapter import adapter_kind
-from unglossed.models.backbone import MOTION, backbone_config_from, check_grid
 from unglossed.models.encoder import KINDS, OURS, STREAMS_KIND, encoder_kind
 from unglossed.models.frozen_block import KEY
 from unglossed.models.language_model import LIGHT_T_SIZES, language_model_config, light_t_config
@@ -38,7 +37,7 @@ from unglossed.models.segmenter import SegmenterConfig
 from unglossed.models.speech import FRONTENDS, SAMPLE_RATE, SpeechEncoder, frontend_config_from
 from unglossed.models.temporal import POOL_KEYS
 from unglossed.models.translator import TranslatorConfig
-from unglossed.models.visual import FRAME_WISE
+from unglossed.models.visual import FRAME_WISE, MOTION, backbone_config_from, check_grid
 from unglossed.training.prompts import plan_prompt
 from unglossed.training.settings import (
     LanguageModelSettings,
