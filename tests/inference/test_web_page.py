@@ -298,3 +298,43 @@ def test_sentences_are_found_where_something_moves(tmp_path: Path, seed: int) ->
     cutter = cutting.MotionCutter(rate, longest)
     theirs = [*cutter.push(views, None), *cutter.finish()]
     assert [tuple(one) for one in found] == theirs
+
+
+# A runtime that tells which pictures it was given: the first value of each.
+FRAMES = """
+import { Recording, Translator } from "./page/translator.js";
+class Tensor {
+  constructor(type, data, dims) { Object.assign(this, { type, data, dims }); }
+}
+const given = [];
+const frames = {
+  run: async ({ frames: { data, dims } }) => {
+    const size = data.length / dims[0];
+    const first = Array.from({ length: dims[0] }, (_, at) => data[at * size]);
+    given.push(first);
+    const vectors = first.slice(content.motion ? 1 : 0);
+    return { vectors: { data: Float32Array.from(vectors), dispose() {} } };
+  },
+};
+const ort = { Tensor };
+const { crop, motion } = content;
+const manifest = { crop, motion, resize: crop, frame_share: 0.5, longest_frames: 100 };
+const translator = new Translator(ort, manifest, [], { runtime: ort, frames });
+const recording = new Recording(translator, () => {});
+for (const value of content.values) {
+  await recording.add(new Uint8ClampedArray(4 * crop * crop).fill(value), crop, crop);
+}
+await recording.flush();
+console.log(JSON.stringify({ given, vectors: recording.vectors.map((one) => one[0]) }));
+"""
+
+
+@pytest.mark.parametrize("motion", [False, True])
+def test_with_motion_frames_come_behind_the_one_before_them(tmp_path: Path, motion: bool) -> None:
+    values = [10 * number for number in range(1, 12)]  # more than go through together
+
+    found = run_node(tmp_path, FRAMES, {"crop": 4, "motion": motion, "values": values})
+
+    assert found["vectors"] == values
+    before = [[values[0]], [values[7]]] if motion else [[], []]
+    assert found["given"] == [before[0] + values[:8], before[1] + values[8:]]
