@@ -178,7 +178,8 @@ def _encoder(
     demo: Path, output: Path, seed: int, num_sentences: int, recipe: str, console: Console
 ) -> Path:
     """Model folder of the demo's stage 1; what is missing of corpus and stage is made."""
-    stages = [stage.name for stage in load_recipe(recipe).stages]
+    known = {stage.name: stage for stage in load_recipe(recipe).stages}
+    stages = list(known)
     trained = demo / "run" / f"{stages.index(STAGE_1) + 1}-{STAGE_1}" / "model"
     corpus = demo / "corpus"
     if not corpus.is_dir():
@@ -187,7 +188,9 @@ def _encoder(
     if trained.is_dir():
         return trained
     console.print(f"{trained} is not there: the demo's stage 1 is trained first")
-    changes = [f"stages.{name}.skip=true" for name in stages[stages.index(STAGE_1) + 1 :]]
+    writer = known[STAGE_1].language_model
+    needed = {STAGE_1} if writer is None else {STAGE_1, writer.source}
+    changes = [f"stages.{name}.skip=true" for name in stages if name not in needed]
     if recipe == SIGNING.recipe:
         spec = f"phoenix14t:{corpus}"
         changes.append(write_extra_texts(read_corpus(spec), output / "extra_texts.txt"))

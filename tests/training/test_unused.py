@@ -35,12 +35,12 @@ def test_shipped_recipes_have_none(name: str) -> None:
         (
             "demo",
             ["stages.1.evaluate_every=20"],
-            "stages.visual_initialing.evaluate_every: 20 is more than the 8 epochs: dev is never",
+            "stages.visual_initialing.evaluate_every: 20 is more than the 9 epochs: dev is never",
         ),
         (
             "demo",
             ["stages.1.evaluate_every=5"],
-            "stages.visual_initialing.evaluate_every: the last 3 of 8 epochs are trained in vain",
+            "stages.visual_initialing.evaluate_every: the last 4 of 9 epochs are trained in vain",
         ),
         (
             "demo",
