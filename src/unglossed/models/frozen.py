@@ -384,15 +384,13 @@ def _graph(encoder: VisualEncoder, backbone: ResNetModel) -> Any:
         return ops.add(result, bias.numpy())
 
     frames = ops.parameter([-1, -1, -1, 6 if encoder.motion else 3], openvino.Type.u8)
-    pixels = values = ops.convert(frames, "f32")
-    if encoder.motion:
-        pixels, earlier = ops.split(values, -1, 2).outputs()
+    pictures = ops.convert(frames, "f32")
     scale, shift = encoder.pixel_scale.numpy(), encoder.pixel_shift.numpy()
-    normalised = ops.add(ops.multiply(pixels, scale), shift)
+    changes = []
     if encoder.motion:
-        change = ops.multiply(ops.subtract(pixels, earlier), scale)
-        normalised = ops.concat([normalised, change], -1)
-    pixels = normalised
+        pictures, earlier = ops.split(pictures, -1, 2).outputs()
+        changes = [ops.multiply(ops.subtract(pictures, earlier), scale)]
+    pixels = ops.concat([ops.add(ops.multiply(pictures, scale), shift), *changes], -1)
     hidden = convolved(backbone.embedder.embedder, ops.transpose(pixels, [0, 3, 1, 2]))
     pads = [1, 1]
     hidden = ops.max_pool(ops.relu(hidden), [2, 2], pads, pads, pads, [3, 3]).output(0)

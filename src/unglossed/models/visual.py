@@ -173,12 +173,11 @@ class VisualEncoder(Encoder):
 
     def normalised(self, frames: Tensor) -> Tensor:
         """What goes into the backbone, channels last, in float32, from frames of `paired`."""
-        pictures = frames[..., :3].float()
-        pixels = torch.addcmul(self.pixel_shift, pictures, self.pixel_scale)
-        if not self.motion:
-            return pixels
-        change = (pictures - frames[..., 3:].float()) * self.pixel_scale
-        return torch.cat([pixels, change], dim=-1)
+        pixels, changes = frames[..., :3].float(), []
+        if self.motion:
+            changes = [(pixels - frames[..., 3:]) * self.pixel_scale]
+        torch.addcmul(self.pixel_shift, pixels, self.pixel_scale, out=pixels)
+        return torch.cat([pixels, *changes], dim=-1) if changes else pixels
 
     def _plan(self, frames: Tensor, *, trained: bool) -> tuple[int, bool]:
         """The fewest chunks of near-equal size that keep to the budget; and how to train them.
