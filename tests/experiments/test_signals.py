@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.signals import LOST, NOISE, NOISY, PRETRAINING, System, run, worsen, write_noisy
+from experiments.common import PRETRAINING
+from experiments.signals import LOST, NOISE, NOISY, System, run, worsen, write_noisy
 from unglossed_synth.corpus import write_corpus
 from unglossed_synth.landmarks import LANDMARKS
 
