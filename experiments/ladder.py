@@ -1,9 +1,10 @@
 """From FLa-LLM to the recipe `demo`, one addition after the other, on the generated corpus.
 
 Run by `python -m experiments.ladder`. All rows of a seed have one pre-trained language model; each
-has what the rows before it have. A row is compared with the one before it by paired approximate
-randomisation over the clips of all seeds together, slot F1 on the same swaps as the other metrics.
-A call that is interrupted goes on when it is repeated.
+has what the rows before it have, and the last ones try an option on top of the recipe. A row is
+compared with the one before it, or with the recipe, by paired approximate randomisation over the
+clips of all seeds together, slot F1 on the same swaps as the other metrics. A call that is
+interrupted goes on when it is repeated.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -41,35 +43,78 @@ from unglossed_synth.parsing import parse, slot_f1_meanings, slot_f1_measure
 
 STAGE_1, STAGE_2 = FURTHER_STAGES
 SLOT_F1 = "slot F1"
-_FIRST = f"stages.{STAGE_1}."
-_ENCODER = (
-    "{config: {backbone: {model_type: resnet, layer_type: basic, embedding_size: 16, hidden_sizes:"
-    " [16, 32, 64, 128], depths: [1, 1, 1, 1]}, grid: 2, temporal_dim: 256}}"
-)
-_LIGHT_T = "{config: {light_t: {layers: 1, heads: 4, width: 256, ffn_dim: 1024}, dropout: 0.1}}"
-_GRID = f"{_FIRST}encoder={_ENCODER}"
-_NOTHING_READ = (
-    f"{_FIRST}language_model={_LIGHT_T}",
-    f"{_FIRST}learning_rates.language_model=1.0e-3",
+FIRST, LAST = "first", "last"
+"""Stages whose translations are scored."""
+_FIRST, _SECOND = f"stages.{STAGE_1}.", f"stages.{STAGE_2}."
+_NO_CONTRAST = (
+    f"{_FIRST}alignment=null",
+    f"{_FIRST}learning_rates={{encoder: 1.0e-3, adapter: 1.0e-3, language_model: 1.0e-3}}",
 )
 _NO_WORDS = f"{_FIRST}alignment={{weight: 0.5}}"
-_RATES = "{encoder: 1.0e-3, adapter: 1.0e-3, language_model: 1.0e-3}"
-_NO_CONTRAST = (f"{_FIRST}alignment=null", f"{_FIRST}learning_rates={_RATES}")
-ROWS: dict[str, tuple[str, ...]] = {
-    "FLa-LLM": (_GRID, *_NOTHING_READ, *_NO_CONTRAST),
-    "contrast": (_GRID, *_NOTHING_READ, _NO_WORDS),
-    "the light model has read": (_GRID, _NO_WORDS),
-    "words and grid": (f"{_FIRST}encoder.config.motion=false",),
-    "motion": (),
-}
-"""What each row takes back of the recipe `demo`: the last one nothing."""
-_NEW_ADAPTER = (
-    "adapter={config: {hidden_dim: 256}}",
-    "learning_rates={adapter: 1.0e-3, language_model: 3.0e-4}",
-    "epochs=6",
+_NO_MOTION = f"{_FIRST}encoder.config.motion=false"
+_FOUR_STAGES = (
+    f"{_FIRST}encoder.config.backbone.hidden_sizes=[16, 32, 64, 128]",
+    f"{_FIRST}encoder.config.backbone.depths=[1, 1, 1, 1]",
+    f"{_FIRST}encoder.config.grid=2",
 )
-OWN_MODEL = ("FLa-LLM", "contrast")
-"""Rows whose stage 2 has the pre-trained language model, as their stage 1 has another."""
+_TEXTS = f"{_SECOND}learning_rates.context=1.0e-3"
+_REWARD = {
+    "name": "reward",
+    "objective": "reward",
+    **{part: {"source": STAGE_2} for part in ("encoder", "adapter", "language_model")},
+    "frozen": ["encoder"],
+    "reward": {"metric": "bleu", "group": 8, "kl": 0.04},
+    "learning_rates": {"adapter": 3.0e-5, "language_model": 3.0e-5},
+    "batch_size": 16,
+    "epochs": 1,
+    "feature_views": 1,
+}
+WON = "motion"
+"""Row of the recipe `demo` as it is."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system of the ladder.
+
+    Attributes:
+        recipe: That it begins with: `demo`, or `fla_llm_small` behind which stage 2 has a new
+            adapter in front of the pre-trained language model.
+        changes: Of the recipe.
+        behind: Row whose stage 1 it takes over; None: it trains one.
+        last: A stage behind the others; None: there is none.
+        against: Row that it is compared with; None: the one before it.
+    """
+
+    recipe: str = "demo"
+    changes: tuple[str, ...] = ()
+    behind: str | None = None
+    last: Mapping[str, Any] | None = None
+    against: str | None = None
+
+
+ROWS = {
+    "FLa-LLM": Row("fla_llm_small", _NO_CONTRAST),
+    "contrast": Row("fla_llm_small"),
+    "the light model has read": Row(changes=(*_FOUR_STAGES, _NO_MOTION, _NO_WORDS)),
+    "words and grid": Row(changes=(_NO_MOTION,)),
+    WON: Row(),
+    "retrieved texts": Row(
+        changes=(
+            f"{_SECOND}context={{source: {STAGE_1}, draft: null, retrieved: {{}}, folds: 0}}",
+            _TEXTS,
+        ),
+        behind=WON,
+        against=WON,
+    ),
+    "drafts": Row(
+        changes=(f"{_SECOND}context={{source: {STAGE_1}, folds: 2}}", _TEXTS),
+        behind=WON,
+        against=WON,
+    ),
+    "reward": Row(behind=WON, last=_REWARD, against=WON),
+}
+"""Each of the first five has what those before it have; the others are tried on top of these."""
 
 
 def train(
@@ -81,7 +126,7 @@ def train(
         corpus: folder of a generated corpus.
         output: folder of the seed's runs.
         seed: of the trainings.
-        names: of the rows.
+        names: of the rows; one that takes over a stage comes after the one that trains it.
         overrides: further changes of the recipe.
     """
     spec = f"phoenix14t:{corpus}"
@@ -89,19 +134,39 @@ def train(
     common = [f"seed={seed}", texts, *overrides]
     model = pretrain(spec, output, common)
     for name in names:
-        folder = output / name.replace(" ", "-")
-        changes = [*common, f"stages.{PRETRAINING}.skip=true"]
-        changes += [f"{_FIRST}language_model.source={model}", *ROWS[name]]
-        if name in OWN_MODEL:
-            changes += [f"stages.{STAGE_2}.{change}" for change in _NEW_ADAPTER]
-            changes.append(f"stages.{STAGE_2}.language_model.source={model}")
-        train_recipe("demo", spec, folder, resume=True, overrides=changes)
-        for stage in (STAGE_1, STAGE_2):
-            (trained,) = folder.glob(f"*-{stage}/model")
+        row, folder = ROWS[name], output / _folder(name)
+        changes = [*common, f"stages.{PRETRAINING}.skip=true", *row.changes]
+        stage = STAGE_1 if row.recipe == "demo" else STAGE_2
+        changes.append(f"stages.{stage}.language_model.source={model}")
+        train_recipe(
+            *(_recipe(row, output / f"{_folder(name)}.yaml"), spec, folder),
+            resume=True,
+            overrides=changes,
+            trained={STAGE_1: _model(output / _folder(row.behind), STAGE_1)} if row.behind else {},
+        )
+        for told, trained in ((FIRST, _model(folder, STAGE_1)), (LAST, folder)):
             for split in SPLITS:
-                told = folder / "scores" / stage / split
-                if not (told / PREDICTIONS).is_file():
-                    evaluate(trained, spec, split, told)
+                scores = folder / "scores" / told / split
+                if not (scores / PREDICTIONS).is_file():
+                    evaluate(trained, spec, split, scores)
+
+
+def _recipe(row: Row, path: Path) -> str | Path:
+    """The row's recipe, written to `path` where it is none that is shipped."""
+    if row.last is None:
+        return row.recipe
+    stages = [{"name": STAGE_2}, row.last]
+    write_text(path, json.dumps({"base": row.recipe, "stages": stages}, indent=1) + "\n")
+    return path
+
+
+def _folder(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _model(run: Path, stage: str) -> Path:
+    (model,) = run.glob(f"*-{stage}/model")
+    return model
 
 
 def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[str]) -> str:
@@ -122,19 +187,17 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
         lines = [
             f"### `{split}`",
             "",
-            "| row | seconds of both stages | stage 1: BLEU-4, slot F1 | BLEU-4 | slot F1 |"
+            "| row | seconds of its stages | stage 1: BLEU-4, slot F1 | BLEU-4 | slot F1 |"
             " p, BLEU-4 | p, slot F1 | intensity | negation |",
             "|" + "---|" * 9,
         ]
-        before: list[str] | None = None
+        written: dict[str, list[str]] = {}
+        before = ""
         for name in names:
-            folders = [output / f"seed-{seed}" / name.replace(" ", "-") for seed in seeds]
+            folders = [output / f"seed-{seed}" / _folder(name) for seed in seeds]
             first, both = (
-                [
-                    read_hypotheses(folder / "scores" / stage / split / PREDICTIONS)
-                    for folder in folders
-                ]
-                for stage in (STAGE_1, STAGE_2)
+                [read_hypotheses(f / "scores" / told / split / PREDICTIONS) for f in folders]
+                for told in (FIRST, LAST)
             )
             facts = [
                 json.loads(p.read_text()) for f in folders for p in f.glob("*/model/stage.json")
@@ -142,8 +205,9 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
             seconds = sum(fact["seconds"] for fact in facts) / len(seeds)
             texts = [text for one in both for text in one]
             tests: Mapping[str, Difference] = {}
-            if before is not None:
-                tests = paired_differences(before, texts, references, test.language, more=[measure])
+            other = written.get(ROWS[name].against or before)
+            if other is not None:
+                tests = paired_differences(other, texts, references, test.language, more=[measure])
             cells = [
                 name,
                 f"{seconds:.0f}",
@@ -154,7 +218,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
                 *_read(texts, meanings, test.language),
             ]
             lines.append("| " + " | ".join(cells) + " |")
-            before = texts
+            written[name], before = texts, name
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
@@ -205,6 +269,9 @@ def main(
     try:
         if unknown := [name for name in names if name not in ROWS]:
             raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(ROWS)}")
+        for name in names:
+            if (behind := ROWS[name].behind) and behind not in names:
+                raise InputError(f"--only: {name}: found no {behind}, whose stage 1 it takes over")
         make_corpus(place)
         for seed in numbers:
             train(place, output / f"seed-{seed}", seed, names, overrides or ())
