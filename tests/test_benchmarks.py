@@ -157,3 +157,10 @@ def test_frames_of_a_video_are_pyavs() -> None:
 
     assert told.count("the same pixels") == 2
     assert number(r"84x104.*: ([\d.]+) times as fast", told) > 0
+
+
+def test_a_step_on_poses_is_timed_against_one_on_pictures() -> None:
+    told = run("signals.py", "--size", "small", "--pairs", "1", "--lengths", "6", "6")
+
+    assert number(r"peak memory: ([\d.]+)", told) > 0.1
+    assert number(r"; ([\d.]+) times as fast", told) > 0
