@@ -66,11 +66,11 @@ class System:
 
 
 SYSTEMS = {
-    "pictures": System("demo", None, (9, 4)),
-    "exact poses": System("pose", LANDMARKS, (24, 8)),
-    "noisy poses": System("pose", NOISY, (24, 8)),
-    "two streams": System("two_streams", LANDMARKS, (7, 4)),
-    "two noisy streams": System("two_streams", NOISY, (7, 4)),
+    "pictures": System("demo", None, (6, 4)),
+    "exact poses": System("pose", LANDMARKS, (8, 4)),
+    "noisy poses": System("pose", NOISY, (8, 4)),
+    "two streams": System("two_streams", LANDMARKS, (5, 4)),
+    "two noisy streams": System("two_streams", NOISY, (5, 4)),
 }
 
 
