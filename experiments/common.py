@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -119,6 +120,16 @@ def read_test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
     meanings = read_meanings(folder)
     samples = corpus.split(name)
     return TestSplit(name, samples, [meanings[s.id] for s in samples], corpus.language)
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """End the program with the text and the code 2 where the block raises an `InputError`."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
 @dataclass

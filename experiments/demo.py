@@ -26,6 +26,7 @@ from experiments.common import (
     Clock,
     TestSplit,
     derangement,
+    mistakes_told,
     read_test_split,
     score_table,
     write_extra_texts,
@@ -33,7 +34,6 @@ from experiments.common import (
 )
 from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus, Sample
-from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import (
     ClipCard,
@@ -328,11 +328,8 @@ def main(
     recipe: Annotated[str, typer.Option(help="Recipe to train.")] = SIGNING.recipe,
 ) -> None:
     """Generate a corpus, train FLa-LLM's stages on it, score them and translate a video."""
-    try:
+    with mistakes_told():
         run_demo(output, seed, num_sentences=sentences, recipe=recipe, overrides=overrides or ())
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

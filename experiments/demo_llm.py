@@ -25,6 +25,7 @@ from experiments.common import (
     TestSplit,
     derangement,
     find_language_model,
+    mistakes_told,
     read_test_split,
     score_table,
     write_extra_texts,
@@ -33,7 +34,6 @@ from experiments.common import (
 from experiments.demo import SIGNING
 from unglossed.config import field
 from unglossed.corpora.registry import read_corpus
-from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import Prediction, write_evaluation
 from unglossed.evaluation.report import ScoreRow
 from unglossed.inference.translator import SignTranslator, translate_features
@@ -253,11 +253,8 @@ def main(
     ] = None,
 ) -> None:
     """Train and score the demo's stage 2 with a real language model, in English."""
-    try:
+    with mistakes_told():
         run_demo_llm(demo, output, seed, model=model, overrides=overrides or ())
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

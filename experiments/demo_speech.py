@@ -15,7 +15,7 @@ from huggingface_hub import model_info, try_to_load_from_cache
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from experiments.common import LEVEL, NUM_SENTENCES, find_language_model
+from experiments.common import LEVEL, NUM_SENTENCES, find_language_model, mistakes_told
 from experiments.demo import DemoKind, run_demo
 from unglossed.config import field
 from unglossed.errors import InputError
@@ -157,7 +157,7 @@ def main(
     ] = None,
 ) -> None:
     """Speak a corpus, train LST's stages on it, score them and translate a recording."""
-    try:
+    with mistakes_told():
         run_demo_speech(
             output,
             seed,
@@ -166,9 +166,6 @@ def main(
             num_sentences=sentences,
             overrides=overrides or (),
         )
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

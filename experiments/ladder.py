@@ -26,6 +26,7 @@ from experiments.common import (
     PRETRAINING,
     SPLITS,
     make_corpus,
+    mistakes_told,
     pretrain,
     read_test_split,
     write_extra_texts,
@@ -34,7 +35,7 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import score
-from unglossed.evaluation.significance import Difference, paired_differences
+from unglossed.evaluation.significance import Difference, format_p, paired_differences
 from unglossed.evaluation.text_files import read_hypotheses
 from unglossed.files import write_text
 from unglossed.training.train import train_recipe
@@ -214,7 +215,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
                 f"{_mean(first, test.references, test.language)}, {_slots(first, test.meanings)}",
                 _mean(both, test.references, test.language),
                 _slots(both, test.meanings),
-                *(_p(tests, metric) for metric in ("BLEU-4", SLOT_F1)),
+                *(format_p(tests[one].p) if one in tests else "" for one in ("BLEU-4", SLOT_F1)),
                 *_read(texts, meanings, test.language),
             ]
             lines.append("| " + " | ".join(cells) + " |")
@@ -235,13 +236,6 @@ def _slots(systems: Sequence[Sequence[str]], meanings: Sequence[Meaning]) -> str
 def _told(values: Sequence[float], digits: int) -> str:
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
-
-
-def _p(tests: Mapping[str, Difference], metric: str) -> str:
-    if metric not in tests:
-        return ""
-    p = tests[metric].p
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _read(texts: Sequence[str], meanings: Sequence[Meaning], language: str) -> list[str]:
@@ -266,7 +260,7 @@ def main(
     names = only.split(",")
     place = corpus or output / "corpus"
     numbers = [int(seed) for seed in seeds.split(",")]
-    try:
+    with mistakes_told():
         if unknown := [name for name in names if name not in ROWS]:
             raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(ROWS)}")
         for name in names:
@@ -276,9 +270,6 @@ def main(
         for seed in numbers:
             train(place, output / f"seed-{seed}", seed, names, overrides or ())
         told = compare(place, output, numbers, names)
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     write_text(output / "ladder.md", told + "\n")
     Console(soft_wrap=True).print(told)
 

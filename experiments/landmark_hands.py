@@ -28,6 +28,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from experiments.common import mistakes_told
 from unglossed.errors import InputError
 from unglossed.files import whole_folder
 from unglossed.media.frames import FRAME_RATE
@@ -175,11 +176,8 @@ def main(
     ] = 0.0,
 ) -> None:
     """Compose sentences of recorded words and draw them."""
-    try:
+    with mistakes_told():
         write_corpus(landmarks, output, seed, repeated=repeated)
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":

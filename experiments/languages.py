@@ -17,8 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.common import SPLITS
-from unglossed.errors import InputError
+from experiments.common import SPLITS, mistakes_told
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.files import write_text
@@ -127,11 +126,8 @@ def main(
 ) -> None:
     """Compare one model for three languages with three models."""
     began = time.monotonic()
-    try:
+    with mistakes_told():
         found = run(corpus, encoder, output, seed, overrides or (), clips)
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     Console(soft_wrap=True).print(tell(found))
     typer.echo(f"{time.monotonic() - began:.0f} seconds in all", err=True)
 

@@ -30,6 +30,7 @@ from experiments.common import (
     WIDTH,
     derangement,
     make_corpus,
+    mistakes_told,
     pretrain,
     read_test_split,
     write_extra_texts,
@@ -220,7 +221,7 @@ def main(
     """Compare signals."""
     began = time.monotonic()
     corpus, names = output / "corpus", only.split(",")
-    try:
+    with mistakes_told():
         if unknown := [name for name in names if name not in SYSTEMS]:
             raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(SYSTEMS)}")
         if hands is not None:
@@ -232,9 +233,6 @@ def main(
             kind, width = "phoenix14t", float(WIDTH)
         write_noisy(corpus, 0, width)
         found = run(corpus, kind, output / f"seed-{seed}", seed, names, overrides or ())
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     Console(soft_wrap=True).print(tell(found))
     typer.echo(f"{time.monotonic() - began:.0f} seconds in all", err=True)
 

@@ -192,6 +192,11 @@ def paired_differences(
     }
 
 
+def format_p(value: float) -> str:
+    """A p value as tables show it, to three places."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _count_as_large(
     ours: Array,
     theirs: Array,

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from unglossed.evaluation.significance import format_p
 from unglossed.reproduce.plan import METRICS
 
 _COLUMNS = (
@@ -176,7 +177,10 @@ def _numbers(content: Mapping[str, Any], entry: Mapping[str, Any], metric: str) 
         told += [_NONE, _NONE]
     else:
         low, high = _signed(difference["low"]), _signed(difference["high"])
-        told += [f"{_signed(difference['difference'])} ({low} to {high})", _p(difference["p"])]
+        told += [
+            f"{_signed(difference['difference'])} ({low} to {high})",
+            format_p(difference["p"]),
+        ]
     apart = row["without_train_sentences"]
     found = apart["scores"].get(metric)
     clips = f"({apart['num_clips']:,} of {row['num_clips']:,} clips)"
@@ -298,7 +302,3 @@ def _mean(score: Mapping[str, Any]) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
