@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -158,6 +159,12 @@ def derangement(size: int, rng: np.random.Generator) -> list[int]:
     order = np.empty(size, dtype=int)
     order[cycle] = np.roll(cycle, 1)
     return [int(index) for index in order]
+
+
+def mean_told(values: Sequence[float], digits: int) -> str:
+    """Mean of values, with their standard deviation where there are several."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def score_table(rows: list[ScoreRow]) -> Table:

@@ -10,7 +10,6 @@ interrupted goes on when it is repeated.
 from __future__ import annotations
 
 import json
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from experiments.common import (
     PRETRAINING,
     SPLITS,
     make_corpus,
+    mean_told,
     mistakes_told,
     pretrain,
     read_test_split,
@@ -226,16 +226,11 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
 
 def _mean(systems: Sequence[Sequence[str]], references: Sequence[str], language: str) -> str:
     found = [score(texts, references, language).bleu4 or 0.0 for texts in systems]
-    return _told(found, 1)
+    return mean_told(found, 1)
 
 
 def _slots(systems: Sequence[Sequence[str]], meanings: Sequence[Meaning]) -> str:
-    return _told([slot_f1_meanings(texts, meanings, "de") for texts in systems], 3)
-
-
-def _told(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    return mean_told([slot_f1_meanings(texts, meanings, "de") for texts in systems], 3)
 
 
 def _read(texts: Sequence[str], meanings: Sequence[Meaning], language: str) -> list[str]:

@@ -30,6 +30,7 @@ from experiments.common import (
     WIDTH,
     derangement,
     make_corpus,
+    mean_told,
     mistakes_told,
     pretrain,
     read_test_split,
@@ -39,12 +40,15 @@ from unglossed.corpora.registry import read_corpus
 from unglossed.corpora.sample import Corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
-from unglossed.evaluation.metrics import format_score, score
+from unglossed.evaluation.metrics import score
+from unglossed.evaluation.significance import format_p, paired_differences
 from unglossed.evaluation.text_files import read_hypotheses
 from unglossed.files import whole_folder, write_text
 from unglossed.training.train import train_recipe
 from unglossed_synth.landmarks import LANDMARKS
 
+SCORES = "signals.json"
+"""File of a seed's scores."""
 NOISY = "noisy"
 """Folder of a corpus with its poses made worse."""
 NOISE, LOST = 0.02, 0.1
@@ -66,8 +70,9 @@ class System:
     epochs: tuple[int, int]
 
 
+PICTURES = "pictures"
 SYSTEMS = {
-    "pictures": System("demo", None, (6, 4)),
+    PICTURES: System("demo", None, (6, 4)),
     "exact poses": System("pose", LANDMARKS, (8, 4)),
     "noisy poses": System("pose", NOISY, (8, 4)),
     "two streams": System("two_streams", LANDMARKS, (5, 4)),
@@ -126,14 +131,14 @@ def run(
         For each system the seconds of its two stages, and by split its scores: whole, against other
         clips' references (`shuffled`), and of clips in which nothing is seen (`blank`).
     """
-    spec = f"{kind}:{corpus / 'clips.jsonl' if kind == 'table' else corpus}"
+    spec = _spec(corpus, kind)
     read = read_corpus(spec)
     common = [f"seed={seed}"]
     if kind != "table":
         common.append(write_extra_texts(read, output / "extra_texts.txt"))
     common += overrides
     pretrained = pretrain(spec, output, common)
-    path = output / "signals.json"
+    path = output / SCORES
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     for name in names:
         system, folder = systems[name], output / name.replace(" ", "-")
@@ -166,6 +171,10 @@ def run(
     return found
 
 
+def _spec(corpus: Path, kind: str) -> str:
+    return f"{kind}:{corpus / 'clips.jsonl' if kind == 'table' else corpus}"
+
+
 def _scores(
     run: Path, spec: str, corpus: Corpus, folder: Path, split: str, *, blank: bool
 ) -> dict[str, Any]:
@@ -189,24 +198,52 @@ def _scores(
     return {name: {**row.scores.to_dict(), "slot_f1": row.slot_f1} for name, row in rows.items()}
 
 
-def tell(found: Mapping[str, Any]) -> str:
-    """The scores as a table in Markdown."""
-    lines = ["| system | seconds | split | BLEU-4 | ROUGE-L | slot F1 | shuffled | blank |"]
-    lines.append("|" + "---|" * 8)
-    for name, facts in found.items():
-        for split in (one for one in SPLITS if one in facts):
-            rows = facts[split]
-            whole = rows["whole"]
-            slots = f"{whole['slot_f1']:.3f}" if "slot_f1" in whole else ""
-            controls = (
-                format_score(rows[one]["bleu4"]) if one in rows else ""
-                for one in ("shuffled", "blank")
+def tell(output: Path, corpus: Corpus) -> str:
+    """The scores of all seeds that are in a folder as a table in Markdown.
+
+    They are means over the seeds that a system has, and p is against `pictures` by paired
+    approximate randomisation over the clips of the seeds that both have.
+    """
+    runs = {path.parent: json.loads(path.read_text("utf-8")) for path in output.glob(f"*/{SCORES}")}
+    lines = [
+        "| system | split | seeds | seconds | BLEU-4 | p | ROUGE-L | slot F1 | shuffled | blank |"
+    ]
+    lines.append("|" + "---|" * 10)
+    for split in (one for one in SPLITS if one in corpus.splits):
+        references = [sample.text for sample in corpus.split(split)]
+        for name in SYSTEMS:
+            having = [folder for folder, found in runs.items() if name in found]
+            if not having:
+                continue
+            facts = [runs[folder][name] for folder in having]
+            both = [] if name == PICTURES else [one for one in having if PICTURES in runs[one]]
+            seen, told = (
+                [text for run in both for text in read_hypotheses(_place(run, which, split))]
+                for which in (PICTURES, name)
             )
-            cells = " | ".join(
-                [format_score(whole["bleu4"]), format_score(whole["rouge_l"]), slots, *controls]
+            tests = (
+                paired_differences(seen, told, references * len(both), corpus.language)
+                if both
+                else {}
             )
-            lines.append(f"| {name} | {facts['seconds']:.0f} | {split} | {cells} |")
+            cells = [
+                *(name, split, str(len(having)), mean_told([one["seconds"] for one in facts], 0)),
+                _mean(facts, split, "whole", "bleu4", 1),
+                format_p(tests["BLEU-4"].p) if both else "",
+                *(_mean(facts, split, "whole", *one) for one in (("rouge_l", 1), ("slot_f1", 3))),
+                *(_mean(facts, split, control, "bleu4", 1) for control in ("shuffled", "blank")),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _place(run: Path, system: str, split: str) -> Path:
+    return run / system.replace(" ", "-") / split / PREDICTIONS
+
+
+def _mean(facts: Sequence[Mapping[str, Any]], split: str, of: str, key: str, digits: int) -> str:
+    found = [one[split][of][key] for one in facts if key in one[split].get(of, {})]
+    return mean_told(found, digits) if found else ""
 
 
 def main(
@@ -232,8 +269,9 @@ def main(
             make_corpus(corpus, landmarks=True)
             kind, width = "phoenix14t", float(WIDTH)
         write_noisy(corpus, 0, width)
-        found = run(corpus, kind, output / f"seed-{seed}", seed, names, overrides or ())
-    Console(soft_wrap=True).print(tell(found))
+        run(corpus, kind, output / f"seed-{seed}", seed, names, overrides or ())
+        read = read_corpus(_spec(corpus, kind))
+    Console(soft_wrap=True).print(tell(output, read))
     typer.echo(f"{time.monotonic() - began:.0f} seconds in all", err=True)
 
 

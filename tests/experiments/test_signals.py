@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.common import PRETRAINING
-from experiments.signals import LOST, NOISE, NOISY, System, run, worsen, write_noisy
+from experiments.signals import LOST, NOISE, NOISY, System, run, tell, worsen, write_noisy
+from unglossed.corpora.registry import read_corpus
 from unglossed_synth.corpus import write_corpus
 from unglossed_synth.landmarks import LANDMARKS
 
@@ -43,12 +44,20 @@ def test_pictures_and_poses_of_the_same_clips_are_trained_on_and_scored(tmp_path
     }
     changes = ("extra_texts=null", f"stages.{PRETRAINING}.epochs=1", "num_workers=0")
 
-    found = run(corpus, "phoenix14t", tmp_path / "out", 0, list(systems), changes, systems)
+    output = tmp_path / "out"
+    found = run(corpus, "phoenix14t", output / "seed-0", 0, list(systems), changes, systems)
 
     assert sorted(path.name for path in (corpus / NOISY).rglob("*.npz")) == sorted(
         path.name for path in (corpus / LANDMARKS).rglob("*.npz")
     )
-    assert found == json.loads((tmp_path / "out" / "signals.json").read_text("utf-8"))
+    assert found == json.loads((output / "seed-0" / "signals.json").read_text("utf-8"))
     for facts in found.values():
         assert facts["seconds"] > 0
         assert {"whole", "shuffled", "blank"} == set(facts["test"])
+    rows = [
+        line.split(" | ") for line in tell(output, read_corpus(f"phoenix14t:{corpus}")).split("\n")
+    ]
+    assert [row[:2] for row in rows[2:]] == [
+        [f"| {name}", split] for split in ("test_seen", "test") for name in systems
+    ]
+    assert [bool(row[5]) for row in rows[2:]] == [False, True] * 2
