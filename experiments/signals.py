@@ -62,7 +62,7 @@ class System:
     Attributes:
         recipe: That is trained.
         features: Folder of the corpus with the poses that are read; None: none are.
-        epochs: Of the two stages.
+        epochs: Of the two stages, each scored on dev at its end.
     """
 
     recipe: str
@@ -72,11 +72,11 @@ class System:
 
 PICTURES = "pictures"
 SYSTEMS = {
-    PICTURES: System("demo", None, (6, 4)),
-    "exact poses": System("pose", LANDMARKS, (8, 4)),
-    "noisy poses": System("pose", NOISY, (8, 4)),
-    "two streams": System("two_streams", LANDMARKS, (5, 4)),
-    "two noisy streams": System("two_streams", NOISY, (5, 4)),
+    PICTURES: System("demo", None, (5, 3)),
+    "exact poses": System("pose", LANDMARKS, (7, 3)),
+    "noisy poses": System("pose", NOISY, (7, 3)),
+    "two streams": System("two_streams", LANDMARKS, (4, 3)),
+    "two noisy streams": System("two_streams", NOISY, (4, 3)),
 }
 
 
@@ -151,8 +151,9 @@ def run(
             f"stages.{PRETRAINING}.skip=true",
             f"stages.visual_initialing.language_model.source={pretrained}",
             *(
-                f"stages.{one}.epochs={n}"
-                for one, n in zip(FURTHER_STAGES, system.epochs, strict=True)
+                f"stages.{one}.{key}={count}"
+                for one, count in zip(FURTHER_STAGES, system.epochs, strict=True)
+                for key in ("epochs", "evaluate_every")
             ),
         ]
         if system.features is not None:
