@@ -23,6 +23,7 @@ from unglossed.errors import InputError
 from unglossed.evaluation.metrics import format_score, score
 from unglossed.evaluation.report import ScoreRow
 from unglossed.files import write_text
+from unglossed.reproduce.plan import seed_change
 from unglossed.training.sources import GGUF, unpack_gguf
 from unglossed.training.train import train_recipe
 from unglossed_synth.corpus import read_meanings, write_corpus
@@ -121,6 +122,16 @@ def read_test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
     meanings = read_meanings(folder)
     samples = corpus.split(name)
     return TestSplit(name, samples, [meanings[s.id] for s in samples], corpus.language)
+
+
+def refuse_seed(overrides: Sequence[str]) -> None:
+    """Refuse a change of the seed among the changes of recipes, as seeds are told otherwise.
+
+    Raises:
+        InputError: there is one.
+    """
+    if found := seed_change(overrides):
+        raise InputError(f"{found}: found a change of the seed, expected the option for it")
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from experiments.common import (
     mistakes_told,
     pretrain,
     read_test_split,
+    refuse_seed,
     write_extra_texts,
 )
 from unglossed.corpora.registry import read_corpus
@@ -130,6 +131,7 @@ def train(
         names: of the rows; one that takes over a stage comes after the one that trains it.
         overrides: further changes of the recipe.
     """
+    refuse_seed(overrides)
     spec = f"phoenix14t:{corpus}"
     texts = write_extra_texts(read_corpus(spec), output / "extra_texts.txt")
     common = [f"seed={seed}", texts, *overrides]
@@ -148,7 +150,7 @@ def train(
         for told, trained in ((FIRST, _model(folder, STAGE_1)), (LAST, folder)):
             for split in SPLITS:
                 scores = folder / "scores" / told / split
-                if not (scores / PREDICTIONS).is_file():
+                if not _is_newer(scores / PREDICTIONS, folder):
                     evaluate(trained, spec, split, scores)
 
 
@@ -159,6 +161,12 @@ def _recipe(row: Row, path: Path) -> str | Path:
     stages = [{"name": STAGE_2}, row.last]
     write_text(path, json.dumps({"base": row.recipe, "stages": stages}, indent=1) + "\n")
     return path
+
+
+def _is_newer(file: Path, run: Path) -> bool:
+    """Whether a file is there and none of the run's stages was trained after it."""
+    stages = run.glob("*/model/stage.json")
+    return file.is_file() and all(file.stat().st_mtime >= stage.stat().st_mtime for stage in stages)
 
 
 def _folder(name: str) -> str:
@@ -212,9 +220,10 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
             cells = [
                 name,
                 f"{seconds:.0f}",
-                f"{_mean(first, test.references, test.language)}, {_slots(first, test.meanings)}",
+                f"{_mean(first, test.references, test.language)},"
+                f" {_slots(first, test.meanings, test.language)}",
                 _mean(both, test.references, test.language),
-                _slots(both, test.meanings),
+                _slots(both, test.meanings, test.language),
                 *(format_p(tests[one].p) if one in tests else "" for one in ("BLEU-4", SLOT_F1)),
                 *_read(texts, meanings, test.language),
             ]
@@ -229,8 +238,8 @@ def _mean(systems: Sequence[Sequence[str]], references: Sequence[str], language:
     return mean_told(found, 1)
 
 
-def _slots(systems: Sequence[Sequence[str]], meanings: Sequence[Meaning]) -> str:
-    return mean_told([slot_f1_meanings(texts, meanings, "de") for texts in systems], 3)
+def _slots(systems: Sequence[Sequence[str]], meanings: Sequence[Meaning], language: str) -> str:
+    return mean_told([slot_f1_meanings(texts, meanings, language) for texts in systems], 3)
 
 
 def _read(texts: Sequence[str], meanings: Sequence[Meaning], language: str) -> list[str]:
@@ -252,15 +261,17 @@ def main(
     corpus: Annotated[Path | None, typer.Option(help="Generated corpus; else it is made.")] = None,
 ) -> None:
     """Train, score and compare the rows."""
-    names = only.split(",")
-    place = corpus or output / "corpus"
-    numbers = [int(seed) for seed in seeds.split(",")]
+    asked, place = only.split(","), corpus or output / "corpus"
     with mistakes_told():
-        if unknown := [name for name in names if name not in ROWS]:
+        if unknown := [name for name in asked if name not in ROWS]:
             raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(ROWS)}")
+        names = [name for name in ROWS if name in asked]
         for name in names:
             if (behind := ROWS[name].behind) and behind not in names:
                 raise InputError(f"--only: {name}: found no {behind}, whose stage 1 it takes over")
+        if not all(seed.isdecimal() for seed in seeds.split(",")):
+            raise InputError(f"--seeds: found {seeds!r}, expected numbers such as 0,1,2")
+        numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
         make_corpus(place)
         for seed in numbers:
             train(place, output / f"seed-{seed}", seed, names, overrides or ())

@@ -34,6 +34,7 @@ from experiments.common import (
     mistakes_told,
     pretrain,
     read_test_split,
+    refuse_seed,
     write_extra_texts,
 )
 from unglossed.corpora.registry import read_corpus
@@ -98,6 +99,8 @@ def write_noisy(corpus: Path, seed: int, width: float) -> None:
     if (corpus / NOISY).is_dir():
         return
     exact = corpus / LANDMARKS
+    if not exact.is_dir():
+        raise InputError(f"{corpus}: found no {LANDMARKS}, expected the poses of its clips there")
     rng = np.random.default_rng(seed)
     with whole_folder(corpus / NOISY) as partial:
         for path in sorted(exact.rglob("*.npz")):
@@ -133,11 +136,11 @@ def run(
     """
     spec = _spec(corpus, kind)
     read = read_corpus(spec)
+    refuse_seed(overrides)
     common = [f"seed={seed}"]
     if kind != "table":
         common.append(write_extra_texts(read, output / "extra_texts.txt"))
-    common += overrides
-    pretrained = pretrain(spec, output, common)
+    pretrained = pretrain(spec, output, [*common, *overrides])
     path = output / SCORES
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     for name in names:
@@ -161,7 +164,7 @@ def run(
             changes.append(
                 f"array.skeleton={json.dumps(skeleton) if kind == 'table' else 'generated'}"
             )
-        train_recipe(system.recipe, own, folder, resume=True, overrides=changes)
+        train_recipe(*(system.recipe, own, folder), resume=True, overrides=[*changes, *overrides])
         facts = [json.loads(one.read_text("utf-8")) for one in folder.glob("*-*/model/stage.json")]
         found[name] = {"seconds": sum(fact["seconds"] for fact in facts)} | {
             split: _scores(folder, own, read, corpus, split, blank=system.recipe != "two_streams")

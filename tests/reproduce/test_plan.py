@@ -201,3 +201,12 @@ def test_a_row_is_trained_without_the_stages_that_it_takes_nothing_from(
     assert both.nodes[node.key].stage_folder == node.stage_folder
     assert len(node.recipe.stages) == 2  # so that it draws as it does beside the other one
     assert len(next(iter(both.ends.values())).taken) == 2
+
+
+def test_a_figure_that_is_called_as_a_row_is_refused(tmp_path: Path) -> None:
+    plan = Path(__file__).with_name("plan.yaml").read_text(encoding="utf-8")
+    changed = tmp_path / "plan.yaml"
+    changed.write_text(plan.replace("{name: figure1", "{name: both"), encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"found 'both', which is a row's name, too"):
+        load_plan(changed)

@@ -278,3 +278,22 @@ def test_a_changed_seed_and_an_empty_choice_are_refused(
         with pytest.raises(InputError, match=r"^--only: found '.*', expected rows, tables or fig"):
             chosen(only)
     assert not output.exists()
+
+
+@pytest.mark.slow
+def test_a_figure_of_norms_that_nothing_measures_is_left_out_and_told(
+    inputs: tuple[Path, str], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    page = reproduce(
+        *(inputs[0], tmp_path / "a"),
+        corpus=inputs[1],
+        only=["joint"],
+        overrides=["stages.llm_fine_tuning.norms_every=0"],
+        tell=told.append,
+    )
+
+    assert page is not None
+    assert "Norms" not in page.read_text(encoding="utf-8")
+    assert not (tmp_path / "a" / "figure1.svg").exists()
+    assert any("figures.figure1.norms: found no norms_every" in line for line in told)

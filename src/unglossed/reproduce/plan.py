@@ -41,6 +41,7 @@ def _without_seed(changes: tuple[str, ...]) -> tuple[str, ...]:
 Changes = Annotated[tuple[str, ...], AS_LIST, AfterValidator(_without_seed)]
 Names = Annotated[tuple[Name, ...], AS_LIST]
 Number = Annotated[float, Field(ge=0, le=1e6)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Variant(Settings):
@@ -80,7 +81,7 @@ class Entry(Settings):
     """Its name there."""
     row: Name | None = None
     """The row; None: the paper quotes another paper's system, which is not trained here."""
-    paper: dict[Metric, Number] = {}
+    paper: dict[Metric, Percent] = {}
     """The paper's scores, in 0..100."""
     paper_hours: Number | None = None
     """The paper's hours of its first stage."""
@@ -242,6 +243,11 @@ class Plan(Settings):
             if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
                 raise ValueError(f"{where}: two have the name {twice[0]!r}")
         known = {row.name for row in self.rows}
+        if both := [one.name for one in self.shown if one.name in known]:
+            raise ValueError(
+                f"tables and figures: found {both[0]!r}, which is a row's name, too: expected"
+                " another one, by which --only tells them apart"
+            )
         for table in self.tables:
             own = table.own_rows
             _refuse_unknown(f"tables.{table.name}.rows", own, known)

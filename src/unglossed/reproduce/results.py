@@ -219,6 +219,9 @@ class Gathered:
     def _figure(self, figure: FigureSettings, rows: Mapping[str, Any]) -> dict[str, Any] | None:
         told: dict[str, Any] = {"name": figure.name, "title": figure.title}
         if figure.norms:
+            shown = [run for row in figure.norms if row in rows for run in self.runs(row)]
+            if not any(self.norms(run) for run in shown):
+                return None
             larger = {
                 row: [
                     round(share, _DIGITS) for run in self.runs(row) for share in self._larger(run)
@@ -226,7 +229,7 @@ class Gathered:
                 for row in figure.norms
                 if row in rows
             }
-            return {**told, "language_model_larger": larger} if larger else None
+            return {**told, "language_model_larger": larger}
         lines = [
             {
                 "label": line.label,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import unglossed
-from unglossed.config import check_count
+from unglossed.config import check_count, field
 from unglossed.corpora.check_media import TRAINING_SPLITS
 from unglossed.corpora.parallel import num_cores
 from unglossed.corpora.registry import read_corpus
@@ -105,14 +105,17 @@ def reproduce(
     if corpus is None:
         assert size.corpus is not None
         _claim(folder, begun)
-        corpus = generate(folder, size.corpus, tell)
+        with field(f"{settings.origin}: {scale}.corpus"):
+            corpus = generate(folder, size.corpus, tell)
         if size.corpus.extra_texts:
             overrides.insert(0, f"extra_texts={json.dumps(str(folder / EXTRA_TEXTS))}")
     rows = read_corpus(corpus)
     rows.require_media("`reproduce`")
-    rows.split(size.split)  # raises where there is none
+    with field(f"{settings.origin}: {scale}.split"):
+        rows.split(size.split)  # raises where there is none
     names = choose_rows(settings, corpus_kind(rows), rows.language, only)
     recipes = _recipes(settings, names, scale, rows, overrides)
+    _tell_unmeasured(settings, dict(zip(names, recipes, strict=True)), tell)
     _claim(folder, begun)  # after all that may be wrong: else it would be left
     replaced = _trimmed(published_models(recipes) & {*size.trim}, rows, folder, dry_run, tell)
 
@@ -143,6 +146,20 @@ def reproduce(
     if failed:
         raise InputErrors([str(one) for one in failed])
     return page
+
+
+def _tell_unmeasured(
+    plan: Plan, recipes: Mapping[str, Recipe], tell: Callable[[str], None]
+) -> None:
+    """Tell of figures of norms that no chosen row measures: they are left out."""
+    for figure in plan.figures:
+        shown = [row for row in figure.norms if row in recipes]
+        stages = [stage for row in shown for stage in recipes[row].stages]
+        if shown and not any(stage.norms_every for stage in stages):
+            tell(
+                f"{plan.origin}: figures.{figure.name}.norms: found no norms_every in a stage of"
+                f" {', '.join(shown)}: the figure is left out"
+            )
 
 
 def _all_that_resolve(
