@@ -226,6 +226,23 @@ def test_weight_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
         import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model")
 
 
+def test_variance_below_0_is_refused(tmp_path: Path) -> None:
+    _, checkpoint = save_peer(tmp_path)
+    weights = torch.load(checkpoint, weights_only=False)["model"]
+    name = next(name for name in weights if name.endswith("running_var"))
+    changed(checkpoint, **{name.replace(".", "__"): -torch.ones_like(weights[name])})
+    with pytest.raises(InputError, match=r"running_var has values below 0, expected variances"):
+        import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model")
+
+
+def test_an_option_that_is_wrong_is_named(tmp_path: Path) -> None:
+    _, checkpoint = save_peer(tmp_path)
+    with pytest.raises(InputError, match=r"--activation: found 'nope', expected one such as"):
+        import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model", activation="nope")
+    with pytest.raises(InputError, match=r"--heads: found 3, expected a divisor of the width 32"):
+        import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model", heads=3)
+
+
 @pytest.mark.parametrize("kind", [torch.complex64, torch.int32, torch.bool])
 def test_weights_of_another_kind_of_number_are_refused(kind: torch.dtype, tmp_path: Path) -> None:
     _, checkpoint = save_peer(tmp_path)

@@ -256,6 +256,7 @@ def _untold(folder: Path, shape: Shape, wanted: Mapping[str, Any]) -> tuple[dict
     }
     options = dict(zip(_DEFAULTS, ("heads", "heads", "activation", "scale"), strict=True))
     fields: dict[str, Any] = {}
+    told_by: dict[str, str] = {}
     used: dict[str, None] = {}
     for name, option in options.items():
         known = {"the command": given[name], source: beside.get(name)}
@@ -267,22 +268,26 @@ def _untold(folder: Path, shape: Shape, wanted: Mapping[str, Any]) -> tuple[dict
                 " expected it, as the peer's config.json has it"
             )
         fields[name], used[place] = known[place], None
-    _check_untold(fields, sizes["d_model"])
+        told_by[name] = f"--{option}" if place == "the command" else f"{folder / CONFIG}: {name}"
+    _check_untold(fields, told_by, sizes["d_model"])
     rates = {name: beside[name] for name in _DROPOUTS if _is_rate(beside.get(name))}
     return {**fields, **rates}, " and ".join(used)
 
 
-def _check_untold(fields: Mapping[str, Any], width: int) -> None:
+def _check_untold(fields: Mapping[str, Any], told_by: Mapping[str, str], width: int) -> None:
     for name in ("encoder_attention_heads", "decoder_attention_heads"):
         count = fields[name]
         if type(count) is not int or count < 1 or width % count:
-            raise InputError(f"{name}: found {count!r}, expected a divisor of the width {width}")
+            place = told_by[name]
+            raise InputError(f"{place}: found {count!r}, expected a divisor of the width {width}")
     function = fields["activation_function"]
     if not isinstance(function, str) or function not in ACT2FN:
-        raise InputError(f"activation: found {function!r}, expected one such as relu or gelu")
+        place = told_by["activation_function"]
+        raise InputError(f"{place}: found {function!r}, expected one such as relu or gelu")
     if not isinstance(fields["scale_embedding"], bool):
         found = fields["scale_embedding"]
-        raise InputError(f"scale_embedding: found {found!r}, expected true or false")
+        place = told_by["scale_embedding"]
+        raise InputError(f"{place}: found {found!r}, expected true or false")
 
 
 def _is_rate(value: object) -> bool:

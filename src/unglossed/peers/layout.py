@@ -138,7 +138,7 @@ def check_fit(found: Weights, expected: Weights) -> None:
 
     Raises:
         InputError: lists weights that are left over, missing or of another shape or kind of number,
-            by our names; or one with values that are NaN or infinite.
+            by our names; or one with values that are NaN or infinite, or variances below 0.
     """
     wanted = {name for name in expected if name not in _OURS_ALONE}
     told = []
@@ -165,6 +165,8 @@ def check_fit(found: Weights, expected: Weights) -> None:
     for name, weight in found.items():
         if not torch.isfinite(weight).all():
             raise InputError(f"the weight {name} has values that are NaN or infinite")
+        if name.endswith("running_var") and (weight < 0).any():
+            raise InputError(f"the weight {name} has values below 0, expected variances")
 
 
 def _can_become(found: Tensor, expected: Tensor) -> bool:
