@@ -19,7 +19,7 @@ from unglossed.training.settings import StageSettings
 
 RECIPE = Path(__file__).parents[1] / "end_to_end" / "tiny.yaml"
 PLAN = load_plan("factorized")
-FIRST, SECOND = load_recipe("demo", PLAN.small.changes).stages[1:]
+FIRST, SECOND = load_recipe("fla_llm_small", PLAN.small.changes).stages[1:]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_joint_and_gloss_based_systems_are_trained_scored_and_measured(tmp_path:
     text = find_plan("factorized").read_text(encoding="utf-8")
     path = tmp_path / "factorized.yaml"
     for old, new in (
-        ("recipe: demo", f"recipe: {RECIPE}"),
+        ("recipe: fla_llm_small", f"recipe: {RECIPE}"),
         ("language_pretraining", "pretraining"),
         ("num_sentences: 1800, extra_texts: 4000", "num_sentences: 12, extra_texts: 8"),
     ):
