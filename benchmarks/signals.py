@@ -22,7 +22,6 @@ from transformers import set_seed
 from unglossed.media.skeletons import SKELETONS
 from unglossed.models.graph import GraphEncoder
 from unglossed.models.translator import Translator, TranslatorConfig
-from unglossed.training.settings import StageSettings
 
 SKELETON = "mediapipe"
 RATE, KEPT_RATE = 12.5, 6.25
@@ -55,17 +54,7 @@ def step(name: str, lengths: list[int], size: str) -> stage1.Step:
     """A step on `pictures` or `poses` as the project's trainer does it."""
     if name == "pictures":
         return stage1.our_step(lengths, size)
-    stage = StageSettings.model_validate(
-        {
-            "name": "visual_initialing",
-            **{part: {} for part in stage1.RATES},
-            "learning_rates": stage1.RATES,
-            "optimizer": {"name": "sgd", "weight_decay": 1e-3},
-            "batch_size": len(lengths),
-            "epochs": 1,
-            "label_smoothing": stage1.SMOOTHING,
-        }
-    )
+    stage = stage1.stage_of(len(lengths))
     return stage1.trainers_step(stage, translator(size), batch_of(lengths, size))
 
 

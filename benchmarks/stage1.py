@@ -193,19 +193,24 @@ def our_step(
     lengths: list[int], size: str, precision: str = "auto", momentum: str = "float32"
 ) -> Step:
     """A step as the project's trainer does it."""
-    stage = StageSettings.model_validate(
+    stage = stage_of(len(lengths), precision, momentum)
+    return trainers_step(stage, translator(size), batch_of(lengths, size))
+
+
+def stage_of(num_clips: int, precision: str = "auto", momentum: str = "float32") -> StageSettings:
+    """The paper's stage 1, its steps of so many clips."""
+    return StageSettings.model_validate(
         {
             "name": "visual_initialing",
             **{part: {} for part in RATES},
             "learning_rates": RATES,
             "optimizer": {"name": "sgd", "weight_decay": 1e-3, "momentum_dtype": momentum},
-            "batch_size": len(lengths),
+            "batch_size": num_clips,
             "epochs": 1,
             "label_smoothing": SMOOTHING,
             "precision": precision,
         }
     )
-    return trainers_step(stage, translator(size), batch_of(lengths, size))
 
 
 def trainers_step(stage: StageSettings, model: Any, batch: dict[str, Any]) -> Step:

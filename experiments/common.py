@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -122,6 +122,23 @@ def read_test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
     meanings = read_meanings(folder)
     samples = corpus.split(name)
     return TestSplit(name, samples, [meanings[s.id] for s in samples], corpus.language)
+
+
+def chosen(only: str, known: Collection[str]) -> list[str]:
+    """Names that `--only` has, with commas between.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    names = only.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(known)}")
+    return names
+
+
+def folder_of(name: str) -> str:
+    """Name of a system's folder in that of a seed."""
+    return name.replace(" ", "-")
 
 
 def refuse_seed(overrides: Sequence[str]) -> None:

@@ -24,6 +24,8 @@ from experiments.common import (
     PREDICTIONS,
     PRETRAINING,
     SPLITS,
+    chosen,
+    folder_of,
     make_corpus,
     mean_told,
     mistakes_told,
@@ -32,6 +34,7 @@ from experiments.common import (
     refuse_seed,
     write_extra_texts,
 )
+from unglossed.cli.reproduce import seed_numbers
 from unglossed.corpora.registry import read_corpus
 from unglossed.errors import InputError
 from unglossed.evaluation.evaluate import evaluate
@@ -83,16 +86,15 @@ class Row:
         recipe: That it begins with: `demo`, or `fla_llm_small` behind which stage 2 has a new
             adapter in front of the pre-trained language model.
         changes: Of the recipe.
-        behind: Row whose stage 1 it takes over; None: it trains one.
+        behind: Row whose stage 1 it takes over, and which it is compared with; None: it trains a
+            stage 1, and is compared with the row before it.
         last: A stage behind the others; None: there is none.
-        against: Row that it is compared with; None: the one before it.
     """
 
     recipe: str = "demo"
     changes: tuple[str, ...] = ()
     behind: str | None = None
     last: Mapping[str, Any] | None = None
-    against: str | None = None
 
 
 ROWS = {
@@ -107,14 +109,12 @@ ROWS = {
             _TEXTS,
         ),
         behind=WON,
-        against=WON,
     ),
     "drafts": Row(
         changes=(f"{_SECOND}context={{source: {STAGE_1}, folds: 2}}", _TEXTS),
         behind=WON,
-        against=WON,
     ),
-    "reward": Row(behind=WON, last=_REWARD, against=WON),
+    "reward": Row(behind=WON, last=_REWARD),
 }
 """Each of the first five has what those before it have; the others are tried on top of these."""
 
@@ -137,15 +137,17 @@ def train(
     common = [f"seed={seed}", texts, *overrides]
     model = pretrain(spec, output, common)
     for name in names:
-        row, folder = ROWS[name], output / _folder(name)
+        row, folder = ROWS[name], output / folder_of(name)
         changes = [*common, f"stages.{PRETRAINING}.skip=true", *row.changes]
         stage = STAGE_1 if row.recipe == "demo" else STAGE_2
         changes.append(f"stages.{stage}.language_model.source={model}")
         train_recipe(
-            *(_recipe(row, output / f"{_folder(name)}.yaml"), spec, folder),
+            *(_recipe(row, output / f"{folder_of(name)}.yaml"), spec, folder),
             resume=True,
             overrides=changes,
-            trained={STAGE_1: _model(output / _folder(row.behind), STAGE_1)} if row.behind else {},
+            trained={STAGE_1: _model(output / folder_of(row.behind), STAGE_1)}
+            if row.behind
+            else {},
         )
         for told, trained in ((FIRST, _model(folder, STAGE_1)), (LAST, folder)):
             for split in SPLITS:
@@ -167,10 +169,6 @@ def _is_newer(file: Path, run: Path) -> bool:
     """Whether a file is there and none of the run's stages was trained after it."""
     stages = run.glob("*/model/stage.json")
     return file.is_file() and all(file.stat().st_mtime >= stage.stat().st_mtime for stage in stages)
-
-
-def _folder(name: str) -> str:
-    return name.replace(" ", "-")
 
 
 def _model(run: Path, stage: str) -> Path:
@@ -203,7 +201,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
         written: dict[str, list[str]] = {}
         before = ""
         for name in names:
-            folders = [output / f"seed-{seed}" / _folder(name) for seed in seeds]
+            folders = [output / f"seed-{seed}" / folder_of(name) for seed in seeds]
             first, both = (
                 [read_hypotheses(f / "scores" / told / split / PREDICTIONS) for f in folders]
                 for told in (FIRST, LAST)
@@ -214,7 +212,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
             seconds = sum(fact["seconds"] for fact in facts) / len(seeds)
             texts = [text for one in both for text in one]
             tests: Mapping[str, Difference] = {}
-            other = written.get(ROWS[name].against or before)
+            other = written.get(ROWS[name].behind or before)
             if other is not None:
                 tests = paired_differences(other, texts, references, test.language, more=[measure])
             cells = [
@@ -261,17 +259,14 @@ def main(
     corpus: Annotated[Path | None, typer.Option(help="Generated corpus; else it is made.")] = None,
 ) -> None:
     """Train, score and compare the rows."""
-    asked, place = only.split(","), corpus or output / "corpus"
+    place = corpus or output / "corpus"
     with mistakes_told():
-        if unknown := [name for name in asked if name not in ROWS]:
-            raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(ROWS)}")
+        asked = chosen(only, ROWS)
         names = [name for name in ROWS if name in asked]
         for name in names:
             if (behind := ROWS[name].behind) and behind not in names:
                 raise InputError(f"--only: {name}: found no {behind}, whose stage 1 it takes over")
-        if not all(seed.isdecimal() for seed in seeds.split(",")):
-            raise InputError(f"--seeds: found {seeds!r}, expected numbers such as 0,1,2")
-        numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
+        numbers = seed_numbers(seeds) or []
         make_corpus(place)
         for seed in numbers:
             train(place, output / f"seed-{seed}", seed, names, overrides or ())

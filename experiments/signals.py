@@ -28,7 +28,9 @@ from experiments.common import (
     PRETRAINING,
     SPLITS,
     WIDTH,
+    chosen,
     derangement,
+    folder_of,
     make_corpus,
     mean_told,
     mistakes_told,
@@ -144,7 +146,7 @@ def run(
     path = output / SCORES
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     for name in names:
-        system, folder = systems[name], output / name.replace(" ", "-")
+        system, folder = systems[name], output / folder_of(name)
         own = spec
         if system.features is not None:
             option = "beside" if system.recipe == "two_streams" else "features"
@@ -242,7 +244,7 @@ def tell(output: Path, corpus: Corpus) -> str:
 
 
 def _place(run: Path, system: str, split: str) -> Path:
-    return run / system.replace(" ", "-") / split / PREDICTIONS
+    return run / folder_of(system) / split / PREDICTIONS
 
 
 def _mean(facts: Sequence[Mapping[str, Any]], split: str, of: str, key: str, digits: int) -> str:
@@ -261,10 +263,9 @@ def main(
 ) -> None:
     """Compare signals."""
     began = time.monotonic()
-    corpus, names = output / "corpus", only.split(",")
+    corpus = output / "corpus"
     with mistakes_told():
-        if unknown := [name for name in names if name not in SYSTEMS]:
-            raise InputError(f"--only: found {unknown[0]!r}, expected some of {', '.join(SYSTEMS)}")
+        names = chosen(only, SYSTEMS)
         if hands is not None:
             if not corpus.is_dir():
                 landmark_hands.write_corpus(hands, corpus, 0)

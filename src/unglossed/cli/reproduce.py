@@ -60,7 +60,7 @@ def reproduce(
             corpus=corpus,
             scale=chosen,
             only=_chosen(only),
-            seeds=_numbers(seeds),
+            seeds=seed_numbers(seeds),
             num_workers=workers,
             overrides=overrides or (),
             dry_run=dry_run,
@@ -86,7 +86,7 @@ def _chosen(text: str | None) -> list[str]:
     return names
 
 
-def _numbers(text: str | None) -> list[int] | None:
+def seed_numbers(text: str | None) -> list[int] | None:
     """Seeds of a list such as 0,1,2."""
     if text is None:
         return None
