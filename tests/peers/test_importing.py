@@ -309,6 +309,8 @@ def test_what_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
         import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model")
     with pytest.raises(InputError, match="codes of the language: found none for zh"):
         import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model", language="zh")
+    with pytest.raises(InputError, match="--language: found 'deutsch', expected that of the writ"):
+        import_checkpoint(checkpoint, "sltbaselines", tmp_path / "model", language="deutsch")
     with pytest.raises(InputError, match="--from: found 'joey', expected one of sltbaselines"):
         import_checkpoint(checkpoint, "joey", tmp_path / "model")
     with pytest.raises(InputError, match="found 5, expected a divisor of the width 32"):

@@ -42,6 +42,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
             "[seed=9]",
             "rows.wrong.changes: found 'seed=9', expected",
         ),
+        (
+            "corpora: [csl_daily, ",
+            "corpora: [csldaily, ",
+            "corpora.0: found no kind of corpus 'csldaily', did you mean csl_daily?",
+        ),
+        ("phoenix14t/en]", "phoenix14t/english]", "corpora.1: found 'english', expected that of"),
         ("title: A tiny paper", "titel: A tiny paper", "titel: no such key, did you mean title?"),
     ],
 )

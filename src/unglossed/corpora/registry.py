@@ -258,8 +258,13 @@ def _added() -> set[str]:
     return set(entry_points(group=ENTRY_POINTS).names)
 
 
+def known_kinds() -> list[str]:
+    """Kinds of corpora that can be read; those that other packages add come last."""
+    return list(dict.fromkeys([*_READERS, *sorted(_added())]))
+
+
 def _kinds() -> str:
-    return ", ".join(dict.fromkeys([*_READERS, *sorted(_added())]))
+    return ", ".join(known_kinds())
 
 
 def _find_kind(spec: str, kind: str) -> Reader:

@@ -19,7 +19,7 @@ from transformers.activations import ACT2FN
 
 from unglossed import __version__, hub
 from unglossed.config import DecodingSettings, write_settings
-from unglossed.corpora.languages import base_language, language_of
+from unglossed.corpora.languages import base_language, check_language, language_of
 from unglossed.errors import InputError, note
 from unglossed.files import CONFIG, bind_folder, check_new_folder, whole_folder
 from unglossed.inference.search import DECODING_FILE
@@ -191,7 +191,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _language(peer: Peer, args: Mapping[str, Any], given: str | None) -> str:
     if given is not None:
-        return base_language(given)
+        try:
+            return base_language(check_language(given))
+        except ValueError as error:
+            raise InputError(f"--language: {error}") from None
     config = args.get("config")
     if isinstance(config, str) and "csl" in config.lower():
         return "zh"

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from unglossed.config import AS_LIST, WHOLE, Settings, read_settings, suggest
+from unglossed.corpora.languages import check_language
+from unglossed.corpora.registry import known_kinds
 from unglossed.errors import InputError
 from unglossed.files import find_shipped
 from unglossed.training.recipe import Recipe, Seed, load_recipe
@@ -38,6 +40,17 @@ def _without_seed(changes: tuple[str, ...]) -> tuple[str, ...]:
     return changes
 
 
+def _of_known_corpus(name: str) -> str:
+    kind, slash, language = name.partition("/")
+    if kind not in (known := known_kinds()):
+        raise ValueError(f"found no kind of corpus {kind!r}{suggest(kind, known)}")
+    if slash:
+        check_language(language)
+    return name
+
+
+CorpusKind = Annotated[str, AfterValidator(_of_known_corpus)]
+"""A kind of corpora, perhaps with the texts' language: must_c/de."""
 Changes = Annotated[tuple[str, ...], AS_LIST, AfterValidator(_without_seed)]
 Names = Annotated[tuple[Name, ...], AS_LIST]
 Number = Annotated[float, Field(ge=0, le=1e6)]
@@ -94,9 +107,9 @@ class Shown(Settings):
     """By which `--only` names all of its rows; also of a figure's file."""
     title: str
     """Over it."""
-    corpora: Annotated[tuple[str, ...], AS_LIST] = ()
-    """Kinds of corpora that the paper has it for, perhaps with the texts' language: must_c/de.
-    Empty: any. With others it is left out unless `--only` names it."""
+    corpora: Annotated[tuple[CorpusKind, ...], AS_LIST] = ()
+    """Kinds of corpora that the paper has it for; empty: any. With others it is left out unless
+    `--only` names it."""
 
     @property
     @abstractmethod
@@ -191,8 +204,8 @@ class ScaleSettings(Settings):
     """File or shipped name, of all rows that name no other."""
     changes: Changes = ()
     """Of it, in all rows."""
-    corpora: dict[str, Changes] = {}
-    """Further changes by the corpus's kind, or kind and language: must_c/de."""
+    corpora: dict[CorpusKind, Changes] = {}
+    """Further changes by the corpus's kind."""
     trim: Annotated[tuple[str, ...], AS_LIST] = ()
     """Published language models that are trimmed to the train texts before they are taken."""
     split: str = "test"
