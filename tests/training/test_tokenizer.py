@@ -125,6 +125,18 @@ def test_without_a_source_it_is_trained_and_starts_with_its_language() -> None:
     assert tokenizer.decode(encode(tokenizer, CHINESE[0])) == CHINESE[0]
 
 
+def test_a_chinese_character_is_a_token_and_words_of_other_languages_are() -> None:
+    texts = [*CHINESE, "今天 Regen 北方"]
+    tokenizer = train_tokenizer(texts * 9, "de", 400, ["zh"])
+
+    pieces = [tokenizer.decode([token]) for token in encode(tokenizer, CHINESE[1])]
+    assert pieces == ["", *CHINESE[1]]  # the first stands for the begin of a word
+    assert "▁Regen" in tokenizer.get_vocab()
+    assert all(tokenizer.decode(encode(tokenizer, text)) == text for text in texts)
+    alone = train_tokenizer(CHINESE * 9, "de", 400)  # what no spaces cut is learnt whole
+    assert len(encode(alone, CHINESE[2])) < len(CHINESE[2])
+
+
 def test_a_start_token_it_lacks_and_a_missing_folder_are_named(tmp_path: Path) -> None:
     TOKENIZER.save_pretrained(tmp_path)
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from unglossed import hub
 from unglossed.config import field
-from unglossed.corpora.languages import base_language, language_of
+from unglossed.corpora.languages import base_language, has_spaces, language_of
 from unglossed.corpora.sample import Sample
 from unglossed.errors import InputError, note
 from unglossed.evaluation.metrics import score_by_language
@@ -141,17 +141,21 @@ def train_tokenizer(
 
     Spaces are kept as part of the tokens, repeated ones included, so that nothing is lost. What
     looks like a control token is learned letter by letter, so that none is ever made of a text.
-    Each language has a token, such as `<de>`.
+    Each language has a token, such as `<de>`. Where a language writes no spaces between its words,
+    each Chinese character is a token, as in BERT: of a small corpus whole sentences would become
+    tokens otherwise, which no other sentence has.
     """
-    language_tokens = [f"<{code}>" for code in (language, *others)]
+    codes = (language, *others)
+    language_tokens = [f"<{code}>" for code in codes]
     tokenizer = Tokenizer(BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(" "), "merged_with_next"),
-            pre_tokenizers.Metaspace(split=False),
-        ]
-    )
+    cuts = [
+        pre_tokenizers.Split(Regex(" "), "merged_with_next"),
+        pre_tokenizers.Metaspace(split=False),
+    ]
+    if not all(map(has_spaces, codes)):
+        cuts.append(pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     tokenizer.decoder = decoders.Metaspace()
     learnt, letters = _spread(texts, _MANY), set[str]()
     if len(learnt) < len(texts):  # a letter that is seldom has to be known as well
