@@ -114,6 +114,20 @@ def trained(folder: Path, name: str, *changes: str) -> Path:
     return output
 
 
+def trained_on_german(folder: Path) -> Path:
+    """A run that learns to write German whichever language is asked for."""
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text("utf-8").splitlines()]
+    for row in rows:
+        row["text"] = TEXTS["de"][int(row["media"][-1]) % 4]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (folder / "german.jsonl").write_text("".join(lines), encoding="utf-8")
+    spec = f"table:{folder / 'german.jsonl'}?language=*"
+    train_recipe(
+        *(folder / "recipe.yaml", spec, folder / "german"), overrides=["stages.tuning.epochs=10"]
+    )
+    return folder / "german"
+
+
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
     """A run that learns the three languages well."""
@@ -174,12 +188,15 @@ def test_masked_texts_are_restored_behind_the_token_of_their_language() -> None:
 
 
 @pytest.mark.slow
-def test_off_target_texts_vanish_while_three_languages_are_learnt(run: Path, folder: Path) -> None:
+def test_no_text_is_off_target_where_three_languages_are_learnt(run: Path, folder: Path) -> None:
     pytest.importorskip(PACKAGE)
     rows = [row for row in read_metrics(run / "1-tuning/metrics.jsonl") if "eval_off_target" in row]
+    german = trained_on_german(folder)
     scores = evaluate(run, spec_of(folder), "test", run / "test")
 
-    assert rows[0]["eval_off_target"] > 20
+    off_target = evaluate(german, spec_of(folder), "test", german / "test").off_target
+    assert off_target is not None
+    assert off_target > 60
     assert rows[-1]["eval_off_target"] == 0
     assert scores.off_target == 0
     assert [*scores.languages] == [*CODES]
