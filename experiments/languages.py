@@ -2,8 +2,9 @@
 
 Run by `python -m experiments.languages` after the demo, whose clips and whose stage 1 it takes.
 Each clip has a text in each language; each of the three models sees those in its own, the one model
-all of them for as many epochs, which is as many steps as the three have together. A call that is
-interrupted goes on when it is repeated.
+all of them for as many epochs, which is as many steps as the three have together; with unlikelihood
+it begins from the same language model that has read all texts. A call that is interrupted goes on
+when it is repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.common import SPLITS, mistakes_told
+from experiments.common import PRETRAINING, SPLITS, folder_of, mistakes_told
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.files import write_text
@@ -27,9 +28,10 @@ from unglossed_synth.tables import write_table
 LANGUAGES = ("de", "en", "zh")
 STAGE = "llm_fine_tuning"
 _ONE = "languages=[de, en, zh]"
+ONE = "one"
 SYSTEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{code: (code, ()) for code in LANGUAGES},
-    "one": ("*", (_ONE,)),
+    ONE: ("*", (_ONE,)),
     "one, unlikelihood": ("*", (_ONE, f"stages.{STAGE}.unlikelihood=0.05")),
 }
 """What each system reads of the table, and what it changes in the recipe."""
@@ -69,16 +71,18 @@ def run(
     found: dict[str, dict[str, Any]] = {}
     for name, (language, changes) in SYSTEMS.items():
         spec = f"table:{table}?language={language}"
-        folder = output / name.replace(", ", "-")
+        folder = output / folder_of(name.replace(",", ""))
+        trained = {}
+        if language == "*" and name != ONE:
+            (trained[PRETRAINING],) = _stages(output / ONE, PRETRAINING)
         train_recipe(
             *("demo", spec, folder),
             resume=True,
             overrides=(*common, *changes, *overrides),
             features=output / "features",
+            trained=trained,
         )
-        stages = [
-            json.loads(path.read_text("utf-8")) for path in folder.glob("*-*/model/stage.json")
-        ]
+        stages = [json.loads((m / "stage.json").read_text("utf-8")) for m in _stages(folder)]
         scored = {split: evaluate(folder, spec, split, folder / split) for split in SPLITS}
         found[name] = {"seconds": sum(stage["seconds"] for stage in stages)} | {
             split: {code: own.to_dict() for code, own in _by_language(scores, language).items()}
@@ -86,6 +90,11 @@ def run(
         }
         write_text(output / "languages.json", json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _stages(run: Path, name: str = "*") -> list[Path]:
+    """Model folders of a run's stages, or of those of a name."""
+    return sorted(run.glob(f"*-{name}/model"))
 
 
 def _by_language(scores: Scores, language: str) -> dict[str, Scores]:
