@@ -5,8 +5,9 @@
 # One would expect `imread` to give each frame once, as imageio's other plugin, pyav, does, and
 # `count_frames` to tell how many those are. The FFMPEG plugin has ffmpeg write pictures at a
 # constant rate, here 30 a second: where two frames are further apart the former is repeated.
-# `count_frames` asks ffmpeg in another way, and gets the number in the file. Labels, poses or time stamps that were made frame by frame with another reader
-# then belong to other pictures, and the more so the later in the video; nothing is raised.
+# `count_frames` asks ffmpeg in another way, and gets the number in the file. Labels, poses or time
+# stamps that were made frame by frame with another reader then belong to other pictures, and the
+# more so the later in the video; nothing is raised.
 #
 # With av 18.1.0 (which also writes the video) and numpy 2.4.6. Seen, of 60 frames with every
 # twentieth six times as long as the others:
