@@ -74,8 +74,27 @@ _REWARD = {
     "epochs": 1,
     "feature_views": 1,
 }
+_LLAMA = {
+    "config": {
+        "model_type": "llama",
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+    },
+    "prompt": {"before": "<s>", "after": "<s>"},
+}
+_DECODER = (
+    f"{_SECOND}adapter={{config: {{hidden_dim: 256}}}}",
+    f"{_SECOND}language_model={json.dumps(_LLAMA)}",
+    f"{_SECOND}learning_rates={{adapter: 1.0e-3, language_model: 1.0e-3}}",
+    f"{_SECOND}epochs=12",
+    f"{_SECOND}evaluate_every=4",
+)
 WON = "motion"
 """Row of the recipe `demo` as it is."""
+DECODER = "decoder-only"
+"""Row whose stage 2 has a decoder-only model that has read nothing, as some options want one."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +107,14 @@ class Row:
         changes: Of the recipe.
         behind: Row whose stage 1 it takes over, and which it is compared with; None: it trains a
             stage 1, and is compared with the row before it.
+        against: Row that it is compared with instead.
         last: A stage behind the others; None: there is none.
     """
 
     recipe: str = "demo"
     changes: tuple[str, ...] = ()
     behind: str | None = None
+    against: str | None = None
     last: Mapping[str, Any] | None = None
 
 
@@ -115,6 +136,10 @@ ROWS = {
         behind=WON,
     ),
     "reward": Row(behind=WON, last=_REWARD),
+    DECODER: Row(changes=_DECODER, behind=WON),
+    "masked features": Row(
+        changes=(*_DECODER, f"{_SECOND}masked_features={{}}"), behind=WON, against=DECODER
+    ),
 }
 """Each of the first five has what those before it have; the others are tried on top of these."""
 
@@ -212,7 +237,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
             seconds = sum(fact["seconds"] for fact in facts) / len(seeds)
             texts = [text for one in both for text in one]
             tests: Mapping[str, Difference] = {}
-            other = written.get(ROWS[name].behind or before)
+            other = written.get(ROWS[name].against or ROWS[name].behind or before)
             if other is not None:
                 tests = paired_differences(other, texts, references, test.language, more=[measure])
             cells = [
@@ -264,8 +289,12 @@ def main(
         asked = chosen(only, ROWS)
         names = [name for name in ROWS if name in asked]
         for name in names:
-            if (behind := ROWS[name].behind) and behind not in names:
-                raise InputError(f"--only: {name}: found no {behind}, whose stage 1 it takes over")
+            for needed, told in (
+                (ROWS[name].behind, "whose stage 1 it takes over"),
+                (ROWS[name].against, "which it is compared with"),
+            ):
+                if needed and needed not in names:
+                    raise InputError(f"--only: {name}: found no {needed}, {told}")
         numbers = seed_numbers(seeds) or []
         make_corpus(place)
         for seed in numbers:

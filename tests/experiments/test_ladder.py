@@ -8,11 +8,12 @@ import pytest
 from safetensors.torch import load_file
 
 from experiments.common import FURTHER_STAGES, PRETRAINING
-from experiments.ladder import ROWS, WON, compare, train
+from experiments.ladder import DECODER, ROWS, WON, compare, train
 from unglossed.training.recipe import load_recipe
 from unglossed_synth.corpus import write_corpus
 
-NAMES = (WON, "retrieved texts", "drafts", "reward")
+OPTIONS = ("retrieved texts", "drafts", "reward", DECODER, "masked features")
+NAMES = (WON, *OPTIONS)
 WEIGHTS = "model/model.safetensors"
 
 
@@ -35,13 +36,16 @@ def test_options_are_tried_on_the_stage_1_of_the_recipe(tmp_path: Path) -> None:
     first = {
         name: load_file(run / f"1-{FURTHER_STAGES[0]}" / WEIGHTS) for name, run in runs.items()
     }
-    for name in ("retrieved texts", "drafts", "reward"):
+    for name in OPTIONS:
         assert all((first[name][key] == value).all() for key, value in first[WON].items())
     assert (runs["reward"] / "3-reward" / WEIGHTS).is_file()
+    second = f"2-{FURTHER_STAGES[1]}"
+    masked, plain = (load_file(runs[name] / second / WEIGHTS) for name in (OPTIONS[-1], DECODER))
+    assert any((masked[key] != value).any() for key, value in plain.items())
     assert (runs["drafts"] / "context").is_dir()
     rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1 : len(NAMES) + 1]] == [f"| {name}" for name in NAMES]
-    assert [bool(row[5].strip()) for row in rows[1 : len(NAMES) + 1]] == [False, True, True, True]
+    assert [bool(row[5].strip()) for row in rows[1 : len(NAMES) + 1]] == [False] + [True] * 5
 
 
 def test_the_first_rows_are_the_papers_stages_at_the_size_of_the_last() -> None:
