@@ -39,9 +39,9 @@ SENTENCE = Meaning(
     intensity="heavy",
     temperature=-12,
 )
-# The clip of `make demo` that is in no split, and what came out of it (seed 0, 2026-11-22).
+# The clip of `make demo` that is in no split, and what came out of it (seed 0, 2026-11-30).
 NEW_CLIP = Meaning(day="today", place="northwest", phenomenon="wind")
-NEW_CLIP_TRANSLATED = "heute weht im norden wind"
+NEW_CLIP_TRANSLATED = "heute gibt es im nordwesten wind"
 SHOWN_SIGNS = {
     "RAIN": Meaning(phenomenon="rain"),
     "SUN": Meaning(phenomenon="sun"),

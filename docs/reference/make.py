@@ -30,8 +30,9 @@ All keys of a recipe, made from the settings in the code by `python docs/referen
 them on the command line as `key=value`; name a stage by its `name`:
 `stages.visual_initialing.epochs=3 video.crop=112`. Any other key is an error.
 
-Two keys belong to the file alone: `base`, the recipe that this one starts from, and `skip: true` in
-a stage, which leaves that stage out. The keys under `config` of a part belong to that part:
+Two more keys are not in the tables: `base`, the recipe that this one starts from, in the file
+alone; and `skip: true` in a stage, which leaves that stage out, on the command line as
+`stages.NAME.skip=true`. The keys under `config` of a part belong to that part:
 [`VisualEncoder`](../../src/unglossed/models/visual.py),
 [`SpeechEncoder`](../../src/unglossed/models/speech.py),
 [adapters](../../src/unglossed/models/adapter.py),
@@ -44,9 +45,9 @@ _COMMANDS_HEAD = """\
 All commands and their options, made from the code by `python docs/reference/make.py`.
 `unglossed COMMAND --help` prints the same.
 
-Exit codes: 0 done; 1 a check found faults; 2 the input is wrong, and one line says what; 130, 143
-and 129 stopped by Ctrl-C, by `kill` (SIGTERM) or because the terminal closed (SIGHUP). A stopped
-command cleans up and says in one line how to resume.
+Exit codes: 0 done; 1 a check found faults; 2 the input is wrong, and one line says what; 130, 143,
+129 and 138 stopped by Ctrl-C, by `kill` (SIGTERM), because the terminal closed (SIGHUP) or by Slurm
+(SIGUSR1). A stopped command cleans up and says in one line how to resume.
 """
 _TABLE = "| key | value | when not given | meaning |\n|---|---|---|---|\n"
 _NONE = re.compile(r"\bNone\b")
@@ -204,6 +205,8 @@ def _value(schema: dict[str, Any]) -> str:
         return " or ".join(_value(part) for part in schema["anyOf"])
     if "oneOf" in schema:
         return _value(schema["oneOf"][0])
+    if "$ref" in schema:
+        return "keys"
     if "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
     if "const" in schema:

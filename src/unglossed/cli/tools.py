@@ -17,7 +17,6 @@ import typer
 from unglossed.cli.common import (
     FAULTS_FOUND,
     AsJson,
-    CorpusSpec,
     ModelName,
     given,
     quick_imports,
@@ -146,7 +145,10 @@ def trim(
 
 def calibrate(
     model: ModelName,
-    corpus: CorpusSpec | None = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Corpus, as phoenix14t:/data/PT; needed but for --undo."),
+    ] = None,
     split: Annotated[
         str, typer.Option(help="Split that the model was not trained on, and is not tested on.")
     ] = "dev",
@@ -306,7 +308,7 @@ _EXTRAS = (
     ("openvino", "openvino", "frozen encoders on a CPU, several times as fast"),
     ("onnx", "onnx", "`unglossed export --web`: pages that translate without a server"),
     ("fastapi", "server", "`unglossed serve`: the page, live captions and the API"),
-    ("bitsandbytes", "quantization", "language models with weights of 4 or 8 bits"),
+    ("bitsandbytes", "quantization", "language models with weights of 4 bits"),
 )
 _DECODERS = ("h264", "hevc", "vp8", "vp9", "av1")
 _ENCODER = "libx264"
@@ -335,7 +337,7 @@ def _torch() -> list[Finding]:
         count = torch.cuda.device_count()
         gpu = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
     elif torch.backends.mps.is_available():
-        gpu = "Apple MPS"
+        gpu = "Apple MPS, which is not used: everything runs on the CPU"
     return [
         Finding("torch", True, str(torch.__version__)),
         Finding("cpu", True, f"{torch.backends.cpu.get_cpu_capability()}, {threads}"),

@@ -191,7 +191,7 @@ class Scores:
         num_samples: Hypotheses, each with its references.
         signature: sacreBLEU's for BLEU-4; BLEU-1..3 differ from it in the order alone.
         tokenizer: sacreBLEU's name of BLEU's tokenisation, such as "13a".
-        normalisation: What was done to the texts before, see `evaluation.normalisation`.
+        normalisation: What was done to the texts before, see `NORMALISATIONS`.
         languages: The scores of each language by its code, where there are several: then the scores
             above are the means of these, and `signature` and `tokenizer` name each language's.
         off_target: Percentage of texts in another language than the one that was asked for, of a
@@ -299,7 +299,7 @@ def score(
             list of sentences each of which is right, and which may be longer for some than for
             others; none is blank.
         language: of the text, a code such as `de`; it decides the tokenisation.
-        normalisation: name of what is done to both before, see `evaluation.normalisation`.
+        normalisation: name of what is done to both before, see `NORMALISATIONS`.
 
     Raises:
         InputError: no samples, differing lengths, a blank reference, something that is no text,

@@ -146,7 +146,7 @@ class SignTranslator:
                 `on_note(name, text)` is called for a clip that is far longer than those of
                 training, was cut, or has nothing in it; by default this is printed to stderr.
                 `translate_empty=True`: translate clips with nothing in them too, see
-                `media.contents`; otherwise they get an empty text with the `reason`.
+                `media.probe`; otherwise they get an empty text with the `reason`.
                 `least_confidence`: of a model that is calibrated; what is less gives no text but
                 the reason `not_understood`; None: the model's own threshold, 0: every text is
                 given. `frame_rate`: pictures per second of frame folders, 25 unless a sample says

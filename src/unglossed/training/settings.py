@@ -352,7 +352,7 @@ class StageSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor has it."""
     norms_every: Annotated[int, Field(ge=0, le=10**9), WHOLE] = 0
-    """Steps between two rows of `norms.jsonl`, see `diagnostics.py`; 0 writes none."""
+    """Steps between two rows of `norms.jsonl`, see `training/callbacks.py`; 0 writes none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> StageSettings:
