@@ -111,6 +111,16 @@ def pretrain(spec: str, output: Path, changes: Sequence[str]) -> Path:
     return run
 
 
+def stage_models(run: Path, name: str = "*") -> list[Path]:
+    """Model folders of a run's stages, or of those of a name, in their order."""
+    return sorted(run.glob(f"*-{name}/model"))
+
+
+def stage_facts(run: Path) -> list[dict[str, Any]]:
+    """What is told of the training of each of a run's stages, in their order."""
+    return [json.loads((one / "stage.json").read_text("utf-8")) for one in stage_models(run)]
+
+
 def read_test_split(corpus: Corpus, folder: Path, name: str) -> TestSplit:
     """A split of a generated corpus with its meanings.
 

@@ -32,6 +32,8 @@ from experiments.common import (
     pretrain,
     read_test_split,
     refuse_seed,
+    stage_facts,
+    stage_models,
     write_extra_texts,
 )
 from unglossed.cli.reproduce import seed_numbers
@@ -197,7 +199,7 @@ def _is_newer(file: Path, run: Path) -> bool:
 
 
 def _model(run: Path, stage: str) -> Path:
-    (model,) = run.glob(f"*-{stage}/model")
+    (model,) = stage_models(run, stage)
     return model
 
 
@@ -231,9 +233,7 @@ def compare(corpus: Path, output: Path, seeds: Sequence[int], names: Sequence[st
                 [read_hypotheses(f / "scores" / told / split / PREDICTIONS) for f in folders]
                 for told in (FIRST, LAST)
             )
-            facts = [
-                json.loads(p.read_text()) for f in folders for p in f.glob("*/model/stage.json")
-            ]
+            facts = [fact for folder in folders for fact in stage_facts(folder)]
             seconds = sum(fact["seconds"] for fact in facts) / len(seeds)
             texts = [text for one in both for text in one]
             tests: Mapping[str, Difference] = {}

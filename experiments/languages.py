@@ -18,7 +18,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.common import PRETRAINING, SPLITS, folder_of, mistakes_told
+from experiments.common import (
+    PRETRAINING,
+    SPLITS,
+    folder_of,
+    mistakes_told,
+    stage_facts,
+    stage_models,
+)
 from unglossed.evaluation.evaluate import evaluate
 from unglossed.evaluation.metrics import Scores, format_score
 from unglossed.files import write_text
@@ -74,7 +81,7 @@ def run(
         folder = output / folder_of(name.replace(",", ""))
         trained = {}
         if language == "*" and name != ONE:
-            (trained[PRETRAINING],) = _stages(output / ONE, PRETRAINING)
+            (trained[PRETRAINING],) = stage_models(output / ONE, PRETRAINING)
         train_recipe(
             *("demo", spec, folder),
             resume=True,
@@ -82,19 +89,13 @@ def run(
             features=output / "features",
             trained=trained,
         )
-        stages = [json.loads((m / "stage.json").read_text("utf-8")) for m in _stages(folder)]
         scored = {split: evaluate(folder, spec, split, folder / split) for split in SPLITS}
-        found[name] = {"seconds": sum(stage["seconds"] for stage in stages)} | {
+        found[name] = {"seconds": sum(stage["seconds"] for stage in stage_facts(folder))} | {
             split: {code: own.to_dict() for code, own in _by_language(scores, language).items()}
             for split, scores in scored.items()
         }
         write_text(output / "languages.json", json.dumps(found, indent=1) + "\n")
     return found
-
-
-def _stages(run: Path, name: str = "*") -> list[Path]:
-    """Model folders of a run's stages, or of those of a name."""
-    return sorted(run.glob(f"*-{name}/model"))
 
 
 def _by_language(scores: Scores, language: str) -> dict[str, Scores]:

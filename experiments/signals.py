@@ -37,6 +37,7 @@ from experiments.common import (
     pretrain,
     read_test_split,
     refuse_seed,
+    stage_facts,
     write_extra_texts,
 )
 from unglossed.corpora.registry import read_corpus
@@ -167,7 +168,7 @@ def run(
                 f"array.skeleton={json.dumps(skeleton) if kind == 'table' else 'generated'}"
             )
         train_recipe(*(system.recipe, own, folder), resume=True, overrides=[*changes, *overrides])
-        facts = [json.loads(one.read_text("utf-8")) for one in folder.glob("*-*/model/stage.json")]
+        facts = stage_facts(folder)
         found[name] = {"seconds": sum(fact["seconds"] for fact in facts)} | {
             split: _scores(folder, own, read, corpus, split, blank=system.recipe != "two_streams")
             for split in SPLITS
